@@ -1,0 +1,87 @@
+"""Protocol: the rules under which a score was made, and so a part of the score."""
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
+
+from eva_core.types import Geometry, ModelCard, Pooling
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One evaluation protocol; `configs/protocols/` holds the named ones.
+
+    Attributes:
+        name: Its published name; results carry it, with `+field=value` for each field that was overridden.
+        transform: `module.function(geometry) -> callable` that turns a uint8 (H, W, 3) image into uint8 (3, S, S).
+        geometry: The resize and crop for every model, or `card` for each model's own.
+        pooling: Pooling for every model, or `card`.
+        precision: Precision of the forward pass, or `card`.
+        heads: The heads that the protocol defines; the first is the default.
+        selection: `heldout`: val where there are train, val and test, else the only held-out split, which is then also
+            reported; `holdout`: a part of train, made by group, so that the reported split is touched once.
+        holdout: Share of train that is held out under `holdout`.
+        lr: Learning rate of trained heads; several are tried under `holdout` selection and the best kept.
+        warmup_epochs: Epochs at `lr * warmup_factor` before the full rate.
+        steps: Optimiser steps of a trained head.
+        evaluate_every: Steps between evaluations; None: after every epoch.
+        patience: Evaluations without improvement before a run stops, by dataset; none for those not listed.
+        C: Inverse regularisation strengths that `logreg` tries.
+        runs: Repeats of a seeded head.
+        seed: Run k depends on `seed + k` alone.
+    """
+
+    name: str
+    transform: str = "eva_vision.transforms.resize_and_crop"
+    geometry: Geometry | Literal["card"] = field(default_factory=Geometry)
+    pooling: Pooling | Literal["card"] = "cls"
+    precision: Literal["fp32", "bf16", "fp16", "card"] = "fp32"
+    heads: tuple[str, ...] = ("linear",)
+    selection: Literal["heldout", "holdout"] = "heldout"
+    holdout: float = 0.2
+    lr: tuple[float, ...] = (3e-4,)
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.01
+    warmup_factor: float = 1 / 3
+    warmup_epochs: int = 0
+    batch_size: int = 256
+    steps: int = 12_500
+    evaluate_every: int | None = None
+    patience: dict[str, int] = field(default_factory=dict)
+    C: tuple[float, ...] = ()
+    runs: int = 5
+    seed: int = 0
+
+    def geometry_for(self, card: ModelCard) -> Geometry:
+        return card.geometry if self.geometry == "card" else self.geometry
+
+    def pooling_for(self, card: ModelCard) -> Pooling:
+        return card.pooling if self.pooling == "card" else self.pooling
+
+    def precision_for(self, card: ModelCard) -> str:
+        return card.precision if self.precision == "card" else self.precision
+
+    def title(self, published: "Protocol | None", head: str) -> str:
+        """The string by which results are matched: the name, then every departure from what was published.
+
+        Args:
+            published: The protocol of this name as shipped; None where there is none.
+            head: Name of the head in use.
+        """
+        departures: dict[str, Any] = {}
+        if published is None:
+            departures["unpublished"] = True
+        else:
+            mine, theirs = asdict(self), asdict(published)
+            departures = {f.name: mine[f.name] for f in fields(self) if mine[f.name] != theirs[f.name]}
+            departures.pop("heads", None)
+        if head not in self.heads:
+            departures["head"] = head
+        return "+".join([self.name, *(f"{key}={_short(value)}" for key, value in sorted(departures.items()))])
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        return ",".join(f"{k}:{_short(v)}" for k, v in sorted(value.items()))
+    if isinstance(value, list | tuple):
+        return ",".join(_short(v) for v in value)
+    return str(value)

@@ -1,0 +1,245 @@
+"""The contracts: what a model, a dataset and a head promise to the rest of the house."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+Pooling = Literal["cls", "cls_mean", "mean"]
+Split = Literal["train", "val", "test"]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How an image of any size becomes the square that a model sees.
+
+    Attributes:
+        resize: Length of the short side after resizing, in pixels.
+        crop: Side of the centre crop, in pixels.
+        interpolation: Always antialiased.
+    """
+
+    resize: int = 224
+    crop: int = 224
+    interpolation: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What is known of a model without its weights. Nothing is inferred: "unknown" stays unknown.
+
+    Attributes:
+        name: The name under which results are reported.
+        dim: Size of the embedding under `pooling`, None where it depends on arguments.
+        mean: Per-channel mean that the model was trained with, for pixels in 0-1.
+        std: Per-channel standard deviation, likewise.
+        patch_size: Side of a token in pixels, None for a network without tokens.
+        prefix_tokens: Class token plus registers, ahead of the patch tokens.
+        sizes: Input sides that the model takes, in pixels; empty: any multiple of the patch size.
+        geometry: The preprocessing that the model was made for.
+        pooling: The pooling that the model was made for.
+        precision: The precision that the model was made for.
+        mpp: Micrometres per pixel of its training patches, empty where unknown.
+        trained_on: Training data as its authors state them.
+    """
+
+    name: str
+    dim: int | None = None
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    patch_size: int | None = None
+    prefix_tokens: int = 0
+    sizes: tuple[int, ...] = ()
+    geometry: Geometry = field(default_factory=Geometry)
+    pooling: Pooling = "cls"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    mpp: tuple[float, ...] = ()
+    licence: str = "unknown"
+    source: str = "unknown"
+    revision: str = "unknown"
+    gated: bool = False
+    trained_on: str = "unknown"
+
+
+@dataclass(frozen=True)
+class DatasetCard:
+    """What is known of a dataset without its files.
+
+    Attributes:
+        classes: Class names in the order of the targets; empty where the files decide.
+        mpp: Micrometres per pixel of the images, None where unknown.
+        metric: The main metric, one of `eva_core.metrics.NAMES`.
+        synthetic: True where no image ever was tissue; said wherever the data show.
+        access: How to get the files.
+    """
+
+    name: str
+    task: Literal["classification"] = "classification"
+    classes: tuple[str, ...] = ()
+    mpp: float | None = None
+    metric: str = "balanced_accuracy"
+    licence: str = "unknown"
+    citation: str = "unknown"
+    access: str = "unknown"
+    synthetic: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One image of a dataset.
+
+    Attributes:
+        id: Unique within the dataset and stable between machines.
+        split: `train`, `val` or `test`; `new` for images to predict on.
+        target: Index into the card's classes; None where no label is known.
+        path: Where the pixels are.
+        bytes: Size of the file, part of the dataset's fingerprint.
+        group: Patient or slide; must not cross splits.
+    """
+
+    id: str
+    split: str
+    target: int | None
+    path: Path | None = None
+    bytes: int = 0
+    group: str | None = None
+    site: str | None = None
+    mpp: float | None = None
+
+
+class Dataset(ABC):
+    """An index of samples and a way to read one image. Subclasses set `card` and `samples`."""
+
+    card: DatasetCard
+    samples: Sequence[Sample]
+
+    @abstractmethod
+    def image(self, sample: Sample) -> np.ndarray:
+        """The pixels of a sample: uint8 RGB, (H, W, 3), any size."""
+
+    def fingerprint(self) -> str:
+        """SHA-256 over id, split, label and file size of every sample, in order."""
+        digest = hashlib.sha256("\0".join(self.card.classes).encode())
+        for s in self.samples:
+            digest.update(f"{s.id}\0{s.split}\0{s.target}\0{s.bytes}\n".encode())
+        return digest.hexdigest()
+
+
+class Backbone(nn.Module, ABC):
+    """A frozen model that turns images into embeddings.
+
+    Attributes:
+        card: Its card.
+        pooling: How tokens become one vector; set by the protocol, read by `forward` where the model has a choice.
+        arguments: What changes the output but not the weights (architecture arguments); part of the cache key.
+    """
+
+    def __init__(self, card: ModelCard) -> None:
+        super().__init__()
+        self.card = card
+        self.pooling: Pooling = card.pooling
+        self.arguments: dict[str, Any] = {}
+
+    @abstractmethod
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised float images (B, 3, H, W) -> embeddings (B, D)."""
+
+    @abstractmethod
+    def feature_map(self, images: Tensor, layers: Sequence[int] | None = None) -> Tensor:
+        """Normalised float images (B, 3, H, W) -> dense features (B, D', h, w), prefix tokens left out.
+
+        Args:
+            layers: Block indices (ViT) or stage indices (CNN), stacked along D'; None means the last.
+        """
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Embeddings of one split with their labels: x float32 (N, D), y int64 (N,)."""
+
+    x: Tensor
+    y: Tensor
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+@dataclass(frozen=True)
+class FittedRun:
+    """One run of a head.
+
+    Attributes:
+        run: Its number, counted from 0.
+        params: The selected parameters, by name, CPU float32.
+        last: The parameters after the last step; the same as `params` where nothing was selected over time.
+        selected_value: Main metric on the samples that selected.
+        selected: What was chosen, for the report: {"step": 400} or {"C": 0.01}.
+    """
+
+    run: int
+    params: dict[str, Tensor]
+    last: dict[str, Tensor]
+    selected_value: float
+    selected: dict[str, float]
+
+
+class Head(ABC):
+    """Learns to score classes from embeddings. Deterministic given the recipe and the run."""
+
+    seeded: ClassVar[bool] = True
+    """False where every run would be the same: then one is made."""
+
+    @abstractmethod
+    def fit(
+        self,
+        train: Embedded,
+        select: Embedded,
+        classes: int,
+        recipe: "Protocol",
+        runs: Sequence[int],
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> list[FittedRun]:
+        """Fit the given runs.
+
+        Args:
+            train: What the head learns from.
+            select: What chooses the checkpoint or the regularisation.
+            classes: Number of classes C.
+            recipe: The `eva_core.protocol.Protocol` in force.
+            runs: Run numbers; run k depends on `recipe.seed + k` alone.
+            progress: Called now and then with (work done, all work).
+        """
+
+    @abstractmethod
+    def logits(self, params: dict[str, Tensor], x: Tensor) -> Tensor:
+        """Embeddings (N, D) -> (N, C) class logits, or (N, 1) where a binary head has a single one."""
+
+
+Builder = TypeVar("Builder", bound=Callable[..., Any])
+
+
+def card(model_card: ModelCard) -> Callable[[Builder], Builder]:
+    """Attach a card to a model builder, so that it can be read without weights."""
+
+    def attach(builder: Builder) -> Builder:
+        builder.card = model_card  # type: ignore[attr-defined]
+        return builder
+
+    return attach
+
+
+def sha256_of_weights(module: nn.Module) -> str:
+    """SHA-256 over the state dict: sorted names, dtypes, shapes and bytes."""
+    digest = hashlib.sha256()
+    state: Iterable[tuple[str, Tensor]] = sorted(module.state_dict().items())
+    for name, tensor in state:
+        tensor = tensor.detach().cpu().contiguous()
+        digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
