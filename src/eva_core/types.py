@@ -5,14 +5,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+if TYPE_CHECKING:
+    from eva_core.protocol import Protocol
+
 Pooling = Literal["cls", "cls_mean", "mean"]
-Split = Literal["train", "val", "test"]
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,7 @@ class Backbone(nn.Module, ABC):
 
     Attributes:
         card: Its card.
+        name: The name under which results are reported: as asked for, else the card's.
         pooling: How tokens become one vector; set by the protocol, read by `forward` where the model has a choice.
         arguments: What changes the output but not the weights (architecture arguments); part of the cache key.
     """
@@ -143,6 +146,7 @@ class Backbone(nn.Module, ABC):
     def __init__(self, card: ModelCard) -> None:
         super().__init__()
         self.card = card
+        self.name = card.name
         self.pooling: Pooling = card.pooling
         self.arguments: dict[str, Any] = {}
 
@@ -203,6 +207,8 @@ class Head(ABC):
         classes: int,
         recipe: "Protocol",
         runs: Sequence[int],
+        metric: str = "balanced_accuracy",
+        patience: int | None = None,
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> list[FittedRun]:
         """Fit the given runs.
@@ -213,6 +219,8 @@ class Head(ABC):
             classes: Number of classes C.
             recipe: The `eva_core.protocol.Protocol` in force.
             runs: Run numbers; run k depends on `recipe.seed + k` alone.
+            metric: What is greatest on `select` in what is chosen, one of `eva_core.metrics.NAMES`.
+            patience: Evaluations without improvement before a run stops; None: it never does.
             progress: Called now and then with (work done, all work).
         """
 

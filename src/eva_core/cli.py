@@ -1,0 +1,72 @@
+"""`eva`: finds the command, imports it only then, and turns every failure into one line and an exit code."""
+
+import os
+import sys
+import traceback
+from importlib.metadata import version
+
+from eva_core import registry
+from eva_core.errors import EvaError
+
+SUMMARIES = {
+    "fit": "extract embeddings, train heads, write a score",
+    "predict": "extract embeddings only, or apply the heads of a finished result",
+    "models": "list models, or show the card of one",
+    "datasets": "list datasets, or show the card of one",
+    "heads": "list heads, or show one",
+    "doctor": "versions, devices, cache, tokens, plugins",
+    "completion": "print a completion script for bash or zsh",
+    "demo": "three models on synthetic patches, in one table",
+    "pretrain": "not part of this version",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command. Returns 0, or 1 for a failed job, 2 for a wrong command or config, 130 for Ctrl-C."""
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        return _dispatch(argv)
+    except EvaError as error:
+        _fail(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        _fail("Stopped. Finished parts are kept: the same command goes on from there.")
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        _fail(f"{type(error).__name__}: {str(error).strip() or 'no message'} (EVA_DEBUG=1 shows where)")
+        return 1
+
+
+def _dispatch(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    if argv[0] == "--version":
+        print(f"eva {version('eva-pathology')}")
+        return 0
+    return registry.commands.load(argv[0])(argv[1:]) or 0
+
+
+def _help() -> str:
+    ours = [e for e in registry.commands.entries() if e.name in SUMMARIES]
+    theirs = [e for e in registry.commands.entries() if e.name not in SUMMARIES]
+    ours.sort(key=lambda e: list(SUMMARIES).index(e.name))
+    rows = [(e.name, SUMMARIES[e.name]) for e in ours] + [(e.name, f"from {e.origin}") for e in theirs]
+    table = "\n".join(f"  {name:<12} {summary}" for name, summary in rows)
+    return (
+        "usage: eva COMMAND [...]\n\nEvaluate pathology foundation models.\n\n"
+        f"{table}\n\n`eva COMMAND --help` tells more; `eva --version` the version. EVA_DEBUG=1 shows tracebacks."
+    )
+
+
+def _fail(message: str) -> None:
+    if os.environ.get("EVA_DEBUG") == "1":
+        traceback.print_exc()
+    print(f"eva: {' '.join(message.split())}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

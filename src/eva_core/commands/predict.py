@@ -1,0 +1,32 @@
+"""`eva predict`: embeddings only; with `--head RESULT`, the heads of a finished result on other images."""
+
+from pathlib import Path
+
+from eva_core.api import apply_heads, predict
+from eva_core.config import parse
+from eva_core.errors import UsageError
+from eva_core.record import CONFIG, read_results
+
+
+def main(argv: list[str]) -> int:
+    argv, result = _without_head(argv)
+    if result is None:
+        asked = parse("predict", argv)
+        print(predict(asked.backbone, asked.dataset, asked.protocol, asked.how))
+        return 0
+    read_results(result)
+    asked = parse("predict", ["--config", str(result / CONFIG), *argv])
+    print(apply_heads(result, asked.backbone, asked.dataset, asked.head, asked.protocol, asked.output, asked.how))
+    return 0
+
+
+def _without_head(argv: list[str]) -> tuple[list[str], Path | None]:
+    """Take `--head RESULT` out: here it is a folder, whose configuration comes before all other flags."""
+    for position, word in enumerate(argv):
+        if word.startswith("--head="):
+            return argv[:position] + argv[position + 1 :], Path(word.removeprefix("--head="))
+        if word == "--head":
+            if position + 1 == len(argv):
+                raise UsageError("Expected the folder of a finished result after --head.")
+            return argv[:position] + argv[position + 2 :], Path(argv[position + 1])
+    return argv, None

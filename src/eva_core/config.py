@@ -1,0 +1,214 @@
+"""Configuration: names become class paths, YAML files are found by name, and the parser of `fit` and `predict`."""
+
+import difflib
+import importlib
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace
+
+from eva_core import registry
+from eva_core.errors import UsageError
+from eva_core.extract import Extraction
+from eva_core.protocol import Protocol
+from eva_core.types import Backbone, Dataset, Geometry, Head
+
+NAMED = {"model": registry.models, "dataset": registry.datasets, "head": registry.heads}
+SHORT = {"--precision": "--protocol.precision"}
+
+
+def config_folder() -> Path:
+    """`eva_core/configs` in a wheel, `configs/` in a checkout."""
+    packaged = Path(__file__).parent / "configs"
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "configs"
+
+
+def find_config(name: str, below: str = "") -> Path:
+    """A YAML file: a path that exists, else a name that is unique under `configs/`.
+
+    Raises:
+        UsageError: There is none; suggests close names.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    files = {p.stem: p for p in sorted((config_folder() / below).rglob("*.yaml"))}
+    if name not in files:
+        close = difflib.get_close_matches(name, files, n=3, cutoff=0.4)
+        kind = "protocol" if below == "protocols" else "config"
+        hint = f"Did you mean {' or '.join(close)}?" if close else f"There are {', '.join(files)}."
+        raise UsageError(f"No {kind} {name!r}: neither a file nor a name under configs/. {hint}")
+    return files[name]
+
+
+def load_protocol(name: str) -> Protocol:
+    """A protocol by name or path.
+
+    Raises:
+        UsageError: No such file, or a field that no protocol has.
+    """
+    content = read_yaml(find_config(name, "protocols"))
+    if isinstance(content.get("geometry"), dict):
+        content["geometry"] = Geometry(**content["geometry"])
+    content = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
+    try:
+        return Protocol(**content)
+    except TypeError as error:
+        raise UsageError(
+            f"Expected the fields of a protocol in {name}, but {str(error).rpartition('() ')[2]}."
+        ) from error
+
+
+def published(name: str) -> Protocol | None:
+    """The protocol of this name as shipped, None where there is none."""
+    return load_protocol(name) if (config_folder() / "protocols" / f"{name}.yaml").is_file() else None
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"Expected YAML in {path}, but it does not parse: {' '.join(str(error).split())}.") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"Expected a mapping in {path}, but got a {type(content).__name__}.")
+    return content
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a command line asks for, built; `text` is the resolved configuration."""
+
+    backbone: Backbone
+    dataset: Dataset
+    head: Head | None
+    protocol: Protocol
+    how: Extraction
+    output: str | None
+    text: str
+
+
+def parse(command: str, argv: list[str]) -> Request:
+    """Parse and build; later configs and flags override earlier ones.
+
+    Raises:
+        UsageError: One line about the first thing that is wrong.
+        SystemExit: After `--help` and `--print_config`.
+    """
+    parser = build_parser(command)
+    try:
+        given = parser.parse_args(expand(argv))
+    except (ArgumentError, TypeError, ValueError) as error:
+        raise UsageError(f"{_first_reason(error)} See `eva {command} --help`.") from error
+    for needed in ("model", "dataset"):
+        if given[needed] is None:
+            raise UsageError(f"Expected --{needed} NAME. `eva {needed}s` lists them.")
+    built = parser.instantiate(given)
+    path, arguments = given.model.class_path, given.model.get("init_args", Namespace()).as_dict()
+    name = registry.models.name_of(path)
+    builder = import_object(path)
+    return Request(
+        registry.as_asked(name, builder, built.model, {k: v for k, v in arguments.items() if v is not None}),
+        built.dataset,
+        built.head,
+        built.protocol,
+        Extraction(**{f.name: built[f.name] for f in fields(Extraction)}),
+        given.output,
+        parser.dump(given.clone(with_meta=False), skip_none=True),
+    )
+
+
+def build_parser(command: str) -> ArgumentParser:
+    """The one parser of `fit` and `predict`."""
+    parser = ArgumentParser(
+        prog=f"eva {command}",
+        parser_mode="omegaconf+",
+        exit_on_error=False,
+        description="After --model NAME and --dataset NAME come their arguments, as --model.ARG and --dataset.ARG; "
+        "`eva models NAME` and `eva datasets NAME` tell which. --precision is short for --protocol.precision.",
+    )
+    parser.add_argument("--config", action=ActionConfigFile, help="YAML file, or its name under configs/; repeatable")
+    parser.add_argument("--model", type=Backbone | None, help="a registered model (`eva models`)")
+    parser.add_argument("--dataset", type=Dataset | None, help="a registered dataset (`eva datasets`)")
+    parser.add_argument("--head", type=Head | None, help="a registered head (`eva heads`), else the protocol's first")
+    parser.add_class_arguments(Protocol, "protocol")
+    parser.set_defaults({f"protocol.{k}": v for k, v in plain(load_protocol("eva-0.4")).items()})
+    parser.add_class_arguments(Extraction)
+    parser.add_argument("--output", type=str | None, help="folder for the result, else out/DATASET/MODEL")
+    return parser
+
+
+def expand(argv: list[str]) -> list[str]:
+    """Registered names, config names and short flags -> what jsonargparse understands."""
+    expanded: list[str] = []
+    position = 0
+    while position < len(argv):
+        flag, equals, value = argv[position].partition("=")
+        position += 1
+        takes_value = flag in SHORT or flag.removeprefix("--") in {*NAMED, "config", "protocol"}
+        if not (flag.startswith("--") and takes_value):
+            expanded.append(argv[position - 1])
+            continue
+        if not equals:
+            if position == len(argv):
+                raise UsageError(f"Expected a value after {flag}.")
+            value = argv[position]
+            position += 1
+        expanded += _expand_pair(flag, value)
+    return expanded
+
+
+def _expand_pair(flag: str, value: str) -> list[str]:
+    name = flag.removeprefix("--")
+    if flag in SHORT:
+        return [SHORT[flag], value]
+    if name == "config":
+        return [flag, yaml.safe_dump(expand_yaml(read_yaml(find_config(value))), sort_keys=False)]
+    if name == "protocol":
+        return [flag, yaml.safe_dump(plain(load_protocol(value)), sort_keys=False)]
+    return [flag, class_path(name, value)]
+
+
+def expand_yaml(content: dict[str, Any]) -> dict[str, Any]:
+    """The same for the keys of a YAML file."""
+    content = dict(content)
+    for name in NAMED.keys() & content.keys():
+        value = content[name]
+        if isinstance(value, str):
+            content[name] = {"class_path": class_path(name, value)}
+        elif isinstance(value, dict) and "class_path" in value:
+            content[name] = {**value, "class_path": class_path(name, value["class_path"])}
+    protocol = content.get("protocol")
+    if isinstance(protocol, str):
+        content["protocol"] = plain(load_protocol(protocol))
+    return content
+
+
+def class_path(kind: str, name: str) -> str:
+    """The class path of a registered name; anything with a dot, a slash or a brace is one already.
+
+    Raises:
+        UsageError: Unknown name, a name claimed twice, or a plugin that does not import.
+    """
+    if any(mark in name for mark in "./{"):
+        return name
+    entry = NAMED[kind].find(name)
+    entry.load()  # a broken plugin is reported here, by package
+    return entry.class_path
+
+
+def import_object(path: str) -> Any:
+    """What a `module.function` names."""
+    module, _, attribute = path.rpartition(".")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def plain(protocol: Protocol) -> dict[str, Any]:
+    """The fields of a protocol as YAML holds them."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(protocol).items()}
+
+
+def _first_reason(error: Exception) -> str:
+    """jsonargparse explains at length; the user gets its first two sentences."""
+    lines = [line.strip(" -") for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:2]).rstrip(".:") + "."

@@ -1,0 +1,50 @@
+"""One progress bar on stderr, with a rate; quiet lines instead where stderr is not a terminal."""
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class Bar:
+    """`with Bar("what", total, "images") as bar: bar.advance(n)`."""
+
+    def __init__(self, what: str, total: int, unit: str, visible: bool = True) -> None:
+        self.what, self.total, self.unit = what, total, unit
+        self.done = 0
+        self.started = time.monotonic()
+        self.visible = visible
+        self._live = visible and sys.stderr.isatty()
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            disable=not self._live,
+        )
+        self._task = self._progress.add_task(what, total=total, rate="")
+
+    def __enter__(self) -> "Bar":
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+        if self.visible and not self._live and kind is None:
+            print(f"{self.what}: {self.done} {self.unit}, {self._rate()}", file=sys.stderr)
+
+    def advance(self, amount: int) -> None:
+        self.update(self.done + amount, self.total)
+
+    def update(self, done: int, total: int) -> None:
+        self.done = done
+        self._progress.update(self._task, completed=done, total=total, rate=self._rate())
+
+    def _rate(self) -> str:
+        return f"{self.done / max(time.monotonic() - self.started, 1e-9):,.1f} {self.unit}/s"

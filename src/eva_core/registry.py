@@ -1,0 +1,164 @@
+"""Registries of models, datasets, heads and commands, filled by entry points: ours and everybody's alike.
+
+Listing reads package metadata and imports nothing; a plugin is imported when its name is asked for.
+"""
+
+import difflib
+import importlib
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import Distribution, EntryPoint, distributions
+from typing import Any, TypeVar
+
+from eva_core.errors import UsageError
+
+NAME = re.compile(r"[a-z0-9_]+")
+Builder = TypeVar("Builder", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered name: where it comes from and where its code is."""
+
+    name: str
+    target: str
+    package: str
+    version: str
+    summary: str
+
+    @property
+    def class_path(self) -> str:
+        """`module.function`, as jsonargparse wants it."""
+        return self.target.replace(":", ".")
+
+    @property
+    def origin(self) -> str:
+        return f"{self.package} {self.version}"
+
+    def load(self) -> Any:
+        """Import the code behind the name.
+
+        Raises:
+            UsageError: The plugin does not import; says which package it is in.
+        """
+        module, _, attribute = self.target.partition(":")
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise UsageError(
+                f"{self.name!r} of {self.origin} does not import ({reason}). Update or uninstall {self.package}."
+            ) from error
+
+
+class Registry:
+    """The names of one group."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.group = f"eva.{kind}s"
+        self._registered: dict[str, Entry] = {}
+
+    def entries(self) -> list[Entry]:
+        """Every claim to every name, sorted; a name claimed twice stands twice."""
+        found = {(e.name, e.package, e.target): e for e in [*_installed(self.group), *self._registered.values()]}
+        return sorted(found.values(), key=lambda e: (e.name, e.package))
+
+    def find(self, name: str) -> Entry:
+        """The one entry of this name.
+
+        Raises:
+            UsageError: Unknown, with close names; claimed by two packages; or not a legal name.
+        """
+        if name in self._registered:
+            return self._registered[name]
+        claims = [e for e in self.entries() if e.name == name]
+        if len(claims) > 1:
+            owners = " and ".join(e.origin for e in claims)
+            raise UsageError(f"The {self.kind} name {name!r} is claimed by {owners}. Uninstall one of them.")
+        if not claims:
+            raise UsageError(self._unknown(name))
+        return claims[0]
+
+    def name_of(self, class_path: str) -> str:
+        """The registered name of a `module.function`, or its last part where nobody registered it."""
+        names = [e.name for e in self.entries() if e.class_path == class_path]
+        return names[0] if names else class_path.rpartition(".")[2]
+
+    def load(self, name: str) -> Any:
+        """The class or function behind a name, imported now."""
+        return self.find(name).load()
+
+    def build(self, name: str, **arguments: Any) -> Any:
+        """Call the builder of this name."""
+        return self.load(name)(**arguments)
+
+    def register(self, name: str) -> Callable[[Builder], Builder]:
+        """Decorator for notebooks and tests; packages use an entry point instead."""
+        if not NAME.fullmatch(name):
+            raise UsageError(f"Expected a {self.kind} name of a-z, 0-9 and _, but got {name!r}.")
+
+        def add(builder: Builder) -> Builder:
+            summary = (builder.__doc__ or "").strip().partition("\n")[0]
+            target = f"{builder.__module__}:{builder.__qualname__}"
+            self._registered[name] = Entry(name, target, "this process", "", summary)
+            return builder
+
+        return add
+
+    def _unknown(self, name: str) -> str:
+        names = {e.name for e in self.entries()}
+        close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        hint = f"Did you mean {' or '.join(close)}?" if close else f"`eva {self.kind}s` lists them."
+        return f"Unknown {self.kind} {name!r}. {hint}"
+
+
+def _installed(group: str) -> Iterator[Entry]:
+    for point, dist in _entry_points():
+        if point.group == group and NAME.fullmatch(point.name):
+            meta = dist.metadata
+            yield Entry(point.name, point.value, meta["Name"], dist.version, meta["Summary"] or "")
+
+
+@cache
+def _entry_points() -> tuple[tuple[EntryPoint, Distribution], ...]:
+    """All entry points of the groups eva.*; the first copy of a package on the path counts, as for imports."""
+    seen: set[str] = set()
+    points = []
+    for dist in distributions():
+        text = dist.read_text("entry_points.txt")
+        if not text or "[eva." not in text:
+            continue
+        key = re.sub(r"[-_.]+", "-", dist.metadata["Name"]).lower()
+        if key not in seen:
+            seen.add(key)
+            points += [(p, dist) for p in dist.entry_points if p.group.startswith("eva.")]
+    return tuple(points)
+
+
+models = Registry("model")
+datasets = Registry("dataset")
+heads = Registry("head")
+commands = Registry("command")
+
+
+def build_model(name: str, **arguments: Any) -> Any:
+    """Build a registered model under its name."""
+    builder = models.load(name)
+    return as_asked(name, builder, builder(**arguments), arguments)
+
+
+def as_asked(name: str, builder: Any, backbone: Any, arguments: dict[str, Any]) -> Any:
+    """Give a built backbone the name, card and arguments of its builder.
+
+    A builder of many models (no embedding size on its card) leaves name and card to what it built.
+    """
+    card = getattr(builder, "card", None)
+    if card is None or card.dim is not None:
+        backbone.name = name
+    if card is not None and card.dim is not None:
+        backbone.card = card
+    backbone.arguments = {**arguments, **backbone.arguments}
+    return backbone

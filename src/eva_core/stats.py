@@ -1,0 +1,144 @@
+"""Confidence intervals of metrics.
+
+The interval is the percentile bootstrap (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13).
+What is drawn with replacement is groups, patients or slides, with all their images: the cluster bootstrap (Davison and
+Hinkley, Bootstrap Methods and their Application, 1997, section 3.8; Field and Welsh, Bootstrapping clustered data,
+JRSS B 69, 2007), for the images of a patient are not independent. Each draw also picks one of the runs, so the interval
+speaks of one run on new patients, not of the mean over runs. A drawn image is an image with an integer weight, so a draw
+needs no copy of the scores. Draws in which a metric is undefined, since a class was not drawn, are left out.
+
+Where a dataset has no groups, images are drawn, and the interval is labelled optimistic: images of a patient that we do
+not know of make it too narrow. The percentile bootstrap is too narrow for few groups as well, so below 20 of them a
+t-interval is given too: value +- t(G - 1) * standard error, both of the run-averaged metric, the error by the
+delete-one-group jackknife (Efron and Tibshirani, chapter 11). One group says nothing of others: no interval.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from eva_core import metrics
+
+FEW_GROUPS = 20
+_BLOCK = 2**21  # weights drawn at a time, 16 MB
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """95 % intervals of one split.
+
+    Attributes:
+        kind: What was drawn: groups, or images where no groups are known.
+        n_groups: How many of them there are; with `image-level, optimistic`, the number of images.
+        ci95: Percentile bootstrap [lo, hi] by metric, None where undefined.
+        t95: t-interval [lo, hi] by metric over the same groups; None unless there are 2 to 19.
+    """
+
+    kind: Literal["group", "image-level, optimistic"]
+    n_groups: int
+    ci95: dict[str, list[float] | None]
+    t95: dict[str, list[float] | None] | None
+
+
+def interval(
+    scores: NDArray[np.floating],
+    targets: NDArray[np.integer],
+    classes: Sequence[str],
+    groups: Sequence[str | None] | None,
+    draws: int = 2000,
+    seed: int = 0,
+) -> Intervals:
+    """Intervals of all metrics.
+
+    Args:
+        scores: Class probabilities of every run, (R, N, C).
+        targets: Class indices, (N,).
+        classes: The C class names.
+        groups: Patient or slide of each image, (N,); an image with None is a group of its own; None if there are none.
+        draws: Bootstrap draws.
+        seed: Draw d depends on `seed`, d and the number of groups alone.
+
+    Returns:
+        The intervals, with the keys of `metrics.evaluate`.
+
+    Raises:
+        ValueError: If the shapes do not fit.
+    """
+    if scores.ndim != 3 or len(scores) == 0:
+        raise ValueError(f"Expected scores to have shape (R, N, C) with at least one run, but got {scores.shape}.")
+    if groups is not None and len(groups) != len(targets):
+        raise ValueError(f"Expected one group for each of {len(targets)} targets, but got {len(groups)}.")
+    grouped = groups is not None and any(group is not None for group in groups)
+    member = _members(groups) if groups is not None and grouped else np.arange(len(targets))
+    n_groups = int(member.max(initial=-1)) + 1
+    if n_groups < 2:
+        ci95: dict[str, list[float] | None] = dict.fromkeys(metrics.keys(classes))
+    else:
+        ci95 = _percentile(scores, targets, classes, member, n_groups, draws, seed)
+    few = 2 <= n_groups < FEW_GROUPS
+    return Intervals(
+        kind="group" if grouped else "image-level, optimistic",
+        n_groups=n_groups,
+        ci95=ci95,
+        t95=_jackknife_t(scores, targets, classes, member, n_groups) if few else None,
+    )
+
+
+def _members(groups: Sequence[str | None]) -> NDArray[np.intp]:
+    """Group names (N,) -> group numbers (N,), by first appearance; None never shares one."""
+    numbers: dict[str | int, int] = {}
+    return np.array([numbers.setdefault(i if g is None else g, len(numbers)) for i, g in enumerate(groups)], np.intp)
+
+
+def _percentile(
+    scores: NDArray,
+    targets: NDArray,
+    classes: Sequence[str],
+    member: NDArray[np.intp],
+    n_groups: int,
+    draws: int,
+    seed: int,
+) -> dict[str, list[float] | None]:
+    runs = np.random.default_rng(seed).integers(len(scores), size=draws)
+    size = max(1, _BLOCK // len(targets))
+    parts: dict[str, list[NDArray]] = {name: [] for name in metrics.keys(classes)}
+    for run, run_scores in enumerate(scores):
+        mine = np.flatnonzero(runs == run)
+        for start in range(0, len(mine), size):
+            weights = np.stack([_weights(seed, draw, n_groups, member) for draw in mine[start : start + size]])
+            for name, values in metrics.weighted(run_scores, targets, classes, weights).items():
+                parts[name].append(values)
+    return {name: _quantiles(np.concatenate(values)) for name, values in parts.items()}
+
+
+def _weights(seed: int, draw: int, n_groups: int, member: NDArray[np.intp]) -> NDArray[np.float64]:
+    """How often each image (N,) occurs when as many groups are drawn as there are."""
+    # a generator for each draw: draws can be taken run by run, and a paired comparison can repeat them
+    drawn = np.random.default_rng([seed, draw]).integers(n_groups, size=n_groups)
+    return np.bincount(drawn, minlength=n_groups)[member].astype(np.float64)
+
+
+def _quantiles(values: NDArray[np.float64]) -> list[float] | None:
+    defined = values[~np.isnan(values)]
+    return [float(q) for q in np.quantile(defined, [0.025, 0.975])] if len(defined) else None
+
+
+def _jackknife_t(
+    scores: NDArray, targets: NDArray, classes: Sequence[str], member: NDArray[np.intp], n_groups: int
+) -> dict[str, list[float] | None]:
+    # row 0 has every group, row g + 1 all but group g
+    weights = np.concatenate([np.ones((1, len(targets))), np.arange(n_groups)[:, None] != member])
+    by_run = [metrics.weighted(run_scores, targets, classes, weights) for run_scores in scores]
+    quantile = float(stdtrit(n_groups - 1, 0.975))
+    result: dict[str, list[float] | None] = {}
+    for name in metrics.keys(classes):
+        value, *left_out = np.mean([values[name] for values in by_run], axis=0)
+        error = np.sqrt((n_groups - 1) * np.var(left_out))
+        # NaN where some group alone has a class: what its absence would do is not known
+        bounds = np.clip([value - quantile * error, value + quantile * error], 0, 1)
+        result[name] = None if np.isnan(bounds).any() else bounds.tolist()
+    return result

@@ -1,0 +1,189 @@
+"""Your own images: a tree of `split/class/image`, or a `manifest.csv`."""
+
+import csv
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+from eva_core.errors import UsageError
+from eva_core.types import Dataset, DatasetCard, Sample
+from eva_vision.images import SUFFIXES, read_image
+
+SPLITS = ("train", "val", "test")
+MANIFEST = "manifest.csv"
+
+
+class Row(NamedTuple):
+    """One image as described: by its place in the tree, or by a line of the manifest."""
+
+    path: Path
+    split: str
+    label: str | None
+    group: str | None
+    id: str
+
+
+class Folder(Dataset):
+    """A folder of labelled images, as a tree `split/class/image` or with a `manifest.csv`."""
+
+    card: ClassVar[DatasetCard] = DatasetCard(  # type: ignore[misc]
+        name="folder", access="your own files, below --dataset.root", licence="yours"
+    )
+
+    def __init__(self, root: str, name: str = "folder") -> None:
+        """Index the folder.
+
+        Splits are `train`, `val` and `test`. Images that lie right in `root`, and lines of a manifest without a split,
+        are `new`: they can be predicted on. A manifest has the columns path, label, split, and may have group and id.
+
+        Args:
+            root: The folder.
+            name: What results and the cache call this dataset.
+        Raises:
+            UsageError: Names what is wrong: missing, empty or duplicate files, a group or an image in two splits.
+        """
+        self.root = Path(root).expanduser()
+        if not self.root.is_dir():
+            raise UsageError(
+                f"Expected a folder of images, but {self.root} is not one. Set --dataset.root or DATA_ROOT."
+            )
+        rows = _from_manifest(self.root) if (self.root / MANIFEST).exists() else _from_tree(self.root)
+        if not rows:
+            raise UsageError(f"Expected images under {self.root} as split/class/image, but found none.")
+        sizes = _sizes(rows)
+        _refuse_duplicates(rows, sizes)
+        _refuse_crossing_groups(rows)
+        classes = tuple(sorted({r.label for r in rows if r.label is not None}))
+        target = {label: i for i, label in enumerate(classes)}
+        self.card = DatasetCard(name=name, classes=classes, licence="yours", access=str(self.root))  # type: ignore[misc]
+        self.samples = [
+            Sample(r.id, r.split, None if r.label is None else target[r.label], r.path, sizes[r.path], r.group)
+            for r in rows
+        ]
+
+    def image(self, sample: Sample) -> np.ndarray:
+        """Decode the file of a sample: uint8 RGB, (H, W, 3)."""
+        assert sample.path is not None
+        return read_image(sample.path)
+
+
+def _from_tree(root: Path) -> list[Row]:
+    rows, strange = [], []
+    for path in sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()):
+        parts = path.relative_to(root).parts
+        if any(part.startswith(".") for part in parts):
+            continue
+        if len(parts) == 1:
+            rows.append(Row(path, "new", None, None, path.name))
+        elif len(parts) >= 3 and parts[0] in SPLITS:
+            rows.append(Row(path, parts[0], parts[1], None, "/".join(parts)))
+        else:
+            strange.append("/".join(parts))
+    if strange:
+        raise UsageError(
+            f"Expected images under {root} as (train|val|test)/class/image, but got {_some(strange)}. "
+            f"Rename the folders or write a {MANIFEST}."
+        )
+    return rows
+
+
+def _from_manifest(root: Path) -> list[Row]:
+    file = root / MANIFEST
+    with file.open(newline="", encoding="utf-8-sig") as handle:
+        reader = csv.DictReader(handle)
+        columns = set(reader.fieldnames or ())
+        if "path" not in columns:
+            raise UsageError(
+                f"Expected the columns path, label, split in {file}, but got {', '.join(columns) or 'none'}."
+            )
+        lines = [{k: (v or "").strip() for k, v in line.items() if k} for line in reader]
+    empty = [str(n) for n, line in enumerate(lines, start=2) if not line["path"]]
+    if empty:
+        raise UsageError(f"Expected a path in every line of {file}, but line {_some(empty)} has none.")
+    unknown = sorted({line.get("split") or "new" for line in lines} - {*SPLITS, "new"})
+    if unknown:
+        raise UsageError(f"Expected split to be train, val or test in {file}, but got {_some(unknown)}.")
+    return [
+        Row(
+            root / line["path"],
+            line.get("split") or "new",
+            line.get("label") or None,
+            line.get("group") or None,
+            line.get("id") or line["path"],
+        )
+        for line in lines
+    ]
+
+
+def _sizes(rows: list[Row]) -> dict[Path, int]:
+    """Bytes of each file; a missing or empty one is an error that names it."""
+    sizes, missing, empty = {}, [], []
+    for row in rows:
+        try:
+            sizes[row.path] = row.path.stat().st_size
+        except OSError:
+            missing.append(str(row.path))
+        else:
+            if sizes[row.path] == 0:
+                empty.append(str(row.path))
+    if missing:
+        raise UsageError(f"{len(missing)} files of the manifest are missing: {_some(missing)}.")
+    if empty:
+        raise UsageError(f"{len(empty)} files are empty and so unreadable: {_some(empty)}.")
+    return sizes
+
+
+def _refuse_duplicates(rows: list[Row], sizes: dict[Path, int]) -> None:
+    for what, values in (("path", (str(r.path) for r in rows)), ("id", (r.id for r in rows))):
+        twice = [value for value, n in Counter(values).items() if n > 1]
+        if twice:
+            raise UsageError(f"{len(twice)} duplicates: the same {what} stands twice: {_some(twice)}. Remove one each.")
+    same = _same_content(rows, sizes)
+    if same:
+        pairs = [" = ".join(r.id for r in twins) for twins in same]
+        raise UsageError(f"{len(pairs)} duplicates: files with the same content: {_some(pairs)}. Keep one of each.")
+
+
+def _same_content(rows: list[Row], sizes: dict[Path, int]) -> list[list[Row]]:
+    """Rows whose files hold the same bytes; only files of equal size and equal ends are read whole."""
+    twins: list[list[Row]] = [rows]
+    for fingerprint in (lambda r: sizes[r.path], lambda r: _ends(r.path), lambda r: _sha256(r.path)):
+        parted: list[list[Row]] = []
+        for group in twins:
+            buckets: dict[object, list[Row]] = defaultdict(list)
+            for row in group:
+                buckets[fingerprint(row)].append(row)
+            parted += [bucket for bucket in buckets.values() if len(bucket) > 1]
+        twins = parted
+    return twins
+
+
+def _ends(path: Path, length: int = 4096) -> bytes:
+    with path.open("rb") as handle:
+        head = handle.read(length)
+        handle.seek(max(0, path.stat().st_size // 2 - length))
+        return hashlib.sha256(head + handle.read(length)).digest()
+
+
+def _sha256(path: Path) -> bytes:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").digest()
+
+
+def _refuse_crossing_groups(rows: list[Row]) -> None:
+    splits = defaultdict(set)
+    for row in rows:
+        if row.group is not None:
+            splits[row.group].add(row.split)
+    crossing = [f"{group} ({', '.join(sorted(found))})" for group, found in sorted(splits.items()) if len(found) > 1]
+    if crossing:
+        raise UsageError(f"{len(crossing)} groups cross splits: {_some(crossing)}. Move each into one split.")
+
+
+def _some(names: Iterable[str], most: int = 5) -> str:
+    names = list(names)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

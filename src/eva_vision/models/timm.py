@@ -1,0 +1,153 @@
+"""Any timm architecture as a backbone, with weights from timm, a hub or a file."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import timm
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from eva_core.errors import EvaError, UsageError
+from eva_core.types import Backbone, Geometry, ModelCard, card
+from eva_vision.models.weights import load_weights
+
+
+@card(ModelCard(name="timm_model", source="timm, by --model.arch", licence="unknown"))
+def timm_model(
+    arch: str,
+    checkpoint: str | None = None,
+    pretrained: bool = False,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    size: int | None = None,
+    **arch_args: Any,
+) -> Backbone:
+    """Any timm architecture: `--model timm_model --model.arch NAME`.
+
+    Args:
+        arch: A name that `timm.create_model` takes, `hf-hub:owner/name` included.
+        checkpoint: A safetensors or torch file, or `hf-hub:owner/name[/file]`. Without it, and not `pretrained`, the
+            weights are random, from seed 0.
+        pretrained: Load the weights that timm knows for `arch`.
+        mean: Per-channel mean for pixels in 0-1; timm's own unless given.
+        std: Per-channel standard deviation, likewise.
+        size: Side of the image that the position embedding is built for; timm's own unless given.
+        arch_args: Architecture arguments for timm; under `dict_kwargs` in YAML.
+    Raises:
+        UsageError: timm does not know the architecture or an argument.
+        EvaError: The weights cannot be had, or do not fit (names the keys).
+    """
+    if checkpoint is not None and pretrained:
+        raise UsageError("Expected either a checkpoint or pretrained: true, but got both. Leave one out.")
+    if size is not None:
+        arch_args["img_size"] = size
+    network = _create(arch, pretrained, arch_args)
+    if checkpoint is not None:
+        load_weights(network, checkpoint, _classifier_names(network))
+    return TimmBackbone(network, arch, mean, std, size, arch_args)
+
+
+class TimmBackbone(Backbone):
+    """A timm network without its classifier."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        arch: str,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        size: int | None = None,
+        arch_args: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(_card(network, arch, mean, std, size))
+        self.network = network
+        self.arguments = {"arch": arch, **(arch_args or {})}
+
+    @property
+    def has_class_token(self) -> bool:
+        return self.card.prefix_tokens > 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised images (B, 3, H, W) -> (B, D), or (B, 2 D) for `cls_mean`.
+
+        A network without a class token has one pooling, its own, whatever is asked for.
+        """
+        features = self.network.forward_features(images)
+        if not self.has_class_token:
+            return self.network.forward_head(features, pre_logits=True)
+        if self.pooling == "cls":
+            return features[:, 0]
+        mean = features[:, self.card.prefix_tokens :].mean(1)  # registers stay out of the mean
+        return mean if self.pooling == "mean" else torch.cat([features[:, 0], mean], dim=1)
+
+    def feature_map(self, images: Tensor, layers: Sequence[int] | None = None) -> Tensor:
+        """Normalised images (B, 3, H, W) -> (B, D' * len(layers), h, w); maps of several sizes take the first's."""
+        if not hasattr(self.network, "forward_intermediates"):
+            raise UsageError(f"Expected an architecture with dense features, but timm's {self.card.name} has none.")
+        maps = self.network.forward_intermediates(
+            images, indices=list(layers) if layers else 1, norm=True, output_fmt="NCHW", intermediates_only=True
+        )
+        size = maps[0].shape[-2:]
+        return torch.cat([m if m.shape[-2:] == size else F.interpolate(m, size, mode="bilinear") for m in maps], dim=1)
+
+
+def _create(arch: str, pretrained: bool, arch_args: dict[str, Any]) -> nn.Module:
+    """Build a network; random weights come from seed 0, whatever ran before."""
+    if not arch.startswith("hf-hub:") and not timm.is_model(arch.partition(".")[0]):
+        close = timm.list_models(f"*{arch.partition('.')[0].split('_')[0]}*")[:3]
+        raise UsageError(
+            f"Unknown timm architecture {arch!r}. {'Did you mean ' + ', '.join(close) + '?' if close else ''}"
+        )
+    # Transformers take any multiple of the patch size when told so; other families do not know the argument.
+    attempts = ({"dynamic_img_size": True, **arch_args}, arch_args)
+    for attempt in attempts:
+        try:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                return timm.create_model(arch, pretrained=pretrained, num_classes=0, **attempt)
+        except TypeError as error:
+            if attempt is attempts[-1]:
+                raise UsageError(f"timm's {arch} does not take these arguments: {error}.") from error
+        except (OSError, RuntimeError, ValueError) as error:
+            raise EvaError(_why_no_network(arch, pretrained, error)) from error
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _why_no_network(arch: str, pretrained: bool, error: Exception) -> str:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if pretrained or arch.startswith("hf-hub:"):
+        return f"Cannot get the weights of {arch} ({reason}). Check the network, HF_TOKEN, or fill the cache elsewhere."
+    return f"timm cannot build {arch} ({reason})."
+
+
+def _classifier_names(network: nn.Module) -> tuple[str, ...]:
+    names = network.pretrained_cfg.get("classifier") or ()
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _card(
+    network: nn.Module, arch: str, mean: Sequence[float] | None, std: Sequence[float] | None, size: int | None
+) -> ModelCard:
+    """A card from what timm knows of the architecture."""
+    config = network.pretrained_cfg
+    side = size or config.get("input_size", (3, 224, 224))[-1]
+    patch = getattr(getattr(network, "patch_embed", None), "patch_size", None)
+    prefix = int(getattr(network, "num_prefix_tokens", 0))
+    interpolation = config.get("interpolation", "bilinear")
+    return ModelCard(
+        name=arch,
+        dim=network.num_features if prefix else getattr(network, "head_hidden_size", network.num_features),
+        mean=tuple(mean or config.get("mean", (0.5, 0.5, 0.5))),
+        std=tuple(std or config.get("std", (0.5, 0.5, 0.5))),
+        patch_size=patch[0] if isinstance(patch, tuple) else None,
+        prefix_tokens=prefix,
+        geometry=Geometry(
+            resize=round(side / config.get("crop_pct", 1.0)),
+            crop=side,
+            interpolation=interpolation if interpolation in ("bilinear", "bicubic", "nearest") else "bilinear",
+        ),
+        pooling="cls" if prefix else "mean",
+        licence=config.get("license") or "unknown",
+        source=config.get("hf_hub_id") or config.get("url") or "unknown",
+    )
