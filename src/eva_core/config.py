@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -128,9 +129,9 @@ def build_parser(command: str) -> ArgumentParser:
         "`eva models NAME` and `eva datasets NAME` tell which. --precision is short for --protocol.precision.",
     )
     parser.add_argument("--config", action=ActionConfigFile, help="YAML file, or its name under configs/; repeatable")
-    parser.add_argument("--model", type=Backbone | None, help="a registered model (`eva models`)")
-    parser.add_argument("--dataset", type=Dataset | None, help="a registered dataset (`eva datasets`)")
-    parser.add_argument("--head", type=Head | None, help="a registered head (`eva heads`), else the protocol's first")
+    parser.add_argument("--model", type=Backbone, help="a registered model (`eva models`)")
+    parser.add_argument("--dataset", type=Dataset, help="a registered dataset (`eva datasets`)")
+    parser.add_argument("--head", type=Head, help="a registered head (`eva heads`), else the protocol's first")
     parser.add_class_arguments(Protocol, "protocol")
     parser.set_defaults({f"protocol.{k}": v for k, v in plain(load_protocol("eva-0.4")).items()})
     parser.add_class_arguments(Extraction)
@@ -209,6 +210,8 @@ def plain(protocol: Protocol) -> dict[str, Any]:
 
 
 def _first_reason(error: Exception) -> str:
-    """jsonargparse explains at length; the user gets its first two sentences."""
-    lines = [line.strip(" -") for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:2]).rstrip(".:") + "."
+    """One line from jsonargparse's several: the flag in question, and the innermost reason."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    keys = re.findall(r'Parser key "([^"]+)"', str(error))
+    flag = f"--{'.'.join(keys)}: " if keys else ""
+    return flag + re.sub(r"<class '(\w+)'>", r"\1", lines[-1].rstrip(".")) + "."

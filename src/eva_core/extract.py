@@ -107,7 +107,14 @@ def _launch(key: StoreKey, backbone: Backbone, dataset: Dataset, protocol: Proto
         precision=PRECISIONS[protocol.precision_for(backbone.card)],  # type: ignore[arg-type]
     )
     if how.devices > 1:
-        fabric.launch(_extract, key, backbone, dataset, protocol, how)
+        fabric.launch(
+            _extract,
+            key,  # type: ignore[arg-type]
+            backbone,
+            dataset,
+            protocol,
+            how,
+        )
     else:
         _extract(fabric, key, backbone, dataset, protocol, how)
 
@@ -117,7 +124,7 @@ def _extract(
 ) -> None:
     """One process of `fabric.world_size`: its share of the missing batches, as parts; the first one merges."""
     _full_precision()
-    backbone = fabric.to_device(backbone).eval().requires_grad_(False)
+    backbone.to(fabric.device).eval().requires_grad_(False)
     backbone.pooling = protocol.pooling_for(backbone.card)
     todo = missing_batches(len(dataset.samples), how.batch_size, list(finished_parts(key.path)))
     mine = np.array_split(np.array(todo, dtype=np.int64).reshape(-1, 2), fabric.world_size)[fabric.global_rank]

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -28,7 +29,11 @@ RESULTS, CONFIG, PREDICTIONS, HEADS = "results.json", "config.yaml", "prediction
 
 
 def split_record(
-    selected: np.ndarray, last: np.ndarray, targets: np.ndarray, classes: Sequence[str], groups: Sequence[str] | None
+    selected: np.ndarray,
+    last: np.ndarray,
+    targets: np.ndarray,
+    classes: Sequence[str],
+    groups: Sequence[str | None] | None,
 ) -> dict[str, Any]:
     """What results.json says of one split.
 
@@ -38,8 +43,8 @@ def split_record(
         targets: (N,).
         groups: Patient or slide of each sample; None where nothing is known.
     """
-    values = [evaluate(s, targets, classes) for s in selected]
-    at_last = [evaluate(s, targets, classes) for s in last]
+    truth = torch.from_numpy(targets)
+    values, at_last = ([evaluate(torch.from_numpy(s), truth, classes) for s in runs] for runs in (selected, last))
     intervals = interval(selected, targets, classes, groups)
     metrics = {
         name: {

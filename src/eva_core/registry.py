@@ -27,6 +27,8 @@ class Entry:
     package: str
     version: str
     summary: str
+    registered: Any = None
+    """The object itself, where a decorator registered it in this process."""
 
     @property
     def class_path(self) -> str:
@@ -35,7 +37,7 @@ class Entry:
 
     @property
     def origin(self) -> str:
-        return f"{self.package} {self.version}"
+        return f"{self.package} {self.version}".rstrip()
 
     def load(self) -> Any:
         """Import the code behind the name.
@@ -43,10 +45,12 @@ class Entry:
         Raises:
             UsageError: The plugin does not import; says which package it is in.
         """
+        if self.registered is not None:
+            return self.registered
         module, _, attribute = self.target.partition(":")
         try:
             return getattr(importlib.import_module(module), attribute)
-        except Exception as error:
+        except Exception as error:  # a plugin may fail in any way
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             raise UsageError(
                 f"{self.name!r} of {self.origin} does not import ({reason}). Update or uninstall {self.package}."
@@ -103,7 +107,7 @@ class Registry:
         def add(builder: Builder) -> Builder:
             summary = (builder.__doc__ or "").strip().partition("\n")[0]
             target = f"{builder.__module__}:{builder.__qualname__}"
-            self._registered[name] = Entry(name, target, "this process", "", summary)
+            self._registered[name] = Entry(name, target, "this process", "", summary, builder)
             return builder
 
         return add

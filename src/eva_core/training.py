@@ -53,8 +53,8 @@ class GradientHead(Head):
             leaves = {name: p[run].detach().requires_grad_() for name, p in params.items()}
             with torch.enable_grad():
                 logits = self.forward(leaves, x[run])
-            gradients = torch.autograd.grad(logits, list(leaves.values()), loss_gradient(logits.detach(), targets[run]))
-            for name, gradient in zip(leaves, gradients, strict=True):
+            slope = loss_gradient(logits.detach(), targets[run])
+            for name, gradient in zip(leaves, torch.autograd.grad(logits, [*leaves.values()], slope), strict=True):
                 out[name][run].copy_(gradient)
 
     def fit(
@@ -68,18 +68,188 @@ class GradientHead(Head):
         patience: int | None = None,
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> list[FittedRun]:
-        sign = -1 if metric in LOWER_IS_BETTER else 1
         targets = train.y[:, None].float() if classes == 2 else nn.functional.one_hot(train.y, classes).float()
-        layout = self.parameters(train.x.shape[1], targets.shape[1], torch.Generator())
-        work = min(recipe.batch_size, len(train)) * sum(p.numel() for p in layout.values())
+        layout = _Layout(self.parameters(train.x.shape[1], targets.shape[1], torch.Generator()))
+        job = _Job(self, train.x, targets, select, recipe, metric, patience, layout)
+        work = min(recipe.batch_size, len(train)) * layout.size
         at_once = len(runs) if work <= _STACKED else 1
-        total = len(recipe.lr) * len(runs) * recipe.steps
+        groups = [runs[i : i + at_once] for i in range(0, len(runs), at_once)]
+        done, total = 0, len(recipe.lr) * len(runs) * recipe.steps
         tried: list[list[FittedRun]] = []
         with threads(torch.get_num_threads() if work >= _THREADED else 1), torch.no_grad():
             for lr in recipe.lr:
                 fitted: list[FittedRun] = []
-                while len(fitted) < len(runs):
-                    group = runs[len(fitted) : len(fitted) + at_once]
-                    done, weight = (len(tried) * len(runs) + len(fitted)) * recipe.steps, len(group)
-                    stack = _Stack(self, train.x, targets, recipe, lr, group)
-                    score = Scorer(...)
+                for group in groups:
+                    fitted += job.train(lr, group, lambda step, d=done, n=len(group): progress(d + step * n, total))
+                    done += len(group) * recipe.steps
+                tried.append(fitted)
+        return max(tried, key=lambda fitted: job.sign * sum(run.selected_value for run in fitted))
+
+
+def loss_gradient(logits: Tensor, targets: Tensor, dim: int = -1) -> Tensor:
+    """Gradient of the mean (binary) cross entropy with respect to the logits.
+
+    Args:
+        logits: (..., B, K), or (..., K, B) with dim = -2.
+        targets: Of the same shape, one-hot; 0 or 1 for a single output.
+        dim: Where the outputs are.
+    """
+    outputs = logits.shape[dim]
+    probabilities = logits.sigmoid() if outputs == 1 else logits.softmax(dim)
+    return probabilities.sub_(targets).div_(logits.shape[-1] * logits.shape[-2] // outputs)
+
+
+def per_run(runs: int, *shape: int) -> Tensor:
+    """Zeros (runs, *shape) where every run begins on a cache line, as it would alone: results are the same to a bit."""
+    size = math.prod(shape)
+    return torch.zeros(runs, _lines(size))[:, :size].unflatten(1, shape)
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Torch with `count` threads, then as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _lines(size: int) -> int:
+    return -(-size // _LINE) * _LINE
+
+
+class _Layout:
+    """Where the parameters of a run lie in one flat row, so that the optimiser has a single tensor to go through."""
+
+    def __init__(self, params: Params) -> None:
+        self.shapes = {name: p.shape for name, p in params.items()}
+        self.size = sum(_lines(shape.numel()) for shape in self.shapes.values())
+
+    def views(self, flat: Tensor) -> Params:
+        """flat (R, size) -> views by name, each (R, ...)."""
+        views, start = {}, 0
+        for name, shape in self.shapes.items():
+            views[name] = flat[:, start : start + shape.numel()].unflatten(1, shape)
+            start += _lines(shape.numel())
+        return views
+
+
+@dataclass
+class _Track:
+    """One run on its way: its own random numbers, and its best so far."""
+
+    run: int
+    generator: torch.Generator
+    best: Params = field(default_factory=dict)
+    value: float = math.nan
+    step: int = 0
+    waited: int = 0
+
+
+@dataclass
+class _Job:
+    """What all runs of a fit share: x (N, D) and targets (N, K) to learn from, and the rest of what `fit` was given."""
+
+    head: GradientHead
+    x: Tensor
+    targets: Tensor
+    select: Embedded
+    recipe: Protocol
+    metric: str
+    patience: int | None
+    layout: _Layout
+
+    def __post_init__(self) -> None:
+        self.score = selection_metric(self.metric)
+        self.sign = -1 if self.metric in LOWER_IS_BETTER else 1
+
+    def train(self, lr: float, runs: Sequence[int], progress: Callable[[int], None]) -> list[FittedRun]:
+        """Train some runs side by side with one learning rate."""
+        recipe, (samples, features), outputs = self.recipe, self.x.shape, self.targets.shape[1]
+        batch = min(recipe.batch_size, samples)
+        epoch_steps = -(-samples // batch)
+        x, targets = per_run(len(runs), batch, features), per_run(len(runs), batch, outputs)
+
+        tracks = [_Track(run, torch.Generator().manual_seed(recipe.seed + run)) for run in runs]
+        finished: list[FittedRun] = []
+        state = [torch.zeros(len(runs), self.layout.size) for _ in range(4)]  # values, gradients, both moments
+        count = torch.zeros(())  # of steps
+        params, gradients = self.layout.views(state[0]), self.layout.views(state[1])
+        for row, track in enumerate(tracks):
+            for name, p in self.head.parameters(features, outputs, track.generator).items():
+                params[name][row] = p
+
+        for step in range(recipe.steps):
+            epoch, position = divmod(step, epoch_steps)
+            if position == 0:
+                orders = [torch.randperm(samples, generator=track.generator) for track in tracks]
+            now = slice(position * batch, (position + 1) * batch)
+            size = len(orders[0][now])
+            for row, order in enumerate(orders):
+                torch.index_select(self.x, 0, order[now], out=x[row, :size])
+                torch.index_select(self.targets, 0, order[now], out=targets[row, :size])
+            self.head.gradients(params, x[: len(tracks), :size], targets[: len(tracks), :size], gradients)
+            _update(state, count, recipe, lr * (recipe.warmup_factor if epoch < recipe.warmup_epochs else 1))
+
+            if (step + 1) % _TICK == 0:
+                progress(step + 1)
+            if (step + 1) % (recipe.evaluate_every or epoch_steps):
+                continue
+            self._evaluate(tracks, params, step + 1)
+            going = [row for row, track in enumerate(tracks) if not self._has_stalled(track)]
+            if len(going) < len(tracks):
+                finished += [self._finish(t, params, row, lr) for row, t in enumerate(tracks) if row not in going]
+                tracks, orders = [tracks[row] for row in going], [orders[row] for row in going]
+                state = [tensor[going] for tensor in state]
+                params, gradients = self.layout.views(state[0]), self.layout.views(state[1])
+                if not tracks:
+                    break
+        if tracks and not tracks[0].best:
+            self._evaluate(tracks, params, recipe.steps)
+        finished += [self._finish(track, params, row, lr) for row, track in enumerate(tracks)]
+        progress(recipe.steps)
+        return sorted(finished, key=lambda run: runs.index(run.run))
+
+    def _evaluate(self, tracks: list[_Track], params: Params, step: int) -> None:
+        # run by run: products of other shapes would round differently from a run trained alone
+        logits = torch.stack([self.head.logits(_row(params, row), self.select.x) for row in range(len(tracks))])
+        values = self.score(logits, self.select.y).tolist()
+        for row, (track, value) in enumerate(zip(tracks, values, strict=True)):
+            if not track.best or self.sign * value > self.sign * track.value:
+                track.best, track.value, track.step, track.waited = _copy(params, row), value, step, 0
+            else:
+                track.waited += 1
+
+    def _has_stalled(self, track: _Track) -> bool:
+        return self.patience is not None and track.waited >= max(1, self.patience)
+
+    def _finish(self, track: _Track, params: Params, row: int, lr: float) -> FittedRun:
+        return FittedRun(track.run, track.best, _copy(params, row), track.value, {"step": track.step, "lr": lr})
+
+
+def _row(params: Params, row: int) -> Params:
+    return {name: p[row] for name, p in params.items()}
+
+
+def _copy(params: Params, row: int) -> Params:
+    return {name: p[row].clone() for name, p in params.items()}
+
+
+def _update(state: list[Tensor], count: Tensor, recipe: Protocol, lr: float) -> None:
+    """One step of AdamW, in place, on (values, gradients, first moments, second moments)."""
+    beta1, beta2 = recipe.betas
+    adamw(
+        *([tensor] for tensor in state),
+        [],
+        [count],
+        fused=True,  # one pass over memory; the class around it costs as much again as the step
+        amsgrad=False,
+        beta1=beta1,
+        beta2=beta2,
+        lr=lr,
+        weight_decay=recipe.weight_decay,
+        eps=1e-8,
+        maximize=False,
+    )

@@ -1,0 +1,1 @@
+"""Pretraining by online patching: an add-on to come; only its command is declared."""

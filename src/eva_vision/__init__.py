@@ -1,0 +1,1 @@
+"""Vision: patch datasets, models, heads and preprocessing."""

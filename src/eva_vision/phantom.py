@@ -58,7 +58,7 @@ def phantom_patch(cls: int, rng: np.random.Generator, stain: Stain, size: int = 
     patchy = _noise(rng, size, 25)
     eosin = 0.40 + 0.13 * fibres + 0.06 * patchy
     eosin *= 1 - 0.9 * _step(patchy + 0.5 * fibres - rng.uniform(1.2, 2.4), 0.8)  # clefts between the fibres
-    layers = np.stack([0.05 + 0.02 * patchy, eosin, np.zeros_like(eosin)])  # haematoxylin, eosin, kept free of nuclei
+    layers = np.stack([0.05 + 0.02 * patchy, eosin, np.ones_like(eosin)])  # haematoxylin, eosin, how much is stroma
 
     ours = _territories(rng, size, share=rng.uniform(0.0, 0.4))
     richness = rng.uniform(0.75, 1.3)  # how much nucleus a patch has, whatever its class
@@ -72,8 +72,8 @@ def phantom_patch(cls: int, rng: np.random.Generator, stain: Stain, size: int = 
             nuclei.append(_within(owned, _epithelium(rng, kind == _TUMOUR, richness, owned, layers)))
     if cls in (_STROMA, _INFLAMMATION):
         _vessels(rng, layers)  # else white alone would tell a lumen
-    free = layers[2] < 0.5
-    nuclei += [_within(free, _spindles(rng, flow, 0.04)), _within(free, _lymphocytes(rng, 0.025, size))]
+    stroma = layers[2] > 0.5
+    nuclei += [_within(stroma, _spindles(rng, flow, 0.04)), _within(stroma, _lymphocytes(rng, 0.025, size))]
 
     drawn = _draw(rng, np.concatenate(nuclei), size)
     grain = rng.standard_normal((size, size), dtype=np.float32)
@@ -95,7 +95,7 @@ def _noise(rng: np.random.Generator, side: int, cell: float) -> np.ndarray:
     knots = rng.standard_normal((int(side / cell) + 2,) * 2, dtype=np.float32) * 1.6
     at = np.arange(side, dtype=np.float32) / np.float32(cell)
     low = at.astype(int)
-    weight = at - low
+    weight = at - np.floor(at)  # not `low`: float32 less int64 is float64, at twice the time
     weight = weight * weight * (3 - 2 * weight)
     rows = knots[:, low] + weight * (knots[:, low + 1] - knots[:, low])
     return rows[low] + weight[:, None] * np.diff(rows, axis=0)[low]
@@ -185,7 +185,7 @@ def _disc(
     x: float, y: float, radius: float, wobble: np.ndarray, side: int
 ) -> tuple[tuple[slice, slice], np.ndarray] | None:
     """The window around a wobbly disc and the distance from its centre there, 1 on the outline; None if outside."""
-    reach = 1.6 * radius
+    reach = (1.1 + np.abs(wobble).sum()) * 1.05 * radius
     rows = slice(max(0, int(y - reach)), min(side, int(y + reach)))
     columns = slice(max(0, int(x - reach)), min(side, int(x + reach)))
     if rows.start >= rows.stop or columns.start >= columns.stop:
@@ -197,12 +197,6 @@ def _disc(
     return (rows, columns), length / (np.float32(radius) * _outline(z / length, wobble))
 
 
-def _paint(layers: np.ndarray, window: tuple[slice, slice], cover: np.ndarray, densities: tuple[float, float]) -> None:
-    """Put something over the tissue and keep other nuclei off it. Changes the layers in place."""
-    for layer, value in zip(layers, (*densities, 1.0), strict=True):
-        layer[window] += cover * (value - layer[window])
-
-
 def _epithelium(
     rng: np.random.Generator, tumour: bool, richness: float, ours: np.ndarray, layers: np.ndarray
 ) -> np.ndarray:
@@ -211,7 +205,7 @@ def _epithelium(
     The two differ by degree, and the degrees overlap.
     """
     side = len(ours)
-    disorder = rng.uniform(0.3, 1.0) if tumour else rng.uniform(0.0, 0.5)
+    disorder = rng.uniform(0.35, 1.0) if tumour else rng.uniform(0.0, 0.45)
     radius = rng.uniform(32, 46)
     pitch = radius * (2.3 - 0.6 * disorder)
     cytoplasm = (rng.uniform(0.08, 0.2), rng.uniform(0.3, 0.45))
@@ -229,9 +223,11 @@ def _epithelium(
             continue
         window, distance = where
         hole = rng.uniform(0.3, 0.55) * (1 - 0.6 * disorder)
-        _paint(layers, window, rng.uniform(0, 0.6) * _step(1.1 - distance, 0.15), (0.0, 0.05))  # a shrunken stroma
-        _paint(layers, window, _step(1 - distance, 0.08), cytoplasm)
-        _paint(layers, window, _step(hole - distance, 0.12), (0.0, rng.uniform(0.0, 0.06)))
+        cell = _step(1 - distance, 0.08)
+        kept = (1 - cell) * (1 - rng.uniform(0, 0.6) * _step(1.1 - distance, 0.15))  # stroma shrinks from glands
+        cell *= _step(distance - hole, 0.12)
+        for layer, value in zip(layers, (*cytoplasm, 0.0), strict=True):
+            layer[window] = layer[window] * kept + value * cell
 
         count = int(2 * np.pi * mean * richness / 9 * (0.85 + 0.3 * disorder))
         turn = 2 * np.pi / max(count, 1) * (np.arange(count) + rng.normal(0, 0.1 + 2 * disorder, count))
@@ -254,7 +250,7 @@ def _vessels(rng: np.random.Generator, layers: np.ndarray) -> None:
         where = _disc(x, y, rng.uniform(8, 22), _wobble(rng, 0.15), side)
         if where is not None:
             window, distance = where
-            _paint(layers, window, _step(1 - distance, 0.15), (0.0, 0.02))
+            layers[(slice(None), *window)] *= _step(distance - 1, 0.15)
 
 
 def _draw(rng: np.random.Generator, nuclei: np.ndarray, side: int) -> np.ndarray:

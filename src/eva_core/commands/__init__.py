@@ -1,0 +1,1 @@
+"""Commands of `eva`: one thin file each."""

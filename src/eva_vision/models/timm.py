@@ -6,7 +6,7 @@ from typing import Any
 import timm
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from eva_core.errors import EvaError, UsageError
 from eva_core.types import Backbone, Geometry, ModelCard, card
@@ -49,11 +49,11 @@ def timm_model(
 
 
 class TimmBackbone(Backbone):
-    """A timm network without its classifier."""
+    """A timm network without its classifier. `network` is Any: timm's methods are not part of nn.Module's type."""
 
     def __init__(
         self,
-        network: nn.Module,
+        network: Any,
         arch: str,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
@@ -92,7 +92,7 @@ class TimmBackbone(Backbone):
         return torch.cat([m if m.shape[-2:] == size else F.interpolate(m, size, mode="bilinear") for m in maps], dim=1)
 
 
-def _create(arch: str, pretrained: bool, arch_args: dict[str, Any]) -> nn.Module:
+def _create(arch: str, pretrained: bool, arch_args: dict[str, Any]) -> Any:
     """Build a network; random weights come from seed 0, whatever ran before."""
     if not arch.startswith("hf-hub:") and not timm.is_model(arch.partition(".")[0]):
         close = timm.list_models(f"*{arch.partition('.')[0].split('_')[0]}*")[:3]
@@ -121,13 +121,13 @@ def _why_no_network(arch: str, pretrained: bool, error: Exception) -> str:
     return f"timm cannot build {arch} ({reason})."
 
 
-def _classifier_names(network: nn.Module) -> tuple[str, ...]:
+def _classifier_names(network: Any) -> tuple[str, ...]:
     names = network.pretrained_cfg.get("classifier") or ()
     return (names,) if isinstance(names, str) else tuple(names)
 
 
 def _card(
-    network: nn.Module, arch: str, mean: Sequence[float] | None, std: Sequence[float] | None, size: int | None
+    network: Any, arch: str, mean: Sequence[float] | None, std: Sequence[float] | None, size: int | None
 ) -> ModelCard:
     """A card from what timm knows of the architecture."""
     config = network.pretrained_cfg

@@ -1,0 +1,38 @@
+# Each target sets itself up: a virtual environment in .venv with what it needs.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+export MPLBACKEND := Agg
+
+.PHONY: demo test lint docs bench clean
+
+demo: $(VENV)/.installed ## three models on synthetic patches, one table
+	$(BIN)/eva demo
+
+test: $(VENV)/.test ## the test suite
+	$(BIN)/pytest
+
+lint: $(VENV)/.lint ## format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+docs: $(VENV)/.docs ## the documentation, in site/
+	$(BIN)/mkdocs build --strict
+
+bench: $(VENV)/.test ## how fast: JSON with ratios
+	$(BIN)/python bench/run.py
+
+clean:
+	rm -rf $(VENV) site dist
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.test $(VENV)/.lint $(VENV)/.docs: $(VENV)/.%: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	touch $@

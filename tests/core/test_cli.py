@@ -1,0 +1,85 @@
+import pytest
+
+from eva_core.cli import main
+
+
+def test_version_and_help(capsys: pytest.CaptureFixture):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == "eva 0.1.0\n"
+    assert main([]) == 0
+    assert "fit" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["models", "datasets", "heads"])
+def test_names_are_listed(kind: str, capsys: pytest.CaptureFixture):
+    assert main([kind]) == 0
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header.split() == ["NAME", "PACKAGE", "SUMMARY"]
+    assert all("eva-pathology 0.1.0" in row for row in rows)
+
+
+def test_a_card_is_shown_with_question_marks_for_the_unknown(capsys: pytest.CaptureFixture):
+    assert main(["models", "imagenet_dino_vits16"]) == 0
+    out = capsys.readouterr().out
+    assert "dim            384" in out
+    assert "revision       ?" in out
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "message"),
+    [
+        (["fitt"], 2, "Unknown command 'fitt'. Did you mean fit?"),
+        (["models", "colour"], 2, "Unknown model 'colour'"),
+        (["models", "a", "b"], 2, "Expected `eva models [NAME]`"),
+        (["fit", "--model"], 2, "Expected a value after --model."),
+        (["fit", "--dataset", "phantom"], 2, "Expected --model NAME."),
+        (["fit", "--model", "colour_stats"], 2, "Expected --dataset NAME."),
+        (["fit", "--model", "colour_stat", "--dataset", "phantom"], 2, "Did you mean colour_stats?"),
+        (["fit", "--config", "foldr"], 2, "Did you mean folder?"),
+        (["fit", "--protocol", "eva-0.5"], 2, "No protocol 'eva-0.5'"),
+        (["fit", "--model", "random_vits16", "--model.depth", "many"], 2, "--model.depth: Expected a int"),
+        (["fit", "--model", "random_vits16", "--model.dept", "3"], 2, "'dept' is not accepted"),
+        (["fit", "--on_error", "ignore"], 2, "--on_error"),
+        (["fit", "--model", "colour_stats", "--dataset", "folder", "--dataset.root", "/nowhere"], 2, "/nowhere"),
+        (["predict", "--head"], 2, "Expected the folder of a finished result"),
+        (["predict", "--head", "/nowhere"], 2, "has no results.json"),
+        (["doctor", "x"], 2, "Expected `eva doctor` alone"),
+        (["completion", "fish"], 2, "Expected `eva completion bash` or `zsh`"),
+        (["pretrain"], 2, "not part of this version"),
+    ],
+)
+def test_a_wrong_command_is_one_line_and_exit_2(argv, code, message, capsys: pytest.CaptureFixture):
+    assert main(argv) == code
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.startswith("eva: ")
+    assert err.count("\n") == 1
+
+
+def test_ctrl_c_is_one_line_and_exit_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    def interrupted(argv: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("eva_core.commands.doctor.main", interrupted)
+    assert main(["doctor"]) == 130
+    assert capsys.readouterr().err == ("eva: Stopped. Finished parts are kept: the same command goes on from there.\n")
+
+
+def test_an_unexpected_failure_is_one_line_and_exit_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    def failing(argv: list[str]) -> int:
+        raise RuntimeError("first\nsecond")
+
+    monkeypatch.setattr("eva_core.commands.doctor.main", failing)
+    assert main(["doctor"]) == 1
+    assert capsys.readouterr().err == "eva: RuntimeError: first second (EVA_DEBUG=1 shows where)\n"
+    monkeypatch.setenv("EVA_DEBUG", "1")
+    main(["doctor"])
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_doctor_reports(capsys: pytest.CaptureFixture, cache):
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert all(title in out for title in ("versions", "devices", "cache", "tokens", "plugins"))
+    assert str(cache) in out
+    assert "every registered name imports" in out

@@ -1,0 +1,81 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+from eva_core import registry
+from eva_core.errors import UsageError
+from eva_core.registry import Registry
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Pretend to install packages: a dist-info folder with entry points is all that the registry reads."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    registry._entry_points.cache_clear()
+
+    def install(package: str, entries: str, code: str = "", version: str = "1.2.3") -> None:
+        info = tmp_path / f"{package}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\nSummary: A plugin\n"
+        )
+        (info / "entry_points.txt").write_text(entries)
+        (tmp_path / f"{package}.py").write_text(code)
+
+    yield install
+    registry._entry_points.cache_clear()
+
+
+def test_our_own_names_are_listed_with_package_version_and_summary():
+    entry = registry.models.find("colour_stats")
+    assert entry.origin == "eva-pathology 0.1.0"
+    assert entry.summary == "Evaluate and pretrain pathology foundation models"
+    assert entry.class_path == "eva_vision.models.baselines.colour_stats"
+
+
+def test_listing_imports_nothing(plugin):
+    plugin("boom", "[eva.models]\nbomb = boom:bomb\n", "raise RuntimeError('imported')")
+    assert "bomb" in {e.name for e in registry.models.entries()}
+    assert "boom" not in sys.modules
+
+
+def test_unknown_name_suggests_close_ones():
+    with pytest.raises(UsageError, match=r"Unknown model 'color_stats'. Did you mean colour_stats"):
+        registry.models.find("color_stats")
+    with pytest.raises(UsageError, match="`eva heads` lists them"):
+        registry.heads.find("zzzzzz")
+
+
+def test_a_clash_is_an_error_only_for_that_name(plugin):
+    plugin("first", "[eva.models]\nshared = first:a\n", "a = 1")
+    plugin("second", "[eva.models]\nshared = second:a\nown = second:a\n", "a = 2")
+    assert registry.models.load("own") == 2
+    with pytest.raises(UsageError, match=r"claimed by first 1\.2\.3 and second 1\.2\.3"):
+        registry.models.find("shared")
+
+
+def test_a_broken_plugin_is_reported_by_package_and_harms_nothing_else(plugin):
+    plugin("broken", "[eva.models]\nbad = broken:bad\n", "import nowhere_to_be_found")
+    with pytest.raises(UsageError, match=r"'bad' of broken 1\.2\.3 does not import \(ModuleNotFoundError"):
+        registry.models.load("bad")
+    assert registry.models.load("colour_stats")
+
+
+def test_an_illegal_name_is_not_listed(plugin):
+    plugin("odd", "[eva.models]\nBad-Name = odd:a\n", "a = 1")
+    assert "Bad-Name" not in {e.name for e in registry.models.entries()}
+
+
+def test_register_in_this_process():
+    names = Registry("model")
+
+    @names.register("mine")
+    def mine() -> str:
+        """A model of mine."""
+        return "built"
+
+    assert names.build("mine") == "built"
+    assert names.find("mine").summary == "A model of mine."
+    with pytest.raises(UsageError, match="a-z, 0-9 and _"):
+        names.register("Not-Legal")
