@@ -100,6 +100,7 @@ def fit(
             **{k: main[k] for k in ("mean", "std", "ci95")},
             "selected_on": plan.selected_on,
         },
+        "selection": plan.selection,
         "splits": splits,
         "baselines": {COLOUR: {"splits": colour_splits}},
         "selected": [{"run": r.run, "value": r.selected_value, **r.selected} for r in runs],
@@ -193,6 +194,7 @@ class Plan:
     select: np.ndarray
     reported: tuple[str, ...]
     selected_on: str
+    selection: str
 
 
 def _plan(store: Store, protocol: Protocol, dataset: Dataset) -> Plan:
@@ -205,15 +207,16 @@ def _plan(store: Store, protocol: Protocol, dataset: Dataset) -> Plan:
         raise UsageError(f"Expected a val or test split in dataset {name!r}, but it has none.")
     if protocol.selection == "heldout":
         on = reported[0]
-        reused = "" if len(reported) > 1 else ", which is also reported: optimistic"
-        return Plan(train, store.rows(on), reported, on + reused)
+        how = on if len(reported) > 1 else f"{on}, which is also reported: optimistic"
+        return Plan(train, store.rows(on), reported, on, how)
     grouped = bool((store.groups[train] != "").any())
     groups = store.groups[train] if grouped else near_duplicates(store.read(train, "signature"))
     held = hold_out(store.targets[train], groups, protocol.holdout, protocol.seed)
     how = "group" if grouped else "clusters of near-duplicates, as the dataset names no groups"
     if not held.any() or held.all():
         raise UsageError(f"Expected several groups in the train split of {name!r} to hold some out, but it has one.")
-    return Plan(train[~held], train[held], reported, f"{held.mean():.0%} of train, held out by {how}")
+    text = f"{held.mean():.0%} of train, held out by {how}"
+    return Plan(train[~held], train[held], reported, "holdout", text)
 
 
 def _fit_head(job: Job, store: Store, plan: Plan, what: str) -> list[FittedRun]:

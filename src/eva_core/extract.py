@@ -6,6 +6,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import Any, Literal
 
@@ -106,17 +107,11 @@ def _launch(key: StoreKey, backbone: Backbone, dataset: Dataset, protocol: Proto
         strategy="ddp_spawn" if how.devices > 1 else "auto",
         precision=PRECISIONS[protocol.precision_for(backbone.card)],  # type: ignore[arg-type]
     )
+    share = partial(_extract, key=key, backbone=backbone, dataset=dataset, protocol=protocol, how=how)
     if how.devices > 1:
-        fabric.launch(
-            _extract,
-            key,  # type: ignore[arg-type]
-            backbone,
-            dataset,
-            protocol,
-            how,
-        )
+        fabric.launch(share)  # bound beforehand: Fabric takes arguments apart and trips over frozen dataclasses
     else:
-        _extract(fabric, key, backbone, dataset, protocol, how)
+        share(fabric)
 
 
 def _extract(

@@ -37,7 +37,7 @@ def notes(results: dict[str, Any]) -> list[str]:
     main = results["main"]
     split = results["splits"][main["split"]]
     groups = f" over {split['n_groups']} groups" if split["n_groups"] else ""
-    found = [f"n = {split['n']}; interval: {split['interval']}{groups}; selected on {main['selected_on']}"]
+    found = [f"n = {split['n']}; interval: {split['interval']}{groups}; selected on {results['selection']}"]
     t95 = split["metrics"][main["metric"]].get("t95")
     if t95:
         found.append(f"fewer than 20 groups: t-interval over groups {span(t95)}")

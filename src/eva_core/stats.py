@@ -3,9 +3,9 @@
 The interval is the percentile bootstrap (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13).
 What is drawn with replacement is groups, patients or slides, with all their images: the cluster bootstrap (Davison and
 Hinkley, Bootstrap Methods and their Application, 1997, section 3.8; Field and Welsh, Bootstrapping clustered data,
-JRSS B 69, 2007), for the images of a patient are not independent. Each draw also picks one of the runs, so the interval
-speaks of one run on new patients, not of the mean over runs. A drawn image is an image with an integer weight, so a draw
-needs no copy of the scores. Draws in which a metric is undefined, since a class was not drawn, are left out.
+JRSS B 69, 2007), for the images of a patient are not independent. Each draw also picks one of the runs, so the
+interval speaks of one run on new patients, not of the mean over runs. A drawn image is an image with an integer weight,
+so a draw needs no copy of the scores. Draws in which a metric is undefined, as a class was not drawn, are left out.
 
 Where a dataset has no groups, images are drawn, and the interval is labelled optimistic: images of a patient that we do
 not know of make it too narrow. The percentile bootstrap is too narrow for few groups as well, so below 20 of them a

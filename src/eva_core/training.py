@@ -70,17 +70,18 @@ class GradientHead(Head):
     ) -> list[FittedRun]:
         targets = train.y[:, None].float() if classes == 2 else nn.functional.one_hot(train.y, classes).float()
         layout = _Layout(self.parameters(train.x.shape[1], targets.shape[1], torch.Generator()))
-        job = _Job(self, train.x, targets, select, recipe, metric, patience, layout)
         work = min(recipe.batch_size, len(train)) * layout.size
         at_once = len(runs) if work <= _STACKED else 1
         groups = [runs[i : i + at_once] for i in range(0, len(runs), at_once)]
-        done, total = 0, len(recipe.lr) * len(runs) * recipe.steps
+        total = len(recipe.lr) * len(runs) * recipe.steps
+        job = _Job(self, train.x, targets, select, recipe, metric, patience, layout, lambda done: progress(done, total))
+        done = 0
         tried: list[list[FittedRun]] = []
         with threads(torch.get_num_threads() if work >= _THREADED else 1), torch.no_grad():
             for lr in recipe.lr:
                 fitted: list[FittedRun] = []
                 for group in groups:
-                    fitted += job.train(lr, group, lambda step, d=done, n=len(group): progress(d + step * n, total))
+                    fitted += job.train(lr, group, done)
                     done += len(group) * recipe.steps
                 tried.append(fitted)
         return max(tried, key=lambda fitted: job.sign * sum(run.selected_value for run in fitted))
@@ -160,13 +161,14 @@ class _Job:
     metric: str
     patience: int | None
     layout: _Layout
+    progress: Callable[[int], None]
 
     def __post_init__(self) -> None:
         self.score = selection_metric(self.metric)
         self.sign = -1 if self.metric in LOWER_IS_BETTER else 1
 
-    def train(self, lr: float, runs: Sequence[int], progress: Callable[[int], None]) -> list[FittedRun]:
-        """Train some runs side by side with one learning rate."""
+    def train(self, lr: float, runs: Sequence[int], done: int) -> list[FittedRun]:
+        """Train some runs side by side with one learning rate; `done` counts the steps of runs before."""
         recipe, (samples, features), outputs = self.recipe, self.x.shape, self.targets.shape[1]
         batch = min(recipe.batch_size, samples)
         epoch_steps = -(-samples // batch)
@@ -194,7 +196,7 @@ class _Job:
             _update(state, count, recipe, lr * (recipe.warmup_factor if epoch < recipe.warmup_epochs else 1))
 
             if (step + 1) % _TICK == 0:
-                progress(step + 1)
+                self.progress(done + (step + 1) * len(runs))
             if (step + 1) % (recipe.evaluate_every or epoch_steps):
                 continue
             self._evaluate(tracks, params, step + 1)
@@ -209,7 +211,7 @@ class _Job:
         if tracks and not tracks[0].best:
             self._evaluate(tracks, params, recipe.steps)
         finished += [self._finish(track, params, row, lr) for row, track in enumerate(tracks)]
-        progress(recipe.steps)
+        self.progress(done + recipe.steps * len(runs))
         return sorted(finished, key=lambda run: runs.index(run.run))
 
     def _evaluate(self, tracks: list[_Track], params: Params, step: int) -> None:
@@ -239,9 +241,13 @@ def _copy(params: Params, row: int) -> Params:
 
 def _update(state: list[Tensor], count: Tensor, recipe: Protocol, lr: float) -> None:
     """One step of AdamW, in place, on (values, gradients, first moments, second moments)."""
+    values, gradients, first, second = state
     beta1, beta2 = recipe.betas
     adamw(
-        *([tensor] for tensor in state),
+        [values],
+        [gradients],
+        [first],
+        [second],
         [],
         [count],
         fused=True,  # one pass over memory; the class around it costs as much again as the step

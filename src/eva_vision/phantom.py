@@ -60,18 +60,19 @@ def phantom_patch(cls: int, rng: np.random.Generator, stain: Stain, size: int = 
     eosin *= 1 - 0.9 * _step(patchy + 0.5 * fibres - rng.uniform(1.2, 2.4), 0.8)  # clefts between the fibres
     layers = np.stack([0.05 + 0.02 * patchy, eosin, np.ones_like(eosin)])  # haematoxylin, eosin, how much is stroma
 
+    if cls in (_STROMA, _INFLAMMATION):
+        _vessels(rng, layers)  # else white alone would tell a lumen
+
     ours = _territories(rng, size, share=rng.uniform(0.0, 0.4))
     richness = rng.uniform(0.75, 1.3)  # how much nucleus a patch has, whatever its class
     nuclei = []
     for kind, owned in ((cls, ours), (int(rng.integers(len(CLASSES))), ~ours)):
         if kind == _STROMA:
-            nuclei.append(_within(owned, _spindles(rng, flow, 0.16 * richness)))
+            nuclei.append(_within(owned & (layers[2] > 0.5), _spindles(rng, flow, 0.16 * richness)))
         elif kind == _INFLAMMATION:
-            nuclei.append(_within(owned, _lymphocytes(rng, 0.15 * richness, size)))
+            nuclei.append(_within(owned & (layers[2] > 0.5), _lymphocytes(rng, 0.15 * richness, size)))
         else:
             nuclei.append(_within(owned, _epithelium(rng, kind == _TUMOUR, richness, owned, layers)))
-    if cls in (_STROMA, _INFLAMMATION):
-        _vessels(rng, layers)  # else white alone would tell a lumen
     stroma = layers[2] > 0.5
     nuclei += [_within(stroma, _spindles(rng, flow, 0.04)), _within(stroma, _lymphocytes(rng, 0.025, size))]
 

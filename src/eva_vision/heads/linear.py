@@ -21,7 +21,7 @@ class Linear(GradientHead):
         runs, batch, _ = x.shape
         logits = per_run(runs, targets.shape[-1], batch)  # (R, K, B): a softmax across rows is several times faster
         torch.baddbmm(params["bias"].unsqueeze(-1), params["weight"], x.mT, out=logits)
-        slope = loss_gradient(logits, targets.mT, dim=-2)
+        slope = logits.copy_(loss_gradient(logits, targets.mT, dim=-2))  # aligned like the logits
         torch.bmm(slope, x, out=out["weight"])
         torch.sum(slope, dim=-1, out=out["bias"])
 

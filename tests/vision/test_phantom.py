@@ -1,0 +1,94 @@
+"""The phantom: the same pixels everywhere, patients that keep to their split, classes in balance."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from eva_core.errors import UsageError
+from eva_vision.datasets.phantom import Phantom
+from eva_vision.phantom import CLASSES, phantom_patch, random_stain
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Phantom:
+    return Phantom()
+
+
+def test_splits_have_the_sizes_asked_for(dataset: Phantom) -> None:
+    assert Counter(s.split for s in dataset.samples) == {"train": 240, "val": 80, "test": 160}
+    assert len({s.id for s in dataset.samples}) == 480
+    assert dataset.samples[7].id == "train_0007"
+
+
+def test_patients_keep_to_one_split_and_mix_classes(dataset: Phantom) -> None:
+    splits = {(s.group, s.split) for s in dataset.samples}
+    assert len(splits) == len({s.group for s in dataset.samples}) == 60
+    of_one = [s.target for s in dataset.samples if s.group == dataset.samples[0].group]
+    assert Counter(of_one) == {k: 2 for k in range(len(CLASSES))}
+
+
+def test_classes_are_balanced_and_in_order(dataset: Phantom) -> None:
+    assert dataset.card.classes == ("stroma", "gland", "tumour", "inflammation")
+    assert dataset.card.synthetic
+    for split, n in (("train", 60), ("val", 20), ("test", 40)):
+        assert Counter(s.target for s in dataset.samples if s.split == split) == {k: n for k in range(4)}
+
+
+def test_an_image_depends_on_seed_split_and_number_alone(dataset: Phantom) -> None:
+    sample = dataset.samples[242]  # val_0002, from another object with other counts, read after other images
+    other = Phantom(train=1, val=5, test=1)
+    for s in other.samples:
+        again = other.image(s)
+        if s.id == sample.id:
+            np.testing.assert_array_equal(again, dataset.image(sample))
+    assert (dataset.image(sample) != dataset.image(dataset.samples[2])).any()
+    assert (dataset.image(sample) != Phantom(seed=1).image(sample)).any()
+
+
+def test_another_process_draws_the_same_bytes(dataset: Phantom) -> None:
+    code = (
+        "import sys; from eva_vision.datasets.phantom import Phantom; d = Phantom(size=64);"
+        "sys.stdout.buffer.write(d.image(d.samples[6]).tobytes())"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "7"}
+    there = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, env=environment).stdout
+    assert there == Phantom(size=64).image(dataset.samples[6]).tobytes()
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 224, 301])
+@pytest.mark.parametrize("cls", range(len(CLASSES)))
+def test_any_size(cls: int, size: int) -> None:
+    rng = np.random.default_rng(3)
+    image = phantom_patch(cls, rng, random_stain(rng), size)
+    assert image.shape == (size, size, 3)
+    assert image.dtype == np.uint8
+
+
+def test_colours_are_those_of_haematoxylin_and_eosin(dataset: Phantom) -> None:
+    images = np.stack([dataset.image(s) for s in dataset.samples[:240:6]])
+    red, green, blue = images.mean(axis=(0, 1, 2))
+    assert 170 < red < 220
+    assert 105 < green < 165
+    assert 150 < blue < 205
+    assert (images.mean(axis=(1, 2)).std(axis=0) > 8).all()  # stain varies
+
+
+def test_fingerprint_follows_whatever_decides_the_pixels(dataset: Phantom) -> None:
+    assert dataset.fingerprint() == Phantom().fingerprint()
+    others = [Phantom(seed=1), Phantom(size=128), Phantom(train=241), dataset]
+    assert len({d.fingerprint() for d in others}) == 4
+
+
+@pytest.mark.parametrize("name", ["train", "val", "test", "size"])
+def test_sizes_must_be_positive(name: str) -> None:
+    with pytest.raises(UsageError, match=f"Expected argument {name} to be at least 1, but got 0"):
+        Phantom(**{name: 0})
+
+
+def test_seed_must_not_be_negative() -> None:
+    with pytest.raises(UsageError, match="Expected argument seed to be at least 0, but got -1"):
+        Phantom(seed=-1)
