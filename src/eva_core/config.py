@@ -115,8 +115,15 @@ def parse(command: str, argv: list[str]) -> Request:
         built.protocol,
         Extraction(**{f.name: built[f.name] for f in fields(Extraction)}),
         given.output,
-        parser.dump(given.clone(with_meta=False), skip_none=True),
+        _resolved(parser, given),
     )
+
+
+def _resolved(parser: ArgumentParser, given: Namespace) -> str:
+    """The configuration as YAML, without the folder that it is saved in: others may start from it."""
+    given = given.clone(with_meta=False)
+    given.output = None
+    return parser.dump(given, skip_unset=True)
 
 
 def build_parser(command: str) -> ArgumentParser:

@@ -193,9 +193,9 @@ def _disc(
         return None
     dx = np.arange(columns.start, columns.stop, dtype=np.float32) - np.float32(x)
     dy = np.arange(rows.start, rows.stop, dtype=np.float32) - np.float32(y)
-    z = dx + 1j * dy[:, None]
-    length = np.abs(z) + np.float32(1e-3)
-    return (rows, columns), length / (np.float32(radius) * _outline(z / length, wobble))
+    length = np.sqrt(dx * dx + (dy * dy)[:, None]) + np.float32(1e-3)
+    towards = (dx + 1j * dy[:, None]) * (1 / length)
+    return (rows, columns), length / (np.float32(radius) * _outline(towards, wobble))
 
 
 def _epithelium(

@@ -1,0 +1,198 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from eva_core import fit, predict
+from eva_core.api import apply_heads
+from eva_core.cli import main
+from eva_core.config import load_protocol
+from eva_core.errors import UsageError
+from eva_core.extract import Extraction
+from eva_core.metrics import NAMES
+from eva_core.record import read_heads
+from eva_vision.datasets.folder import Folder
+from eva_vision.models.timm import timm_model
+from tests.conftest import Pictures, write_tree
+
+QUICK = replace(load_protocol("eva-0.4"), steps=40, lr=(0.05,), runs=3)
+STRICT = load_protocol("strict")
+HOW = Extraction(device="cpu", workers=0)
+
+
+@pytest.fixture
+def result(tree, tmp_path):
+    folder = tmp_path / "result"
+    return folder, fit("colour_stats", Folder(str(tree)), protocol=QUICK, output=folder, how=HOW)
+
+
+def numbers(value):
+    if isinstance(value, dict):
+        return [n for v in value.values() for n in numbers(v)]
+    if isinstance(value, list):
+        return [n for v in value for n in numbers(v)]
+    return [value] if isinstance(value, float) else []
+
+
+def test_results_keep_the_contract(result):
+    folder, results = result
+    assert results == json.loads((folder / "results.json").read_text())
+    assert set(results["identity"]) == {
+        *("model", "weights_sha256", "preprocess_sha256", "dataset", "dataset_sha256", "head", "protocol")
+    }
+    assert results["identity"]["model"] == "colour_stats"
+    assert results["identity"]["protocol"] == "eva-0.4+lr=0.05+runs=3+steps=40"
+    assert set(results["main"]) == {"split", "metric", "mean", "std", "ci95", "selected_on"}
+    assert (results["main"]["split"], results["main"]["selected_on"]) == ("test", "val")
+    assert set(results["splits"]) == {"val", "test"}
+    metrics = results["splits"]["test"]["metrics"]
+    assert set(NAMES) <= set(metrics)
+    assert "recall/pink" in metrics
+    for metric in metrics.values():
+        assert {"mean", "std", "ci95", "values", "last"} <= set(metric)
+        assert len(metric["values"]) == 3
+    assert results["splits"]["test"]["n"] == 16
+    assert results["splits"]["test"]["interval"].startswith("image-level")
+    assert set(results["baselines"]["colour_stats"]["splits"]) == {"val", "test"}
+    assert set(results["cost"]) == {"embed_s", "images_per_s", "fit_s", "peak_rss_mb"}
+    assert np.isfinite(numbers(results)).all()
+    assert sorted(p.name for p in folder.iterdir()) == [
+        *("config.yaml", "heads.safetensors", "predictions.parquet", "results.json")
+    ]
+
+
+def test_predictions_and_heads_agree_with_the_score(result):
+    folder, results = result
+    table = pq.read_table(folder / "predictions.parquet").to_pydict()
+    assert list(table) == ["id", "split", "run", "target", "score_pink", "score_purple"]
+    scores = np.stack([table["score_pink"], table["score_purple"]], 1)
+    assert scores.sum(1) == pytest.approx(1, abs=1e-5)
+    for run, expected in enumerate(results["splits"]["test"]["metrics"]["accuracy"]["values"]):
+        rows = (np.array(table["split"]) == "test") & (np.array(table["run"]) == run)
+        assert (scores[rows].argmax(1) == np.array(table["target"])[rows]).mean() == pytest.approx(expected, abs=1e-6)
+    classes, params = read_heads(folder / "heads.safetensors")
+    assert classes == ["pink", "purple"]
+    assert list(params) == [0, 1, 2]
+
+
+def test_the_same_key_is_shown_again_and_another_is_refused(result, tree):
+    folder, results = result
+    before = (folder / "results.json").stat().st_mtime_ns
+    again = fit("colour_stats", Folder(str(tree)), protocol=QUICK, output=folder, how=HOW)
+    assert again == results
+    assert (folder / "results.json").stat().st_mtime_ns == before
+    with pytest.raises(UsageError, match=r"holds another result.*steps=40.*steps=41"):
+        fit("colour_stats", Folder(str(tree)), protocol=replace(QUICK, steps=41), output=folder, how=HOW)
+
+
+def test_two_fits_agree_to_the_last_digit(tree, tmp_path):
+    one, two = (
+        fit(timm_model("test_vit"), Folder(str(tree)), protocol=QUICK, output=tmp_path / o, how=HOW) for o in "ab"
+    )
+    assert one["splits"] == two["splits"]
+    assert one["baselines"] == two["baselines"]
+    assert one["key"] == two["key"]
+
+
+def test_strict_holds_out_groups_of_train_and_makes_one_run(tmp_path):
+    results = fit("colour_stats", Pictures(150), protocol=STRICT, output=tmp_path / "s", how=HOW)
+    assert results["identity"]["head"] == "logreg"
+    assert results["identity"]["protocol"] == "strict"
+    assert results["main"]["selected_on"] == "holdout"
+    assert "held out by group" in results["selection"]
+    assert results["main"]["std"] is None
+    assert results["splits"]["test"]["interval"] == "group"
+    assert results["splits"]["test"]["n_groups"] == 10
+    assert len(results["splits"]["test"]["metrics"]["balanced_accuracy"]["t95"]) == 2
+
+
+def test_strict_without_groups_says_how_it_held_out(tree, tmp_path):
+    results = fit("colour_stats", Folder(str(tree)), protocol=STRICT, output=tmp_path / "s", how=HOW)
+    assert "near-duplicates" in results["selection"]
+
+
+def test_a_split_that_selects_and_is_reported_is_called_optimistic(tmp_path):
+    root = write_tree(tmp_path / "two", {"train": 8, "test": 8})
+    results = fit("colour_stats", Folder(str(root)), protocol=QUICK, output=tmp_path / "s", how=HOW)
+    assert results["main"]["selected_on"] == "test"
+    assert "optimistic" in results["selection"]
+
+
+@pytest.mark.parametrize(
+    ("splits", "message"), [(("train",), "a val or test split"), (("val", "test"), "a train split")]
+)
+def test_missing_splits_are_refused(splits, message, tmp_path):
+    with pytest.raises(UsageError, match=message):
+        fit("colour_stats", Pictures(splits=splits), protocol=QUICK, output=tmp_path / "s", how=HOW)
+
+
+def test_unlabelled_images_cannot_be_fitted(tree, tmp_path):
+    (tree / "new.png").write_bytes((tree / "test" / "pink" / "00.png").read_bytes() + b" ")
+    with pytest.raises(UsageError, match=r"1 have none, first 'new\.png'"):
+        fit("colour_stats", Folder(str(tree)), protocol=QUICK, output=tmp_path / "s", how=HOW)
+
+
+def test_predict_gives_the_store(tree):
+    import h5py
+
+    path = predict("colour_stats", Folder(str(tree)), how=HOW)
+    with h5py.File(path) as file:
+        assert file["embeddings"].shape == (52, 6)
+        assert file["embeddings"].dtype == np.float32
+
+
+def test_heads_of_a_result_apply_to_new_images(result, tree, tmp_path):
+    folder, _ = result
+    new = tmp_path / "new"
+    new.mkdir()
+    for i, name in enumerate(["pink", "purple"]):
+        (new / f"{i}.png").write_bytes((tree / "test" / name / "00.png").read_bytes())
+    path = apply_heads(folder, "colour_stats", Folder(str(new)), None, QUICK, tmp_path / "p", HOW)
+    table = pq.read_table(path).to_pydict()
+    assert table["id"] == ["0.png", "1.png"] * 3
+    assert table["target"] == [None] * 6
+    old = pq.read_table(folder / "predictions.parquet").to_pydict()
+    first = old["id"].index("test/pink/00.png")
+    assert table["score_pink"][0] == pytest.approx(old["score_pink"][first], abs=1e-6)
+
+
+def test_heads_of_another_model_are_refused(result, tree, tmp_path):
+    other = timm_model("test_vit")
+    with pytest.raises(UsageError, match="Use the model and protocol of that result"):
+        apply_heads(result[0], other, Folder(str(tree)), None, QUICK, tmp_path / "p", HOW)
+
+
+def test_the_command_line_end_to_end(tree, tmp_path, monkeypatch, capsys):
+    out = str(tmp_path / "out")
+    flags = ["--model", "timm_model", "--model.arch", "test_vit", "--device", "cpu", "--workers", "0"]
+    common = ["--config", "folder", *flags, "--protocol.steps", "20", "--protocol.runs", "2", "--output", out]
+    assert main(["fit", *common, "--dataset.root", str(tree)]) == 0
+    shown = capsys.readouterr().out
+    assert "test_vit" in shown
+    assert "colour_stats" in shown
+    monkeypatch.setenv("DATA_ROOT", str(tree))
+    assert main(["fit", *common]) == 0
+    assert "Already done" in capsys.readouterr().out
+    assert main(["fit", "--config", f"{out}/config.yaml", "--output", out]) == 0
+    assert "Already done" in capsys.readouterr().out
+    assert main(["fit", *common, "--protocol.steps", "30"]) == 2
+    assert "output" not in (tmp_path / "out" / "config.yaml").read_text()
+    assert main(["predict", "--head", out, "--dataset.root", str(tree)]) == 0
+    assert pq.read_table(capsys.readouterr().out.strip()).num_rows == 52 * 2
+
+
+def test_print_config_resolves_names_and_later_flags_win(tree, tmp_path, capsys):
+    later = tmp_path / "later.yaml"
+    later.write_text("model: random_vits16\nprotocol: strict\n")
+    argv = ["fit", "--config", "folder", "--config", str(later), "--model.depth", "3", "--dataset.root", str(tree)]
+    with pytest.raises(SystemExit) as ended:
+        main([*argv, "--precision", "bf16", "--print_config"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert "class_path: eva_vision.models.baselines.random_vits16" in shown
+    assert "depth: 3" in shown
+    assert "name: strict" in shown
+    assert "precision: bf16" in shown
+    assert f"root: {tree}" in shown

@@ -1,0 +1,80 @@
+"""What a third party writes: a model, a dataset and a head, found through entry points."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from eva_core.metrics import selection_metric
+from eva_core.protocol import Protocol
+from eva_core.types import Backbone, Dataset, DatasetCard, Embedded, FittedRun, Head, ModelCard, Sample, card
+
+EDGES = ModelCard("edges", dim=6, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), pooling="mean", licence="MIT")
+
+
+class Edges(Backbone):
+    """Mean strength of horizontal and vertical edges, by channel."""
+
+    def __init__(self, power: float) -> None:
+        super().__init__(EDGES)
+        self.power = power
+
+    def feature_map(self, images: Tensor, layers: Sequence[int] | None = None) -> Tensor:
+        """(B, 3, H, W) -> (B, 6, H - 1, W - 1)."""
+        down = images.diff(dim=2)[..., :-1].abs()
+        right = images.diff(dim=3)[..., :-1, :].abs()
+        return torch.cat([down, right], 1).pow(self.power)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, 6)."""
+        return self.feature_map(images).mean((2, 3))
+
+
+@card(EDGES)
+def edges(power: float = 1.0) -> Backbone:
+    """Edge strengths."""
+    return Edges(power)
+
+
+class Stripes(Dataset):
+    """Synthetic stripes, lying or standing."""
+
+    card = DatasetCard("stripes", classes=("lying", "standing"), synthetic=True, licence="MIT")
+
+    def __init__(self, n: int = 40) -> None:
+        self.samples = [Sample(f"{i}", ("train", "train", "val", "test")[i // 2 % 4], i % 2) for i in range(n)]
+
+    def image(self, sample: Sample) -> np.ndarray:
+        """uint8 (32, 32, 3)."""
+        rng = np.random.default_rng(int(sample.id))
+        image = np.where(np.arange(32)[:, None, None] % 8 < 4, 220, 120) + rng.normal(0, 40, (32, 32, 3))
+        return np.clip(image if sample.target == 0 else image.transpose(1, 0, 2), 0, 255).astype(np.uint8)
+
+
+class NearestMean(Head):
+    """The class whose mean embedding is nearest."""
+
+    seeded = False
+
+    def fit(
+        self,
+        train: Embedded,
+        select: Embedded,
+        classes: int,
+        recipe: Protocol,
+        runs: Sequence[int],
+        metric: str = "balanced_accuracy",
+        patience: int | None = None,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> list[FittedRun]:
+        """One run: there is nothing to draw."""
+        params = {"means": torch.stack([train.x[train.y == c].mean(0) for c in range(classes)])}
+        value = float(selection_metric(metric)(self.logits(params, select.x)[None], select.y)[0])
+        progress(1, 1)
+        return [FittedRun(0, params, params, value, {})]
+
+    def logits(self, params: dict[str, Tensor], x: Tensor) -> Tensor:
+        """(N, D) -> (N, C)."""
+        return -torch.cdist(F.normalize(x), F.normalize(params["means"]))
