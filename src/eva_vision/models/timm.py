@@ -32,7 +32,7 @@ def timm_model(
         pretrained: Load the weights that timm knows for `arch`.
         mean: Per-channel mean for pixels in 0-1; timm's own unless given.
         std: Per-channel standard deviation, likewise.
-        size: Side of the image that the position embedding is built for; timm's own unless given.
+        size: Side of the image that the network is for; timm's own unless given.
         arch_args: Architecture arguments for timm; under `dict_kwargs` in YAML.
     Raises:
         UsageError: timm does not know the architecture or an argument.
@@ -40,9 +40,7 @@ def timm_model(
     """
     if checkpoint is not None and pretrained:
         raise UsageError("Expected either a checkpoint or pretrained: true, but got both. Leave one out.")
-    if size is not None:
-        arch_args["img_size"] = size
-    network = _create(arch, pretrained, arch_args)
+    network = create(arch, pretrained, arch_args, size)
     if checkpoint is not None:
         load_weights(network, checkpoint, _classifier_names(network))
     return TimmBackbone(network, arch, mean, std, size, arch_args)
@@ -62,7 +60,7 @@ class TimmBackbone(Backbone):
     ) -> None:
         super().__init__(_card(network, arch, mean, std, size))
         self.network = network
-        self.arguments = {"arch": arch, **(arch_args or {})}
+        self.arguments = {"arch": arch, "size": size, **(arch_args or {})}
 
     @property
     def has_class_token(self) -> bool:
@@ -92,15 +90,16 @@ class TimmBackbone(Backbone):
         return torch.cat([m if m.shape[-2:] == size else F.interpolate(m, size, mode="bilinear") for m in maps], dim=1)
 
 
-def _create(arch: str, pretrained: bool, arch_args: dict[str, Any]) -> Any:
+def create(arch: str, pretrained: bool, arch_args: dict[str, Any], size: int | None = None) -> Any:
     """Build a network; random weights come from seed 0, whatever ran before."""
     if not arch.startswith("hf-hub:") and not timm.is_model(arch.partition(".")[0]):
         close = timm.list_models(f"*{arch.partition('.')[0].split('_')[0]}*")[:3]
         raise UsageError(
             f"Unknown timm architecture {arch!r}. {'Did you mean ' + ', '.join(close) + '?' if close else ''}"
         )
-    # Transformers take any multiple of the patch size when told so; other families do not know the argument.
-    attempts = ({"dynamic_img_size": True, **arch_args}, arch_args)
+    # Transformers take any multiple of the patch size when told so; convolutional networks know neither argument.
+    sized = {"img_size": size, **arch_args} if size else arch_args
+    attempts = ({"dynamic_img_size": True, **sized}, sized, arch_args)
     for attempt in attempts:
         try:
             with torch.random.fork_rng(devices=[]):
