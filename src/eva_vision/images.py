@@ -15,4 +15,6 @@ def read_image(path: Path) -> np.ndarray:
         OSError: The file does not exist, is not an image or is truncated.
     """
     with Image.open(path) as image:
+        if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion turns all above 255 white
+            image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
         return np.array(image.convert("RGB"))  # a copy: torch wants it writable

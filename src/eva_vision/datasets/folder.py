@@ -2,6 +2,8 @@
 
 import csv
 import hashlib
+import io
+import stat
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -93,14 +95,15 @@ def _from_tree(root: Path) -> list[Row]:
 
 def _from_manifest(root: Path) -> list[Row]:
     file = root / MANIFEST
-    with file.open(newline="", encoding="utf-8-sig") as handle:
-        reader = csv.DictReader(handle)
-        columns = set(reader.fieldnames or ())
-        if "path" not in columns:
-            raise UsageError(
-                f"Expected the columns path, label, split in {file}, but got {', '.join(columns) or 'none'}."
-            )
-        lines = [{k: (v or "").strip() for k, v in line.items() if k} for line in reader]
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"Expected UTF-8 in {file}, but byte {error.start} is not. Save it as CSV UTF-8.") from error
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    columns = list(reader.fieldnames or ())
+    if "path" not in columns:
+        raise UsageError(f"Expected the columns path, label, split in {file}, but got {', '.join(columns) or 'none'}.")
+    lines = [{k: (v or "").strip() for k, v in line.items() if k} for line in reader]
     empty = [str(n) for n, line in enumerate(lines, start=2) if not line["path"]]
     if empty:
         raise UsageError(f"Expected a path in every line of {file}, but line {_some(empty)} has none.")
@@ -124,12 +127,15 @@ def _sizes(rows: list[Row]) -> dict[Path, int]:
     sizes, missing, empty = {}, [], []
     for row in rows:
         try:
-            sizes[row.path] = row.path.stat().st_size
+            info = row.path.stat()
         except OSError:
             missing.append(str(row.path))
-        else:
-            if sizes[row.path] == 0:
-                empty.append(str(row.path))
+            continue
+        sizes[row.path] = info.st_size
+        if not stat.S_ISREG(info.st_mode):
+            missing.append(f"{row.path} (not a file)")
+        elif info.st_size == 0:
+            empty.append(str(row.path))
     if missing:
         raise UsageError(f"{len(missing)} files of the manifest are missing: {_some(missing)}.")
     if empty:

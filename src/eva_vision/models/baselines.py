@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from eva_core.extract import colour_statistics
@@ -81,6 +80,6 @@ class ColourStats(Backbone):
 
     def feature_map(self, images: Tensor, layers: Sequence[int] | None = None, cell: int = 16) -> Tensor:
         """Pixels in 0-1, (B, 3, H, W) -> the same six numbers of each 16 px cell, (B, 6, H / 16, W / 16)."""
-        mean = F.avg_pool2d(images, cell)
-        variance = F.avg_pool2d(images.square(), cell) - mean.square()
-        return torch.cat([mean, variance.clamp_min(0).sqrt()], dim=1)
+        cells = images.unfold(2, cell, cell).unfold(3, cell, cell)  # (B, 3, H / 16, W / 16, 16, 16)
+        std, mean = torch.std_mean(cells, dim=(4, 5), correction=0)
+        return torch.cat([mean, std], dim=1)

@@ -1,16 +1,18 @@
 """Any timm architecture as a backbone, with weights from timm, a hub or a file."""
 
+import difflib
 from collections.abc import Sequence
 from typing import Any
 
 import timm
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from huggingface_hub.errors import GatedRepoError
+from torch import Tensor, nn
 
 from eva_core.errors import EvaError, UsageError
 from eva_core.types import Backbone, Geometry, ModelCard, card
-from eva_vision.models.weights import load_weights
+from eva_vision.models.weights import HUB, gated, load_weights, one_line
 
 
 @card(ModelCard(name="timm_model", source="timm, by --model.arch", licence="unknown"))
@@ -60,11 +62,11 @@ class TimmBackbone(Backbone):
     ) -> None:
         super().__init__(_card(network, arch, mean, std, size))
         self.network = network
-        self.arguments = {"arch": arch, "size": size, **(arch_args or {})}
+        self.arguments = {"arch": arch, **({"size": size} if size else {}), **(arch_args or {})}
 
     @property
     def has_class_token(self) -> bool:
-        return self.card.prefix_tokens > 0
+        return _has_class_token(self.network)
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) -> (B, D), or (B, 2 D) for `cls_mean`.
@@ -77,26 +79,33 @@ class TimmBackbone(Backbone):
         if self.pooling == "cls":
             return features[:, 0]
         mean = features[:, self.card.prefix_tokens :].mean(1)  # registers stay out of the mean
+        mean = getattr(self.network, "fc_norm", nn.Identity())(mean)  # of networks that normalise after their mean
         return mean if self.pooling == "mean" else torch.cat([features[:, 0], mean], dim=1)
 
     def feature_map(self, images: Tensor, layers: Sequence[int] | None = None) -> Tensor:
         """Normalised images (B, 3, H, W) -> (B, D' * len(layers), h, w); maps of several sizes take the first's."""
         if not hasattr(self.network, "forward_intermediates"):
             raise UsageError(f"Expected an architecture with dense features, but timm's {self.card.name} has none.")
-        maps = self.network.forward_intermediates(
-            images, indices=list(layers) if layers else 1, norm=True, output_fmt="NCHW", intermediates_only=True
+        depth = len(self.network.feature_info)
+        try:
+            wanted = [range(depth)[layer] for layer in layers or (-1,)]
+        except IndexError as error:
+            raise UsageError(f"Expected layers from {-depth} to {depth - 1}, but got {list(layers or ())}.") from error
+        indices = sorted(set(wanted))  # timm gives each once, in the order of the network
+        found = self.network.forward_intermediates(
+            images, indices=indices, norm=True, output_fmt="NCHW", intermediates_only=True
         )
+        maps = [found[indices.index(layer)] for layer in wanted]
         size = maps[0].shape[-2:]
         return torch.cat([m if m.shape[-2:] == size else F.interpolate(m, size, mode="bilinear") for m in maps], dim=1)
 
 
 def create(arch: str, pretrained: bool, arch_args: dict[str, Any], size: int | None = None) -> Any:
     """Build a network; random weights come from seed 0, whatever ran before."""
-    if not arch.startswith("hf-hub:") and not timm.is_model(arch.partition(".")[0]):
-        close = timm.list_models(f"*{arch.partition('.')[0].split('_')[0]}*")[:3]
-        raise UsageError(
-            f"Unknown timm architecture {arch!r}. {'Did you mean ' + ', '.join(close) + '?' if close else ''}"
-        )
+    if not arch.startswith(HUB) and not timm.is_model(arch.partition(".")[0]):
+        raise UsageError(_unknown(arch))
+    if size is not None and size < 1:
+        raise UsageError(f"Expected argument size to be at least 1, but got {size}.")
     # Transformers take any multiple of the patch size when told so; convolutional networks know neither argument.
     sized = {"img_size": size, **arch_args} if size else arch_args
     attempts = ({"dynamic_img_size": True, **sized}, sized, arch_args)
@@ -108,21 +117,38 @@ def create(arch: str, pretrained: bool, arch_args: dict[str, Any], size: int | N
         except TypeError as error:
             if attempt is attempts[-1]:
                 raise UsageError(f"timm's {arch} does not take these arguments: {error}.") from error
-        except (OSError, RuntimeError, ValueError) as error:
-            raise EvaError(_why_no_network(arch, pretrained, error)) from error
+        except GatedRepoError as error:
+            raise EvaError(gated(arch.removeprefix(HUB).partition("@")[0])) from error
+        except Exception as error:  # timm checks arguments by assertions, divisions and look-ups
+            raise _no_network(arch, pretrained, error) from error
     raise AssertionError("the last attempt returns or raises")
 
 
-def _why_no_network(arch: str, pretrained: bool, error: Exception) -> str:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    if pretrained or arch.startswith("hf-hub:"):
-        return f"Cannot get the weights of {arch} ({reason}). Check the network, HF_TOKEN, or fill the cache elsewhere."
-    return f"timm cannot build {arch} ({reason})."
+def _unknown(arch: str) -> str:
+    stem = arch.partition(".")[0]
+    known = timm.list_models()
+    close = difflib.get_close_matches(stem, known, n=3) or [name for name in known if stem and stem in name][:3]
+    hint = f"Did you mean {' or '.join(close)}?" if close else "`timm.list_models()` lists them."
+    return f"Unknown timm architecture {arch!r}. {hint}"
+
+
+def _no_network(arch: str, pretrained: bool, error: Exception) -> EvaError:
+    reason = f"{type(error).__name__}: {one_line(str(error), error)}"
+    if pretrained or arch.startswith(HUB):
+        return EvaError(
+            f"Cannot get the weights of {arch} ({reason}). Check the network, HF_TOKEN, or fill the cache elsewhere."
+        )
+    return UsageError(f"timm cannot build {arch} ({reason}). Check --model.size and the architecture arguments.")
 
 
 def _classifier_names(network: Any) -> tuple[str, ...]:
     names = network.pretrained_cfg.get("classifier") or ()
     return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _has_class_token(network: Any) -> bool:
+    """Whether token 0 is a class token: there are networks with registers and none."""
+    return getattr(network, "num_prefix_tokens", 0) > 0 and getattr(network, "cls_token", None) is not None
 
 
 def _card(
@@ -146,7 +172,7 @@ def _card(
             crop=side,
             interpolation=interpolation if interpolation in ("bilinear", "bicubic", "nearest") else "bilinear",
         ),
-        pooling="cls" if prefix else "mean",
+        pooling="cls" if _has_class_token(network) and network.global_pool == "token" else "mean",
         licence=config.get("license") or "unknown",
         source=config.get("hf_hub_id") or config.get("url") or "unknown",
     )

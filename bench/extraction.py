@@ -1,0 +1,66 @@
+"""Speed of extraction against a bare timm loop over images that are already decoded, in turns, on real patches.
+
+The bare loop has what no extraction can beat: uint8 images in memory, normalisation and the forward pass.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from eva_core.config import load_protocol
+from eva_core.extract import Extraction, extract, store_key, transform_of
+from eva_core.types import Geometry
+from eva_vision.datasets.folder import Folder
+from eva_vision.models.timm import timm_model
+
+BATCH = 32
+
+
+def bare_loop(network: torch.nn.Module, images: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> float:
+    """Images per second of normalisation and forward pass alone."""
+    started = time.perf_counter()
+    with torch.inference_mode():
+        for batch in images.split(BATCH):
+            network((batch.float() / 255 - mean) / std)
+    return len(images) / (time.perf_counter() - started)
+
+
+def compare(root: Path, n: int, turns: int) -> dict:
+    """Median over turns of (our rate / the bare loop's rate)."""
+    dataset = Folder(str(root))
+    dataset.samples = dataset.samples[:: max(1, len(dataset.samples) // n)][:n]
+    protocol = load_protocol("eva-0.4")
+    backbone = timm_model("vit_small_patch16_224").eval()
+    transform = transform_of(protocol)(Geometry())
+    images = torch.stack([transform(dataset.image(s)) for s in dataset.samples])
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (backbone.card.mean, backbone.card.std))
+    bare_loop(backbone.network, images[:BATCH], mean, std)
+    ratios = []
+    for turn in range(turns):
+        bare = bare_loop(backbone.network, images, mean, std)
+        key = replace(store_key(backbone, dataset, protocol), content={"turn": turn})
+        ours = float(extract(key, backbone, dataset, protocol, Extraction(device="cpu")).attributes["images_per_s"])
+        ratios.append(ours / bare)
+    return {"images": n, "turns": turns, "extraction_vs_bare_loop": round(statistics.median(ratios), 3)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("root", type=Path, help="a folder dataset")
+    parser.add_argument("--images", type=int, default=192)
+    parser.add_argument("--turns", type=int, default=5)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["EVA_CACHE"] = cache
+        print(json.dumps(compare(given.root, given.images, given.turns)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,22 @@
+"""`make bench`: every benchmark, one JSON object."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+DATA = Path(os.environ.get("EVA_TEST_DATA", HERE.parents[1] / "shared" / "data")) / "crc_polyp5"
+
+
+def run(name: str, *argv: str) -> dict:
+    """What one benchmark printed."""
+    done = subprocess.run([sys.executable, HERE / name, *argv], check=True, capture_output=True, text=True)
+    return json.loads(done.stdout[done.stdout.index("{") :])
+
+
+if __name__ == "__main__":
+    found = {"start_up_s": run("start_up.py"), "head_training": run("head_training.py", *sys.argv[1:])}
+    found["extraction"] = run("extraction.py", str(DATA)) if DATA.is_dir() else "not run: no images at " + str(DATA)
+    print(json.dumps(found, indent=2))

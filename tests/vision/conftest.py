@@ -1,0 +1,13 @@
+"""One thread for tiny networks: waking more costs more than they save, the more so where tests run side by side."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from eva_core.training import threads
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> Iterator[None]:
+    with threads(1):
+        yield

@@ -1,0 +1,111 @@
+"""The heads that are shipped: initialisation, shapes, and logistic regression against sklearn."""
+
+import warnings
+from dataclasses import replace
+
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from torch import nn
+
+from eva_core.errors import UsageError
+from eva_core.protocol import Protocol
+from eva_core.types import Embedded
+from eva_vision.heads import logreg
+from eva_vision.heads.linear import Linear
+from eva_vision.heads.logreg import LogReg
+from eva_vision.heads.mlp import Mlp
+
+STRICT = Protocol("test", selection="holdout", C=(1e-3, 0.1, 10.0))
+
+
+def embeddings(samples: int, classes: int, seed: int, features: int = 20) -> Embedded:
+    """Random clouds on features of very different scale and offset; the last feature is constant."""
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.randint(classes, (samples,), generator=generator)
+    x = torch.randn(samples, features, generator=generator)
+    x[:, :classes] += 1.5 * nn.functional.one_hot(y, classes)
+    x = x * torch.logspace(-2, 2, features) + 3
+    x[:, -1] = 7
+    return Embedded(x, y)
+
+
+def sklearn_params(part: Embedded, c: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Coefficients on raw features by sklearn's L-BFGS on standardised ones."""
+    scaler = StandardScaler().fit(part.x.double().numpy())
+    model = LogisticRegression(C=c, tol=1e-9, max_iter=10_000).fit(scaler.transform(part.x.double()), part.y.numpy())
+    weight = model.coef_ / scaler.scale_
+    return torch.from_numpy(weight).float(), torch.from_numpy(model.intercept_ - weight @ scaler.mean_).float()
+
+
+@pytest.mark.parametrize("outputs", [1, 4])
+def test_initialisation_is_that_of_torch(outputs: int) -> None:
+    generator = torch.manual_seed(3)
+    layers = [nn.Linear(10, 6), nn.Linear(6, outputs)]
+    params = Mlp(hidden=6).parameters(10, outputs, generator.manual_seed(3))
+    for ours, theirs in zip(params.values(), (p for layer in layers for p in layer.parameters()), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("head", [Linear(), Mlp(hidden=6)], ids=["linear", "mlp"])
+def test_forward_takes_one_run_or_a_stack(head: Linear | Mlp) -> None:
+    runs = [head.parameters(10, 3, torch.Generator().manual_seed(seed)) for seed in (0, 1)]
+    stack = {name: torch.stack([run[name] for run in runs]) for name in runs[0]}
+    x = torch.randn(2, 5, 10, generator=torch.Generator().manual_seed(2))
+    expected = torch.stack([head.logits(run, x[i]) for i, run in enumerate(runs)])
+    torch.testing.assert_close(head.forward(stack, x), expected)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("c", [1e-6, 1e-2, 1.0, 1e2])
+def test_logreg_equals_sklearn(classes: int, c: float) -> None:
+    train, select = embeddings(150, classes, 0), embeddings(50, classes, 1)
+    (run,) = LogReg().fit(train, select, classes, replace(STRICT, selection="heldout", C=(c,)), [0])
+    weight, bias = sklearn_params(train, c)
+    torch.testing.assert_close(run.params["weight"], weight, atol=1e-4 * weight.abs().max().item(), rtol=1e-3)
+    logits = LogReg().logits(run.params, select.x)
+    assert logits.shape == (50, 1 if classes == 2 else classes)
+    torch.testing.assert_close(logits, select.x @ weight.T + bias, atol=1e-3, rtol=1e-3)
+
+
+def test_logreg_is_refitted_on_train_and_holdout_alone() -> None:
+    train, select = embeddings(150, 3, 0), embeddings(50, 3, 1)
+    both = Embedded(torch.cat([train.x, select.x]), torch.cat([train.y, select.y]))
+    for selection, part in (("holdout", both), ("heldout", train)):
+        (run,) = LogReg().fit(train, select, 3, replace(STRICT, selection=selection), [0])
+        weight, _ = sklearn_params(part, run.selected["C"])
+        torch.testing.assert_close(run.params["weight"], weight, atol=1e-4 * weight.abs().max().item(), rtol=1e-3)
+
+
+def test_logreg_chooses_the_smallest_of_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = iter([0.5, 0.75, 0.75, 0.25])
+    monkeypatch.setattr(logreg, "selection_metric", lambda name: lambda logits, targets: torch.tensor([next(values)]))
+    recipe = replace(STRICT, C=(1.0, 0.1, 0.01, 0.001))
+    (run,) = LogReg().fit(embeddings(60, 3, 0), embeddings(30, 3, 1), 3, recipe, [0, 1, 2])
+    assert (run.run, run.selected, run.selected_value) == (0, {"C": 0.01}, 0.75)
+
+
+def test_logreg_is_deterministic_in_chunks_and_restores_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    train, select, before = embeddings(150, 3, 0), embeddings(50, 3, 1), torch.get_num_threads()
+    one, two = (LogReg().fit(train, select, 3, STRICT, [0])[0] for _ in range(2))
+    assert torch.equal(one.params["weight"], two.params["weight"])
+    assert torch.get_num_threads() == before
+    monkeypatch.setattr(logreg, "_CHUNK", 7 * train.x.shape[1])
+    (chunked,) = LogReg().fit(train, select, 3, STRICT, [0])
+    torch.testing.assert_close(chunked.params["weight"], one.params["weight"], atol=1e-5, rtol=1e-4)
+
+
+def test_logreg_without_c_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match=r"--protocol strict or --protocol\.C"):
+        LogReg().fit(embeddings(60, 3, 0), embeddings(30, 3, 1), 3, replace(STRICT, C=()), [0])
+
+
+def test_logreg_that_does_not_converge_warns_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    train, select = embeddings(60, 3, 0), embeddings(30, 3, 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        LogReg().fit(train, select, 3, STRICT, [0])
+    monkeypatch.setattr(logreg, "_ITERATIONS", 2)
+    with pytest.warns(UserWarning, match="logreg stopped at a gradient norm"):
+        assert LogReg().fit(train, select, 3, STRICT, [0])

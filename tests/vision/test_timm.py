@@ -1,0 +1,304 @@
+"""timm networks as backbones: pooling, dense features, sizes, cards, and errors of one line."""
+
+import pytest
+import timm
+import torch
+from torch import Tensor
+
+from eva_core.errors import EvaError, UsageError
+from eva_core.registry import build_model
+from eva_core.types import Pooling, sha256_of_weights
+from eva_vision.models.timm import TimmBackbone, timm_model
+
+VITS = ["test_vit", "test_vit2", "test_vit3", "test_vit4"]  # only the first has a class token; the others, registers
+CONVOLUTIONAL = ["test_resnet", "test_convnext", "test_efficientnet"]
+TINY = {"depth": 1, "embed_dim": 32, "num_heads": 2}
+REGISTERS = {"arch": "vit_small_patch14_reg4_dinov2", "depth": 2, "embed_dim": 32, "num_heads": 2, "size": 56}
+
+
+def built(arch: str, **arguments: object) -> TimmBackbone:
+    backbone = timm_model(arch, **arguments).eval()  # type: ignore[arg-type]
+    assert isinstance(backbone, TimmBackbone)
+    return backbone
+
+
+def pooled(backbone: TimmBackbone, images: Tensor, pooling: Pooling) -> Tensor:
+    backbone.pooling = pooling
+    return backbone(images)
+
+
+def one_line(caught: pytest.ExceptionInfo[EvaError]) -> str:
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.fixture(autouse=True)
+def _no_gradients():
+    with torch.inference_mode():
+        yield
+
+
+@pytest.fixture(scope="module")
+def images() -> Tensor:
+    return torch.randn(2, 3, 112, 112, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def with_registers() -> TimmBackbone:
+    return built(**REGISTERS)  # type: ignore[arg-type]
+
+
+# Pooling.
+
+
+@pytest.mark.parametrize(("arch", "arguments"), [("test_vit", {}), ("eva02_tiny_patch14_224", TINY)])
+def test_poolings_by_hand(arch: str, arguments: dict[str, object], images: Tensor):
+    backbone = built(arch, **arguments, global_pool="token")
+    tokens = backbone.network.forward_features(images)  # (2, 1 + h * w, D)
+    assert tokens.shape[1] == 1 + (112 // backbone.card.patch_size) ** 2  # type: ignore[operator]
+    cls, mean = tokens[:, 0], tokens[:, 1:].mean(1)
+    assert torch.equal(pooled(backbone, images, "cls"), cls)
+    torch.testing.assert_close(pooled(backbone, images, "mean"), mean)
+    torch.testing.assert_close(pooled(backbone, images, "cls_mean"), torch.cat([cls, mean], 1))
+
+
+def test_registers_stay_out_of_every_pooling(with_registers: TimmBackbone, images: Tensor):
+    assert with_registers.card.prefix_tokens == 5
+    tokens = with_registers.network.forward_features(images)  # (2, 1 + 4 + 64, D)
+    assert tokens.shape[1] == 69
+    cls, mean = tokens[:, 0], tokens[:, 5:].mean(1)
+    assert torch.equal(pooled(with_registers, images, "cls"), cls)
+    torch.testing.assert_close(pooled(with_registers, images, "mean"), mean)
+    torch.testing.assert_close(pooled(with_registers, images, "cls_mean"), torch.cat([cls, mean], 1))
+    assert not torch.allclose(mean, tokens[:, 1:].mean(1))  # else this would prove nothing
+
+
+def test_a_distillation_token_counts_as_prefix(images: Tensor):
+    backbone = built("deit_tiny_distilled_patch16_224", **TINY)
+    tokens = backbone.network.forward_features(images)
+    torch.testing.assert_close(pooled(backbone, images, "mean"), tokens[:, 2:].mean(1))
+
+
+@pytest.mark.parametrize(("arch", "arguments"), [("test_vit2", {}), ("vit_medium_patch16_reg4_gap_256", TINY)])
+def test_registers_without_a_class_token_are_never_taken_for_one(
+    arch: str, arguments: dict[str, object], images: Tensor
+):
+    backbone = built(arch, **arguments)
+    assert backbone.card.pooling == "mean"
+    tokens = backbone.network.forward_features(images)
+    by_hand = backbone.network.fc_norm(tokens[:, backbone.card.prefix_tokens :].mean(1))
+    for pooling in ("cls", "mean", "cls_mean"):
+        torch.testing.assert_close(pooled(backbone, images, pooling), by_hand)
+
+
+@pytest.mark.parametrize("arch", ["eva02_tiny_patch14_224", "beit_base_patch16_224", "vit_tiny_patch16_224"])
+@pytest.mark.parametrize("global_pool", ["avg", "token"])
+def test_the_card_s_pooling_is_what_the_network_was_made_for(arch: str, global_pool: str, images: Tensor):
+    backbone = built(arch, **TINY, global_pool=global_pool, size=112)
+    assert backbone.card.pooling == {"avg": "mean", "token": "cls"}[global_pool]
+    for norm in ("norm", "fc_norm"):
+        if isinstance(layer := getattr(backbone.network, norm), torch.nn.LayerNorm):
+            layer.weight.uniform_(0.5, 2)  # a fresh one does not show whether it is there
+    own = backbone.network.forward_head(backbone.network.forward_features(images), pre_logits=True)
+    torch.testing.assert_close(pooled(backbone, images, backbone.card.pooling), own)
+
+
+@pytest.mark.parametrize("arch", CONVOLUTIONAL)
+def test_a_network_without_class_token_has_its_own_pooling(arch: str, images: Tensor):
+    backbone = built(arch)
+    own = timm.create_model(arch, num_classes=0).eval()
+    own.load_state_dict(backbone.network.state_dict())
+    for pooling in ("cls", "mean"):
+        torch.testing.assert_close(pooled(backbone, images, pooling), own(images))
+    assert own(images).shape == (2, backbone.card.dim)
+
+
+# Dense features.
+
+
+@pytest.mark.parametrize("arch", VITS)
+def test_feature_map_of_a_vit_is_its_patch_tokens_in_rows(arch: str):
+    backbone = built(arch)
+    images = torch.randn(2, 3, 64, 96)
+    dense = backbone.feature_map(images)
+    assert dense.shape == (2, backbone.card.dim, 4, 6)
+    tokens = backbone.network.forward_features(images)[:, 1:]  # one class token, or one register
+    torch.testing.assert_close(dense, tokens.transpose(1, 2).unflatten(2, (4, 6)))
+
+
+def test_feature_map_leaves_registers_out(with_registers: TimmBackbone, images: Tensor):
+    tokens = with_registers.network.forward_features(images)[:, 5:]
+    torch.testing.assert_close(with_registers.feature_map(images).flatten(2), tokens.transpose(1, 2))
+
+
+def test_layers_are_blocks_normalised_and_stacked_in_the_order_asked_for(images: Tensor):
+    backbone = built("test_vit")
+    seen: list[Tensor] = []
+    hooks = [b.register_forward_hook(lambda _, __, output: seen.append(output)) for b in backbone.network.blocks]
+    backbone.network.forward_features(images)
+    for hook in hooks:
+        hook.remove()
+    by_hand = [backbone.network.norm(x)[:, 1:].transpose(1, 2).unflatten(2, (7, 7)) for x in seen]
+    for layers in ([0], [1, 3], [3, 1], [-1, 0], [2, 2]):
+        expected = torch.cat([by_hand[layer] for layer in layers], 1)
+        torch.testing.assert_close(backbone.feature_map(images, layers), expected)
+    torch.testing.assert_close(backbone.feature_map(images), by_hand[-1])
+
+
+def test_a_layer_that_is_not_there_is_refused(images: Tensor):
+    backbone = built("test_vit")
+    for layer in (len(backbone.network.blocks), -1 - len(backbone.network.blocks)):
+        with pytest.raises(UsageError, match=str(layer)) as caught:
+            backbone.feature_map(images, [0, layer])
+        one_line(caught)
+
+
+@pytest.mark.parametrize("arch", CONVOLUTIONAL)
+def test_stages_of_a_cnn_are_brought_to_the_size_of_the_first(arch: str):
+    backbone, images = built(arch), torch.randn(2, 3, 96, 128)
+    last, before = backbone.feature_map(images), backbone.feature_map(images, [-2])
+    assert last.shape[2:] == (3, 4)
+    assert before.shape[2:] == (6, 8)
+    both = backbone.feature_map(images, [-2, -1])
+    assert both.shape == (2, before.shape[1] + last.shape[1], 6, 8)
+    torch.testing.assert_close(both[:, : before.shape[1]], before)
+    upwards = backbone.feature_map(images, [-1, -2])
+    assert upwards.shape[2:] == (3, 4)
+    torch.testing.assert_close(upwards[:, : last.shape[1]], last)
+
+
+# Weights and sizes.
+
+
+@pytest.mark.parametrize("arch", ["test_vit", "test_resnet"])
+def test_random_weights_are_seed_0_s_and_leave_the_generator_alone(arch: str):
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    first = sha256_of_weights(built(arch))
+    assert torch.equal(torch.rand(3), expected)
+    torch.manual_seed(2)
+    assert sha256_of_weights(built(arch)) == first
+    torch.manual_seed(0)
+    assert sha256_of_weights(timm.create_model(arch, num_classes=0)) == sha256_of_weights(built(arch).network)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"size": 96}, {"size": 224}])
+@pytest.mark.parametrize("arch", ["test_vit", "test_resnet"])
+def test_any_multiple_of_the_patch_goes_in(arch: str, arguments: dict[str, int]):
+    backbone = built(arch, **arguments)
+    for side in (96, 224):
+        assert backbone(torch.zeros(1, 3, side, side)).shape == (1, backbone.card.dim)
+
+
+def test_size_is_that_of_the_position_embedding_and_of_the_crop():
+    small, own = built("test_vit", size=96), built("test_vit")
+    assert small.network.pos_embed.shape[1] == 1 + 6**2
+    assert own.network.pos_embed.shape[1] == 1 + 10**2
+    assert (small.card.geometry.crop, own.card.geometry.crop) == (96, 160)
+    assert small.card.geometry.resize / 96 == pytest.approx(own.card.geometry.resize / 160, rel=0.01)
+
+
+# The card.
+
+
+def test_card_says_what_timm_says():
+    config = timm.get_pretrained_cfg("vit_small_patch14_reg4_dinov2.lvd142m")
+    card = built(**REGISTERS).card  # type: ignore[arg-type]
+    assert (card.mean, card.std) == (config.mean, config.std)
+    assert (card.dim, card.patch_size, card.prefix_tokens, card.pooling) == (32, 14, 5, "cls")
+    assert card.geometry.interpolation == config.interpolation
+    assert card.licence == config.license
+
+
+def test_mean_and_std_given_win_over_timm_s():
+    own, given = built("test_vit").card, built("test_vit", mean=[0.7, 0.5, 0.7], std=[0.0625, 0.25, 0.25]).card
+    assert own.mean != given.mean == (0.7, 0.5, 0.7)
+    assert own.std != given.std == (0.0625, 0.25, 0.25)
+    assert built("test_vit", mean=[0.0, 0.0, 0.0]).card.mean == (0.0, 0.0, 0.0)
+
+
+def test_arguments_are_part_of_the_identity():
+    asked = [{}, {"depth": 1}, {"size": 96}, {"act_layer": "relu"}]
+    identities = [str(build_model("timm_model", arch="test_vit", **a).arguments) for a in asked]
+    assert len(set(identities)) == len(asked)
+    assert build_model("timm_model", arch="test_vit2").arguments != build_model("timm_model", arch="test_vit").arguments
+
+
+def test_results_carry_the_name_of_the_architecture():
+    assert build_model("timm_model", arch="test_vit").name == "test_vit"
+
+
+# Errors.
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [
+        ("vit_smal_patch16_224", "vit_small_patch16_224"),
+        ("resnet5", "resnet50"),
+        ("vit_large_patch14_dinov2s.lvd142m", "vit_large_patch14_dinov2"),
+        ("ViT_Small_Patch16_224", "vit_small_patch16_224"),
+    ],
+)
+def test_an_unknown_architecture_suggests_the_one_meant(asked: str, meant: str):
+    with pytest.raises(UsageError, match=f"Unknown timm architecture '{asked}'") as caught:
+        timm_model(asked)
+    suggested = one_line(caught).partition("Did you mean ")[2].rstrip("?").split(" or ")
+    assert meant in suggested
+
+
+@pytest.mark.parametrize("asked", ["", "qqqqqqqq"])
+def test_where_nothing_is_close_the_error_says_where_to_look(asked: str):
+    with pytest.raises(UsageError, match="list_models") as caught:
+        timm_model(asked)
+    one_line(caught)
+
+
+def test_an_unknown_tag_is_refused_by_name():
+    with pytest.raises(UsageError, match="dinoo") as caught:
+        timm_model("vit_small_patch16_224.dinoo")
+    one_line(caught)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"depht": 3},
+        {"depth": "three"},
+        {"depth": -1},
+        {"num_heads": 7},
+        {"patch_size": 0},
+        {"act_layer": "nope"},
+        {"global_pool": "nope"},
+        {"size": 0},
+        {"size": -16},
+        {"num_classes": 5},
+    ],
+    ids=str,
+)
+def test_a_bad_argument_is_one_line(arguments: dict[str, object]):
+    with pytest.raises(UsageError) as caught:
+        timm_model("test_vit", **arguments)  # type: ignore[arg-type]
+    one_line(caught)
+
+
+def test_a_misspelt_argument_is_named():
+    with pytest.raises(UsageError, match="depht"):
+        timm_model("test_vit", depht=3)
+    with pytest.raises(UsageError, match="depht"):
+        timm_model("test_resnet", depht=3)
+
+
+def test_a_checkpoint_and_pretrained_exclude_each_other():
+    with pytest.raises(UsageError, match="both"):
+        timm_model("test_vit", checkpoint="weights.safetensors", pretrained=True)
+
+
+def test_an_architecture_without_dense_features_is_refused(images: Tensor):
+    class Plain(torch.nn.Module):
+        pretrained_cfg: dict[str, object] = {}  # noqa: RUF012
+        num_features = 3
+
+    with pytest.raises(UsageError, match="dense features"):
+        TimmBackbone(Plain(), "plain").feature_map(images)

@@ -1,0 +1,406 @@
+"""Weights from files and from a hub: what fits is loaded, what does not is named, and no code is ever run."""
+
+import hashlib
+import json
+import pickle
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import huggingface_hub.constants
+import pytest
+import timm
+import torch
+from safetensors.torch import save, save_file
+from torch import Tensor, nn
+
+from eva_core.errors import EvaError, UsageError
+from eva_core.registry import build_model
+from eva_core.types import sha256_of_weights
+from eva_vision.models.timm import timm_model
+from eva_vision.models.weights import load_weights, read_state_dict
+
+State = dict[str, Tensor]
+
+
+class Network(nn.Module):
+    """Two layers to load into."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(2, 3)
+        self.norm = nn.BatchNorm1d(3)
+
+
+@pytest.fixture
+def network() -> Network:
+    return Network()
+
+
+@pytest.fixture
+def state() -> State:
+    """Weights that fit, all different."""
+    return {k: torch.arange(v.numel()).reshape(v.shape).to(v.dtype) + 1 for k, v in Network().state_dict().items()}
+
+
+@pytest.fixture
+def file(tmp_path: Path, state: State) -> Path:
+    save_file(state, tmp_path / "weights.safetensors")
+    return tmp_path / "weights.safetensors"
+
+
+def is_loaded(network: nn.Module, state: State) -> bool:
+    return all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
+
+
+def refusal(checkpoint: Path | str, network: nn.Module | None = None) -> str:
+    """The error that loading ends in: ours, and one line."""
+    network = network or Network()
+    before = sha256_of_weights(network)
+    with pytest.raises(EvaError) as caught:
+        load_weights(network, str(checkpoint))
+    assert "\n" not in str(caught.value)
+    assert sha256_of_weights(network) == before
+    return str(caught.value)
+
+
+# Files.
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: state,
+        lambda state: {"state_dict": state, "epoch": 3, "optimizer": {"lr": 0.1}},
+        lambda state: {"model": state},
+        lambda state: {k: nn.Parameter(v, requires_grad=False) for k, v in state.items()},
+    ],
+    ids=["plain", "state_dict", "model", "parameters"],
+)
+@pytest.mark.parametrize("zipped", [True, False])
+def test_torch_files_wrapped_or_not(tmp_path: Path, network: Network, state: State, wrap, zipped: bool):
+    torch.save(wrap(state), tmp_path / "weights.pth", _use_new_zipfile_serialization=zipped)
+    load_weights(network, str(tmp_path / "weights.pth"))
+    assert is_loaded(network, state)
+
+
+def test_safetensors(file: Path, network: Network, state: State):
+    load_weights(network, str(file))
+    assert is_loaded(network, state)
+
+
+def test_classifier_keys_are_dropped(tmp_path: Path, network: Network, state: State):
+    extra = {"head.weight": torch.ones(5, 3), "head_dist.bias": torch.ones(5)}
+    save_file(state | extra, tmp_path / "with_heads.safetensors")
+    load_weights(network, str(tmp_path / "with_heads.safetensors"), ("head", "head_dist"))
+    assert is_loaded(network, state)
+    with pytest.raises(EvaError, match=r"unexpected head_dist\.bias\."):
+        load_weights(network, str(tmp_path / "with_heads.safetensors"), ("head",))
+
+
+@pytest.mark.parametrize(
+    ("arch", "arguments"),
+    [
+        ("test_vit", {}),
+        ("test_resnet", {}),
+        ("test_convnext", {}),
+        ("deit_tiny_distilled_patch16_224", {"depth": 1, "embed_dim": 16, "num_heads": 2}),
+    ],
+)
+def test_a_network_saved_with_its_classifiers_loads_without(tmp_path: Path, arch: str, arguments: dict[str, int]):
+    whole = timm.create_model(arch, num_classes=7, **arguments)
+    save_file(whole.state_dict(), tmp_path / "whole.safetensors")
+    backbone = timm_model(arch, checkpoint=str(tmp_path / "whole.safetensors"), **arguments)
+    assert is_loaded(backbone.network, whole.state_dict())  # type: ignore[arg-type]
+
+
+def test_every_key_that_does_not_fit_is_named(tmp_path: Path, state: State):
+    state["second.weight"] = state.pop("first.bias")
+    state["norm.bias"] = torch.ones(4)
+    save_file(state, tmp_path / "other.safetensors")
+    message = refusal(tmp_path / "other.safetensors")
+    assert "other.safetensors" in message
+    assert "missing first.bias; unexpected second.weight; misshapen norm.bias (4,) instead of (3,)" in message
+
+
+def test_many_keys_are_cut_and_counted(tmp_path: Path, state: State):
+    save_file(state | {f"extra.{i}": torch.ones(1) for i in range(30)}, tmp_path / "big.safetensors")
+    assert "and 25 more" in refusal(tmp_path / "big.safetensors")
+
+
+def test_a_missing_file_or_a_folder_is_named(tmp_path: Path):
+    for path in (tmp_path / "gone.safetensors", tmp_path):
+        with pytest.raises(UsageError, match=str(path)):
+            read_state_dict(path)
+
+
+class Payload:
+    """Leaves a file behind when unpickled."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self):
+        return Path.touch, (self.trace,)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("how", ["torch", "torch_legacy", "pickle_2", "pickle_5"])
+def test_a_malicious_pickle_is_refused_and_not_run(tmp_path: Path, state: State, how: str):
+    path, evil = tmp_path / "weights.bin", {**state, "payload": Payload(tmp_path / "trace")}
+    if how.startswith("torch"):
+        torch.save(evil, path, _use_new_zipfile_serialization=how == "torch")
+    else:
+        path.write_bytes(pickle.dumps(evil, protocol=int(how[-1])))
+    message = refusal(path)
+    assert str(path) in message
+    if how != "pickle_5":  # a format that torch does not read at all
+        assert "wants to run code" in message
+    assert not (tmp_path / "trace").exists()
+    with path.open("rb") as handle:  # it would have, had anyone let it
+        if how == "pickle_5":
+            pickle.load(handle)
+            assert (tmp_path / "trace").exists()
+
+
+def test_a_whole_pickled_module_is_refused(tmp_path: Path):
+    torch.save(nn.Linear(2, 2), tmp_path / "module.pt")
+    assert "wants to run code" in refusal(tmp_path / "module.pt")
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "zip", "legacy"])
+@pytest.mark.parametrize("kept", [0, 1, 10, 30, 100, 350, 1000, -10])
+def test_a_truncated_file_is_named_and_not_called_malicious(tmp_path: Path, kind: str, kept: int):
+    path, tensors = tmp_path / ("a.safetensors" if kind == "safetensors" else "a.pth"), {"a": torch.rand(1000)}
+    if kind == "safetensors":
+        save_file(tensors, path)
+    else:
+        torch.save(tensors, path, _use_new_zipfile_serialization=kind == "zip")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:kept])
+    message = refusal(path)
+    assert str(path) in message
+    assert "run code" not in message
+
+
+@pytest.mark.parametrize(
+    "content", [b"<html>404</html>", b"version https://git-lfs.github.com/spec/v1\n", b"\x93\x02\xff"]
+)
+def test_what_is_no_file_of_weights_is_not_called_malicious(tmp_path: Path, content: bytes):
+    (tmp_path / "a.bin").write_bytes(content)
+    message = refusal(tmp_path / "a.bin")
+    assert str(tmp_path / "a.bin") in message
+    assert "run code" not in message
+
+
+@pytest.mark.parametrize("held", [[1, 2], {"a": 1}, {0: torch.ones(1)}, torch.ones(2), {"state_dict": {"a": "b"}}])
+def test_what_holds_no_tensors_by_name_is_refused(tmp_path: Path, held: object):
+    torch.save(held, tmp_path / "a.pt")
+    assert "tensors by name" in refusal(tmp_path / "a.pt")
+
+
+# The hub.
+
+
+class Hub(ThreadingHTTPServer):
+    """As much of the hub's protocol as a download needs. `files` by `owner/name/file`; `gated` by `owner/name`."""
+
+    files: dict[str, bytes]
+    gated: set[str]
+
+
+class Answers(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Hub
+
+    def do_GET(self) -> None:
+        owner, name, _, _, file = [*self.path.strip("/").split("/", 4), "", "", "", ""][:5]
+        repo, code, error = f"{owner}/{name}", 200, ""
+        body = self.server.files.get(f"{repo}/{file}", b"")
+        if repo in self.server.gated:
+            code, error, body = 403, "GatedRepo", b""
+        elif not any(key.startswith(f"{repo}/") for key in self.server.files):
+            code, error = 404, "RepoNotFound"
+        elif not body:
+            code, error = 404, "EntryNotFound"
+        self.send_response(code)
+        if error:
+            self.send_header("X-Error-Code", error)
+            self.send_header("X-Error-Message", f"{error} of {repo}")
+        self.send_header("X-Repo-Commit", "0" * 40)
+        self.send_header("ETag", f'"{hashlib.sha256(body).hexdigest()}"')
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub of this test's own, empty, with an empty cache."""
+    server = Hub(("127.0.0.1", 0), Answers)
+    server.files, server.gated = {}, set()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    endpoint = f"http://127.0.0.1:{server.server_port}"
+    for name, value in {
+        "ENDPOINT": endpoint,
+        "HUGGINGFACE_CO_URL_TEMPLATE": endpoint + "/{repo_id}/resolve/{revision}/{filename}",
+        "HF_HUB_CACHE": str(tmp_path / "hub"),
+        "HF_HUB_OFFLINE": False,
+    }.items():
+        monkeypatch.setattr(huggingface_hub.constants, name, value)
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch, hub: Hub):
+    """A function after which nothing answers, and nobody waits between attempts."""
+
+    def cut() -> None:
+        hub.files.clear()
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+
+    return cut
+
+
+def torch_bytes(state: State, path: Path) -> bytes:
+    torch.save(state, path)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_the_hub_s_usual_files_are_found(hub: Hub, tmp_path: Path, network: Network, state: State, name: str):
+    hub.files["owner/name/" + name] = save(state) if "safe" in name else torch_bytes(state, tmp_path / "a.pt")
+    load_weights(network, "hf-hub:owner/name")
+    assert is_loaded(network, state)
+
+
+def test_safetensors_go_before_pickles(hub: Hub, network: Network, state: State):
+    hub.files |= {"owner/name/model.safetensors": save(state), "owner/name/pytorch_model.bin": b"no weights"}
+    load_weights(network, "hf-hub:owner/name")
+    assert is_loaded(network, state)
+
+
+@pytest.mark.parametrize("name", ["teacher.safetensors", "below/teacher.safetensors"])
+def test_a_file_can_be_named(hub: Hub, network: Network, state: State, name: str):
+    hub.files["owner/name/" + name] = save(state)
+    load_weights(network, f"hf-hub:owner/name/{name}")
+    assert is_loaded(network, state)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+@pytest.mark.parametrize("named", [True, False])
+def test_what_is_in_the_cache_needs_no_network(
+    hub: Hub, offline, tmp_path: Path, network: Network, state: State, name: str, named: bool
+):
+    hub.files["owner/name/" + name] = save(state) if "safe" in name else torch_bytes(state, tmp_path / "a.pt")
+    checkpoint = f"hf-hub:owner/name/{name}" if named else "hf-hub:owner/name"
+    load_weights(Network(), checkpoint)
+    offline()
+    load_weights(network, checkpoint)
+    assert is_loaded(network, state)
+
+
+@pytest.mark.parametrize("checkpoint", ["hf-hub:owner/name", "hf-hub:owner/name/a.safetensors"])
+def test_offline_is_one_line(offline, checkpoint: str):
+    offline()
+    message = refusal(checkpoint)
+    assert checkpoint in message
+    assert "network" in message
+
+
+def test_a_hub_that_does_not_answer_is_one_line(hub: Hub, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", "http://127.0.0.1:9/{repo_id}")
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # the client's pauses between attempts
+    assert "hf-hub:owner/name" in refusal("hf-hub:owner/name")
+
+
+@pytest.mark.parametrize("checkpoint", ["hf-hub:owner/fm", "hf-hub:owner/fm/a.safetensors"])
+def test_a_gated_repository_names_its_page(hub: Hub, checkpoint: str):
+    hub.gated.add("owner/fm")
+    assert "https://huggingface.co/owner/fm" in refusal(checkpoint)
+
+
+def test_a_repository_or_a_file_that_is_not_there_is_named(hub: Hub, state: State):
+    assert "hf-hub:owner/gone" in refusal("hf-hub:owner/gone")
+    hub.files["owner/name/teacher.safetensors"] = save(state)
+    assert "hf-hub:owner/name/FILE" in refusal("hf-hub:owner/name")
+    assert "student.safetensors" in refusal("hf-hub:owner/name/student.safetensors")
+
+
+@pytest.mark.parametrize("checkpoint", ["hf-hub:", "hf-hub:owner", "hf-hub:owner/", "hf-hub:not a/name"])
+def test_what_is_no_repository_is_refused(hub: Hub, checkpoint: str):
+    assert checkpoint in refusal(checkpoint)
+
+
+def test_a_pickle_from_the_hub_is_not_run(hub: Hub, tmp_path: Path, state: State):
+    evil = torch_bytes({**state, "payload": Payload(tmp_path / "trace")}, tmp_path / "evil.pt")  # type: ignore[dict-item]
+    hub.files["owner/name/pytorch_model.bin"] = evil
+    assert "wants to run code" in refusal("hf-hub:owner/name")
+    assert not (tmp_path / "trace").exists()
+
+
+# timm's own way to the hub.
+
+
+@pytest.fixture
+def on_hub(hub: Hub) -> nn.Module:
+    """A classifier that lies on the hub as timm pushes it, `owner/tiny`."""
+    network = timm.create_model("test_vit", num_classes=3)
+    about = {**network.pretrained_cfg, "mean": [0.7, 0.6, 0.7]}  # type: ignore[dict-item]
+    config = {"architecture": "test_vit", "num_classes": 3, "pretrained_cfg": about}
+    hub.files["owner/tiny/config.json"] = json.dumps(config).encode()
+    hub.files["owner/tiny/model.safetensors"] = save(network.state_dict())
+    return network
+
+
+def test_an_architecture_from_the_hub(on_hub: nn.Module):
+    backbone = timm_model("hf-hub:owner/tiny", pretrained=True)
+    assert is_loaded(backbone.network, on_hub.state_dict())  # type: ignore[arg-type]
+    assert backbone.card.mean == (0.7, 0.6, 0.7)
+    assert backbone.name == "hf-hub:owner/tiny"
+
+
+def test_an_architecture_from_the_hub_has_random_weights_unless_asked(on_hub: nn.Module):
+    drawn = timm_model("hf-hub:owner/tiny").network.state_dict()  # type: ignore[union-attr]
+    own = timm_model("test_vit").network.state_dict()  # type: ignore[union-attr]
+    assert all(torch.equal(drawn[name], own[name]) for name in own)
+
+
+def test_pretrained_takes_the_weights_that_timm_names(hub: Hub):
+    """Of all registered names, the one that fetches: `imagenet_dino_vits16`, from a stand-in of the same shapes."""
+    network = timm.create_model("vit_small_patch16_224.dino", num_classes=0)
+    hub.files["timm/vit_small_patch16_224.dino/model.safetensors"] = save(network.state_dict())
+    backbone = build_model("imagenet_dino_vits16")
+    assert sha256_of_weights(backbone.network) == sha256_of_weights(network)
+    assert backbone.name == "imagenet_dino_vits16"
+
+
+@pytest.mark.parametrize("arguments", [{"arch": "hf-hub:owner/fm"}, {"arch": "hf-hub:owner/fm", "pretrained": True}])
+def test_a_gated_architecture_names_its_page(hub: Hub, arguments: dict[str, object]):
+    hub.gated.add("owner/fm")
+    with pytest.raises(EvaError, match=r"https://huggingface\.co/owner/fm") as caught:
+        timm_model(**arguments)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("arch", ["hf-hub:owner/gone", "hf-hub:not a/name", "hf-hub:", "test_vit.r160_in1k"])
+def test_weights_that_timm_cannot_get_are_one_line(hub: Hub, offline, arch: str):
+    for _ in range(2):
+        with pytest.raises(EvaError, match="Cannot get the weights") as caught:
+            timm_model(arch, pretrained=True)
+        assert arch in str(caught.value)
+        assert "\n" not in str(caught.value)
+        offline()
