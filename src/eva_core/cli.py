@@ -3,6 +3,7 @@
 import os
 import sys
 import traceback
+import warnings
 from importlib.metadata import version
 
 from eva_core import registry
@@ -24,6 +25,7 @@ SUMMARIES = {
 def main(argv: list[str] | None = None) -> int:
     """Run one command. Returns 0, or 1 for a failed job, 2 for a wrong command or config, 130 for Ctrl-C."""
     argv = sys.argv[1:] if argv is None else argv
+    warnings.formatwarning = lambda message, *_, **__: f"eva: {' '.join(str(message).split())}\n"
     try:
         return _dispatch(argv)
     except EvaError as error:

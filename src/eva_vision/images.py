@@ -16,5 +16,6 @@ def read_image(path: Path) -> np.ndarray:
     """
     with Image.open(path) as image:
         if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion turns all above 255 white
-            image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
+            grey = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
+            return np.repeat(grey[..., None], 3, axis=2)
         return np.array(image.convert("RGB"))  # a copy: torch wants it writable

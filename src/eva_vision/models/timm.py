@@ -42,7 +42,7 @@ def timm_model(
     """
     if checkpoint is not None and pretrained:
         raise UsageError("Expected either a checkpoint or pretrained: true, but got both. Leave one out.")
-    network = create(arch, pretrained, arch_args, size)
+    network = _create(arch, pretrained, arch_args, size)
     if checkpoint is not None:
         load_weights(network, checkpoint, _classifier_names(network))
     return TimmBackbone(network, arch, mean, std, size, arch_args)
@@ -100,7 +100,7 @@ class TimmBackbone(Backbone):
         return torch.cat([m if m.shape[-2:] == size else F.interpolate(m, size, mode="bilinear") for m in maps], dim=1)
 
 
-def create(arch: str, pretrained: bool, arch_args: dict[str, Any], size: int | None = None) -> Any:
+def _create(arch: str, pretrained: bool, arch_args: dict[str, Any], size: int | None = None) -> Any:
     """Build a network; random weights come from seed 0, whatever ran before."""
     if not arch.startswith(HUB) and not timm.is_model(arch.partition(".")[0]):
         raise UsageError(_unknown(arch))
