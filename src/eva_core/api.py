@@ -17,7 +17,7 @@ from eva_core.errors import UsageError
 from eva_core.extract import Extraction, extract, preprocessing, store_key
 from eva_core.holdout import hold_out, near_duplicates
 from eva_core.metrics import probabilities
-from eva_core.progress import Bar
+from eva_core.progress import Bar, say
 from eva_core.protocol import Protocol
 from eva_core.types import Backbone, Dataset, Embedded, FittedRun, Head
 
@@ -44,7 +44,7 @@ def fit(
     output: str | Path | None = None,
     how: Extraction | None = None,
     config: str | None = None,
-    tell: Callable[[str], None] = print,
+    tell: Callable[[str], None] = say,
 ) -> dict[str, Any]:
     """Evaluate a model on a dataset.
 
@@ -68,7 +68,7 @@ def fit(
     _refuse_unlabelled(job.dataset)
     key = store_key(job.backbone, job.dataset, job.protocol)
     identity = _identity(job, key.content)
-    result_key = digest({**key.content, **identity, "head_arguments": _arguments(job.head), "seed": job.protocol.seed})
+    result_key = digest({**key.content, **identity, "head": _arguments(job.head), "protocol": plain(job.protocol)})
     folder = Path(output) if output else Path("out") / job.dataset.card.name / job.backbone.name
     done = _finished(folder, result_key, identity)
     if done is not None:
@@ -126,7 +126,7 @@ def predict(
     dataset: str | Dataset,
     protocol: str | Protocol = "eva-0.4",
     how: Extraction | None = None,
-    tell: Callable[[str], None] = print,
+    tell: Callable[[str], None] = say,
 ) -> Path:
     """Extract the embeddings of a dataset and stop there.
 
@@ -145,7 +145,7 @@ def apply_heads(
     protocol: str | Protocol,
     output: str | Path | None = None,
     how: Extraction | None = None,
-    tell: Callable[[str], None] = print,
+    tell: Callable[[str], None] = say,
 ) -> Path:
     """Apply the heads of a finished result to other images.
 
@@ -209,8 +209,12 @@ def _plan(store: Store, protocol: Protocol, dataset: Dataset) -> Plan:
         on = reported[0]
         how = on if len(reported) > 1 else f"{on}, which is also reported: optimistic"
         return Plan(train, store.rows(on), reported, on, how)
-    grouped = bool((store.groups[train] != "").any())
-    groups = store.groups[train] if grouped else near_duplicates(store.read(train, "signature"))
+    groups = store.groups[train]
+    grouped = bool((groups != "").any())
+    if grouped:
+        groups = np.where(groups == "", store.ids[train], groups)  # an image without a group is a group of its own
+    else:
+        groups = near_duplicates(store.read(train, "signature"))
     held = hold_out(store.targets[train], groups, protocol.holdout, protocol.seed)
     how = "group" if grouped else "clusters of near-duplicates, as the dataset names no groups"
     if not held.any() or held.all():
@@ -295,15 +299,16 @@ def _finished(folder: Path, key: str, identity: dict[str, str]) -> dict[str, Any
     found = record.read_results(folder)
     if found["key"] == key:
         return found
-    theirs = {k: v for k, v in found["identity"].items() if v != identity.get(k)} or {"key": found["key"]}
+    differing = [k for k, v in found["identity"].items() if v != identity.get(k)]
+    theirs, ours = (_pairs({k: i[k] for k in differing if k in i}) for i in (found["identity"], identity))
     raise UsageError(
-        f"{folder} holds another result (key {found['key'][:12]}, {_pairs(theirs)}), not {key[:12]} "
-        f"({_pairs({k: identity.get(k, key) for k in theirs})}). Choose another --output."
+        f"{folder} holds another result (key {found['key'][:12]}{theirs}), "
+        f"not the one asked for (key {key[:12]}{ours}). Choose another --output."
     )
 
 
 def _pairs(values: dict[str, str]) -> str:
-    return ", ".join(f"{k} {v[:40]}" for k, v in values.items())
+    return "".join(f", {k} {v[:40]}" for k, v in values.items())
 
 
 def _refuse_unlabelled(dataset: Dataset) -> None:
@@ -332,7 +337,8 @@ def _class_path(thing: object) -> str:
 
 
 def _config(job: Job) -> str:
-    """The nearest thing to a configuration for objects that were built in Python."""
+    """The nearest thing to a configuration for objects that were built in Python: their arguments are not known."""
     parts = {"model": job.backbone, "dataset": job.dataset, "head": job.head}
     content = {name: {"class_path": _class_path(thing)} for name, thing in parts.items()}
-    return yaml.safe_dump({**content, "protocol": plain(job.protocol)}, sort_keys=False)
+    head = "# Made from Python: classes without their arguments. To apply these heads, use eva_core.api.apply_heads.\n"
+    return head + yaml.safe_dump({**content, "protocol": plain(job.protocol)}, sort_keys=False)

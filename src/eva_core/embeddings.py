@@ -10,7 +10,7 @@ import os
 import re
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from eva_core.errors import EvaError
+from eva_core.progress import say
 from eva_core.types import Dataset, Embedded
 
 ROWS = ("embeddings", "colour_stats", "signature", "readable")
@@ -58,7 +59,7 @@ class StoreKey:
 
 
 @contextmanager
-def locked(path: Path, tell: Any = print) -> Iterator[None]:
+def locked(path: Path, tell: Callable[[str], None] = say) -> Iterator[None]:
     """Hold the store for this process; a second process on the same key waits, then finds the work done."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(f"{path}.lock")

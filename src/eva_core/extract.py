@@ -20,7 +20,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from eva_core.embeddings import PartWriter, Store, StoreKey, finished_parts, locked, merge, open_store
 from eva_core.errors import EvaError, UsageError
-from eva_core.progress import Bar
+from eva_core.progress import Bar, say
 from eva_core.protocol import Protocol
 from eva_core.types import Backbone, Dataset, ModelCard, Sample, sha256_of_weights
 
@@ -75,7 +75,12 @@ def store_key(backbone: Backbone, dataset: Dataset, protocol: Protocol) -> Store
 
 
 def extract(
-    key: StoreKey, backbone: Backbone, dataset: Dataset, protocol: Protocol, how: Extraction, tell: Callable = print
+    key: StoreKey,
+    backbone: Backbone,
+    dataset: Dataset,
+    protocol: Protocol,
+    how: Extraction,
+    tell: Callable[[str], None] = say,
 ) -> Store:
     """The embeddings of every sample, from the cache where it has them.
 

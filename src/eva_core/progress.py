@@ -8,6 +8,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 
+def say(line: str) -> None:
+    """A line for the user, on stderr: stdout is for results."""
+    print(line, file=sys.stderr)
+
+
 class Bar:
     """`with Bar("what", total, "images") as bar: bar.advance(n)`."""
 

@@ -1,5 +1,6 @@
 """`eva demo`: three models on synthetic patches, one of them fitted here on the training images, in one table."""
 
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from eva_vision.datasets.phantom import Phantom
 from eva_vision.transforms import resize_and_crop
 
 OUTPUT = Path("out/demo")
-EPOCHS = 24
+EPOCHS = 16
 BATCH = 32
 
 
@@ -56,6 +57,7 @@ def main(argv: list[str]) -> int:
         return 0
     if argv:
         raise UsageError(f"Expected `eva demo` alone, but got {' '.join(argv)!r}.")
+    shutil.rmtree(OUTPUT, ignore_errors=True)  # its own folder; another version may have left other results there
     dataset = Phantom()
     started = time.monotonic()
     small = fit_small_network(dataset)

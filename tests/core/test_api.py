@@ -87,6 +87,21 @@ def test_the_same_key_is_shown_again_and_another_is_refused(result, tree):
         fit("colour_stats", Folder(str(tree)), protocol=replace(QUICK, steps=41), output=folder, how=HOW)
 
 
+def test_what_the_title_does_not_tell_is_still_part_of_the_key(tree, tmp_path):
+    mine = replace(QUICK, name="mine")
+    fit("colour_stats", Folder(str(tree)), protocol=mine, output=tmp_path / "m", how=HOW)
+    with pytest.raises(UsageError, match="holds another result"):
+        fit("colour_stats", Folder(str(tree)), protocol=replace(mine, steps=41), output=tmp_path / "m", how=HOW)
+
+
+def test_other_groups_are_other_results(tmp_path):
+    fit("colour_stats", Pictures(150), protocol=STRICT, output=tmp_path / "s", how=HOW)
+    regrouped = Pictures(150)
+    regrouped.samples = [replace(s, group=f"{s.split}{int(s.group[1:]) % 20}") for s in regrouped.samples]
+    results = fit("colour_stats", regrouped, protocol=STRICT, output=tmp_path / "r", how=HOW)
+    assert results["splits"]["test"]["n_groups"] == len({s.group for s in regrouped.samples if s.split == "test"})
+
+
 def test_two_fits_agree_to_the_last_digit(tree, tmp_path):
     one, two = (
         fit(timm_model("test_vit"), Folder(str(tree)), protocol=QUICK, output=tmp_path / o, how=HOW) for o in "ab"
@@ -174,9 +189,9 @@ def test_the_command_line_end_to_end(tree, tmp_path, monkeypatch, capsys):
     assert "colour_stats" in shown
     monkeypatch.setenv("DATA_ROOT", str(tree))
     assert main(["fit", *common]) == 0
-    assert "Already done" in capsys.readouterr().out
+    assert "Already done" in capsys.readouterr().err
     assert main(["fit", "--config", f"{out}/config.yaml", "--output", out]) == 0
-    assert "Already done" in capsys.readouterr().out
+    assert "Already done" in capsys.readouterr().err
     assert main(["fit", *common, "--protocol.steps", "30"]) == 2
     assert "output" not in (tmp_path / "out" / "config.yaml").read_text()
     assert main(["predict", "--head", out, "--dataset.root", str(tree)]) == 0
