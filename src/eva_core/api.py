@@ -265,7 +265,7 @@ def _job(model: str | Backbone, dataset: str | Dataset, head: str | Head | None,
     protocol = _protocol(protocol)
     head = head or protocol.heads[0]
     built = registry.heads.build(head) if isinstance(head, str) else head
-    name = head if isinstance(head, str) else registry.heads.name_of(_class_path(head))
+    name = head if isinstance(head, str) else registry.heads.name_of(registry.class_path_of(head))
     return Job(_backbone(model), _dataset(dataset), protocol, name, built)
 
 
@@ -329,16 +329,12 @@ def _translated(targets: np.ndarray, theirs: Sequence[str], ours: Sequence[str])
 
 
 def _arguments(head: Head) -> dict[str, Any]:
-    return {"class": _class_path(head), **{k: v for k, v in vars(head).items() if not k.startswith("_")}}
-
-
-def _class_path(thing: object) -> str:
-    return f"{type(thing).__module__}.{type(thing).__qualname__}"
+    return {"class": registry.class_path_of(head), **{k: v for k, v in vars(head).items() if not k.startswith("_")}}
 
 
 def _config(job: Job) -> str:
     """The nearest thing to a configuration for objects that were built in Python: their arguments are not known."""
     parts = {"model": job.backbone, "dataset": job.dataset, "head": job.head}
-    content = {name: {"class_path": _class_path(thing)} for name, thing in parts.items()}
+    content = {name: {"class_path": registry.class_path_of(thing)} for name, thing in parts.items()}
     head = "# Made from Python: classes without their arguments. To apply these heads, use eva_core.api.apply_heads.\n"
     return head + yaml.safe_dump({**content, "protocol": plain(job.protocol)}, sort_keys=False)

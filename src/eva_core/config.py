@@ -1,7 +1,6 @@
 """Configuration: names become class paths, YAML files are found by name, and the parser of `fit` and `predict`."""
 
 import difflib
-import importlib
 import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -107,7 +106,7 @@ def parse(command: str, argv: list[str]) -> Request:
     built = parser.instantiate(given)
     path, arguments = given.model.class_path, given.model.get("init_args", Namespace()).as_dict()
     name = registry.models.name_of(path)
-    builder = import_object(path)
+    builder = registry.import_object(path)
     return Request(
         registry.as_asked(name, builder, built.model, {k: v for k, v in arguments.items() if v is not None}),
         built.dataset,
@@ -203,12 +202,6 @@ def class_path(kind: str, name: str) -> str:
     entry = NAMED[kind].find(name)
     entry.load()  # a broken plugin is reported here, by package
     return entry.class_path
-
-
-def import_object(path: str) -> Any:
-    """What a `module.function` names."""
-    module, _, attribute = path.rpartition(".")
-    return getattr(importlib.import_module(module), attribute)
 
 
 def plain(protocol: Protocol) -> dict[str, Any]:

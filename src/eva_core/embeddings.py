@@ -80,10 +80,20 @@ class PartWriter:
     def __init__(self, store: Path) -> None:
         self.store = store
         self._first: int | None = None
+        self._next = 0
         self._batches: list[dict[str, np.ndarray]] = []
         self._since = time.monotonic()
 
+    @property
+    def seconds(self) -> float:
+        """Since the last part was written."""
+        return time.monotonic() - self._since
+
     def add(self, first: int, batch: dict[str, np.ndarray]) -> None:
+        """Take a batch; a part is one stretch of rows, so a gap before it ends the part."""
+        if first != self._next:
+            self.flush()
+        self._next = first + len(batch["embeddings"])
         if self._first is None:
             self._first = first
         self._batches.append(batch)
@@ -97,7 +107,7 @@ class PartWriter:
         with _durable(Path(f"{self.store}.{self._first:09d}-{stop:09d}.part")) as file:
             for name, values in rows.items():
                 _write(file, name, values)
-            file.attrs["seconds"] = time.monotonic() - self._since
+            file.attrs["seconds"] = self.seconds
         self._first, self._batches, self._since = None, [], time.monotonic()
 
 

@@ -1,5 +1,7 @@
 """Errors that end as one line on stderr: what was expected, what came, what to do next."""
 
+from collections.abc import Iterable
+
 
 class EvaError(Exception):
     """A failed job. Exit code 1."""
@@ -11,3 +13,9 @@ class UsageError(EvaError):
     """A wrong command, name, config or dataset description. Exit code 2."""
 
     exit_code = 2
+
+
+def some(names: Iterable[str], most: int = 5) -> str:
+    """The first few names for a message, and how many more there are."""
+    names = list(names)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

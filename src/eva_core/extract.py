@@ -1,9 +1,7 @@
 """Dataset x backbone -> embedding store: the one place where a foundation model runs."""
 
-import importlib
 import os
 import platform
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -22,6 +20,7 @@ from eva_core.embeddings import PartWriter, Store, StoreKey, finished_parts, loc
 from eva_core.errors import EvaError, UsageError
 from eva_core.progress import Bar, say
 from eva_core.protocol import Protocol
+from eva_core.registry import class_path_of, import_object
 from eva_core.types import Backbone, Dataset, ModelCard, Sample, sha256_of_weights
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
@@ -65,7 +64,7 @@ def store_key(backbone: Backbone, dataset: Dataset, protocol: Protocol) -> Store
     """The identity of the embeddings; versions and the device are recorded, not keyed."""
     content = {
         "weights_sha256": sha256_of_weights(backbone),
-        "class": f"{type(backbone).__module__}.{type(backbone).__qualname__}",
+        "class": class_path_of(backbone),
         "arguments": backbone.arguments,
         "preprocess": preprocessing(protocol, backbone.card),
         "dtype": "float32",
@@ -148,16 +147,11 @@ def _write_parts(
     mean = torch.tensor(backbone.card.mean, device=fabric.device).view(-1, 1, 1)
     std = torch.tensor(backbone.card.std, device=fabric.device).view(-1, 1, 1)
     writer = PartWriter(key.path)
-    flushed = time.monotonic()
-    expected = 0
     total = sum(b - a for a, b in batches)
     with Bar(f"{key.model} on {key.dataset}", total, "images", visible=fabric.global_rank == 0) as bar:
         try:
             loader = _loader(dataset, backbone.card, protocol, how, batches, fabric.device.type)
             for (first, stop), (images, signatures, readable) in zip(batches, loader, strict=True):
-                if first != expected:  # a part is one stretch of rows
-                    writer.flush()
-                expected = stop
                 embeddings, colours = _forward(fabric, backbone, images, mean, std)
                 _refuse_non_finite(embeddings, readable, dataset.samples[first:stop])
                 writer.add(
@@ -170,9 +164,8 @@ def _write_parts(
                     },
                 )
                 bar.advance(stop - first)
-                if time.monotonic() - flushed > how.part_seconds:
+                if writer.seconds > how.part_seconds:
                     writer.flush()
-                    flushed = time.monotonic()
         finally:
             writer.flush()
 
@@ -266,9 +259,8 @@ def _loader(
 
 def transform_of(protocol: Protocol) -> Callable:
     """The function that the protocol names."""
-    module, _, attribute = protocol.transform.rpartition(".")
     try:
-        return getattr(importlib.import_module(module), attribute)
+        return import_object(protocol.transform)
     except (ImportError, AttributeError, ValueError) as error:
         raise UsageError(f"Expected protocol.transform as module.function, but got {protocol.transform!r}.") from error
 

@@ -166,3 +166,14 @@ def as_asked(name: str, builder: Any, backbone: Any, arguments: dict[str, Any]) 
         backbone.card = card
     backbone.arguments = {**arguments, **backbone.arguments}
     return backbone
+
+
+def class_path_of(thing: object) -> str:
+    """`module.Class` of an object."""
+    return f"{type(thing).__module__}.{type(thing).__qualname__}"
+
+
+def import_object(path: str) -> Any:
+    """What a `module.function` names."""
+    module, _, attribute = path.rpartition(".")
+    return getattr(importlib.import_module(module), attribute)

@@ -5,13 +5,12 @@ import hashlib
 import io
 import stat
 from collections import Counter, defaultdict
-from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from eva_core.errors import UsageError
+from eva_core.errors import UsageError, some
 from eva_core.types import Dataset, DatasetCard, Sample
 from eva_vision.images import SUFFIXES, read_image
 
@@ -87,7 +86,7 @@ def _from_tree(root: Path) -> list[Row]:
             strange.append("/".join(parts))
     if strange:
         raise UsageError(
-            f"Expected images under {root} as (train|val|test)/class/image, but got {_some(strange)}. "
+            f"Expected images under {root} as (train|val|test)/class/image, but got {some(strange)}. "
             f"Rename the folders or write a {MANIFEST}."
         )
     return rows
@@ -106,10 +105,10 @@ def _from_manifest(root: Path) -> list[Row]:
     lines = [{k: (v or "").strip() for k, v in line.items() if k} for line in reader]
     empty = [str(n) for n, line in enumerate(lines, start=2) if not line["path"]]
     if empty:
-        raise UsageError(f"Expected a path in every line of {file}, but line {_some(empty)} has none.")
+        raise UsageError(f"Expected a path in every line of {file}, but line {some(empty)} has none.")
     unknown = sorted({line.get("split") or "new" for line in lines} - {*SPLITS, "new"})
     if unknown:
-        raise UsageError(f"Expected split to be train, val or test in {file}, but got {_some(unknown)}.")
+        raise UsageError(f"Expected split to be train, val or test in {file}, but got {some(unknown)}.")
     return [
         Row(
             root / line["path"],
@@ -137,9 +136,9 @@ def _sizes(rows: list[Row]) -> dict[Path, int]:
         elif info.st_size == 0:
             empty.append(str(row.path))
     if missing:
-        raise UsageError(f"{len(missing)} files of the manifest are missing: {_some(missing)}.")
+        raise UsageError(f"{len(missing)} files of the manifest are missing: {some(missing)}.")
     if empty:
-        raise UsageError(f"{len(empty)} files are empty and so unreadable: {_some(empty)}.")
+        raise UsageError(f"{len(empty)} files are empty and so unreadable: {some(empty)}.")
     return sizes
 
 
@@ -147,11 +146,11 @@ def _refuse_duplicates(rows: list[Row], sizes: dict[Path, int]) -> None:
     for what, values in (("path", (str(r.path) for r in rows)), ("id", (r.id for r in rows))):
         twice = [value for value, n in Counter(values).items() if n > 1]
         if twice:
-            raise UsageError(f"{len(twice)} duplicates: the same {what} stands twice: {_some(twice)}. Remove one each.")
+            raise UsageError(f"{len(twice)} duplicates: the same {what} stands twice: {some(twice)}. Remove one each.")
     same = _same_content(rows, sizes)
     if same:
         pairs = [" = ".join(r.id for r in twins) for twins in same]
-        raise UsageError(f"{len(pairs)} duplicates: files with the same content: {_some(pairs)}. Keep one of each.")
+        raise UsageError(f"{len(pairs)} duplicates: files with the same content: {some(pairs)}. Keep one of each.")
 
 
 def _same_content(rows: list[Row], sizes: dict[Path, int]) -> list[list[Row]]:
@@ -187,9 +186,4 @@ def _refuse_crossing_groups(rows: list[Row]) -> None:
             splits[row.group].add(row.split)
     crossing = [f"{group} ({', '.join(sorted(found))})" for group, found in sorted(splits.items()) if len(found) > 1]
     if crossing:
-        raise UsageError(f"{len(crossing)} groups cross splits: {_some(crossing)}. Move each into one split.")
-
-
-def _some(names: Iterable[str], most: int = 5) -> str:
-    names = list(names)
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+        raise UsageError(f"{len(crossing)} groups cross splits: {some(crossing)}. Move each into one split.")

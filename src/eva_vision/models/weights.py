@@ -11,7 +11,7 @@ from huggingface_hub.utils import validate_repo_id
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from eva_core.errors import EvaError, UsageError
+from eva_core.errors import EvaError, UsageError, some
 
 HUB = "hf-hub:"
 WRAPPERS = ("state_dict", "model")
@@ -36,7 +36,7 @@ def load_weights(network: nn.Module, checkpoint: str, classifier: tuple[str, ...
         if state[k].shape != wanted[k].shape
     ]
     problems = [
-        f"{what} {_some(keys)}"
+        f"{what} {some(keys)}"
         for what, keys in (
             ("missing", sorted(wanted.keys() - state.keys())),
             ("unexpected", sorted(state.keys() - wanted.keys())),
@@ -114,7 +114,3 @@ def _fetch(checkpoint: str) -> Path:
                     f"Cannot get {checkpoint} ({reason}). Check the name, the network and HF_TOKEN."
                 ) from error
     raise EvaError(f"Expected one of {', '.join(HUB_FILES)} in {repo}. Name the file: {HUB}{repo}/FILE.")
-
-
-def _some(keys: list[str]) -> str:
-    return ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
