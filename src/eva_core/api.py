@@ -1,8 +1,9 @@
 """`fit` and `predict`: the nouns of the command line as two functions."""
 
-import time
+import inspect
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,12 @@ from eva_core import record, registry
 from eva_core.config import load_protocol, plain, published
 from eva_core.embeddings import Store, digest
 from eva_core.errors import UsageError
+from eva_core.evaluation import Question, evaluate
 from eva_core.extract import Extraction, extract, preprocessing, store_key
-from eva_core.holdout import hold_out, near_duplicates
 from eva_core.metrics import probabilities
-from eva_core.progress import Bar, say
+from eva_core.progress import say
 from eva_core.protocol import Protocol
-from eva_core.types import Backbone, Dataset, Embedded, FittedRun, Head
-
-HELD_OUT = ("val", "test")
-COLOUR = "colour_stats"
+from eva_core.types import Backbone, Dataset, DatasetCard, Head, ModelCard
 
 
 @dataclass(frozen=True)
@@ -76,47 +74,72 @@ def fit(
         return done
 
     store = extract(key, job.backbone, job.dataset, job.protocol, how, tell)
-    folder.mkdir(parents=True, exist_ok=True)
-    started = time.monotonic()
-    plan = _plan(store, job.protocol, job.dataset)
-    runs = _fit_head(job, store, plan, "embeddings")
-    splits, predictions = _score(job, store, plan, runs, "embeddings")
-    fit_s = time.monotonic() - started
-    colour_splits = splits
-    if job.backbone.name != COLOUR:
-        colour_splits, _ = _score(job, store, plan, _fit_head(job, store, plan, COLOUR), COLOUR)
+    card = job.backbone.card
+    question = Question(store, job.backbone.name, card, job.dataset.card, job.head, job.head_name, job.protocol)
+    stamp = {"key": result_key, "identity": identity, "weights": job.backbone.provenance}
+    return _write(folder, stamp, question, config or _config(job))
 
-    main_split = plan.reported[-1]
-    metric = job.dataset.card.metric
-    main = splits[main_split]["metrics"][metric]
+
+def fit_embeddings(
+    store: str | Path,
+    head: str | Head | None = None,
+    protocol: str | Protocol = "eva-0.4",
+    output: str | Path | None = None,
+    tell: Callable[[str], None] = say,
+) -> dict[str, Any]:
+    """Evaluate embeddings that `eva import` read; without the images there is no colour baseline.
+
+    Args:
+        store: The file that `eva import` printed.
+        head: As in `fit`, like all others.
+    Returns:
+        The content of results.json.
+    """
+    opened, rules = Store(Path(store)), _protocol(protocol)
+    content = json.loads(opened.attributes["identity"])
+    if not opened.imported:
+        raise UsageError(f"Expected a store that `eva import` made, but got {store}. Use --model and --dataset.")
+    built = _head(head, rules)
+    model, dataset = str(opened.attributes["model"]), DatasetCard(content["dataset"], classes=tuple(content["classes"]))
+    identity = {
+        "model": model,
+        "weights_sha256": content["weights_sha256"],
+        "preprocess_sha256": digest(content["preprocess"]),
+        "dataset": dataset.name,
+        "dataset_sha256": content["dataset_sha256"],
+        "head": _head_name(built),
+        "protocol": rules.title(published(rules.name), _head_name(built)),
+    }
+    key = digest({**content, **identity, "head": _arguments(built), "protocol": plain(rules)})
+    folder = Path(output) if output else Path("out") / dataset.name / model
+    done = _finished(folder, key, identity)
+    if done is not None:
+        tell(f"Already done: {folder}")
+        return done
+    question = Question(opened, model, ModelCard(model), dataset, built, _head_name(built), rules)
+    config = yaml.safe_dump({"embeddings": str(store), "protocol": plain(rules)}, sort_keys=False)
+    return _write(folder, {"key": key, "identity": identity, "weights": {}}, question, config)
+
+
+def _write(folder: Path, stamp: dict[str, Any], question: Question, config: str) -> dict[str, Any]:
+    """Answer, and write all files of a result; results.json last."""
+    answer = evaluate(question)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / record.CONFIG).write_text(config, encoding="utf-8")
+    classes, runs = question.dataset.classes, [r.run for r in answer.runs]
+    params = {r.run: {name: value.numpy() for name, value in r.params.items()} for r in answer.runs}
+    record.write_predictions(folder / record.PREDICTIONS, answer.predictions, classes, runs)
+    record.write_heads(folder / record.HEADS, params, classes)
+    np.save(folder / record.DRAWS, answer.draws.astype(np.float32))
     results = {
         "schema": record.SCHEMA,
-        "key": result_key,
-        "identity": identity,
-        "synthetic": job.dataset.card.synthetic,
-        "main": {
-            "split": main_split,
-            "metric": metric,
-            **{k: main[k] for k in ("mean", "std", "ci95")},
-            "selected_on": plan.selected_on,
-        },
-        "selection": plan.selection,
-        "splits": splits,
-        "baselines": {COLOUR: {"splits": colour_splits}},
-        "selected": [{"run": r.run, "value": r.selected_value, **r.selected} for r in runs],
-        "skipped": store.skipped,
-        "environment": {**record.environment(), "device": store.attributes["device"]},
-        "cost": {
-            "embed_s": float(store.attributes["embed_s"]),
-            "images_per_s": float(store.attributes["images_per_s"]),
-            "fit_s": fit_s,
-            "peak_rss_mb": record.peak_rss_mb(),
-        },
+        **stamp,
+        "synthetic": question.dataset.synthetic,
+        "card": asdict(question.model_card),
+        **answer.record,
+        "environment": {**record.environment(), "device": question.store.attributes["device"]},
     }
-    classes = job.dataset.card.classes
-    (folder / record.CONFIG).write_text(config or _config(job), encoding="utf-8")
-    record.write_predictions(folder / record.PREDICTIONS, predictions, classes, [r.run for r in runs])
-    record.write_heads(folder / record.HEADS, runs, classes)
+    results["cost"]["peak_rss_mb"] = record.peak_rss_mb()
     record.write_results(folder, results)
     return record.read_results(folder)
 
@@ -174,99 +197,28 @@ def apply_heads(
             )
     store = extract(key, job.backbone, job.dataset, job.protocol, how or Extraction(), tell)
     output = Path(output) if output else Path("out") / job.dataset.card.name / f"{job.backbone.name}-predictions"
+    tensors = [{name: torch.from_numpy(value) for name, value in run.items()} for run in params.values()]
     parts = []
     for split in dict.fromkeys(store.splits.tolist()):
         rows = store.rows(split)
         x = torch.from_numpy(store.read(rows))
-        scores = np.stack([probabilities(job.head.logits(p, x)).numpy() for p in params.values()])
+        scores = np.stack([probabilities(job.head.logits(p, x)).numpy() for p in tensors])
         targets = _translated(store.targets[rows], job.dataset.card.classes, classes)
-        parts.append((split, store.ids[rows], targets, scores))
+        parts.append(record.Predictions(split, store.ids[rows], store.groups[rows], targets, scores))
     output.mkdir(parents=True, exist_ok=True)
     record.write_predictions(output / record.PREDICTIONS, parts, classes, list(params))
     return output / record.PREDICTIONS
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Which rows of the store teach, which select, which are reported."""
-
-    train: np.ndarray
-    select: np.ndarray
-    reported: tuple[str, ...]
-    selected_on: str
-    selection: str
-
-
-def _plan(store: Store, protocol: Protocol, dataset: Dataset) -> Plan:
-    train = store.rows("train")
-    reported = tuple(split for split in HELD_OUT if len(store.rows(split)))
-    name = dataset.card.name
-    if not len(train):
-        raise UsageError(f"Expected a train split in dataset {name!r}, but it has none.")
-    if not reported:
-        raise UsageError(f"Expected a val or test split in dataset {name!r}, but it has none.")
-    if protocol.selection == "heldout":
-        on = reported[0]
-        how = on if len(reported) > 1 else f"{on}, which is also reported: optimistic"
-        return Plan(train, store.rows(on), reported, on, how)
-    groups = store.groups[train]
-    grouped = bool((groups != "").any())
-    if grouped:
-        groups = np.where(groups == "", store.ids[train], groups)  # an image without a group is a group of its own
-    else:
-        groups = near_duplicates(store.read(train, "signature"))
-    held = hold_out(store.targets[train], groups, protocol.holdout, protocol.seed)
-    how = "group" if grouped else "clusters of near-duplicates, as the dataset names no groups"
-    if not held.any() or held.all():
-        raise UsageError(f"Expected several groups in the train split of {name!r} to hold some out, but it has one.")
-    text = f"{held.mean():.0%} of train, held out by {how}"
-    return Plan(train[~held], train[held], reported, "holdout", text)
-
-
-def _fit_head(job: Job, store: Store, plan: Plan, what: str) -> list[FittedRun]:
-    train, select = store.embedded(plan.train, what), store.embedded(plan.select, what)
-    card = job.dataset.card
-    runs = range(job.protocol.runs if job.head.seeded else 1)
-    title = f"{job.head_name} on {job.backbone.name if what == 'embeddings' else what}"
-    with Bar(title, 1, "steps") as bar:
-        return job.head.fit(
-            train,
-            select,
-            len(card.classes),
-            job.protocol,
-            runs,
-            metric=card.metric,
-            patience=job.protocol.patience.get(card.name),
-            progress=bar.update,
-        )
-
-
-def _score(
-    job: Job, store: Store, plan: Plan, runs: Sequence[FittedRun], what: str
-) -> tuple[dict[str, Any], list[tuple[str, Sequence[str], np.ndarray, np.ndarray]]]:
-    """The record of each reported split, and the scores behind it."""
-    splits, parts = {}, []
-    for split in plan.reported:
-        rows = store.rows(split)
-        data: Embedded = store.embedded(rows, what)
-        selected, last = (
-            np.stack([probabilities(job.head.logits(params, data.x)).numpy() for params in versions])
-            for versions in ([r.params for r in runs], [r.last for r in runs])
-        )
-        groups = store.groups[rows]
-        known = [g or None for g in groups.tolist()] if (groups != "").any() else None
-        targets = store.targets[rows]
-        splits[split] = record.split_record(selected, last, targets, job.dataset.card.classes, known)
-        parts.append((split, store.ids[rows], targets, selected))
-    return splits, parts
-
-
 def _job(model: str | Backbone, dataset: str | Dataset, head: str | Head | None, protocol: str | Protocol) -> Job:
     protocol = _protocol(protocol)
+    built = _head(head, protocol)
+    return Job(_backbone(model), _dataset(dataset), protocol, _head_name(built), built)
+
+
+def _head(head: str | Head | None, protocol: Protocol) -> Head:
     head = head or protocol.heads[0]
-    built = registry.heads.build(head) if isinstance(head, str) else head
-    name = head if isinstance(head, str) else registry.heads.name_of(registry.class_path_of(head))
-    return Job(_backbone(model), _dataset(dataset), protocol, name, built)
+    return registry.heads.build(head) if isinstance(head, str) else head
 
 
 def _backbone(model: str | Backbone) -> Backbone:
@@ -326,6 +278,14 @@ def _translated(targets: np.ndarray, theirs: Sequence[str], ours: Sequence[str])
     """Targets in the class order of the head; -1 where the head does not know the class."""
     table = np.array([*(ours.index(c) if c in ours else -1 for c in theirs), -1])
     return table[targets]
+
+
+def _head_name(head: Head) -> str:
+    """Its registered name, then every argument that is not the default: `simpleshot(shots=4)`."""
+    name = registry.heads.name_of(registry.class_path_of(head))
+    defaults = {p.name: p.default for p in inspect.signature(type(head)).parameters.values()}
+    departures = [f"{k}={v}" for k, v in sorted(vars(head).items()) if k in defaults and v != defaults[k]]
+    return f"{name}({','.join(departures)})" if departures else name
 
 
 def _arguments(head: Head) -> dict[str, Any]:

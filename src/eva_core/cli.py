@@ -12,6 +12,10 @@ from eva_core.errors import EvaError
 SUMMARIES = {
     "fit": "extract embeddings, train heads, write a score",
     "predict": "extract embeddings only, or apply the heads of a finished result",
+    "compare": "say whether finished results differ",
+    "leaderboard": "many models on many tasks, as one page",
+    "profile": "one dataset at several magnifications",
+    "import": "embeddings made by kaiko-eva, into a store",
     "models": "list models, or show the card of one",
     "datasets": "list datasets, or show the card of one",
     "heads": "list heads, or show one",

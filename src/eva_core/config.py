@@ -1,15 +1,14 @@
-"""Configuration: names become class paths, YAML files are found by name, and the parser of `fit` and `predict`."""
+"""Configuration: names become class paths, and the parser of `fit` and `predict`."""
 
-import difflib
 import re
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace
 
 from eva_core import registry
+from eva_core.config_files import find_config, read_yaml, shipped
 from eva_core.errors import UsageError
 from eva_core.extract import Extraction
 from eva_core.protocol import Protocol
@@ -17,29 +16,6 @@ from eva_core.types import Backbone, Dataset, Geometry, Head
 
 NAMED = {"model": registry.models, "dataset": registry.datasets, "head": registry.heads}
 SHORT = {"--precision": "--protocol.precision"}
-
-
-def config_folder() -> Path:
-    """`eva_core/configs` in a wheel, `configs/` in a checkout."""
-    packaged = Path(__file__).parent / "configs"
-    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "configs"
-
-
-def find_config(name: str, below: str = "") -> Path:
-    """A YAML file: a path that exists, else a name that is unique under `configs/`.
-
-    Raises:
-        UsageError: There is none; suggests close names.
-    """
-    if Path(name).is_file():
-        return Path(name)
-    files = {p.stem: p for p in sorted((config_folder() / below).rglob("*.yaml"))}
-    if name not in files:
-        close = difflib.get_close_matches(name, files, n=3, cutoff=0.4)
-        kind = "protocol" if below == "protocols" else "config"
-        hint = f"Did you mean {' or '.join(close)}?" if close else f"There are {', '.join(files)}."
-        raise UsageError(f"No {kind} {name!r}: neither a file nor a name under configs/. {hint}")
-    return files[name]
 
 
 def load_protocol(name: str) -> Protocol:
@@ -62,17 +38,7 @@ def load_protocol(name: str) -> Protocol:
 
 def published(name: str) -> Protocol | None:
     """The protocol of this name as shipped, None where there is none."""
-    return load_protocol(name) if (config_folder() / "protocols" / f"{name}.yaml").is_file() else None
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"Expected YAML in {path}, but it does not parse: {' '.join(str(error).split())}.") from error
-    if not isinstance(content, dict):
-        raise UsageError(f"Expected a mapping in {path}, but got a {type(content).__name__}.")
-    return content
+    return load_protocol(name) if (shipped("configs") / "protocols" / f"{name}.yaml").is_file() else None
 
 
 @dataclass(frozen=True)
@@ -96,10 +62,7 @@ def parse(command: str, argv: list[str]) -> Request:
         SystemExit: After `--help` and `--print_config`.
     """
     parser = build_parser(command)
-    try:
-        given = parser.parse_args(expand(argv))
-    except (ArgumentError, TypeError, ValueError) as error:
-        raise UsageError(f"{_first_reason(error)} See `eva {command} --help`.") from error
+    given = _parsed(parser, command, argv)
     for needed in ("model", "dataset"):
         if given[needed] is None:
             raise UsageError(f"Expected --{needed} NAME. `eva {needed}s` lists them.")
@@ -116,6 +79,28 @@ def parse(command: str, argv: list[str]) -> Request:
         given.output,
         _resolved(parser, given),
     )
+
+
+def parse_embeddings(argv: list[str]) -> dict[str, Any]:
+    """Parse `eva fit --embeddings STORE`: the arguments of `eva_core.api.fit_embeddings`.
+
+    Raises:
+        UsageError: One line about the first thing that is wrong.
+    """
+    parser = build_parser("fit")
+    parser.add_argument("--embeddings", type=str)
+    given = _parsed(parser, "fit", argv)
+    if given.model is not None or given.dataset is not None:
+        raise UsageError("Expected either --embeddings, or --model and --dataset, but got both.")
+    built = parser.instantiate(given)
+    return {"store": given.embeddings, "head": built.head, "protocol": built.protocol, "output": given.output}
+
+
+def _parsed(parser: ArgumentParser, command: str, argv: list[str]) -> Namespace:
+    try:
+        return parser.parse_args(expand(argv))
+    except (ArgumentError, TypeError, ValueError) as error:
+        raise UsageError(f"{_first_reason(error)} See `eva {command} --help`.") from error
 
 
 def _resolved(parser: ArgumentParser, given: Namespace) -> str:

@@ -25,8 +25,9 @@ from eva_core.errors import EvaError
 from eva_core.progress import say
 from eva_core.types import Dataset, Embedded
 
-ROWS = ("embeddings", "colour_stats", "signature", "readable")
-SCHEMA = 1
+ROWS = ("embeddings", "colour_stats", "signature", "short_side", "readable")
+TEXTS = ("ids", "groups", "sites", "split")
+SCHEMA = 2
 BLOCK = 8192
 
 
@@ -140,11 +141,10 @@ def merge(store: Path, key: StoreKey, dataset: Dataset, about: dict[str, Any]) -
     with _durable(store) as file:
         for name in ROWS:
             _merge_rows(file, name, parts, len(samples))
-        text = h5py.string_dtype()
         file["targets"] = np.array([-1 if s.target is None else s.target for s in samples], np.int64)
-        file.create_dataset("ids", data=[s.id for s in samples], dtype=text)
-        file.create_dataset("groups", data=[s.group or "" for s in samples], dtype=text)
-        file.create_dataset("split", data=[s.split for s in samples], dtype=text)
+        texts = zip(*((s.id, s.group or "", s.site or "", s.split) for s in samples), strict=True)
+        for name, column in zip(TEXTS, texts, strict=True):
+            file.create_dataset(name, data=list(column), dtype=h5py.string_dtype())
         file.attrs.update(
             {
                 "schema": SCHEMA,
@@ -189,16 +189,19 @@ class Store:
             with h5py.File(path, "r") as file:
                 self.attributes = dict(file.attrs)
                 self.shape = file["embeddings"].shape
-                complete = all(len(file[name]) == self.attributes["n"] for name in (*ROWS, "targets", "ids", "split"))
-                self.ids = file["ids"].asstr()[:]
-                self.splits = file["split"].asstr()[:]
-                self.groups = file["groups"].asstr()[:]
+                complete = all(len(file[name]) == self.attributes["n"] for name in (*ROWS, *TEXTS, "targets"))
+                self.ids, self.groups, self.sites, self.splits = (file[name].asstr()[:] for name in TEXTS)
                 self.targets = file["targets"][:]
                 self.readable = file["readable"][:]
         except (OSError, KeyError) as error:
             raise EvaError(f"Expected a whole embedding store, but {path} is damaged ({error}).") from error
         if not complete:
             raise EvaError(f"Expected {self.attributes['n']} rows in {path}, but it has fewer.")
+
+    @property
+    def imported(self) -> bool:
+        """Whether another program made the embeddings: then nothing is known of the images."""
+        return bool(self.attributes.get("imported", False))
 
     @property
     def skipped(self) -> list[str]:
@@ -210,7 +213,7 @@ class Store:
         return np.flatnonzero((self.splits == split) & self.readable)
 
     def read(self, rows: np.ndarray, what: str = "embeddings") -> np.ndarray:
-        """Rows of `embeddings` (n, D), `colour_stats` (n, 6) or `signature` (n, 64).
+        """Rows of `embeddings` (n, D), `colour_stats` (n, 6), `signature` (n, 64) or `short_side` (n,).
 
         Args:
             rows: Ascending row numbers. They are copied block by block, so that memory holds one copy.

@@ -151,7 +151,7 @@ def _write_parts(
     with Bar(f"{key.model} on {key.dataset}", total, "images", visible=fabric.global_rank == 0) as bar:
         try:
             loader = _loader(dataset, backbone.card, protocol, how, batches, fabric.device.type)
-            for (first, stop), (images, signatures, readable) in zip(batches, loader, strict=True):
+            for (first, stop), (images, signatures, sides, readable) in zip(batches, loader, strict=True):
                 embeddings, colours = _forward(fabric, backbone, images, mean, std)
                 _refuse_non_finite(embeddings, readable, dataset.samples[first:stop])
                 writer.add(
@@ -160,6 +160,7 @@ def _write_parts(
                         "embeddings": embeddings,
                         "colour_stats": colours,
                         "signature": signatures.numpy(),
+                        "short_side": sides.numpy(),
                         "readable": readable.numpy(),
                     },
                 )
@@ -215,16 +216,17 @@ class _Images(TorchDataset):
     def __len__(self) -> int:
         return len(self.dataset.samples)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, np.ndarray, bool]:
+    def __getitem__(self, index: int) -> tuple[Tensor, np.ndarray, int, bool]:
         sample = self.dataset.samples[index]
         try:
             image = self.dataset.image(sample)
-            return self.transform(image), signature(image), True
+            return self.transform(image), signature(image), min(image.shape[:2]), True
         except Exception as error:
             if not self.skip:
                 reason = " ".join(str(error).split())
                 raise Unreadable(f"{sample.id!r} ({sample.path or 'no file'}): {reason}") from error
-            return torch.zeros(3, self.side, self.side, dtype=torch.uint8), np.zeros(SIGNATURE**2, np.float32), False
+            black = torch.zeros(3, self.side, self.side, dtype=torch.uint8)
+            return black, np.zeros(SIGNATURE**2, np.float32), 0, False
 
 
 class Unreadable(EvaError):
@@ -237,7 +239,7 @@ class Unreadable(EvaError):
 
 def _loader(
     dataset: Dataset, card: ModelCard, protocol: Protocol, how: Extraction, batches: list[tuple[int, int]], device: str
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
     geometry = protocol.geometry_for(card)
     images = _Images(dataset, transform_of(protocol)(geometry), geometry.crop, how.on_error == "skip")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,9 +1,11 @@
-"""A hold-out of the training split, made by group, so that selection never sees what is reported."""
+"""Parts of the training split: a hold-out made by group, so that selection never sees what is reported; few shots."""
 
 import numpy as np
+import torch
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
+from torch import Tensor
 
 NEAR = 0.98
 """Correlation of two 8 x 8 grey thumbnails from which two images count as near-duplicates."""
@@ -47,3 +49,13 @@ def hold_out(targets: np.ndarray, groups: np.ndarray, share: float, seed: int) -
             held += counts[g]
             chosen[g] = True
     return chosen[group]
+
+
+def few(targets: Tensor, shots: int, seed: int) -> Tensor:
+    """Draw `shots` samples of each class, without replacement: targets (N,) -> rows, ascending.
+
+    A class with fewer samples gives all that it has.
+    """
+    order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed))
+    drawn = [order[targets[order] == label][:shots] for label in targets.unique()]
+    return torch.cat(drawn).sort().values

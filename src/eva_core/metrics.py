@@ -117,7 +117,11 @@ def evaluate(scores: Tensor, targets: Tensor, classes: Sequence[str]) -> dict[st
 
 
 def weighted(
-    scores: NDArray[np.floating], targets: NDArray[np.integer], classes: Sequence[str], weights: NDArray
+    scores: NDArray[np.floating],
+    targets: NDArray[np.integer],
+    classes: Sequence[str],
+    weights: NDArray,
+    names: Sequence[str] | None = None,
 ) -> dict[str, NDArray[np.float64]]:
     """All metrics of one run under many weightings of the samples.
 
@@ -126,6 +130,7 @@ def weighted(
         targets: Class indices, (N,).
         classes: The C class names.
         weights: Non-negative sample weights, (draws, N); all ones give what `evaluate` gives.
+        names: The metrics that are wanted; all of `keys` unless given. AUROC is most of the work.
 
     Returns:
         Values (draws,) by name, in the order of `keys`; NaN where undefined in a draw.
@@ -146,7 +151,9 @@ def weighted(
     gaps = np.eye(_BINS + 1)[bins] * ((predictions == targets) - confidences.astype(np.float64))[:, None]  # (N, bins)
     columns = np.concatenate([truth, predicted, truth * predicted, gaps], axis=1)
     splits = [count, 2 * count, 3 * count]
-    pairs = [_Pairs(scores[:, c], targets == c) for c in range(count)]
+    wanted = keys(classes) if names is None else names
+    ranked = any(name.startswith("auroc") for name in wanted)
+    pairs = [_Pairs(scores[:, c], targets == c) for c in range(count if ranked else 0)]
 
     size = max(1, _BLOCK // max(1, len(targets)))
     blocks = []
@@ -156,7 +163,7 @@ def weighted(
         with np.errstate(divide="ignore", invalid="ignore"):  # 0 / 0 is how undefined becomes NaN
             total = support.sum(axis=1)
             recalls, f1s = hits / support, 2 * hits / (support + called)
-            aurocs = np.stack([p.auroc(block) for p in pairs], axis=1)
+            aurocs = np.stack([p.auroc(block) for p in pairs], axis=1) if ranked else np.full(support.shape, np.nan)
             main = (
                 _nanmean(recalls),
                 hits.sum(axis=1) / total,
@@ -165,8 +172,8 @@ def weighted(
                 np.abs(gap).sum(axis=1) / total,
             )
         blocks.append(np.column_stack([*main, recalls, f1s, aurocs]))
-    names = keys(classes)
-    return dict(zip(names, np.concatenate(blocks).T if blocks else np.empty((len(names), 0)), strict=True))
+    columns = np.concatenate(blocks).T if blocks else np.empty((len(keys(classes)), 0))
+    return {name: values for name, values in zip(keys(classes), columns, strict=True) if name in wanted}
 
 
 class _Pairs:

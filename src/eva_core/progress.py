@@ -2,15 +2,31 @@
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+_quiet = False
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No bars and no lines within: something larger is on the screen."""
+    global _quiet
+    before, _quiet = _quiet, True
+    try:
+        yield
+    finally:
+        _quiet = before
+
 
 def say(line: str) -> None:
     """A line for the user, on stderr: stdout is for results."""
-    print(line, file=sys.stderr)
+    if not _quiet:
+        print(line, file=sys.stderr)
 
 
 class Bar:
@@ -20,8 +36,8 @@ class Bar:
         self.what, self.total, self.unit = what, total, unit
         self.done = 0
         self.started = time.monotonic()
-        self.visible = visible
-        self._live = visible and sys.stderr.isatty()
+        self.visible = visible and not _quiet
+        self._live = self.visible and sys.stderr.isatty()
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),

@@ -25,6 +25,8 @@ class Protocol:
         steps: Optimiser steps of a trained head.
         evaluate_every: Steps between evaluations; None: after every epoch.
         patience: Evaluations without improvement before a run stops, by dataset; none for those not listed.
+        min_delta: Least gain that counts as an improvement for `patience`; the best checkpoint is the best.
+        shots: Training images per class, drawn anew for each run; None: all.
         C: Inverse regularisation strengths that `logreg` tries.
         runs: Repeats of a seeded head.
         seed: Run k depends on `seed + k` alone.
@@ -47,6 +49,8 @@ class Protocol:
     steps: int = 12_500
     evaluate_every: int | None = None
     patience: dict[str, int] = field(default_factory=dict)
+    min_delta: float = 0.0
+    shots: int | None = None
     C: tuple[float, ...] = ()
     runs: int = 5
     seed: int = 0

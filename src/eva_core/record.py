@@ -1,4 +1,4 @@
-"""results.json and what lies beside it: built here, written atomically, read back."""
+"""results.json and what lies beside it: written atomically, read back. Free of torch: boards are read often."""
 
 import json
 import math
@@ -7,6 +7,7 @@ import platform
 import resource
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,65 +15,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
-from torch import Tensor
+from safetensors.numpy import save_file
 
 from eva_core.errors import UsageError
-from eva_core.metrics import evaluate
-from eva_core.stats import interval
-from eva_core.types import FittedRun
 
 SCHEMA = 1
 RESULTS, CONFIG, PREDICTIONS, HEADS = "results.json", "config.yaml", "predictions.parquet", "heads.safetensors"
-
-
-def split_record(
-    selected: np.ndarray,
-    last: np.ndarray,
-    targets: np.ndarray,
-    classes: Sequence[str],
-    groups: Sequence[str | None] | None,
-) -> dict[str, Any]:
-    """What results.json says of one split.
-
-    Args:
-        selected: Scores of the selected heads, (R, N, C), rows sum to one.
-        last: Scores of the heads after their last step, (R, N, C).
-        targets: (N,).
-        groups: Patient or slide of each sample; None where nothing is known.
-    """
-    truth = torch.from_numpy(targets)
-    values, at_last = ([evaluate(torch.from_numpy(s), truth, classes) for s in runs] for runs in (selected, last))
-    intervals = interval(selected, targets, classes, groups)
-    metrics = {
-        name: {
-            **_summary([v[name] for v in values]),
-            "ci95": intervals.ci95[name],
-            **({"t95": intervals.t95[name]} if intervals.t95 else {}),
-            "values": [v[name] for v in values],
-            "last": _mean([v[name] for v in at_last]),
-        }
-        for name in values[0]
-    }
-    return {
-        "n": len(targets),
-        "n_groups": intervals.n_groups if groups is not None else None,
-        "interval": intervals.kind,
-        "metrics": metrics,
-    }
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [v for v in values if v is not None]
-    return sum(known) / len(known) if known else None
-
-
-def _summary(values: Sequence[float | None]) -> dict[str, float | None]:
-    """Mean, and the standard deviation over runs: null for a single run."""
-    known = [v for v in values if v is not None]
-    return {"mean": _mean(values), "std": float(np.std(known, ddof=1)) if len(known) > 1 else None}
+DRAWS = "bootstrap.npy"
+SCORE = "score_"
 
 
 def environment() -> dict[str, str]:
@@ -114,42 +65,77 @@ def read_results(folder: Path) -> dict[str, Any]:
         raise UsageError(f"Expected JSON in {folder / RESULTS}, but it does not parse: {error}.") from error
 
 
-def write_predictions(
-    path: Path,
-    parts: Sequence[tuple[str, Sequence[str], np.ndarray, np.ndarray]],
-    classes: Sequence[str],
-    runs: Sequence[int],
-) -> None:
-    """One row per sample and run: id, split, run, target, and the score of each class.
+@dataclass(frozen=True)
+class Predictions:
+    """The scores of one reported split.
 
-    Args:
-        parts: (split, ids (N,), targets (N,) with -1 for unknown, scores (R, N, C)) for each split.
+    Attributes:
+        ids: (N,).
+        groups: Patient or slide of each sample, empty where unknown, (N,).
+        targets: Class of each, -1 where unknown, (N,).
+        scores: Class probabilities of every run, (R, N, C).
     """
+
+    split: str
+    ids: Sequence[str]
+    groups: Sequence[str]
+    targets: np.ndarray
+    scores: np.ndarray
+
+
+def write_predictions(path: Path, parts: Sequence[Predictions], classes: Sequence[str], runs: Sequence[int]) -> None:
+    """One row per sample and run: id, split, run, target, group, and the score of each class."""
     tables = []
-    for split, ids, targets, scores in parts:
-        for run, table in zip(runs, scores, strict=True):
+    for part in parts:
+        for run, table in zip(runs, part.scores, strict=True):
             columns: dict[str, Any] = {
-                "id": pa.array(list(ids), pa.string()),
-                "split": pa.array([split] * len(table), pa.string()),
+                "id": pa.array(list(part.ids), pa.string()),
+                "split": pa.array([part.split] * len(table), pa.string()),
                 "run": pa.array([run] * len(table), pa.int32()),
-                "target": pa.array([None if t < 0 else int(t) for t in targets], pa.int64()),
+                "target": pa.array([None if t < 0 else int(t) for t in part.targets], pa.int64()),
+                "group": pa.array([group or None for group in part.groups], pa.string()),
             }
             for number, name in enumerate(classes):
-                columns[f"score_{name}"] = pa.array(table[:, number], pa.float32())
+                columns[f"{SCORE}{name}"] = pa.array(table[:, number], pa.float32())
             tables.append(pa.table(columns))
     pq.write_table(pa.concat_tables(tables), path)
 
 
-def write_heads(path: Path, runs: Sequence[FittedRun], classes: Sequence[str]) -> None:
+def read_predictions(folder: Path, split: str) -> tuple[Predictions, list[str]]:
+    """The predictions of one split of a finished result, and the class names.
+
+    Raises:
+        UsageError: The file is missing or damaged, or does not have the split.
+    """
+    path = folder / PREDICTIONS
+    try:
+        table = pq.read_table(path, filters=[("split", "=", split)])
+    except (OSError, pa.ArrowInvalid) as error:
+        raise UsageError(
+            f"Expected predictions in {path}, but they do not read ({error}). Run `eva fit` again."
+        ) from error
+    if not table.num_rows:
+        raise UsageError(f"Expected split {split!r} in {path}, but it is not there.")
+    runs = table["run"].to_numpy()
+    shape = (len(np.unique(runs)), -1)
+    first = table.slice(0, table.num_rows // shape[0])  # runs stand one after another, samples in the same order
+    names = [name for name in table.column_names if name.startswith(SCORE)]
+    scores = np.stack([table[name].to_numpy().reshape(shape) for name in names], axis=-1)
+    targets = first["target"].fill_null(-1).to_numpy()
+    groups = [group or "" for group in first["group"].to_pylist()]
+    return Predictions(split, first["id"].to_pylist(), groups, targets, scores), [n.removeprefix(SCORE) for n in names]
+
+
+def write_heads(path: Path, runs: dict[int, dict[str, np.ndarray]], classes: Sequence[str]) -> None:
     """The selected parameters of every run, as `run<k>.<name>`, with the classes in the metadata."""
-    tensors = {f"run{r.run}.{name}": value.contiguous() for r in runs for name, value in r.params.items()}
-    save_file(tensors, path, {"classes": json.dumps(list(classes)), "runs": json.dumps([r.run for r in runs])})
+    arrays = {f"run{run}.{name}": value for run, params in runs.items() for name, value in params.items()}
+    save_file(arrays, path, {"classes": json.dumps(list(classes)), "runs": json.dumps(list(runs))})
 
 
-def read_heads(path: Path) -> tuple[list[str], dict[int, dict[str, Tensor]]]:
+def read_heads(path: Path) -> tuple[list[str], dict[int, dict[str, np.ndarray]]]:
     """Classes, and the parameters of each run."""
-    params: dict[int, dict[str, Tensor]] = {}
-    with safe_open(path, "pt") as file:
+    params: dict[int, dict[str, np.ndarray]] = {}
+    with safe_open(path, "np") as file:
         classes = json.loads(file.metadata()["classes"])
         for key in file.keys():  # noqa: SIM118  (not a dict)
             run, _, name = key.partition(".")

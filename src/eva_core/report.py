@@ -21,7 +21,7 @@ def show(results: dict[str, Any], console: Console | None = None) -> None:
     table.add_column("95 % interval", justify="right")
     table.add_column("last step", justify="right")
     rows = [(identity["model"], results["splits"])]
-    if identity["model"] != "colour_stats":
+    if identity["model"] != "colour_stats" and "colour_stats" in results["baselines"]:
         rows.append(("colour_stats", results["baselines"]["colour_stats"]["splits"]))
     for split in results["splits"]:
         for name, splits in rows:
@@ -41,6 +41,19 @@ def notes(results: dict[str, Any]) -> list[str]:
     t95 = split["metrics"][main["metric"]].get("t95")
     if t95:
         found.append(f"fewer than 20 groups: t-interval over groups {span(t95)}")
+    contamination = results["contamination"]
+    if contamination["kind"] == "declared":
+        found.append("the model's card declares training on slides of the collection that these images come from")
+    if contamination["kind"] == "exact":
+        unseen = contamination.get("unseen")
+        rest = f"; on the {unseen['n']} others {score(unseen)}" if unseen else ""
+        found.append(f"the model was trained on {contamination['n_seen']} of these images{rest}")
+    if results["confounds"]:
+        site = results["confounds"]
+        found.append(
+            f"robustness index {number(site['robustness_index'])} at k = {site['k']}; its neighbours tell the site "
+            f"with balanced accuracy {number(site['site_accuracy'])} (chance {1 / site['sites']:.3f})"
+        )
     if results["skipped"]:
         found.append(f"{len(results['skipped'])} images could not be read and were left out")
     cost = results["cost"]

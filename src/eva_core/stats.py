@@ -14,7 +14,7 @@ delete-one-group jackknife (Efron and Tibshirani, chapter 11). One group says no
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -36,12 +36,14 @@ class Intervals:
         n_groups: How many of them there are; with `image-level, optimistic`, the number of images.
         ci95: Percentile bootstrap [lo, hi] by metric, None where undefined.
         t95: t-interval [lo, hi] by metric over the same groups; None unless there are 2 to 19.
+        draws: Bootstrap values (draws,) by metric, NaN where undefined. Draw d takes the same groups for every model.
     """
 
     kind: Literal["group", "image-level, optimistic"]
     n_groups: int
     ci95: dict[str, list[float] | None]
     t95: dict[str, list[float] | None] | None
+    draws: dict[str, NDArray[np.float64]] = field(compare=False)
 
 
 def interval(
@@ -72,47 +74,59 @@ def interval(
         raise ValueError(f"Expected scores to have shape (R, N, C) with at least one run, but got {scores.shape}.")
     if groups is not None and len(groups) != len(targets):
         raise ValueError(f"Expected one group for each of {len(targets)} targets, but got {len(groups)}.")
-    grouped = groups is not None and any(group is not None for group in groups)
-    member = _members(groups) if groups is not None and grouped else np.arange(len(targets))
+    member, grouped = members(groups, len(targets))
     n_groups = int(member.max(initial=-1)) + 1
-    if n_groups < 2:
-        ci95: dict[str, list[float] | None] = dict.fromkeys(metrics.keys(classes))
-    else:
-        ci95 = _percentile(scores, targets, classes, member, n_groups, draws, seed)
+    values = bootstrap(scores, targets, classes, member, draws, seed)
     few = 2 <= n_groups < FEW_GROUPS
     return Intervals(
         kind="group" if grouped else "image-level, optimistic",
         n_groups=n_groups,
-        ci95=ci95,
+        ci95={name: quantiles(drawn) for name, drawn in values.items()},
         t95=_jackknife_t(scores, targets, classes, member, n_groups) if few else None,
+        draws=values,
     )
 
 
-def _members(groups: Sequence[str | None]) -> NDArray[np.intp]:
-    """Group names (N,) -> group numbers (N,), by first appearance; None never shares one."""
+def members(groups: Sequence[str | None] | None, n: int) -> tuple[NDArray[np.intp], bool]:
+    """Number of the group of each sample (n,), by first appearance, and whether any group is known.
+
+    A sample without a group is a group of its own.
+    """
+    if groups is None or not any(group is not None for group in groups):
+        return np.arange(n), False
     numbers: dict[str | int, int] = {}
-    return np.array([numbers.setdefault(i if g is None else g, len(numbers)) for i, g in enumerate(groups)], np.intp)
+    found = [numbers.setdefault(i if group is None else group, len(numbers)) for i, group in enumerate(groups)]
+    return np.array(found, np.intp), True
 
 
-def _percentile(
+def bootstrap(
     scores: NDArray,
     targets: NDArray,
     classes: Sequence[str],
     member: NDArray[np.intp],
-    n_groups: int,
-    draws: int,
-    seed: int,
-) -> dict[str, list[float] | None]:
+    draws: int = 2000,
+    seed: int = 0,
+    names: Sequence[str] | None = None,
+) -> dict[str, NDArray[np.float64]]:
+    """Metrics under every draw: values (draws,) by name, NaN where undefined; all NaN for a single group.
+
+    Args:
+        scores: Class probabilities of every run, (R, N, C).
+        member: From `members`, (N,).
+        names: The metrics that are wanted; all unless given.
+    """
+    n_groups = int(member.max(initial=-1)) + 1
+    values = {name: np.full(draws, np.nan) for name in names or metrics.keys(classes)}
     runs = np.random.default_rng(seed).integers(len(scores), size=draws)
-    size = max(1, _BLOCK // len(targets))
-    parts: dict[str, list[NDArray]] = {name: [] for name in metrics.keys(classes)}
-    for run, run_scores in enumerate(scores):
+    size = max(1, _BLOCK // max(1, len(targets)))
+    for run, run_scores in enumerate(scores if n_groups > 1 else ()):
         mine = np.flatnonzero(runs == run)
         for start in range(0, len(mine), size):
-            weights = np.stack([_weights(seed, draw, n_groups, member) for draw in mine[start : start + size]])
-            for name, values in metrics.weighted(run_scores, targets, classes, weights).items():
-                parts[name].append(values)
-    return {name: _quantiles(np.concatenate(values)) for name, values in parts.items()}
+            block = mine[start : start + size]
+            weights = np.stack([_weights(seed, draw, n_groups, member) for draw in block])
+            for name, drawn in metrics.weighted(run_scores, targets, classes, weights, names).items():
+                values[name][block] = drawn
+    return values
 
 
 def _weights(seed: int, draw: int, n_groups: int, member: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -122,7 +136,8 @@ def _weights(seed: int, draw: int, n_groups: int, member: NDArray[np.intp]) -> N
     return np.bincount(drawn, minlength=n_groups)[member].astype(np.float64)
 
 
-def _quantiles(values: NDArray[np.float64]) -> list[float] | None:
+def quantiles(values: NDArray[np.float64]) -> list[float] | None:
+    """95 % percentile interval of draws, None where all are undefined."""
     defined = values[~np.isnan(values)]
     return [float(q) for q in np.quantile(defined, [0.025, 0.975])] if len(defined) else None
 

@@ -146,6 +146,8 @@ class _Track:
     best: Params = field(default_factory=dict)
     value: float = math.nan
     step: int = 0
+    mark: float = math.nan
+    """What the next evaluation must exceed for patience to begin anew."""
     waited: int = 0
 
 
@@ -219,10 +221,10 @@ class _Job:
         logits = torch.stack([self.head.logits(_row(params, row), self.select.x) for row in range(len(tracks))])
         values = self.score(logits, self.select.y).tolist()
         for row, (track, value) in enumerate(zip(tracks, values, strict=True)):
+            improved = not track.best or self.sign * (value - track.mark) > self.recipe.min_delta
+            track.mark, track.waited = (value, 0) if improved else (track.mark, track.waited + 1)
             if not track.best or self.sign * value > self.sign * track.value:
-                track.best, track.value, track.step, track.waited = _copy(params, row), value, step, 0
-            else:
-                track.waited += 1
+                track.best, track.value, track.step = _copy(params, row), value, step
 
     def _has_stalled(self, track: _Track) -> bool:
         return self.patience is not None and track.waited >= max(1, self.patience)

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -49,6 +49,8 @@ class ModelCard:
         precision: The precision that the model was made for.
         mpp: Micrometres per pixel of its training patches, empty where unknown.
         trained_on: Training data as its authors state them.
+        collections: Public slide collections among them, as in `DatasetCard.collections`; None where unknown.
+        training_ids: Patients, slides or images among them by id, where the makers list them.
     """
 
     name: str
@@ -67,6 +69,8 @@ class ModelCard:
     revision: str = "unknown"
     gated: bool = False
     trained_on: str = "unknown"
+    collections: tuple[str, ...] | None = None
+    training_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,8 @@ class DatasetCard:
         metric: The main metric, one of `eva_core.metrics.NAMES`.
         synthetic: True where no image ever was tissue; said wherever the data show.
         access: How to get the files.
+        collections: Public slide collections that the images were cut from, such as `TCGA`: a model that was trained
+            on one of them has seen the slides, or may have.
     """
 
     name: str
@@ -90,6 +96,7 @@ class DatasetCard:
     citation: str = "unknown"
     access: str = "unknown"
     synthetic: bool = False
+    collections: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +148,7 @@ class Backbone(nn.Module, ABC):
         name: The name under which results are reported: as asked for, else the card's.
         pooling: How tokens become one vector; set by the protocol, read by `forward` where the model has a choice.
         arguments: What changes the output but not the weights (architecture arguments); part of the cache key.
+        provenance: Where the weights came from, for the record: source, revision, sha256 of the file.
     """
 
     def __init__(self, card: ModelCard) -> None:
@@ -149,6 +157,7 @@ class Backbone(nn.Module, ABC):
         self.name = card.name
         self.pooling: Pooling = card.pooling
         self.arguments: dict[str, Any] = {}
+        self.provenance: dict[str, str] = {}
 
     @abstractmethod
     def forward(self, images: Tensor) -> Tensor:
@@ -196,8 +205,9 @@ class FittedRun:
 class Head(ABC):
     """Learns to score classes from embeddings. Deterministic given the recipe and the run."""
 
-    seeded: ClassVar[bool] = True
-    """False where every run would be the same: then one is made."""
+    def runs(self, recipe: "Protocol") -> range:
+        """Run numbers under a protocol; a head in which nothing is random makes one."""
+        return range(recipe.runs)
 
     @abstractmethod
     def fit(

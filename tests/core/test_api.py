@@ -59,14 +59,14 @@ def test_results_keep_the_contract(result):
     assert set(results["cost"]) == {"embed_s", "images_per_s", "fit_s", "peak_rss_mb"}
     assert np.isfinite(numbers(results)).all()
     assert sorted(p.name for p in folder.iterdir()) == [
-        *("config.yaml", "heads.safetensors", "predictions.parquet", "results.json")
+        *("bootstrap.npy", "config.yaml", "heads.safetensors", "predictions.parquet", "results.json")
     ]
 
 
 def test_predictions_and_heads_agree_with_the_score(result):
     folder, results = result
     table = pq.read_table(folder / "predictions.parquet").to_pydict()
-    assert list(table) == ["id", "split", "run", "target", "score_pink", "score_purple"]
+    assert list(table) == ["id", "split", "run", "target", "group", "score_pink", "score_purple"]
     scores = np.stack([table["score_pink"], table["score_purple"]], 1)
     assert scores.sum(1) == pytest.approx(1, abs=1e-5)
     for run, expected in enumerate(results["splits"]["test"]["metrics"]["accuracy"]["values"]):

@@ -13,6 +13,7 @@ def batch(first: int, n: int, dim: int = 4) -> dict[str, np.ndarray]:
         "embeddings": np.repeat(rows[:, None], dim, 1),
         "colour_stats": np.zeros((n, 6), np.float32),
         "signature": np.zeros((n, 64), np.float32),
+        "short_side": np.full(n, 32),
         "readable": np.ones(n, bool),
     }
 

@@ -1,11 +1,14 @@
-"""`eva fit`: a model and a labelled set of images in, an honest score out."""
+"""`eva fit`: a model and a labelled set of images in, an honest score out; `--embeddings STORE` takes imported ones."""
 
-from eva_core.api import fit
-from eva_core.config import parse
+from eva_core.api import fit, fit_embeddings
+from eva_core.config import parse, parse_embeddings
 from eva_core.report import show
 
 
 def main(argv: list[str]) -> int:
+    if any(word.partition("=")[0] == "--embeddings" for word in argv):
+        show(fit_embeddings(**parse_embeddings(argv)))
+        return 0
     asked = parse("fit", argv)
     show(fit(asked.backbone, asked.dataset, asked.head, asked.protocol, asked.output, asked.how, asked.text))
     return 0

@@ -1,0 +1,83 @@
+"""`eva leaderboard`: many models on many tasks: what is missing is run, and all of it shown on one page."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from eva_core.arguments import Parser
+from eva_core.board import Board, Pair, pairs, read_board, run_here, run_on_ray
+from eva_core.standings import Standings, outside_tolerance, standings
+
+HERE_FIELDS = ("device", "devices", "batch_size", "workers", "on_error")
+
+
+def main(argv: list[str]) -> int:
+    given = _parser().parse_args(argv)
+    board = read_board(given.config)
+    output = Path(given.output or Path("out") / "boards" / board.name)
+    output.mkdir(parents=True, exist_ok=True)
+    if given.run:
+        _run(board, output, given)
+    found = standings(board, output)
+    written = _write(found, output)
+    if given.published:
+        return _check(found, board.tolerance if given.tolerance is None else given.tolerance)
+    print(written)
+    return 0
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="eva leaderboard", description=__doc__)
+    parser.add_argument("--config", required=True, help="a board: a YAML file, or its name under configs/")
+    parser.add_argument("--output", help="folder for results and page, else out/boards/NAME")
+    parser.add_argument("--no-run", dest="run", action="store_false", help="show what is there, run nothing")
+    parser.add_argument("--published", action="store_true", help="exit 1 where a published value is not reproduced")
+    parser.add_argument("--tolerance", type=float, help="for --published; the board's own unless given")
+    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="ray: pairs over a cluster")
+    parser.add_argument("--address", help="of the Ray cluster; a local one unless given")
+    parser.add_argument("--cpus", type=float, default=1, help="cores for a pair, with ray")
+    parser.add_argument("--gpus", type=float, default=0, help="GPUs for a pair, with ray")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
+    parser.add_argument("--devices", type=int, default=1, help="how many for one model")
+    parser.add_argument("--batch_size", type=int, default=32)
+    parser.add_argument("--workers", type=int, help="loader processes per device; as many as help unless given")
+    parser.add_argument("--on_error", choices=("raise", "skip"), default="raise", help="at an image that does not read")
+    return parser
+
+
+def _run(board: Board, output: Path, given: argparse.Namespace) -> None:
+    todo = [pair for pair in pairs(board, output) if not pair.done]
+    if not todo:
+        return
+    from eva_core.live import Live
+    from eva_core.ties import find_ties
+
+    how: dict[str, Any] = {name: getattr(given, name) for name in HERE_FIELDS}
+    with Live(board, pairs(board, output)) as live:
+
+        def end(pair: Pair, reason: str | None) -> None:
+            live.end(pair, reason)
+            _write(standings(board, output), output)  # each result as it comes
+
+        if given.engine == "ray":
+            run_on_ray(todo, how, live.begin, end, given.cpus, given.gpus, given.address)
+        else:
+            run_here(todo, how, live.begin, end)
+    find_ties(standings(board, output), output)
+
+
+def _write(found: Standings, output: Path) -> Path:
+    from eva_core.page import write_page
+    from eva_core.tables import write_tables
+
+    write_tables(found, output)
+    return write_page(found, output / "leaderboard.html")
+
+
+def _check(found: Standings, tolerance: float) -> int:
+    lines, checked = outside_tolerance(found, tolerance)
+    for line in lines:
+        print(f"eva: not reproduced: {line}", file=sys.stderr)
+    print(f"{checked - len(lines)} of {checked} results with a published value of the same protocol are reproduced.")
+    return 1 if lines else 0

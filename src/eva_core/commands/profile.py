@@ -1,0 +1,44 @@
+"""`eva profile`: one dataset at several magnifications, a curve for each model."""
+
+import re
+from pathlib import Path
+
+from eva_core.arguments import Parser
+from eva_core.errors import UsageError
+
+
+def main(argv: list[str]) -> int:
+    parser = Parser(
+        prog="eva profile",
+        description="Resample a dataset downwards from its native micrometres per pixel and evaluate at each step: "
+        "profile.json and profile.png, one curve for each model, its training range shaded.",
+    )
+    parser.add_argument("--config", required=True, help="a task config, as for eva fit; its dataset must state its mpp")
+    parser.add_argument("--model", required=True, action="append", help="a registered name; repeatable")
+    parser.add_argument("--mpp", default="0.25..4", help="LOW..HIGH, doubling, or a list as 0.5,1,2")
+    parser.add_argument("--protocol", default="eva-0.4")
+    parser.add_argument("--output", type=Path, default=Path("out/profile"))
+    given = parser.parse_args(argv)
+    from eva_core.profile import profile
+
+    print(profile(given.config, given.model, steps(given.mpp), given.protocol, given.output))
+    return 0
+
+
+def steps(text: str) -> list[float]:
+    """`0.25..4` doubles from 0.25 up to 4; `0.5,1,2` is a list.
+
+    Raises:
+        UsageError: Neither of them, or not positive and ascending.
+    """
+    number = r"\d+(?:\.\d+)?"
+    if found := re.fullmatch(rf"({number})\.\.({number})", text):
+        low, high = map(float, found.groups())
+        values = [low * 2**i for i in range(64) if low > 0 and low * 2**i <= high * (1 + 1e-9)]
+    elif re.fullmatch(rf"{number}(,{number})*", text):
+        values = [float(value) for value in text.split(",")]
+    else:
+        values = []
+    if not values or values[0] <= 0 or values != sorted(set(values)):
+        raise UsageError(f"Expected --mpp as LOW..HIGH or an ascending list, but got {text!r}.")
+    return values

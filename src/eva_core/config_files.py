@@ -1,0 +1,47 @@
+"""YAML files by path or by name. Free of torch, so that a finished board is shown at once."""
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from eva_core.errors import UsageError
+
+
+def shipped(folder: str) -> Path:
+    """`configs` or `leaderboard`: below `eva_core/` in a wheel, at the top of a checkout."""
+    packaged = Path(__file__).parent / folder
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / folder
+
+
+def find_config(name: str, below: str = "") -> Path:
+    """A YAML file: a path that exists, else a name that is unique under `configs/`.
+
+    Raises:
+        UsageError: There is none; suggests close names.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    files = {p.stem: p for p in sorted((shipped("configs") / below).rglob("*.yaml"))}
+    if name not in files:
+        close = difflib.get_close_matches(name, files, n=3, cutoff=0.4)
+        kind = "protocol" if below == "protocols" else "config"
+        hint = f"Did you mean {' or '.join(close)}?" if close else f"There are {', '.join(files)}."
+        raise UsageError(f"No {kind} {name!r}: neither a file nor a name under configs/. {hint}")
+    return files[name]
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        UsageError: It does not parse, or holds something else.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"Expected YAML in {path}, but it does not parse: {' '.join(str(error).split())}.") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"Expected a mapping in {path}, but got a {type(content).__name__}.")
+    return content

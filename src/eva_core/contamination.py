@@ -1,0 +1,21 @@
+"""Whether a model was trained on the slides that a dataset was cut from."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from eva_core.types import DatasetCard, ModelCard
+
+
+def contamination(model: ModelCard, dataset: DatasetCard) -> Literal["declared", "none declared", "unknown"]:
+    """By collection: what the cards declare; `unknown` where either does not say."""
+    if model.collections is None or not dataset.collections:
+        return "unknown"
+    return "declared" if set(model.collections) & set(dataset.collections) else "none declared"
+
+
+def seen(model: ModelCard, ids: Sequence[str], groups: Sequence[str]) -> np.ndarray:
+    """By sample: whether the model's card lists its id, or its patient or slide, as training data, (N,)."""
+    listed = set(model.training_ids)
+    return np.array([i in listed or g in listed for i, g in zip(ids, groups, strict=True)], bool)

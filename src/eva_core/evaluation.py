@@ -1,0 +1,215 @@
+"""From stored embeddings to a score: which rows teach, select and are reported; heads; records."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from eva_core.confounds import confounds
+from eva_core.contamination import contamination, seen
+from eva_core.embeddings import Store
+from eva_core.errors import UsageError
+from eva_core.holdout import few, hold_out, near_duplicates
+from eva_core.metrics import probabilities
+from eva_core.progress import Bar
+from eva_core.protocol import Protocol
+from eva_core.record import Predictions
+from eva_core.scoring import split_record
+from eva_core.types import DatasetCard, Embedded, FittedRun, Head, ModelCard
+
+HELD_OUT = ("val", "test")
+COLOUR = "colour_stats"
+
+
+@dataclass(frozen=True)
+class Question:
+    """Embeddings, and what is asked of them."""
+
+    store: Store
+    model: str
+    model_card: ModelCard
+    dataset: DatasetCard
+    head: Head
+    head_name: str
+    protocol: Protocol
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A score and what it stands on.
+
+    Attributes:
+        record: The part of results.json that the embeddings decide.
+        draws: Bootstrap values of the main metric on the main split, (2000,).
+    """
+
+    record: dict[str, Any]
+    runs: list[FittedRun]
+    predictions: list[Predictions]
+    draws: np.ndarray
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which rows of the store teach, which select, which are reported."""
+
+    train: np.ndarray
+    select: np.ndarray
+    reported: tuple[str, ...]
+    selected_on: str
+    selection: str
+
+
+def evaluate(asked: Question) -> Answer:
+    """Fit the head on the embeddings and on six colour statistics, and score both."""
+    started = time.monotonic()
+    store, metric = asked.store, asked.dataset.metric
+    plan = make_plan(store, asked.protocol, asked.dataset)
+    runs = _fit(asked, plan, "embeddings")
+    splits, predictions, draws = _score(asked, plan, runs, "embeddings")
+    fit_s = time.monotonic() - started
+    baselines = {COLOUR: {"splits": splits}}
+    if store.imported:
+        baselines = {}  # colour needs the images
+    elif asked.model != COLOUR:
+        baselines[COLOUR]["splits"] = _score(asked, plan, _fit(asked, plan, COLOUR), COLOUR)[0]
+
+    main_split = plan.reported[-1]
+    main = splits[main_split]["metrics"][metric]
+    record = {
+        "main": {
+            "split": main_split,
+            "metric": metric,
+            **{k: main[k] for k in ("mean", "std", "ci95")},
+            "selected_on": plan.selected_on,
+        },
+        "selection": plan.selection,
+        "splits": splits,
+        "baselines": baselines,
+        "contamination": _contamination(asked, predictions[-1]),
+        "confounds": _confounds(asked, main_split),
+        "mpp": _mpp(asked, main_split),
+        "selected": [{"run": r.run, "value": r.selected_value, **r.selected} for r in runs],
+        "skipped": store.skipped,
+        "cost": {
+            "embed_s": float(store.attributes["embed_s"]),
+            "images_per_s": float(store.attributes["images_per_s"]),
+            "fit_s": fit_s,
+        },
+    }
+    return Answer(record, runs, predictions, draws)
+
+
+def make_plan(store: Store, protocol: Protocol, dataset: DatasetCard) -> Plan:
+    """Divide the rows as the protocol says.
+
+    Raises:
+        UsageError: The dataset lacks a split, or has too few groups to hold some out.
+    """
+    train = store.rows("train")
+    reported = tuple(split for split in HELD_OUT if len(store.rows(split)))
+    if not len(train):
+        raise UsageError(f"Expected a train split in dataset {dataset.name!r}, but it has none.")
+    if not reported:
+        raise UsageError(f"Expected a val or test split in dataset {dataset.name!r}, but it has none.")
+    if protocol.selection == "heldout":
+        on = reported[0]
+        how = on if len(reported) > 1 else f"{on}, which is also reported: optimistic"
+        return Plan(train, store.rows(on), reported, on, how)
+    groups = store.groups[train]
+    grouped = bool((groups != "").any())
+    if grouped:
+        groups = np.where(groups == "", store.ids[train], groups)  # an image without a group is a group of its own
+    elif store.imported:
+        raise UsageError("Expected groups or images to hold a part of train out, but imported embeddings have neither.")
+    else:
+        groups = near_duplicates(store.read(train, "signature"))
+    held = hold_out(store.targets[train], groups, protocol.holdout, protocol.seed)
+    how = "group" if grouped else "clusters of near-duplicates, as the dataset names no groups"
+    if not held.any() or held.all():
+        raise UsageError(
+            f"Expected several groups in the train split of {dataset.name!r} to hold some out, but it has one."
+        )
+    text = f"{held.mean():.0%} of train, held out by {how}"
+    return Plan(train[~held], train[held], reported, "holdout", text)
+
+
+def _fit(asked: Question, plan: Plan, what: str) -> list[FittedRun]:
+    store, head, protocol = asked.store, asked.head, asked.protocol
+    train, select = store.embedded(plan.train, what), store.embedded(plan.select, what)
+    runs = head.runs(protocol)
+    settings = {"metric": asked.dataset.metric, "patience": protocol.patience.get(asked.dataset.name)}
+    classes = len(asked.dataset.classes)
+    with Bar(f"{asked.head_name} on {asked.model if what == 'embeddings' else what}", 1, "steps") as bar:
+        if protocol.shots is None:
+            return head.fit(train, select, classes, protocol, runs, **settings, progress=bar.update)
+        fitted: list[FittedRun] = []
+        for run in runs:
+            rows = few(train.y, protocol.shots, protocol.seed + run)
+            some = Embedded(train.x[rows], train.y[rows])
+            fitted += head.fit(some, select, classes, protocol, [run], **settings)
+            bar.update(len(fitted), len(runs))
+        return fitted
+
+
+def _score(
+    asked: Question, plan: Plan, runs: Sequence[FittedRun], what: str
+) -> tuple[dict[str, Any], list[Predictions], np.ndarray]:
+    """The record of each reported split, the scores behind it, and the draws of the main metric on the last one."""
+    splits, parts, draws = {}, [], np.empty(0)
+    for split in plan.reported:
+        rows = asked.store.rows(split)
+        data = asked.store.embedded(rows, what)
+        selected = _scores(asked.head, [r.params for r in runs], data)
+        same = all(r.last is r.params for r in runs)  # nothing was selected over time
+        last = selected if same else _scores(asked.head, [r.last for r in runs], data)
+        groups, targets = asked.store.groups[rows], asked.store.targets[rows]
+        known = [g or None for g in groups.tolist()] if (groups != "").any() else None
+        splits[split], intervals = split_record(selected, last, targets, asked.dataset.classes, known)
+        parts.append(Predictions(split, asked.store.ids[rows], groups, targets, selected))
+        draws = intervals.draws[asked.dataset.metric]
+    return splits, parts, draws
+
+
+def _scores(head: Head, versions: Sequence[dict[str, torch.Tensor]], data: Embedded) -> np.ndarray:
+    return np.stack([probabilities(head.logits(params, data.x)).numpy() for params in versions])
+
+
+def _contamination(asked: Question, predictions: Predictions) -> dict[str, Any]:
+    """Whether the model was trained on these slides; by exact ids, also the score on those that it never saw."""
+    mark = {"kind": contamination(asked.model_card, asked.dataset)}
+    known = seen(asked.model_card, predictions.ids, predictions.groups)
+    if not known.any():
+        return mark
+    mark = {"kind": "exact", "n_seen": int(known.sum())}
+    if known.all():
+        return mark
+    groups = [g or None for g in np.asarray(predictions.groups)[~known]]
+    scores = predictions.scores[:, ~known]
+    rest, _ = split_record(scores, scores, predictions.targets[~known], asked.dataset.classes, groups)
+    return {**mark, "unseen": {"n": rest["n"], **rest["metrics"][asked.dataset.metric]}}
+
+
+def _confounds(asked: Question, split: str) -> dict[str, Any] | None:
+    """How the embeddings mix class and site, where samples carry a site and a group."""
+    rows = asked.store.rows(split)
+    sites, groups = asked.store.sites[rows], asked.store.groups[rows]
+    if (sites == "").any() or (groups == "").any():
+        return None
+    data = asked.store.embedded(rows)
+    numbered = (torch.from_numpy(np.unique(names, return_inverse=True)[1]) for names in (sites, groups))
+    found = confounds(data.x, data.y, *numbered)
+    return None if found is None else asdict(found)
+
+
+def _mpp(asked: Question, split: str) -> dict[str, float | None]:
+    """Micrometres per pixel of the files, and of what reached the model: median over the images of a split."""
+    native = asked.dataset.mpp
+    if native is None:
+        return {"native": None, "reached": None}
+    sides = asked.store.read(asked.store.rows(split), "short_side")
+    resize = asked.protocol.geometry_for(asked.model_card).resize
+    return {"native": native, "reached": native * float(np.median(sides)) / resize}

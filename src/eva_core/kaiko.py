@@ -1,0 +1,103 @@
+"""Embeddings that kaiko-eva wrote: `manifest.csv` and one .pt file an image, into a store."""
+
+import csv
+import hashlib
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from eva_core.embeddings import PartWriter, StoreKey, locked, merge, open_store
+from eva_core.errors import EvaError, UsageError, some
+from eva_core.types import Dataset, DatasetCard, Sample
+
+COLUMNS = ("origin", "embeddings", "target", "split")
+_PART = 4096
+
+
+class Imported(Dataset):
+    """The index of embeddings whose images are elsewhere."""
+
+    def __init__(self, card: DatasetCard, samples: list[Sample]) -> None:
+        self.card, self.samples = card, samples
+
+    def image(self, sample: Sample) -> np.ndarray:
+        """There are none."""
+        raise UsageError(f"Expected embeddings alone of {self.card.name}, but an image was asked for: {sample.id}.")
+
+
+def import_folder(folder: Path, model: str, dataset: str, classes: list[str] | None = None) -> Path:
+    """Read a folder into the cache.
+
+    Args:
+        folder: Holds `manifest.csv` with the columns origin, embeddings, target, split.
+        classes: Names in the order of the targets; their numbers unless given.
+    Returns:
+        The store; it has no colour statistics and no thumbnails, as these need the images.
+    Raises:
+        UsageError: The manifest lacks a column, or names a file that is missing.
+        EvaError: A file is not one embedding.
+    """
+    lines = _manifest(folder)
+    targets = [int(float(line["target"])) for line in lines]
+    names = classes or [str(n) for n in range(max(targets) + 1)]
+    if max(targets) >= len(names):
+        raise UsageError(f"Expected {max(targets) + 1} class names, but got {len(names)}: {some(names)}.")
+    index = Imported(
+        DatasetCard(dataset, classes=tuple(names), access=str(folder)),
+        [Sample(line["origin"], line["split"], target) for line, target in zip(lines, targets, strict=True)],
+    )
+    embeddings = np.stack([_read(folder / line["embeddings"]) for line in lines])
+    content: dict[str, Any] = {
+        "weights_sha256": hashlib.sha256(embeddings.tobytes()).hexdigest(),
+        "preprocess": "imported",
+        "dataset": dataset,
+        "classes": names,
+        "dataset_sha256": index.fingerprint(),
+    }
+    key = StoreKey(model, dataset, content)
+    with locked(key.path):
+        if open_store(key.path) is None:
+            writer = PartWriter(key.path)
+            for first in range(0, len(embeddings), _PART):
+                writer.add(first, _rows(embeddings[first : first + _PART]))
+            writer.flush()
+            merge(key.path, key, index, {"device": "unknown", "model": model, "imported": True})
+    return key.path
+
+
+def _rows(embeddings: np.ndarray) -> dict[str, np.ndarray]:
+    n = len(embeddings)
+    unknown = {"colour_stats": np.full((n, 6), np.nan, np.float32), "signature": np.full((n, 64), np.nan, np.float32)}
+    return {"embeddings": embeddings, **unknown, "short_side": np.zeros(n, np.int64), "readable": np.ones(n, bool)}
+
+
+def _manifest(folder: Path) -> list[dict[str, str]]:
+    path = folder / "manifest.csv"
+    if not path.is_file():
+        raise UsageError(f"Expected manifest.csv in {folder}, but there is none. Name the folder that kaiko-eva wrote.")
+    with path.open(newline="", encoding="utf-8") as handle:
+        reader = csv.DictReader(handle)
+        lines = list(reader)
+    missing = [c for c in COLUMNS if c not in (reader.fieldnames or ())]
+    if missing or not lines:
+        raise UsageError(f"Expected lines with {', '.join(COLUMNS)} in {path}, but {some(missing) or 'it is empty'}.")
+    gone = [line["embeddings"] for line in lines if not (folder / line["embeddings"]).is_file()]
+    if gone:
+        raise UsageError(f"{len(gone)} files of {path} are missing: {some(gone)}.")
+    return lines
+
+
+def _read(path: Path) -> np.ndarray:
+    """One embedding, float32 (D,); newer versions wrap it in a list, for several patches of a slide."""
+    try:
+        value = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise EvaError(f"Expected a tensor in {path}, but it does not read ({str(error).splitlines()[0]}).") from error
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if not isinstance(value, torch.Tensor) or value.squeeze().ndim != 1:
+        raise EvaError(f"Expected one embedding in {path}, but it holds something else: slides are not imported.")
+    return value.squeeze().float().numpy()

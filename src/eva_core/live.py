@@ -1,0 +1,80 @@
+"""The one live table of a running board: models down, tasks across, time left below."""
+
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live as RichLive
+from rich.table import Table
+
+from eva_core import progress
+from eva_core.board import Board, Pair
+from eva_core.record import read_results
+from eva_core.report import number
+
+
+class Live:
+    """`with Live(board, pairs) as live:`, then `begin` and `end` each pair; without a terminal, a line for each."""
+
+    def __init__(self, board: Board, pairs: list[Pair]) -> None:
+        self.board, self.pairs = board, pairs
+        self.state = {(p.model, p.task): _shown(p) for p in pairs}
+        self.left = sum(not p.done for p in pairs)
+        self.total = self.left
+        self.started = time.monotonic()
+        self.console = Console(stderr=True)
+        self._live = RichLive(get_renderable=self._table, console=self.console) if sys.stderr.isatty() else None
+        self._quiet: Any = progress.quiet()
+
+    def __enter__(self) -> "Live":
+        if self._live:
+            self._quiet.__enter__()
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+            self._quiet.__exit__(kind, error, trace)
+
+    def begin(self, pair: Pair) -> None:
+        self.state[pair.model, pair.task] = "[yellow]running"
+
+    def end(self, pair: Pair, reason: str | None) -> None:
+        self.left -= 1
+        self.state[pair.model, pair.task] = _shown(pair)
+        if not self._live:
+            what = f"failed: {reason}" if reason else _shown(pair)
+            print(f"{pair.model} on {pair.task}: {what} ({self.time_left()})", file=sys.stderr)
+
+    def time_left(self) -> str:
+        """By the mean of the pairs that ended."""
+        ended = self.total - self.left
+        if not ended:
+            return f"{self.left} to go"
+        seconds = (time.monotonic() - self.started) / ended * self.left
+        return (
+            f"{self.left} to go, about {seconds / 60:.0f} min"
+            if seconds >= 90
+            else f"{self.left} to go, about {seconds:.0f} s"
+        )
+
+    def _table(self) -> Table:
+        table = Table(title=self.board.title, caption=self.time_left(), title_justify="left", caption_justify="left")
+        table.add_column("model")
+        for task in self.board.tasks:
+            table.add_column(task.name, justify="right")
+        for model in self.board.models:
+            table.add_row(model.name, *(self.state[model.name, task.name] for task in self.board.tasks))
+        return table
+
+
+def _shown(pair: Pair) -> str:
+    """The main value of each head, or how far the pair is."""
+    if pair.done:
+        return " ".join(number(read_results(pair.result(head))["main"]["mean"]) for head in pair.heads)
+    return "failed" if pair.failure else "·"

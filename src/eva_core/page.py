@@ -1,0 +1,43 @@
+"""The leaderboard as one HTML file: data, style and script inside, no network."""
+
+import json
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from eva_core.standings import Row, Standings
+
+TEMPLATE = Path(__file__).with_name("leaderboard.html")
+CARD = ("licence", "gated", "source", "trained_on", "mpp", "dim", "patch_size")
+
+
+def write_page(found: Standings, path: Path) -> Path:
+    """Write the page and return where it is."""
+    data = {
+        "title": found.title,
+        "protocol": found.protocol,
+        "pending": found.pending,
+        "version": version("eva-pathology"),
+        "tasks": [asdict(task) for task in found.tasks],
+        "rows": [_row(row) for row in found.rows],
+    }
+    text = json.dumps(data, separators=(",", ":")).replace("</", "<\\/")  # no string may end the script
+    path.write_text(TEMPLATE.read_text(encoding="utf-8").replace("__DATA__", text), encoding="utf-8")
+    return path
+
+
+def _row(row: Row) -> dict[str, Any]:
+    content = asdict(row)
+    content["card"] = {name: row.card.get(name) for name in CARD if row.card}
+    content["cells"] = {task: _rounded(cell) for task, cell in content["cells"].items()}
+    return content
+
+
+def _rounded(cell: Any) -> Any:
+    """Four digits: a board of 30 models stays small."""
+    if isinstance(cell, dict):
+        return {k: _rounded(v) for k, v in cell.items() if v is not None and v != ""}
+    if isinstance(cell, list):
+        return [_rounded(v) for v in cell]
+    return round(cell, 4) if isinstance(cell, float) else cell

@@ -1,0 +1,85 @@
+"""A board as CSV, Markdown and LaTeX."""
+
+import csv
+import io
+from pathlib import Path
+
+from eva_core.report import number, span
+from eva_core.standings import Cell, Row, Standings
+
+FIELDS = ("value", "std", "low", "high", "n", "n_groups", "published", "published_protocol", "delta", "headroom", "mpp")
+HEADER = ("model", "head", "task", "split", "metric", "protocol", *FIELDS, "contamination", "reason")
+
+
+def write_tables(found: Standings, output: Path) -> None:
+    """`leaderboard.csv`, `.md` and `.tex` in a folder."""
+    for suffix, text in (("csv", as_csv(found)), ("md", as_markdown(found)), ("tex", as_latex(found))):
+        (output / f"leaderboard.{suffix}").write_text(text, encoding="utf-8")
+
+
+def as_csv(found: Standings) -> str:
+    """One line for each row and task, with everything."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(HEADER)
+    metrics = {task.name: task.metric for task in found.tasks}
+    for row in found.rows:
+        for task, cell in row.cells.items():
+            low, high = cell.ci95 or (None, None)
+            values = {**vars(cell), "low": low, "high": high}
+            writer.writerow(
+                [row.model, row.head, task, cell.split, metrics[task], cell.protocol]
+                + [values[name] for name in FIELDS]
+                + [cell.contamination.get("kind"), cell.reason]
+            )
+    return out.getvalue()
+
+
+def as_markdown(found: Standings) -> str:
+    """The table to paste into a note: value, interval, average, rank."""
+    header = [
+        "model",
+        "head",
+        *(_column(task.name, task.synthetic) for task in found.tasks),
+        "average",
+        "rank",
+        "headroom",
+    ]
+    lines = [header, ["---", "---", *["---:"] * (len(header) - 2)]]
+    for row in found.rows:
+        cells = [_text(row.cells[task.name]) for task in found.tasks]
+        lines.append([row.model, row.head, *cells, number(row.average), rank(row), number(row.headroom)])
+    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    about = f"{found.title}, protocol {found.protocol}. 95 % intervals; headroom: (model - colour) / (1 - colour)."
+    return f"{about}\n\n{table}\n"
+
+
+def as_latex(found: Standings) -> str:
+    """A tabular for booktabs."""
+    columns = ["model", "head", *(_column(task.name, task.synthetic) for task in found.tasks), "average", "rank"]
+    lines = [r"\begin{tabular}{ll" + "r" * (len(columns) - 2) + "}", r"\toprule", _latex_row(columns), r"\midrule"]
+    for row in found.rows:
+        cells = [_text(row.cells[task.name]) for task in found.tasks]
+        lines.append(_latex_row([row.model, row.head, *cells, number(row.average), rank(row)]))
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def rank(row: Row) -> str:
+    return "-" if row.rank is None else f"{row.rank[0]:.1f} ({row.rank[1]:.1f} to {row.rank[2]:.1f})"
+
+
+def _column(name: str, synthetic: bool) -> str:
+    return f"{name} (synthetic)" if synthetic else name
+
+
+def _text(cell: Cell) -> str:
+    if cell.value is None:
+        return "failed" if cell.reason else "-"
+    return f"{number(cell.value)} ({span(cell.ci95)})" if cell.ci95 else number(cell.value)
+
+
+def _latex_row(values: list[str]) -> str:
+    escaped = [
+        v.replace("\\", r"\textbackslash{}").replace("_", r"\_").replace("&", r"\&").replace("%", r"\%") for v in values
+    ]
+    return " & ".join(escaped) + r" \\"

@@ -1,0 +1,134 @@
+"""Heads that learn nothing: the nearest neighbours, and the nearest of a few class means."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from eva_core.errors import UsageError
+from eva_core.holdout import few
+from eva_core.metrics import LOWER_IS_BETTER, selection_metric
+from eva_core.protocol import Protocol
+from eva_core.types import Embedded, FittedRun, Head
+
+_TEMPERATURE = 0.07
+_ROWS = 1024  # similarities of this many rows to the whole bank at a time
+_FLOOR = 1e-6  # share of a class without a vote
+
+
+class Knn(Head):
+    """Votes of the k most similar training images by cosine, weighted by exp(similarity / 0.07).
+
+    k is chosen by the metric on `select`, the smallest of equals; under `holdout` selection, where `select` is a part
+    of train, the bank is then both. Source: Wu et al. 2018, section 3.4; DINO (Caron et al. 2021) evaluates so.
+
+    Args:
+        k: Numbers of neighbours to try.
+    """
+
+    def __init__(self, k: tuple[int, ...] = (1, 3, 5, 10, 20, 50, 100)) -> None:
+        if not k or min(k) < 1:
+            raise UsageError(f"Expected argument k to list numbers of at least 1, but got {list(k)}.")
+        self.k = tuple(k)
+
+    def runs(self, recipe: Protocol) -> range:
+        """One: nothing is random."""
+        return range(1)
+
+    def fit(
+        self,
+        train: Embedded,
+        select: Embedded,
+        classes: int,
+        recipe: Protocol,
+        runs: Sequence[int],
+        metric: str = "balanced_accuracy",
+        patience: int | None = None,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> list[FittedRun]:
+        score, sign = selection_metric(metric), -1 if metric in LOWER_IS_BETTER else 1
+        tried = sorted({min(k, len(train)) for k in self.k})
+        bank = _bank(train, classes)
+        shares = _shares(bank, select.x, tried)  # (len(tried), N, C)
+        values = [score(_as_logits(share)[None], select.y).item() for share in shares]
+        value, k = max(zip(values, tried, strict=True), key=lambda one: (sign * one[0], -one[1]))
+        if recipe.selection == "holdout":  # else `select` is the split that is reported
+            both = Embedded(torch.cat([train.x, select.x]), torch.cat([train.y, select.y]))
+            bank = _bank(both, classes)
+        params = {**bank, "k": torch.tensor(float(k))}
+        progress(1, 1)
+        return [FittedRun(0, params, params, value, {"k": k})]
+
+    def logits(self, params: dict[str, Tensor], x: Tensor) -> Tensor:
+        return _as_logits(_shares(params, x, [int(params["k"])])[0])
+
+
+def _bank(data: Embedded, classes: int) -> dict[str, Tensor]:
+    """Unit embeddings (N, D) and what each votes for (N, C)."""
+    return {"bank": F.normalize(data.x), "votes": F.one_hot(data.y, classes).float()}
+
+
+def _shares(params: dict[str, Tensor], x: Tensor, ks: Sequence[int]) -> Tensor:
+    """Share of the votes of each class among the k nearest: x (N, D) -> (len(ks), N, C)."""
+    parts = []
+    for rows in x.split(_ROWS):
+        similarity, nearest = (F.normalize(rows) @ params["bank"].T).topk(max(ks))  # (n, k) each
+        weights = ((similarity - similarity[:, :1]) / _TEMPERATURE).exp()  # the nearest counts 1: nothing overflows
+        votes = (weights[..., None] * params["votes"][nearest]).cumsum(1)  # (n, k, C)
+        parts.append(torch.stack([votes[:, k - 1] / votes[:, k - 1].sum(1, keepdim=True) for k in ks]))
+    return torch.cat(parts, dim=1)
+
+
+def _as_logits(shares: Tensor) -> Tensor:
+    return shares.clamp(min=_FLOOR).log()
+
+
+class SimpleShot(Head):
+    """The class whose mean is nearest, each mean made from a few images: `shots` per class, drawn anew for each run.
+
+    Embeddings are centred by the mean of the whole training split and scaled to unit length. Source: Wang et al. 2019
+    (SimpleShot), the variant CL2N.
+
+    Args:
+        shots: Images per class.
+        draws: Number of runs.
+    """
+
+    def __init__(self, shots: int = 16, draws: int = 100) -> None:
+        for name, value in (("shots", shots), ("draws", draws)):
+            if value < 1:
+                raise UsageError(f"Expected argument {name} to be at least 1, but got {value}.")
+        self.shots, self.draws = shots, draws
+
+    def runs(self, recipe: Protocol) -> range:
+        """One for each draw, whatever the protocol repeats."""
+        return range(self.draws)
+
+    def fit(
+        self,
+        train: Embedded,
+        select: Embedded,
+        classes: int,
+        recipe: Protocol,
+        runs: Sequence[int],
+        metric: str = "balanced_accuracy",
+        patience: int | None = None,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> list[FittedRun]:
+        score, fitted = selection_metric(metric), []
+        centre = train.x.mean(0)
+        for run in runs:
+            rows = few(train.y, self.shots, recipe.seed + run)
+            shots, y = F.normalize(train.x[rows] - centre), F.one_hot(train.y[rows], classes).float()
+            means = y.T @ shots / y.sum(0).clamp(min=1)[:, None]  # (C, D)
+            params = {"centre": centre, "means": means}
+            value = score(self.logits(params, select.x)[None], select.y).item()
+            fitted.append(FittedRun(run, params, params, value, {"shots": self.shots}))
+            progress(len(fitted), len(runs))
+        return fitted
+
+    def logits(self, params: dict[str, Tensor], x: Tensor) -> Tensor:
+        """Minus the squared distance to each mean, (N, C)."""
+        x, means = F.normalize(x - params["centre"]), params["means"]
+        return 2 * x @ means.T - means.square().sum(1) - 1

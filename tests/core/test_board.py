@@ -1,0 +1,171 @@
+"""A board end to end: what is missing runs, what is done stays, what fails is a row."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from eva_core import board as boards
+from eva_core.board import pairs, read_board, run_pair
+from eva_core.cli import main
+from eva_core.commands.compare import compare
+from eva_core.errors import UsageError
+from eva_core.standings import outside_tolerance, published_values, standings
+
+VIT = {"name": "tiny_vit", "class_path": "timm_model", "init_args": {"arch": "test_vit"}}
+BROKEN = {"name": "broken", "class_path": "timm_model", "init_args": {"arch": "test_vit", "checkpoint": "gone.pth"}}
+
+
+@pytest.fixture
+def spec(tree: Path, tmp_path: Path) -> Path:
+    """Two models and a broken one, on one tree, under two heads; quick."""
+    protocol = tmp_path / "quick.yaml"
+    protocol.write_text("name: quick\nsteps: 20\nruns: 2\nlr: [0.05]\n")
+    path = tmp_path / "board.yaml"
+    task = {"name": "tree", "config": "folder", "init_args": {"root": str(tree)}}
+    content = {"name": "tiny", "models": ["colour_stats", VIT, BROKEN], "tasks": [task]}
+    heads = ["linear", {"class_path": "simpleshot", "init_args": {"shots": 2, "draws": 3}}]
+    path.write_text(yaml.safe_dump({**content, "heads": heads, "protocol": str(protocol)}))
+    return path
+
+
+@pytest.fixture
+def finished(spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> Path:
+    out = tmp_path / "out"
+    assert main(["leaderboard", "--config", str(spec), "--output", str(out), "--device", "cpu", "--workers", "0"]) == 0
+    assert "gone.pth does not exist" in capsys.readouterr().err
+    return out
+
+
+def test_every_pair_has_a_result_or_a_reason(spec: Path, finished: Path):
+    found = standings(read_board(str(spec)), finished)
+    rows = {(r.model, r.head): r for r in found.rows}
+    assert len(rows) == 6
+    for (model, head), row in rows.items():
+        cell = row.cells["tree"]
+        if model == "broken":
+            assert "does not exist" in cell.reason
+            assert row.average is None
+            assert row.rank is None
+        else:
+            content = json.loads((finished / cell.folder / "results.json").read_text())
+            assert content["identity"]["model"] == model
+            assert content["identity"]["head"] == head
+            assert cell.value == content["main"]["mean"]
+            assert row.rank[1] <= row.rank[0] <= row.rank[2]
+            assert cell.tied in (True, False)
+    assert rows["tiny_vit", "simpleshot(draws=3,shots=2)"].cells["tree"].headroom is not None
+    assert found.rows[-1].model == "broken"  # without a score, below
+
+
+def test_files_beside_the_page(finished: Path):
+    lines = list(csv.DictReader((finished / "leaderboard.csv").open()))
+    assert len(lines) == 6
+    assert {line["protocol"] for line in lines if line["value"]} == {
+        "quick+unpublished=True",
+        "quick+head=simpleshot(draws=3,shots=2)+unpublished=True",
+    }
+    markdown = (finished / "leaderboard.md").read_text()
+    assert "| tiny_vit | linear | 0." in markdown or "| tiny_vit | linear | 1." in markdown
+    latex = (finished / "leaderboard.tex").read_text()
+    assert r"tiny\_vit" in latex
+    assert latex.count(r"\\") == 7
+    page = (finished / "leaderboard.html").read_text()
+    assert "tiny_vit" in page
+    assert "http" not in page.split('type="application/json"')[0]  # nothing is fetched
+
+
+def test_a_finished_board_runs_nothing_and_never_imports_torch(spec: Path, finished: Path):
+    content = yaml.safe_load(spec.read_text())
+    content["models"] = content["models"][:2]
+    spec.write_text(yaml.safe_dump(content))
+    code = (
+        "import sys; from eva_core.cli import main; "
+        f"assert main(['leaderboard', '--config', {str(spec)!r}, '--output', {str(finished)!r}]) == 0; "
+        "sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().endswith("leaderboard.html")
+
+
+def test_it_goes_on_where_it_was_stopped(spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    out, argv = tmp_path / "out", ["leaderboard", "--config", str(spec), "--device", "cpu", "--workers", "0"]
+    real, calls = boards.run_pair, []
+
+    def stopped(pair: boards.Pair, how: dict) -> str | None:
+        if calls:
+            raise KeyboardInterrupt
+        calls.append(pair.model)
+        return real(pair, how)
+
+    monkeypatch.setattr(boards, "run_pair", stopped)
+    assert main([*argv, "--output", str(out)]) == 130
+    assert (out / "leaderboard.html").exists()  # each result as it comes
+    first = next(out.glob("tree/colour_stats-*/linear/results.json"))
+    before = first.stat().st_mtime_ns
+    monkeypatch.setattr(boards, "run_pair", lambda pair, how: calls.append(pair.model) or real(pair, how))
+    assert main([*argv, "--output", str(out)]) == 0
+    assert calls == ["colour_stats", "tiny_vit", "broken"]
+    assert first.stat().st_mtime_ns == before
+
+
+def test_another_checkpoint_at_the_same_path_is_another_pair(spec: Path, tmp_path: Path):
+    (tmp_path / "w.pth").write_bytes(b"one")
+    content = yaml.safe_load(spec.read_text())
+    content["models"] = [{**BROKEN, "init_args": {"arch": "test_vit", "checkpoint": str(tmp_path / "w.pth")}}]
+    spec.write_text(yaml.safe_dump(content))
+    before = pairs(read_board(str(spec)), tmp_path)[0].folder
+    (tmp_path / "w.pth").write_bytes(b"two!")
+    assert pairs(read_board(str(spec)), tmp_path)[0].folder != before
+
+
+def test_heads_share_one_extraction(spec: Path, tmp_path: Path, cache: Path):
+    pair = pairs(read_board(str(spec)), tmp_path / "out")[1]
+    assert run_pair(pair, {"device": "cpu", "workers": 0}) is None
+    assert len(list(cache.rglob("*.h5"))) == 1
+    assert len(list(pair.folder.glob("*/results.json"))) == 2
+
+
+def test_compare_says_a_sentence_for_each_pair(spec: Path, finished: Path):
+    cells = [r.cells["tree"] for r in standings(read_board(str(spec)), finished).rows if r.head == "linear"]
+    folders = [finished / cell.folder for cell in cells if cell.folder]
+    (sentence,) = compare(folders)
+    assert "balanced_accuracy differs by" in sentence
+    assert "16 images, image-level: optimistic" in sentence
+    assert "McNemar" in sentence
+    assert compare([folders[0], folders[0]])[0].count("cannot be told apart") == 1
+    with pytest.raises(UsageError, match="one of"):
+        compare(folders, metric="dice")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"tasks": ["folder"]}, "models is missing"),
+        ({"models": ["a"], "tasks": ["folder"], "model": 1}, "model is unknown"),
+        ({"models": [], "tasks": ["folder"]}, "to be a list"),
+        ({"models": ["a", "a"], "tasks": ["folder"]}, "a stands twice"),
+        ({"models": [{"arch": 1}], "tasks": ["folder"]}, "a name or a class_path"),
+    ],
+)
+def test_boards_that_make_no_sense(content: dict, message: str, tmp_path: Path):
+    path = tmp_path / "b.yaml"
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(UsageError, match=message):
+        read_board(str(path))
+
+
+def test_published_values_are_found_by_the_exact_protocol(spec: Path, finished: Path):
+    assert published_values()["virchow2", "bach", "val", "balanced_accuracy"]["eva-0.4"] == 0.883
+    found = standings(read_board(str(spec)), finished)
+    cell = found.rows[0].cells["tree"]
+    cell.published, cell.delta = cell.value - 0.1, 0.1
+    lines, checked = outside_tolerance(found, 0.05)
+    assert checked == 1
+    assert "published" in lines[0]
+    assert outside_tolerance(found, 0.11) == ([], 1)
