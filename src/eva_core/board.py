@@ -6,6 +6,7 @@ A pair of model and task has a folder `<output>/<task>/<model>-<hash>`, the hash
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -235,7 +236,7 @@ def run_on_ray(
         raise UsageError("Expected ray for --engine ray. pip install 'eva-pathology[ray]'.") from error
     import torch
 
-    ray.init(address=address, ignore_reinit_error=True, log_to_driver=False, logging_level="error")
+    ray.init(address=address, ignore_reinit_error=True, log_to_driver=False, logging_level=logging.ERROR)
     remote = ray.remote(num_cpus=cpus, num_gpus=gpus)(run_pair)
     # as many threads as here: results are then the same to the last digit
     running = {remote.remote(pair, how, torch.get_num_threads()): pair for pair in todo}

@@ -141,16 +141,16 @@ def _fit(asked: Question, plan: Plan, what: str) -> list[FittedRun]:
     store, head, protocol = asked.store, asked.head, asked.protocol
     train, select = store.embedded(plan.train, what), store.embedded(plan.select, what)
     runs = head.runs(protocol)
-    settings = {"metric": asked.dataset.metric, "patience": protocol.patience.get(asked.dataset.name)}
-    classes = len(asked.dataset.classes)
+    classes, metric = len(asked.dataset.classes), asked.dataset.metric
+    patience = protocol.patience.get(asked.dataset.name)
     with Bar(f"{asked.head_name} on {asked.model if what == 'embeddings' else what}", 1, "steps") as bar:
         if protocol.shots is None:
-            return head.fit(train, select, classes, protocol, runs, **settings, progress=bar.update)
+            return head.fit(train, select, classes, protocol, runs, metric, patience, bar.update)
         fitted: list[FittedRun] = []
         for run in runs:
             rows = few(train.y, protocol.shots, protocol.seed + run)
             some = Embedded(train.x[rows], train.y[rows])
-            fitted += head.fit(some, select, classes, protocol, [run], **settings)
+            fitted += head.fit(some, select, classes, protocol, [run], metric, patience)
             bar.update(len(fitted), len(runs))
         return fitted
 
@@ -180,7 +180,7 @@ def _scores(head: Head, versions: Sequence[dict[str, torch.Tensor]], data: Embed
 
 def _contamination(asked: Question, predictions: Predictions) -> dict[str, Any]:
     """Whether the model was trained on these slides; by exact ids, also the score on those that it never saw."""
-    mark = {"kind": contamination(asked.model_card, asked.dataset)}
+    mark: dict[str, Any] = {"kind": contamination(asked.model_card, asked.dataset)}
     known = seen(asked.model_card, predictions.ids, predictions.groups)
     if not known.any():
         return mark

@@ -3,6 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from eva_core import registry
 from eva_core.metrics import NAMES as METRICS
 from eva_core.types import Dataset, DatasetCard
 from tests.conftest import write_tree
+from tests.vision.datasets import trees
 
 ENTRIES = [e for e in registry.datasets.entries() if e.package == "eva-pathology"]
 NAMES = [e.name for e in ENTRIES]
@@ -26,7 +28,11 @@ def small_phantom(root: Path) -> Dataset:
     return registry.datasets.build("phantom", train=8, val=8, test=16, size=32)
 
 
-SMALL: dict[str, Callable[[Path], Dataset]] = {"folder": small_folder, "phantom": small_phantom}
+SMALL: dict[str, Callable[[Path], Dataset]] = {
+    "folder": small_folder,
+    "phantom": small_phantom,
+    **{name: partial(trees.small, name) for name in trees.TREES},
+}
 """How to have a little of each; a name without an entry here is built without arguments."""
 
 

@@ -1,0 +1,125 @@
+"""What public datasets have in common: finding the files, reading official lists, refusing what is not as published."""
+
+import csv
+import io
+import os
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path, PurePosixPath
+
+from eva_core.errors import UsageError, some
+from eva_core.progress import say
+from eva_core.types import DatasetCard, Sample
+
+
+def locate(root: str | Path, folder: str, card: DatasetCard) -> Path:
+    """A folder of the official layout: below `root`, or `root` may already be it or one of its parents.
+
+    Args:
+        root: What the user names.
+        folder: Its place in the official layout, such as `BRACS_RoI/latest_version`.
+        card: Says how to get the files.
+    Raises:
+        UsageError: It is in none of these places; says how to get it.
+    """
+    base, parts = Path(root).expanduser(), PurePosixPath(folder).parts
+    for i in range(len(parts)):
+        if (base / Path(*parts[i:])).is_dir():
+            return base / Path(*parts[i:])
+    if base.name == parts[-1] and base.is_dir():
+        return base
+    raise UsageError(f"Expected {folder} in {base}, but it is not there. Set --dataset.root. To get it: {card.access}.")
+
+
+def scan(folder: Path, suffix: str) -> dict[str, int]:
+    """Bytes of every file that ends in the suffix, by its path below the folder, sorted; hidden ones are left out.
+
+    One pass: a size comes with the listing, so 100,000 files take a second.
+    """
+    found: dict[str, int] = {}
+    pending = [""]
+    while pending:
+        prefix = pending.pop()
+        if not (folder / prefix).is_dir():
+            continue
+        with os.scandir(folder / prefix) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.name.lower().endswith(suffix) and entry.is_file():
+                    found[prefix + entry.name] = entry.stat().st_size
+                elif entry.is_dir():
+                    pending.append(f"{prefix}{entry.name}/")
+    return dict(sorted(found.items()))
+
+
+def read_table(file: Path, columns: Collection[str]) -> list[dict[str, str]]:
+    """The rows of a CSV file that must have these columns.
+
+    Raises:
+        UsageError: No such file, not UTF-8, or a column is missing.
+    """
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise UsageError(f"Expected {file}, but it does not exist. Put the official list there.") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"Expected UTF-8 in {file}, but byte {error.start} is not. Get the file again.") from error
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    there = list(reader.fieldnames or ())
+    if not set(columns) <= set(there):
+        raise UsageError(f"Expected the columns {', '.join(columns)} in {file}, but got {', '.join(there) or 'none'}.")
+    return [{key: (value or "").strip() for key, value in row.items() if key} for row in reader]
+
+
+def repeated(names: Iterable[str]) -> list[str]:
+    """The names that come more than once."""
+    return [name for name, n in Counter(names).items() if n > 1]
+
+
+def refuse(where: Path, sizes: Mapping[str, int], **problems: Collection[str]) -> None:
+    """Raise where anything is not as published.
+
+    Args:
+        where: The folder, for the message.
+        sizes: Bytes of the files, by name: an empty one cannot be read and is a problem as well.
+        problems: Names by what is wrong with them: `missing=[...], extra=[...], duplicate=[...]`.
+    Raises:
+        UsageError: One line that counts and names every kind of problem.
+    """
+    problems["empty"] = [name for name, size in sizes.items() if size == 0]
+    found = [f"{len(names)} {kind} ({some(names)})" for kind, names in problems.items() if names]
+    if found:
+        raise UsageError(
+            f"Expected the images in {where} as published, but got {'; '.join(found)}. "
+            "Unpack the originals again and keep other files elsewhere."
+        )
+
+
+def check_counts(where: Path, expected: Mapping[str, int], samples: Collection[Sample], card: DatasetCard) -> None:
+    """Compare the number of samples per split with the published one.
+
+    Raises:
+        UsageError: They differ; says by how many, and how many there are of each class, to find where they are lost.
+    """
+    found = Counter(sample.split for sample in samples)
+    wrong = []
+    for split, n in expected.items():
+        if found[split] != n:
+            classes = Counter(card.classes[s.target] for s in samples if s.split == split and s.target is not None)
+            listed = ", ".join(f"{name} {classes[name]:,}" for name in card.classes)
+            differ = f"{n - found[split]:,} missing" if found[split] < n else f"{found[split] - n:,} extra"
+            wrong.append(f"{found[split]:,} of {n:,} in {split}: {differ} ({listed})")
+    if wrong:
+        raise UsageError(f"Expected the images in {where} as published, but got {'; '.join(wrong)}. Unpack it again.")
+
+
+def tell_crossing(samples: Iterable[Sample], card: DatasetCard) -> None:
+    """Say which groups the published split has on both sides; it stays as published."""
+    splits = defaultdict(set)
+    for sample in samples:
+        if sample.group is not None:
+            splits[sample.group].add(sample.split)
+    crossing = sorted(group for group, found in splits.items() if len(found) > 1)
+    if crossing:
+        say(f"{card.name}: {len(crossing)} groups are in several splits as published: {some(crossing)}.")

@@ -1,0 +1,72 @@
+"""MHIST: colorectal polyps, sessile serrated adenoma against hyperplastic polyp."""
+
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from eva_core.errors import UsageError, some
+from eva_core.types import Dataset, DatasetCard, Sample
+from eva_vision.datasets.layout import check_counts, locate, read_table, refuse, repeated, scan
+from eva_vision.images import read_image
+
+SPLITS = {"train": "train", "test": "val"}  # the published test part is what eva-0.4 selects on and reports as val
+_IMAGE, _LABEL, _PART = "Image Name", "Majority Vote Label", "Partition"
+
+
+class Mhist(Dataset):
+    """MHIST: 3,152 images of polyps, labelled by the majority of seven pathologists, 224 px.
+
+    Source: https://bmirds.github.io/MHIST
+    """
+
+    card = DatasetCard(
+        name="mhist",
+        classes=("SSA", "HP"),
+        mpp=2.0,
+        licence="Dataset Research Use Agreement of its makers",
+        citation="Wei et al. 2021, A Petri Dish for Histopathology Image Analysis, arXiv:2101.12355",
+        access="ask for it at https://bmirds.github.io/MHIST, unpack images.zip and put annotations.csv beside images",
+    )
+    counts: ClassVar[dict[str, int]] = {"train": 2_175, "val": 977}
+
+    def __init__(self, root: str) -> None:
+        """Index the images that `annotations.csv` lists.
+
+        Args:
+            root: The folder of `annotations.csv` and `images`.
+        Raises:
+            UsageError: Names images that are missing, not listed or listed twice, and labels that are unknown.
+        """
+        folder = locate(root, "images", self.card)
+        table = folder.parent / "annotations.csv"
+        rows = read_table(table, (_IMAGE, _LABEL, _PART))
+        for column, known in ((_LABEL, self.card.classes), (_PART, SPLITS)):
+            unknown = sorted({row[column] for row in rows} - set(known))
+            if unknown:
+                raise UsageError(f"Expected {column} to be {' or '.join(known)} in {table}, but got {some(unknown)}.")
+        sizes = scan(folder, ".png")
+        names = [row[_IMAGE] for row in rows]
+        refuse(
+            folder,
+            sizes,
+            missing=[name for name in names if name not in sizes],
+            extra=sorted(sizes.keys() - set(names)),
+            duplicate=repeated(names),
+        )
+        self.samples = [
+            Sample(
+                id=row[_IMAGE],
+                split=SPLITS[row[_PART]],
+                target=self.card.classes.index(row[_LABEL]),
+                path=folder / row[_IMAGE],
+                bytes=sizes[row[_IMAGE]],
+            )
+            for row in sorted(rows, key=lambda row: row[_IMAGE])
+        ]
+        check_counts(Path(root), self.counts, self.samples, self.card)
+
+    def image(self, sample: Sample) -> np.ndarray:
+        """Decode the file of a sample: uint8 RGB, (H, W, 3)."""
+        assert sample.path is not None
+        return read_image(sample.path)

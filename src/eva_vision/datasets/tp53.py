@@ -1,0 +1,237 @@
+"""TP53: is the gene mutated? Patches of TCGA slides that a manifest lists."""
+
+import hashlib
+import os
+from collections import defaultdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import openslide
+from PIL import Image
+
+from eva_core.errors import EvaError, UsageError, some
+from eva_core.holdout import hold_out
+from eva_core.progress import Bar, say
+from eva_core.types import Dataset, DatasetCard, Sample
+from eva_vision.datasets.layout import read_table, refuse, repeated
+
+MPP = 0.5
+TISSUE = 0.4
+SHARE = 0.2
+"""Share of the patients in val, and again in test, where the manifest has no split."""
+_MASK_MPP = 8.0
+_SPLITS = ("train", "val", "test")
+_COLUMNS = ("slide", "patient", "cohort", "site", "label")
+
+
+class Slide(NamedTuple):
+    """One line of the manifest. `mpp` is for files that do not state their own."""
+
+    name: str
+    path: Path
+    patient: str
+    cohort: str
+    site: str
+    target: int
+    split: str
+    mpp: float | None
+
+
+class Tp53(Dataset):
+    """TP53 mutation from tissue patches of slides, our definition; in-distribution for models trained on TCGA.
+
+    Source: the TP53 task of arXiv:2404.15217, whose exact definition is not public.
+    """
+
+    card = DatasetCard(
+        name="tp53",
+        classes=("wild-type", "mutant"),
+        mpp=MPP,
+        licence="that of the slides",
+        citation="The Cancer Genome Atlas Research Network; task after kaiko.ai et al. 2024, arXiv:2404.15217",
+        access="get slides and TP53 calls from https://portal.gdc.cancer.gov and write manifest.csv with the columns "
+        "slide, patient, cohort, site, label",
+        collections=("TCGA",),
+    )
+
+    def __init__(
+        self,
+        root: str,
+        manifest: str = "manifest.csv",
+        patches: int = 100,
+        size: int = 224,
+        seed: int = 0,
+        hold_out_sites: bool = False,
+    ) -> None:
+        """Choose patches of each slide.
+
+        The manifest has the columns slide (path below root), patient, cohort, site and label (`wild-type` or
+        `mutant`), and may have split and mpp. Without split, whole patients go to train, val and test, stratified by
+        cohort and label.
+
+        Args:
+            root: The folder of the slides.
+            manifest: The manifest, relative to `root`.
+            patches: At most so many per slide.
+            size: Side of a patch in pixels, at 0.5 micrometres per pixel.
+            seed: Decides the patches and the split; the patches of a slide do not depend on other slides.
+            hold_out_sites: Whole tissue source sites go to train, val and test instead of patients.
+        Raises:
+            UsageError: Names lines that are wrong, slides that are missing or patients in two splits.
+            EvaError: A slide does not open, or is too coarse.
+        """
+        for name, value in (("patches", patches), ("size", size)):
+            if value < 1:
+                raise UsageError(f"Expected argument {name} to be at least 1, but got {value}.")
+        self.size = size
+        self.slides = _read_manifest(Path(root).expanduser() / manifest, seed, hold_out_sites)
+        self._last: tuple[int, Path, openslide.AbstractSlide] | None = None
+        self.samples = []
+        without = []
+        with Bar("tp53: choosing patches", len(self.slides), "slides") as bar:
+            for slide in self.slides:
+                chosen = _choose(slide, patches, size, seed)
+                self.samples += [
+                    Sample(
+                        id=f"{slide.name}/{x}_{y}",
+                        split=slide.split,
+                        target=slide.target,
+                        path=slide.path,
+                        bytes=slide.path.stat().st_size,
+                        group=slide.patient,
+                        site=slide.site,
+                        mpp=MPP,
+                    )
+                    for x, y in chosen
+                ]
+                if not chosen:
+                    without.append(slide.name)
+                bar.advance(1)
+        if without:
+            say(f"tp53: {len(without)} slides have no patch with {TISSUE:.0%} tissue: {some(without)}.")
+        self._mpp = {slide.path: slide.mpp for slide in self.slides}
+
+    def image(self, sample: Sample) -> np.ndarray:
+        """Read a patch at 0.5 micrometres per pixel: uint8 RGB, (size, size, 3)."""
+        assert sample.path is not None
+        if self._last is None or self._last[:2] != (os.getpid(), sample.path):  # a handle must not outlive a fork
+            self._last = (os.getpid(), sample.path, _open(sample.path))
+        slide = self._last[2]
+        x, y = map(int, sample.id.rpartition("/")[2].split("_"))
+        wanted = MPP / _mpp(slide, sample.path, self._mpp[sample.path])
+        level = slide.get_best_level_for_downsample(wanted * 1.01)  # a level of 4.0003 serves for 4
+        side = max(1, round(self.size * wanted / slide.level_downsamples[level]))
+        return np.array(_flat(slide.read_region((x, y), level, (side, side))).resize((self.size, self.size)))
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the samples, whose ids hold their place, and the size of a patch."""
+        return hashlib.sha256(f"{super().fingerprint()} {self.size}".encode()).hexdigest()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_last": None}  # open slides do not travel to loader processes
+
+
+def _open(path: Path) -> openslide.AbstractSlide:
+    try:
+        return openslide.open_slide(path)
+    except (openslide.OpenSlideError, OSError) as error:
+        raise EvaError(f"Expected a slide that OpenSlide reads, but {path} is none ({error}). Get it again.") from error
+
+
+def _mpp(slide: openslide.AbstractSlide, path: Path, given: float | None) -> float:
+    stated = slide.properties.get(openslide.PROPERTY_NAME_MPP_X)
+    mpp = given or (float(stated) if stated else None)
+    if mpp is None:
+        raise EvaError(f"Expected micrometres per pixel in {path}, but it has none. Add a column mpp to the manifest.")
+    if mpp > MPP * 1.1:
+        raise EvaError(f"Expected {MPP} micrometres per pixel or finer, but {path} has {mpp:g}. Leave it out.")
+    return mpp
+
+
+def _flat(image: Image.Image) -> Image.Image:
+    """What lies outside the scan is transparent: make it white."""
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+
+
+def _choose(slide: Slide, patches: int, size: int, seed: int) -> list[tuple[int, int]]:
+    """Places (x, y) on level 0 of up to so many patches of a grid that are tissue, top to bottom."""
+    opened = _open(slide.path)
+    mpp = _mpp(opened, slide.path, slide.mpp)
+    (width, height), cell = opened.dimensions, size * MPP / mpp
+    columns, rows = int(width / cell), int(height / cell)
+    if not columns or not rows:
+        return []
+    small = max(1, round(width * mpp / _MASK_MPP)), max(1, round(height * mpp / _MASK_MPP))
+    mask = Image.fromarray(tissue(np.asarray(_flat(opened.get_thumbnail(small)))).astype(np.float32))
+    inside = (0, 0, columns * cell / width * mask.width, rows * cell / height * mask.height)
+    share = np.asarray(mask.resize((columns, rows), Image.Resampling.BOX, box=inside))
+    places = np.argwhere(share >= TISSUE)
+    own = int.from_bytes(hashlib.sha256(slide.name.encode()).digest()[:8])
+    kept = np.random.default_rng((seed, own)).permutation(len(places))[:patches]
+    return [(round(column * cell), round(row * cell)) for row, column in places[np.sort(kept)].tolist()]
+
+
+def tissue(pixels: np.ndarray) -> np.ndarray:
+    """Stained and neither glass nor ink: by saturation and value of HSV, uint8 (H, W, 3) -> bool (H, W)."""
+    high, low = pixels.max(-1).astype(np.float32), pixels.min(-1).astype(np.float32)
+    return ((high - low) / np.maximum(high, 1) > 0.08) & (high > 50)
+
+
+def _read_manifest(file: Path, seed: int, by_site: bool) -> list[Slide]:
+    rows = read_table(file, _COLUMNS)
+    if not rows:
+        raise UsageError(f"Expected slides in {file}, but it lists none.")
+    for column, known in (("label", Tp53.card.classes), ("split", _SPLITS)):
+        unknown = sorted({row[column] for row in rows if column in row} - set(known))
+        if unknown:
+            raise UsageError(f"Expected {column} to be one of {', '.join(known)} in {file}, but got {some(unknown)}.")
+    blank = [row["slide"] for row in rows if not all(row[column] for column in _COLUMNS)]
+    if blank:
+        raise UsageError(f"Expected {', '.join(_COLUMNS)} in every line of {file}, but got none for {some(blank)}.")
+    names = [row["slide"] for row in rows]
+    sizes = {name: (file.parent / name).stat().st_size for name in names if (file.parent / name).is_file()}
+    refuse(file.parent, sizes, missing=[name for name in names if name not in sizes], duplicate=repeated(names))
+    if "split" not in rows[0]:
+        _split(rows, file, seed, by_site)
+    elif by_site:
+        raise UsageError(f"Expected no column split in {file} with hold_out_sites, but it has one. Drop either.")
+    places = defaultdict(set)
+    for row in rows:
+        places[row["patient"]].add(row["split"])
+    crossing = sorted(patient for patient, splits in places.items() if len(splits) > 1)
+    if crossing:
+        raise UsageError(f"{len(crossing)} patients cross splits in {file}: {some(crossing)}. Move each into one.")
+    return [
+        Slide(
+            name=row["slide"],
+            path=file.parent / row["slide"],
+            patient=row["patient"],
+            cohort=row["cohort"],
+            site=row["site"],
+            target=Tp53.card.classes.index(row["label"]),
+            split=row["split"],
+            mpp=float(row["mpp"]) if row.get("mpp") else None,
+        )
+        for row in rows
+    ]
+
+
+def _split(rows: list[dict[str, str]], file: Path, seed: int, by_site: bool) -> None:
+    """Give each row a split: whole patients, or whole sites, until each cohort and label has its share."""
+    strata = np.unique([f"{row['cohort']}\0{row['label']}" for row in rows], return_inverse=True)[1]
+    groups = np.array([row["site" if by_site else "patient"] for row in rows])
+    test = hold_out(strata, groups, SHARE, seed)
+    val = np.zeros_like(test)
+    if not test.all():
+        val[~test] = hold_out(strata[~test], groups[~test], SHARE / (1 - SHARE), seed)
+    for row, in_test, in_val in zip(rows, test, val, strict=True):
+        row["split"] = "test" if in_test else "val" if in_val else "train"
+    absent = set(_SPLITS) - {row["split"] for row in rows}
+    if absent:
+        what = "sites" if by_site else "patients"
+        raise UsageError(
+            f"Expected enough {what} in {file} for train, val and test, but {some(sorted(absent))} stays empty. "
+            "Add a column split."
+        )

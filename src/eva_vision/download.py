@@ -1,0 +1,234 @@
+"""Fetching public files over a connection that may break, and unpacking archives that may be hostile."""
+
+import gzip
+import hashlib
+import shutil
+import stat
+import tarfile
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path, PurePosixPath
+from typing import IO, NamedTuple
+
+from eva_core.embeddings import locked
+from eva_core.errors import EvaError, UsageError, some
+from eva_core.progress import Bar, say
+from eva_core.types import DatasetCard
+
+ATTEMPTS = 5
+BACKOFF = 1.0
+TIMEOUT = 60.0
+_BLOCK = 2**20
+_TEMPORARY = {408, 429, 500, 502, 503, 504}
+
+
+class Remote(NamedTuple):
+    """A public file.
+
+    Attributes:
+        url: Where it is; the last part of its path is the file's name.
+        gives: What is below the dataset's root once the file has been fetched and unpacked.
+        checksum: `md5:...` or `sha256:...`; None where no published one is known for certain.
+    """
+
+    url: str
+    gives: str
+    checksum: str | None = None
+
+    @property
+    def name(self) -> str:
+        return PurePosixPath(urllib.parse.urlsplit(self.url).path).name
+
+
+def obtain(card: DatasetCard, remotes: Iterable[Remote], root: Path, tell: Callable[[str], None] = say) -> None:
+    """Fetch and unpack what is not there yet; archives go once they are unpacked.
+
+    Args:
+        card: Its licence and citation are shown before anything is fetched.
+        remotes: The files.
+        root: The dataset's root.
+        tell: Receives lines for the user.
+    Raises:
+        EvaError: From `fetch` and `unpack`.
+    """
+    if root.name in {remote.gives for remote in remotes} and root.is_dir():
+        root = root.parent
+    missing = [remote for remote in remotes if not (root / remote.gives).exists()]
+    if missing:
+        tell(f"{card.name}: licence {card.licence}; cite {card.citation}.")
+    for remote in missing:
+        archive = root / remote.name
+        with locked(root / f".{remote.name}", tell):
+            if (root / remote.gives).exists():  # another process was here first
+                continue
+            fetch(remote.url, archive, remote.checksum, tell)
+            if remote.gives != remote.name:
+                unpack(archive, root)
+                archive.unlink()
+        if not (root / remote.gives).exists():
+            raise EvaError(f"Expected {remote.gives} in {remote.name}, but it is not. See what {root} holds now.")
+
+
+def fetch(url: str, path: Path, checksum: str | None = None, tell: Callable[[str], None] = say) -> None:
+    """Download a file; what has arrived lies in `<path>.part`, and the next call goes on from there.
+
+    Args:
+        url: http or https.
+        path: Where the whole, checked file goes. If it exists, it is only checked.
+        checksum: `md5:...` or `sha256:...`; None: the length that the server states is all there is to check.
+        tell: Receives lines for the user.
+    Raises:
+        EvaError: No such file, no connection after several attempts, no room, or another checksum.
+    """
+    if path.exists():
+        return _verify(path, checksum, url)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    tell(f"Downloading {url} to {path.parent}.")
+    failures = 0
+    while True:
+        before = part.stat().st_size if part.exists() else 0
+        try:
+            _receive(url, part)
+            break
+        except (OSError, HTTPException) as error:  # urllib lets errors of three libraries through
+            if isinstance(error, urllib.error.HTTPError) and error.code not in _TEMPORARY:
+                raise EvaError(f"Cannot get {url}: HTTP {error.code} {error.reason}. Check it in a browser.") from error
+            if part.exists() and part.stat().st_size > before:
+                failures = 0
+            failures += 1
+            if failures >= ATTEMPTS:
+                reason = " ".join(str(error).split()) or type(error).__name__
+                raise EvaError(
+                    f"Cannot get {url} after {ATTEMPTS} attempts ({reason}). Run again: it goes on from {part.name}."
+                ) from error
+            time.sleep(min(60.0, BACKOFF * 2 ** (failures - 1)))
+    _verify(part, checksum, url)
+    part.replace(path)
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack a .zip, .tar.gz, .tgz or .gz; each entry of its top level appears in the folder whole or not at all.
+
+    Args:
+        archive: The file; stays.
+        folder: Where its entries go.
+    Raises:
+        EvaError: The archive is damaged, or holds what could write outside the folder: absolute paths, `..`, links,
+            devices.
+        UsageError: Something of that name is there already.
+    """
+    work = folder / f".{archive.name}.unpacking"
+    shutil.rmtree(work, ignore_errors=True)  # left by a kill
+    try:
+        work.mkdir(parents=True)
+        if not archive.stat().st_size:
+            raise EOFError("it is empty")
+        with Bar(f"unpacking {archive.name}", 0, "files") as bar:
+            for name, stream in _members(archive):
+                target = work / _safe(name, archive)
+                if stream is None:
+                    target.mkdir(parents=True, exist_ok=True)
+                    continue
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with stream, target.open("wb") as handle:
+                    shutil.copyfileobj(stream, handle, _BLOCK)
+                bar.update(bar.done + 1, bar.done + 1)
+        there = [entry.name for entry in work.iterdir() if (folder / entry.name).exists()]
+        if there:
+            raise UsageError(f"Expected room for {some(sorted(there))} in {folder}, but it exists. Move it away.")
+        for entry in sorted(work.iterdir()):
+            entry.rename(folder / entry.name)
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise EvaError(f"Cannot unpack {archive} ({reason}). Make room, or delete it and get it anew.") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _receive(url: str, part: Path) -> None:
+    """One attempt: append what is missing; an early end is an error."""
+    have = part.stat().st_size if part.exists() else 0
+    headers = {"User-Agent": "eva-pathology", "Accept-Encoding": "identity"}
+    if have:
+        headers["Range"] = f"bytes={have}-"
+    try:
+        response: HTTPResponse = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and _total(error.headers.get("Content-Range")) == have:
+            return  # all of it had arrived before the cut
+        if error.code == 416:
+            part.unlink()
+            raise ConnectionError("the server has another file than the one begun") from error
+        raise
+    with response:
+        if response.status != 206:
+            have = 0  # the server sends everything from the start
+        elif not (response.headers.get("Content-Range") or "").startswith(f"bytes {have}-"):
+            raise ConnectionError("the server sent another part than asked for")
+        length = response.headers.get("Content-Length")
+        total = have + int(length) if length is not None else None
+        with part.open("ab" if have else "wb") as handle, Bar(part.stem, (total or 0) // _BLOCK, "MB") as bar:
+            while block := response.read(_BLOCK):
+                handle.write(block)
+                bar.update(handle.tell() // _BLOCK, (total or handle.tell()) // _BLOCK)
+            arrived = handle.tell()
+    if total is not None and arrived != total:
+        raise ConnectionError(f"cut after {arrived:,} of {total:,} bytes")
+
+
+def _total(content_range: str | None) -> int | None:
+    """`bytes */123` -> 123."""
+    size = (content_range or "").rpartition("/")[2]
+    return int(size) if size.isdigit() else None
+
+
+def _verify(path: Path, checksum: str | None, url: str) -> None:
+    """A wrong file goes, as going on from it would never end well."""
+    if checksum is None:
+        return
+    algorithm, _, expected = checksum.partition(":")
+    with path.open("rb") as handle:
+        found = hashlib.file_digest(handle, algorithm).hexdigest()
+    if found != expected:
+        path.unlink()
+        raise EvaError(f"Expected {algorithm} {expected} of {url}, but got {found}. The file was deleted: run again.")
+
+
+def _members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
+    """Name and content of each file, None for a folder; nothing else is let through."""
+    if archive.suffix == ".zip":
+        with zipfile.ZipFile(archive) as opened:
+            for info in opened.infolist():
+                kind = stat.S_IFMT(info.external_attr >> 16)
+                if kind not in (0, stat.S_IFREG, stat.S_IFDIR) or info.flag_bits & 1:
+                    raise _refusal(info.filename, archive)
+                yield info.filename, None if info.is_dir() else opened.open(info)
+    elif archive.name.endswith((".tar.gz", ".tgz")):
+        with tarfile.open(archive, "r|gz") as tar:
+            for member in tar:
+                if not (member.isreg() or member.isdir()):
+                    raise _refusal(member.name, archive)
+                yield member.name, None if member.isdir() else tar.extractfile(member)
+    elif archive.suffix == ".gz":
+        with gzip.open(archive) as stream:
+            yield archive.stem, stream  # type: ignore[misc]
+    else:
+        raise UsageError(f"Expected a .zip, .tar.gz, .tgz or .gz, but got {archive}.")
+
+
+def _safe(name: str, archive: Path) -> PurePosixPath:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name:
+        raise _refusal(name, archive)
+    return path
+
+
+def _refusal(name: str, archive: Path) -> EvaError:
+    return EvaError(f"Refused {archive}: {name!r} is a link, a device, encrypted or outside the folder. Delete it.")

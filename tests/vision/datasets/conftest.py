@@ -1,0 +1,28 @@
+"""The published counts give way to those of the tiny trees, and refusals are checked to be one line."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from eva_core.errors import EvaError
+from tests.vision.datasets import trees
+
+
+@pytest.fixture(autouse=True)
+def _tiny_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cls, counts in trees.COUNTS.items():
+        monkeypatch.setattr(cls, "counts", counts)
+
+
+@pytest.fixture
+def refusal() -> Callable[..., str]:
+    """The error that a call ends in, which is one line."""
+
+    def call(build: Callable[..., object], root: Path, *args: object, **arguments: object) -> str:
+        with pytest.raises(EvaError) as caught:
+            build(str(root), *args, **arguments)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    return call

@@ -1,0 +1,81 @@
+"""What the public datasets share."""
+
+from pathlib import Path
+
+import pytest
+
+from eva_core.errors import UsageError
+from eva_core.types import DatasetCard, Sample
+from eva_vision.datasets.layout import check_counts, locate, read_table, refuse, scan
+from tests.vision.datasets import trees
+
+CARD = DatasetCard(name="it", classes=("a", "b"), access="ask")
+# What is published, which the fixtures of the other tests replace.
+PUBLISHED = {
+    "bracs": (3_657, 312, 570),
+    "breakhis": (1_132, 339),
+    "crc": (100_000, 7_180),
+    "crc_nonorm": (100_000, 7_180),
+    "gleason": (15_303, 2_482, 4_967),
+    "mhist": (2_175, 977),
+    "pcam": (262_144, 32_768, 32_768),
+    "unitopatho": (6_270, 2_399),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_tiny_tree_is_refused_under_the_published_counts(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.undo()
+    write, build = trees.TREES[name]
+    with pytest.raises(UsageError, match=f"of {PUBLISHED[name][0]:,} in train.* of {PUBLISHED[name][1]:,} in val"):
+        build(str(write(tmp_path)))
+
+
+def test_scan_is_sorted_and_takes_folders_below_and_any_case(tmp_path: Path):
+    for name in ("b.tif", "a/z.TIF", "a/deep/y.tif", ".hidden.tif", ".git/x.tif", "notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"123")
+    assert list(scan(tmp_path, ".tif").items()) == [("a/deep/y.tif", 3), ("a/z.TIF", 3), ("b.tif", 3)]
+    assert scan(tmp_path / "nowhere", ".tif") == {}
+
+
+def test_scan_follows_links_to_data_elsewhere(tmp_path: Path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "a.tif").write_bytes(b"1234")
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "linked").symlink_to(tmp_path / "disk")
+    assert scan(tmp_path / "root", ".tif") == {"linked/a.tif": 4}
+
+
+def test_locate_prefers_the_whole_path(tmp_path: Path):
+    for place in ("y", "x/y"):
+        (tmp_path / place).mkdir(parents=True)
+    assert locate(tmp_path, "x/y", CARD) == tmp_path / "x" / "y"
+    assert locate(tmp_path / "x", "x/y", CARD) == tmp_path / "x" / "y"
+    assert locate(tmp_path / "x" / "y", "x/y", CARD) == tmp_path / "x" / "y"
+    with pytest.raises(UsageError, match=r"Expected z in .* To get it: ask\."):
+        locate(tmp_path, "z", CARD)
+
+
+def test_locate_takes_a_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "data" / "x").mkdir(parents=True)
+    assert locate("~/data", "x", CARD) == tmp_path / "data" / "x"
+
+
+def test_tables_as_spreadsheets_save_them(tmp_path: Path):
+    (tmp_path / "t.csv").write_bytes("a,b\r\n 1 ,ä\r\n\r\n2,\r\n".encode("utf-8-sig"))
+    assert read_table(tmp_path / "t.csv", ("a", "b")) == [{"a": "1", "b": "ä"}, {"a": "2", "b": ""}]
+    (tmp_path / "t.csv").write_bytes("a\nä".encode("latin-1"))
+    with pytest.raises(UsageError, match="UTF-8"):
+        read_table(tmp_path / "t.csv", ("a",))
+
+
+def test_long_lists_are_cut_and_counted(tmp_path: Path):
+    refuse(tmp_path, {"a": 1}, missing=[], extra=[])
+    with pytest.raises(UsageError, match=r"40 missing \(0, 1, 2, 3, 4 and 35 more\)"):
+        refuse(tmp_path, {}, missing=[str(i) for i in range(40)])
+
+
+def test_counts_that_fit_pass(tmp_path: Path):
+    check_counts(tmp_path, {"train": 1}, [Sample("x", "train", 0)], CARD)

@@ -1,0 +1,52 @@
+"""`--config NAME` for each public dataset."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from eva_core.cli import main
+from tests.vision.datasets import trees
+
+CONFIGS = Path(__file__).parents[3] / "configs" / "tasks"
+
+
+@pytest.mark.parametrize("name", trees.TREES)
+def test_a_config_is_short_and_names_a_dataset_and_no_model(name: str):
+    text = (CONFIGS / f"{name}.yaml").read_text()
+    assert len(text.splitlines()) <= 20
+    config = yaml.safe_load(text)
+    assert config.keys() == {"dataset", "protocol"}
+    assert config["dataset"]["class_path"] == name
+    assert config["dataset"]["init_args"] == {"root": f"${{oc.env:DATA_ROOT,data}}/{name}"}
+
+
+@pytest.mark.parametrize(("name", "reported"), [("mhist", {"val"}), ("pcam", {"val", "test"})])
+def test_eva_fit_by_config(name: str, reported: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    trees.TREES[name][0](tmp_path / name)
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path))
+    short = ["--protocol.steps", "5", "--protocol.runs", "2"]
+    argv = [
+        "fit",
+        "--config",
+        name,
+        "--model",
+        "colour_stats",
+        "--device",
+        "cpu",
+        *short,
+        "--output",
+        str(tmp_path / "out"),
+    ]
+    assert main(argv) == 0
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["identity"]["dataset"] == name
+    assert results["splits"].keys() == reported
+
+
+def test_eva_fit_on_data_that_are_not_there_ends_in_a_line(capsys: pytest.CaptureFixture[str]):
+    assert main(["fit", "--config", "bracs", "--model", "colour_stats"]) == 2
+    error = capsys.readouterr().err
+    assert "bracs.icar.cnr.it" in error
+    assert len(error.strip().splitlines()) == 1
