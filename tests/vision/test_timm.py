@@ -274,6 +274,7 @@ def test_an_unknown_tag_is_refused_by_name():
         {"size": 0},
         {"size": -16},
         {"num_classes": 5},
+        {"mlp_layer": "nope"},
     ],
     ids=str,
 )
@@ -281,6 +282,36 @@ def test_a_bad_argument_is_one_line(arguments: dict[str, object]):
     with pytest.raises(UsageError) as caught:
         timm_model("test_vit", **arguments)  # type: ignore[arg-type]
     one_line(caught)
+
+
+@pytest.mark.parametrize(
+    ("arch", "arguments", "tried"),
+    [
+        ("test_vit", {"size": 100}, "96 or 112"),
+        ("test_vit", {"size": 7}, "Try 16"),
+        ("vit_small_patch14_dinov2", {**TINY, "size": 225}, "224 or 238"),
+        ("eva02_tiny_patch14_224", {**TINY, "size": 100}, "98 or 112"),
+        ("beit_base_patch16_224", {**TINY, "size": 100}, "96 or 112"),
+    ],
+)
+def test_a_size_that_is_no_multiple_of_the_patch_is_refused_before_the_first_image(
+    arch: str, arguments: dict[str, int], tried: str
+):
+    with pytest.raises(UsageError, match=f"multiple of the patch.*{tried}") as caught:
+        timm_model(arch, **arguments)  # type: ignore[arg-type]
+    one_line(caught)
+
+
+def test_a_size_without_whole_patches_is_fine_where_the_network_takes_it():
+    images = torch.zeros(1, 3, 100, 100)
+    for arguments in ({"arch": "test_vit", "dynamic_img_pad": True}, {"arch": "test_resnet"}):
+        assert timm_model(**arguments, size=100)(images).shape[0] == 1  # type: ignore[arg-type]
+
+
+def test_a_layer_is_given_by_its_name_as_in_a_configuration():
+    backbone = built("test_vit", mlp_layer="SwiGLUPacked", act_layer="silu")
+    assert not backbone.network.blocks[0].mlp.gate_last
+    assert backbone.arguments == {"arch": "test_vit", "mlp_layer": "SwiGLUPacked", "act_layer": "silu"}
 
 
 def test_a_misspelt_argument_is_named():

@@ -3,10 +3,7 @@
 import hashlib
 import json
 import pickle
-import threading
 import time
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -14,15 +11,14 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save, save_file
-from torch import Tensor, nn
+from torch import nn
 
 from eva_core.errors import EvaError, UsageError
 from eva_core.registry import build_model
 from eva_core.types import sha256_of_weights
 from eva_vision.models.timm import timm_model
-from eva_vision.models.weights import load_weights, read_state_dict
-
-State = dict[str, Tensor]
+from eva_vision.models.weights import State, load_weights, read_state_dict
+from tests.vision.conftest import Hub
 
 
 class Network(nn.Module):
@@ -75,9 +71,10 @@ def refusal(checkpoint: Path | str, network: nn.Module | None = None) -> str:
         lambda state: state,
         lambda state: {"state_dict": state, "epoch": 3, "optimizer": {"lr": 0.1}},
         lambda state: {"model": state},
+        lambda state: {"teacher": state, "epoch": 3},
         lambda state: {k: nn.Parameter(v, requires_grad=False) for k, v in state.items()},
     ],
-    ids=["plain", "state_dict", "model", "parameters"],
+    ids=["plain", "state_dict", "model", "teacher", "parameters"],
 )
 @pytest.mark.parametrize("zipped", [True, False])
 def test_torch_files_wrapped_or_not(tmp_path: Path, network: Network, state: State, wrap, zipped: bool):
@@ -134,6 +131,18 @@ def test_a_missing_file_or_a_folder_is_named(tmp_path: Path):
     for path in (tmp_path / "gone.safetensors", tmp_path):
         with pytest.raises(UsageError, match=str(path)):
             read_state_dict(path)
+
+
+def test_key_names_are_converted_before_anything_is_compared(file: Path, network: Network, state: State):
+    save_file({f"student.{name}": value for name, value in state.items()}, file)
+    load_weights(network, str(file), convert=lambda found: {k.removeprefix("student."): v for k, v in found.items()})
+    assert is_loaded(network, state)
+
+
+def test_where_a_file_came_from_is_told(file: Path, network: Network):
+    found = load_weights(network, str(file))
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert found == {"source": str(file), "revision": "unknown", "file_sha256": sha256}
 
 
 class Payload:
@@ -204,76 +213,6 @@ def test_what_holds_no_tensors_by_name_is_refused(tmp_path: Path, held: object):
 # The hub.
 
 
-class Hub(ThreadingHTTPServer):
-    """As much of the hub's protocol as a download needs. `files` by `owner/name/file`; `gated` by `owner/name`."""
-
-    files: dict[str, bytes]
-    gated: set[str]
-
-
-class Answers(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Hub
-
-    def do_GET(self) -> None:
-        owner, name, _, _, file = [*self.path.strip("/").split("/", 4), "", "", "", ""][:5]
-        repo, code, error = f"{owner}/{name}", 200, ""
-        body = self.server.files.get(f"{repo}/{file}", b"")
-        if repo in self.server.gated:
-            code, error, body = 403, "GatedRepo", b""
-        elif not any(key.startswith(f"{repo}/") for key in self.server.files):
-            code, error = 404, "RepoNotFound"
-        elif not body:
-            code, error = 404, "EntryNotFound"
-        self.send_response(code)
-        if error:
-            self.send_header("X-Error-Code", error)
-            self.send_header("X-Error-Message", f"{error} of {repo}")
-        self.send_header("X-Repo-Commit", "0" * 40)
-        self.send_header("ETag", f'"{hashlib.sha256(body).hexdigest()}"')
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
-
-    do_HEAD = do_GET
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A hub of this test's own, empty, with an empty cache."""
-    server = Hub(("127.0.0.1", 0), Answers)
-    server.files, server.gated = {}, set()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    endpoint = f"http://127.0.0.1:{server.server_port}"
-    for name, value in {
-        "ENDPOINT": endpoint,
-        "HUGGINGFACE_CO_URL_TEMPLATE": endpoint + "/{repo_id}/resolve/{revision}/{filename}",
-        "HF_HUB_CACHE": str(tmp_path / "hub"),
-        "HF_HUB_OFFLINE": False,
-    }.items():
-        monkeypatch.setattr(huggingface_hub.constants, name, value)
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-@pytest.fixture
-def offline(monkeypatch: pytest.MonkeyPatch, hub: Hub):
-    """A function after which nothing answers, and nobody waits between attempts."""
-
-    def cut() -> None:
-        hub.files.clear()
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-
-    return cut
-
-
 def torch_bytes(state: State, path: Path) -> bytes:
     torch.save(state, path)
     return path.read_bytes()
@@ -310,6 +249,22 @@ def test_what_is_in_the_cache_needs_no_network(
     offline()
     load_weights(network, checkpoint)
     assert is_loaded(network, state)
+
+
+@pytest.mark.parametrize("checkpoint", ["hf-hub:owner/name@{}", "hf-hub:owner/name@{}/model.safetensors"])
+def test_a_revision_can_be_named_and_is_told(hub: Hub, offline, network: Network, state: State, checkpoint: str):
+    hub.files["owner/name/model.safetensors"] = save(state)
+    checkpoint = checkpoint.format("a" * 40)
+    for _ in range(2):
+        found = load_weights(network, checkpoint)
+        assert is_loaded(network, state)
+        assert found == {
+            "source": checkpoint,
+            "revision": "a" * 40,
+            "file_sha256": hashlib.sha256(save(state)).hexdigest(),
+        }
+        offline()
+    assert "network" in refusal("hf-hub:owner/name@" + "b" * 40)
 
 
 @pytest.mark.parametrize("checkpoint", ["hf-hub:owner/name", "hf-hub:owner/name/a.safetensors"])
@@ -352,6 +307,44 @@ def test_a_pickle_from_the_hub_is_not_run(hub: Hub, tmp_path: Path, state: State
     assert not (tmp_path / "trace").exists()
 
 
+# Files of a release.
+
+
+@pytest.fixture
+def release(hub: Hub, state: State, tmp_path: Path) -> str:
+    """The URL of a torch file that somebody published."""
+    hub.files["owner/name/0.0.1/weights.pth"] = torch_bytes({"teacher": state}, tmp_path / "a.pt")  # type: ignore[dict-item]
+    return f"http://127.0.0.1:{hub.server_port}/owner/name/releases/download/0.0.1/weights.pth"
+
+
+def test_a_file_of_a_release_is_fetched_once(release: str, offline, cache: Path, network: Network, state: State):
+    expected = load_weights(Network(), release)
+    offline()
+    assert load_weights(network, release) == expected
+    assert is_loaded(network, state)
+    (path,) = (p for p in cache.rglob("*") if p.is_file() and p.suffix != ".lock")
+    assert path.is_relative_to(cache / "weights")
+    assert expected["source"] == release
+    assert expected["file_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_file_of_a_release_is_held_against_its_checksum(release: str, hub: Hub, network: Network, state: State):
+    (body,) = hub.files.values()
+    assert "md5 " + "0" * 32 in refusal(f"{release}#md5={'0' * 32}")
+    assert "#sha256=" in refusal(f"{release}#crc32=00")
+    found = load_weights(network, f"{release}#md5={hashlib.md5(body).hexdigest()}")
+    assert is_loaded(network, state)
+    assert found["source"] == release
+
+
+def test_a_release_that_cannot_be_had_is_one_line(release: str, offline):
+    assert "HTTP 404" in refusal(f"{release}.gone")
+    offline()
+    message = refusal(release)
+    assert "HF_HUB_OFFLINE" in message
+    assert release in message
+
+
 # timm's own way to the hub.
 
 
@@ -386,6 +379,11 @@ def test_pretrained_takes_the_weights_that_timm_names(hub: Hub):
     backbone = build_model("imagenet_dino_vits16")
     assert sha256_of_weights(backbone.network) == sha256_of_weights(network)
     assert backbone.name == "imagenet_dino_vits16"
+    assert backbone.provenance == {
+        "source": "hf-hub:timm/vit_small_patch16_224.dino",
+        "revision": "0" * 40,
+        "file_sha256": hashlib.sha256(*hub.files.values()).hexdigest(),
+    }
 
 
 @pytest.mark.parametrize("arguments", [{"arch": "hf-hub:owner/fm"}, {"arch": "hf-hub:owner/fm", "pretrained": True}])

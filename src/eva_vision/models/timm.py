@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from eva_core.errors import EvaError, UsageError
 from eva_core.types import Backbone, Geometry, ModelCard, card
-from eva_vision.models.weights import HUB, gated, load_weights, one_line
+from eva_vision.models.weights import HUB, Convert, gated, held_by_hub_cache, load_weights, one_line, provenance
 
 
 @card(ModelCard(name="timm_model", source="timm, by --model.arch", licence="unknown"))
@@ -29,23 +29,39 @@ def timm_model(
 
     Args:
         arch: A name that `timm.create_model` takes, `hf-hub:owner/name` included.
-        checkpoint: A safetensors or torch file, or `hf-hub:owner/name[/file]`. Without it, and not `pretrained`, the
-            weights are random, from seed 0.
+        checkpoint: A safetensors or torch file, `hf-hub:owner/name[@revision][/file]`, or the `https://...[#md5=...]`
+            of a file. Without it, and not `pretrained`, the weights are random, from seed 0.
         pretrained: Load the weights that timm knows for `arch`.
         mean: Per-channel mean for pixels in 0-1; timm's own unless given.
         std: Per-channel standard deviation, likewise.
-        size: Side of the image that the network is for; timm's own unless given.
-        arch_args: Architecture arguments for timm; under `dict_kwargs` in YAML.
+        size: Side of the image that the network is for, a multiple of its patch; timm's own unless given.
+        arch_args: Architecture arguments for timm; under `dict_kwargs` in YAML. `mlp_layer` is a name in `timm.layers`.
     Raises:
         UsageError: timm does not know the architecture or an argument.
         EvaError: The weights cannot be had, or do not fit (names the keys).
     """
     if checkpoint is not None and pretrained:
         raise UsageError("Expected either a checkpoint or pretrained: true, but got both. Leave one out.")
-    network = _create(arch, pretrained, arch_args, size)
+    backbone = TimmBackbone(_create(arch, pretrained, arch_args, size), arch, mean, std, size, arch_args)
     if checkpoint is not None:
-        load_weights(network, checkpoint, _classifier_names(network))
-    return TimmBackbone(network, arch, mean, std, size, arch_args)
+        backbone.provenance = load_weights(backbone.network, checkpoint, _classifier_names(backbone.network))
+    elif pretrained:
+        backbone.provenance = _provenance(backbone.network, arch)
+    return backbone
+
+
+def converted(arch: str, checkpoint: str, convert: Convert, size: int | None = None, **arch_args: Any) -> Backbone:
+    """A timm architecture with weights under another library's names: for builders, not for the command line.
+
+    Args:
+        arch: As for `timm_model`, and so are the other arguments.
+        convert: From the key names of the file to timm's.
+    Raises:
+        EvaError: As `timm_model`.
+    """
+    backbone = TimmBackbone(_create(arch, False, arch_args, size), arch, size=size, arch_args=arch_args)
+    backbone.provenance = load_weights(backbone.network, checkpoint, _classifier_names(backbone.network), convert)
+    return backbone
 
 
 class TimmBackbone(Backbone):
@@ -106,6 +122,7 @@ def _create(arch: str, pretrained: bool, arch_args: dict[str, Any], size: int | 
         raise UsageError(_unknown(arch))
     if size is not None and size < 1:
         raise UsageError(f"Expected argument size to be at least 1, but got {size}.")
+    arch_args = {**arch_args, **_layers(arch_args)}
     # Transformers take any multiple of the patch size when told so; convolutional networks know neither argument.
     sized = {"img_size": size, **arch_args} if size else arch_args
     attempts = ({"dynamic_img_size": True, **sized}, sized, arch_args)
@@ -113,15 +130,44 @@ def _create(arch: str, pretrained: bool, arch_args: dict[str, Any], size: int | 
         try:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
-                return timm.create_model(arch, pretrained=pretrained, num_classes=0, **attempt)
+                network = timm.create_model(arch, pretrained=pretrained, num_classes=0, **attempt)
         except TypeError as error:
             if attempt is attempts[-1]:
-                raise UsageError(f"timm's {arch} does not take these arguments: {error}.") from error
+                raise UsageError(
+                    f"timm's {arch} does not take these arguments: {one_line(str(error), error)}."
+                ) from error
         except GatedRepoError as error:
             raise EvaError(gated(arch.removeprefix(HUB).partition("@")[0])) from error
         except Exception as error:  # timm checks arguments by assertions, divisions and look-ups
             raise _no_network(arch, pretrained, error) from error
+        else:
+            _check_size(network, size)
+            return network
     raise AssertionError("the last attempt returns or raises")
+
+
+def _layers(arch_args: dict[str, Any]) -> dict[str, Any]:
+    """timm finds activations by name, but wants this layer as a class, which no YAML can hold."""
+    name = arch_args.get("mlp_layer")
+    if not isinstance(name, str):
+        return {}
+    if not hasattr(timm.layers, name):
+        raise UsageError(f"Expected mlp_layer to be a name in timm.layers such as SwiGLUPacked, but got {name!r}.")
+    return {"mlp_layer": getattr(timm.layers, name)}
+
+
+def _check_size(network: Any, size: int | None) -> None:
+    """Transformers cut the image into whole patches, and timm says so only when the first one comes."""
+    embed = getattr(network, "patch_embed", None)
+    if size is None or not hasattr(network, "num_prefix_tokens") or getattr(embed, "dynamic_img_pad", False):
+        return
+    patch = max(getattr(embed, "patch_size", (1,)))
+    if size % patch:
+        low = size // patch * patch
+        raise UsageError(
+            f"Expected argument size to be a multiple of the patch of {patch} px, but got {size}. "
+            f"Try {f'{low} or ' if low else ''}{low + patch}."
+        )
 
 
 def _unknown(arch: str) -> str:
@@ -139,6 +185,14 @@ def _no_network(arch: str, pretrained: bool, error: Exception) -> EvaError:
             f"Cannot get the weights of {arch} ({reason}). Check the network, HF_TOKEN, or fill the cache elsewhere."
         )
     return UsageError(f"timm cannot build {arch} ({reason}). Check --model.size and the architecture arguments.")
+
+
+def _provenance(network: Any, arch: str) -> dict[str, str]:
+    """Where timm's own weights came from; nothing where they are not from the hub."""
+    source = arch.removeprefix(HUB) if arch.startswith(HUB) else network.pretrained_cfg.get("hf_hub_id") or ""
+    repo, _, revision = source.partition("@")
+    path = held_by_hub_cache(repo, revision) if "/" in repo else None
+    return provenance(HUB + source, path) if path else {}
 
 
 def _classifier_names(network: Any) -> tuple[str, ...]:
