@@ -17,6 +17,10 @@ def run(name: str, *argv: str) -> dict:
 
 
 if __name__ == "__main__":
-    found = {"start_up_s": run("start_up.py"), "head_training": run("head_training.py", *sys.argv[1:])}
+    found = {
+        "start_up_s": run("start_up.py"),
+        "head_training": run("head_training.py", *sys.argv[1:]),
+        "board": run("board.py"),
+    }
     found["extraction"] = run("extraction.py", str(DATA)) if DATA.is_dir() else "not run: no images at " + str(DATA)
     print(json.dumps(found, indent=2))

@@ -35,9 +35,9 @@ def _row(row: Row) -> dict[str, Any]:
 
 
 def _rounded(cell: Any) -> Any:
-    """Four digits: a board of 30 models stays small."""
+    """Nine digits: rounding to three is then right, and a board of 30 models stays small."""
     if isinstance(cell, dict):
         return {k: _rounded(v) for k, v in cell.items() if v is not None and v != ""}
     if isinstance(cell, list):
         return [_rounded(v) for v in cell]
-    return round(cell, 4) if isinstance(cell, float) else cell
+    return round(cell, 9) if isinstance(cell, float) else cell

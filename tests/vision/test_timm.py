@@ -333,3 +333,19 @@ def test_an_architecture_without_dense_features_is_refused(images: Tensor):
 
     with pytest.raises(UsageError, match="dense features"):
         TimmBackbone(Plain(), "plain").feature_map(images)
+
+
+@pytest.mark.parametrize(("arch", "layer"), [("test_vit", 1), ("test_convnext", 2), ("test_convnext", -1)])
+def test_a_layer_pools_its_feature_map(arch: str, layer: int):
+    model = timm_model(arch, layer=layer).eval()
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        embedding, dense = model(images), model.feature_map(images, [layer])
+    assert embedding.shape == (2, model.card.dim)
+    torch.testing.assert_close(embedding, dense.mean((2, 3)))
+    assert model.arguments["layer"] == layer
+
+
+def test_a_layer_that_is_not_there():
+    with pytest.raises(UsageError, match="Expected layers from -4 to 3, but got"):
+        timm_model("test_convnext", layer=4)

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import timm
@@ -23,6 +24,7 @@ def timm_model(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     size: int | None = None,
+    layer: int | None = None,
     **arch_args: Any,
 ) -> Backbone:
     """Any timm architecture: `--model timm_model --model.arch NAME`.
@@ -35,6 +37,8 @@ def timm_model(
         mean: Per-channel mean for pixels in 0-1; timm's own unless given.
         std: Per-channel standard deviation, likewise.
         size: Side of the image that the network is for, a multiple of its patch; timm's own unless given.
+        layer: The embedding is the mean over the feature map of this block or stage, counted from 0; the network's own
+            pooling unless given.
         arch_args: Architecture arguments for timm; under `dict_kwargs` in YAML. `mlp_layer` is a name in `timm.layers`.
     Raises:
         UsageError: timm does not know the architecture or an argument.
@@ -42,7 +46,7 @@ def timm_model(
     """
     if checkpoint is not None and pretrained:
         raise UsageError("Expected either a checkpoint or pretrained: true, but got both. Leave one out.")
-    backbone = TimmBackbone(_create(arch, pretrained, arch_args, size), arch, mean, std, size, arch_args)
+    backbone = TimmBackbone(_create(arch, pretrained, arch_args, size), arch, mean, std, size, arch_args, layer)
     if checkpoint is not None:
         backbone.provenance = load_weights(backbone.network, checkpoint, _classifier_names(backbone.network))
     elif pretrained:
@@ -75,10 +79,15 @@ class TimmBackbone(Backbone):
         std: Sequence[float] | None = None,
         size: int | None = None,
         arch_args: dict[str, Any] | None = None,
+        layer: int | None = None,
     ) -> None:
         super().__init__(_card(network, arch, mean, std, size))
-        self.network = network
-        self.arguments = {"arch": arch, **({"size": size} if size else {}), **(arch_args or {})}
+        self.network, self.layer = network, layer
+        given = {name: value for name, value in (("size", size), ("layer", layer)) if value is not None}
+        self.arguments = {"arch": arch, **given, **(arch_args or {})}
+        if layer is not None:
+            info = network.feature_info[self._layers([layer])[0]]
+            self.card = replace(self.card, dim=info["num_chs"], pooling="mean")
 
     @property
     def has_class_token(self) -> bool:
@@ -89,6 +98,8 @@ class TimmBackbone(Backbone):
 
         A network without a class token has one pooling, its own, whatever is asked for.
         """
+        if self.layer is not None:
+            return self.feature_map(images, [self.layer]).mean((2, 3))
         features = self.network.forward_features(images)
         if not self.has_class_token:
             return self.network.forward_head(features, pre_logits=True)
@@ -100,13 +111,7 @@ class TimmBackbone(Backbone):
 
     def feature_map(self, images: Tensor, layers: Sequence[int] | None = None) -> Tensor:
         """Normalised images (B, 3, H, W) -> (B, D' * len(layers), h, w); maps of several sizes take the first's."""
-        if not hasattr(self.network, "forward_intermediates"):
-            raise UsageError(f"Expected an architecture with dense features, but timm's {self.card.name} has none.")
-        depth = len(self.network.feature_info)
-        try:
-            wanted = [range(depth)[layer] for layer in layers or (-1,)]
-        except IndexError as error:
-            raise UsageError(f"Expected layers from {-depth} to {depth - 1}, but got {list(layers or ())}.") from error
+        wanted = self._layers(layers or (-1,))
         indices = sorted(set(wanted))  # timm gives each once, in the order of the network
         found = self.network.forward_intermediates(
             images, indices=indices, norm=True, output_fmt="NCHW", intermediates_only=True
@@ -114,6 +119,16 @@ class TimmBackbone(Backbone):
         maps = [found[indices.index(layer)] for layer in wanted]
         size = maps[0].shape[-2:]
         return torch.cat([m if m.shape[-2:] == size else F.interpolate(m, size, mode="bilinear") for m in maps], dim=1)
+
+    def _layers(self, layers: Sequence[int]) -> list[int]:
+        """Layers counted from 0, those below 0 from the end."""
+        if not hasattr(self.network, "forward_intermediates"):
+            raise UsageError(f"Expected an architecture with dense features, but timm's {self.card.name} has none.")
+        depth = len(self.network.feature_info)
+        try:
+            return [range(depth)[layer] for layer in layers]
+        except IndexError as error:
+            raise UsageError(f"Expected layers from {-depth} to {depth - 1}, but got {list(layers)}.") from error
 
 
 def _create(arch: str, pretrained: bool, arch_args: dict[str, Any], size: int | None = None) -> Any:
