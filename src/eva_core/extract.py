@@ -93,9 +93,7 @@ def extract(
         raise UsageError(f"Expected images in dataset {dataset.card.name!r}, but it is empty.")
     crop, patch = protocol.geometry_for(backbone.card).crop, backbone.card.patch_size or 1
     if crop % patch:
-        raise UsageError(
-            f"Expected a crop that is a multiple of {patch}, the patch of {backbone.name}, but protocol.geometry has {crop}."
-        )
+        raise UsageError(f"Expected protocol.geometry.crop as a multiple of the patch, {patch}, but got {crop}.")
     with locked(key.path, tell):
         store = open_store(key.path)
         if store is None:

@@ -94,7 +94,10 @@ def draw(title: str, curves: dict[str, Any], path: Path) -> Path:
     axes.set_xscale("log", base=2)
     ticks = sorted({p["mpp"] for curve in curves.values() for p in curve["points"]})
     axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
-    axes.set_xlabel("micrometres per pixel that reach the model (bands at the bottom: trained there)")
+    bands = any(curve["trained_at"] for curve in curves.values())
+    axes.set_xlabel(
+        "micrometres per pixel that reach the model" + (" (bars at the bottom: trained there)" if bands else "")
+    )
     axes.set_ylabel(next(iter(curves.values()))["metric"].replace("_", " "))
     axes.set_title(title, loc="left")
     axes.grid(alpha=0.3)

@@ -133,10 +133,10 @@ class Dataset(ABC):
         """The pixels of a sample: uint8 RGB, (H, W, 3), any size."""
 
     def fingerprint(self) -> str:
-        """SHA-256 over id, split, label, group and file size of every sample, in order."""
+        """SHA-256 over id, split, label, group, site and file size of every sample, in order."""
         digest = hashlib.sha256("\0".join(self.card.classes).encode())
         for s in self.samples:
-            digest.update(f"{s.id}\0{s.split}\0{s.target}\0{s.group}\0{s.bytes}\n".encode())
+            digest.update(f"{s.id}\0{s.split}\0{s.target}\0{s.group}\0{s.site}\0{s.bytes}\n".encode())
         return digest.hexdigest()
 
 

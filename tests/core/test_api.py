@@ -211,3 +211,31 @@ def test_print_config_resolves_names_and_later_flags_win(tree, tmp_path, capsys)
     assert "name: strict" in shown
     assert "precision: bf16" in shown
     assert f"root: {tree}" in shown
+
+
+def test_few_shots_are_drawn_anew_for_each_run(tmp_path):
+    for name, seed in (("a", 0), ("b", 1)):
+        results = fit(
+            "colour_stats", Pictures(150), protocol=replace(QUICK, shots=2, seed=seed), output=tmp_path / name, how=HOW
+        )
+        assert "shots=2" in results["identity"]["protocol"]
+    (_, one), (_, two) = (read_heads(tmp_path / name / "heads.safetensors") for name in "ab")
+    assert np.array_equal(one[1]["weight"], two[0]["weight"])  # run k depends on seed + k alone
+    assert not np.array_equal(one[0]["weight"], one[1]["weight"])
+
+
+def test_the_published_few_shot_protocol():
+    protocol = load_protocol("pcam-10shot")
+    assert (protocol.shots, protocol.runs, protocol.min_delta) == (10, 50, 1e-4)
+    assert protocol.patience == {"pcam": 125}
+
+
+def test_sites_and_mpp_are_told_where_samples_carry_them(tmp_path):
+    pictures = Pictures(150)
+    pictures.samples = [replace(s, site=f"site{int(s.group[1:]) % 2}") for s in pictures.samples]
+    pictures.card = replace(pictures.card, mpp=0.5)
+    results = fit("colour_stats", pictures, protocol=QUICK, output=tmp_path / "s", how=HOW)
+    assert results["confounds"]["sites"] == 2
+    assert 0 <= results["confounds"]["robustness_index"] <= 1
+    assert results["mpp"] == {"native": 0.5, "reached": pytest.approx(0.5 * 32 / 224)}
+    assert fit("colour_stats", Pictures(150), protocol=QUICK, output=tmp_path / "t", how=HOW)["confounds"] is None

@@ -139,6 +139,16 @@ def test_the_best_learning_rate_is_kept() -> None:
     assert kept[0].selected["lr"] != rates[0]
 
 
+def test_a_gain_below_min_delta_does_not_count_for_patience_but_is_kept() -> None:
+    recipe = replace(RECIPE, steps=600, lr=(1e-3,), evaluate_every=1)
+    ((eager,), (strict,)) = (
+        fit(Linear(), 4, replace(recipe, min_delta=delta), [0], patience=40) for delta in (0.0, 0.1)
+    )
+    assert strict.selected["step"] < eager.selected["step"]  # it stopped while the score still crept up
+    (short,) = fit(Linear(), 4, replace(recipe, steps=int(strict.selected["step"])), [0])
+    assert strict.selected_value == short.selected_value  # the best checkpoint is the best all the same
+
+
 def test_threads_are_restored_and_progress_is_told() -> None:
     before, told = torch.get_num_threads(), []
     torch.set_num_threads(2)
