@@ -120,8 +120,9 @@ def build_parser(command: str) -> ArgumentParser:
         "`eva models NAME` and `eva datasets NAME` tell which. --precision is short for --protocol.precision.",
     )
     parser.add_argument("--config", action=ActionConfigFile, help="YAML file, or its name under configs/; repeatable")
-    parser.add_argument("--model", type=Backbone, help="a registered model (`eva models`)")
+    # the dataset first: it is built first, and missing files are found before weights are fetched
     parser.add_argument("--dataset", type=Dataset, help="a registered dataset (`eva datasets`)")
+    parser.add_argument("--model", type=Backbone, help="a registered model (`eva models`)")
     parser.add_argument("--head", type=Head, help="a registered head (`eva heads`), else the protocol's first")
     parser.add_class_arguments(Protocol, "protocol")
     parser.set_defaults({f"protocol.{k}": v for k, v in plain(load_protocol("eva-0.4")).items()})

@@ -143,7 +143,10 @@ def test_a_press_on_a_header_sorts_and_another_turns_round(fresh: Any):
 def test_a_row_without_a_value_stays_below_and_says_why(fresh: Any):
     for _ in range(2):
         press(fresh, "task_03")
-        assert "gated" in column(fresh, "task_03")[-1]
+        assert column(fresh, "task_03")[-1] == "failed"
+    listed = fresh.find_element("id", "failed").text
+    assert "model_00 on task_03" in listed
+    assert "gated: ask for access" in listed
 
 
 def test_filters(fresh: Any):

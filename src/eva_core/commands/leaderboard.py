@@ -23,6 +23,11 @@ def main(argv: list[str]) -> int:
     written = _write(found, output)
     if given.published:
         return _check(found, board.tolerance if given.tolerance is None else given.tolerance)
+    failed = sum(cell.reason is not None for row in found.rows for cell in row.cells.values())
+    if failed:
+        print(
+            f"eva: {failed} scores are missing; the page says why. The same command tries them again.", file=sys.stderr
+        )
     print(written)
     return 0
 
