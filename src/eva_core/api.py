@@ -16,7 +16,7 @@ from eva_core.config import load_protocol, plain, published
 from eva_core.embeddings import Store, digest
 from eva_core.errors import UsageError
 from eva_core.evaluation import Question, evaluate
-from eva_core.extract import Extraction, extract, preprocessing, store_key
+from eva_core.extract import Extraction, extract, preprocessing, refuse_skipped, store_key
 from eva_core.metrics import probabilities
 from eva_core.progress import say
 from eva_core.protocol import Protocol
@@ -43,6 +43,7 @@ def fit(
     how: Extraction | None = None,
     config: str | None = None,
     tell: Callable[[str], None] = say,
+    name: str | None = None,
 ) -> dict[str, Any]:
     """Evaluate a model on a dataset.
 
@@ -55,6 +56,7 @@ def fit(
         how: Device, batch size and the like.
         config: The resolved configuration as YAML, saved beside the result.
         tell: Receives lines for the user.
+        name: What the result calls the model; its own name unless given.
     Returns:
         The content of results.json.
     Raises:
@@ -65,17 +67,18 @@ def fit(
     job = _job(model, dataset, head, protocol)
     _refuse_unlabelled(job.dataset)
     key = store_key(job.backbone, job.dataset, job.protocol)
-    identity = _identity(job, key.content)
+    identity = {**_identity(job, key.content), **({"model": name} if name else {})}
     result_key = digest({**key.content, **identity, "head": _arguments(job.head), "protocol": plain(job.protocol)})
     folder = Path(output) if output else Path("out") / job.dataset.card.name / job.backbone.name
     done = _finished(folder, result_key, identity)
     if done is not None:
+        refuse_skipped(done["skipped"], how)
         tell(f"Already done: {folder}")
         return done
 
     store = extract(key, job.backbone, job.dataset, job.protocol, how, tell)
     card = job.backbone.card
-    question = Question(store, job.backbone.name, card, job.dataset.card, job.head, job.head_name, job.protocol)
+    question = Question(store, identity["model"], card, job.dataset.card, job.head, job.head_name, job.protocol)
     stamp = {"key": result_key, "identity": identity, "weights": job.backbone.provenance}
     return _write(folder, stamp, question, config or _config(job))
 
@@ -95,6 +98,8 @@ def fit_embeddings(
     Returns:
         The content of results.json.
     """
+    if not Path(store).is_file():
+        raise UsageError(f"Expected a store that `eva import` made, but {store} does not exist.")
     opened, rules = Store(Path(store)), _protocol(protocol)
     content = json.loads(opened.attributes["identity"])
     if not opened.imported:
@@ -108,7 +113,7 @@ def fit_embeddings(
         "dataset": dataset.name,
         "dataset_sha256": content["dataset_sha256"],
         "head": _head_name(built),
-        "protocol": rules.title(published(rules.name), _head_name(built)),
+        "protocol": rules.title(published(rules.name), _head_name(built)) + "+embeddings=imported",
     }
     key = digest({**content, **identity, "head": _arguments(built), "protocol": plain(rules)})
     folder = Path(output) if output else Path("out") / dataset.name / model

@@ -1,7 +1,8 @@
 """A board: models x tasks x heads, run where missing, read where done. Free of torch until something must run.
 
-A pair of model and task has a folder `<output>/<task>/<model>-<hash>`, the hash of all that was asked for; in it
-`asked.yaml`, one result folder for each head, and `failed.json` where it did not work.
+A pair of model and task has a folder `<output>/<task>/<model>-<hash>`, the hash of all that was asked for: the resolved
+configuration, the fields of the protocol, and size and time of the files it names. In it lie `asked.yaml`, a result
+folder for each head, and `failed.json` where it did not work.
 """
 
 import hashlib
@@ -13,17 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from omegaconf import OmegaConf
 
 from eva_core import registry
 from eva_core.config_files import find_config, read_yaml
 from eva_core.errors import EvaError, UsageError, some
-from eva_core.record import RESULTS
+from eva_core.record import RESULTS, read_json, write_text
 
 ASKED, FAILED = "asked.yaml", "failed.json"
 FIELDS = {"name", "title", "models", "tasks", "heads", "protocol", "average_without", "tolerance"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Part:
     """A model, task or head of a board: its name, and its configuration."""
 
@@ -50,7 +52,7 @@ class Board:
     tolerance: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pair:
     """A model on a task, under all heads of the board."""
 
@@ -61,7 +63,8 @@ class Pair:
     folder: Path
 
     def result(self, head: Part) -> Path:
-        return self.folder / head.name
+        """Where the result of a head is; a head with arguments has their hash in the name."""
+        return self.folder / (head.name if isinstance(head.config, str) else f"{head.name}-{_hash(head.config)}")
 
     @property
     def done(self) -> bool:
@@ -70,8 +73,7 @@ class Pair:
     @property
     def failure(self) -> str | None:
         """Why it did not work, when it was last tried."""
-        path = self.folder / FAILED
-        return None if self.done or not path.exists() else str(json.loads(path.read_text(encoding="utf-8"))["reason"])
+        return None if self.done else read_json(self.folder / FAILED).get("reason")
 
 
 def read_board(name: str) -> Board:
@@ -86,36 +88,44 @@ def read_board(name: str) -> Board:
     if unknown or missing:
         what = f"{some(unknown)} is unknown" if unknown else f"{some(missing)} is missing"
         raise UsageError(f"Expected a board of {', '.join(sorted(FIELDS))} in {path}, but {what}.")
+    tasks = _parts(content["tasks"], "tasks", "config", path)
+    left_out, tolerance = content.get("average_without", []), content.get("tolerance", 0.02)
+    if not isinstance(left_out, list) or not set(left_out) <= {task.name for task in tasks}:
+        raise UsageError(f"Expected average_without in {path} to list tasks of the board, but got {left_out!r}.")
+    if not isinstance(tolerance, int | float):
+        raise UsageError(f"Expected tolerance in {path} to be a number, but got {tolerance!r}.")
     return Board(
         name=str(content.get("name", path.stem)),
         title=str(content.get("title", content.get("name", path.stem))),
-        models=_parts(content["models"], "models", path),
-        tasks=_parts(content["tasks"], "tasks", path),
-        heads=_parts(content.get("heads", ["linear"]), "heads", path),
+        models=_parts(content["models"], "models", "class_path", path),
+        tasks=tasks,
+        heads=_parts(content.get("heads", ["linear"]), "heads", "class_path", path),
         protocol=str(content.get("protocol", "eva-0.4")),
-        average_without=tuple(content.get("average_without", ())),
-        tolerance=float(content.get("tolerance", 0.02)),
+        average_without=tuple(left_out),
+        tolerance=float(tolerance),
     )
 
 
-def _parts(entries: Any, field: str, path: Path) -> tuple[Part, ...]:
+def _parts(entries: Any, field: str, key: str, path: Path) -> tuple[Part, ...]:
     if not isinstance(entries, list) or not entries:
         raise UsageError(f"Expected {field} in {path} to be a list, but got {entries!r}.")
-    parts = [_part(entry, field, path) for entry in entries]
+    parts = [_part(entry, field, key, path) for entry in entries]
     twice = sorted({p.name for p in parts if [q.name for q in parts].count(p.name) > 1})
     if twice:
         raise UsageError(f"Expected each of {field} in {path} once, but {some(twice)} stands twice. Give it a `name`.")
     return tuple(parts)
 
 
-def _part(entry: Any, field: str, path: Path) -> Part:
+def _part(entry: Any, field: str, key: str, path: Path) -> Part:
     """A name; or `name` with `class_path` and `init_args`, for a task with `config` and `init_args`."""
-    if isinstance(entry, str):
-        return Part(entry, entry)
-    if not isinstance(entry, dict) or not {"class_path", "config"} & entry.keys():
-        raise UsageError(f"Expected a name or a class_path in {field} of {path}, but got {entry!r}.")
-    config = {k: v for k, v in entry.items() if k != "name"}
-    name = entry.get("name") or _described(entry.get("class_path") or entry["config"], entry.get("init_args") or {})
+    if not isinstance(entry, str) and (not isinstance(entry, dict) or key not in entry):
+        raise UsageError(f"Expected a name or a {key} in {field} of {path}, but got {entry!r}.")
+    config = entry if isinstance(entry, str) else {k: v for k, v in entry.items() if k != "name"}
+    name = (
+        entry if isinstance(entry, str) else entry.get("name") or _described(entry[key], entry.get("init_args") or {})
+    )
+    if "/" in str(name):
+        raise UsageError(f"Expected a name without / in {field} of {path}, but got {name!r}. Give it a `name`.")
     return Part(str(name), config)
 
 
@@ -133,22 +143,29 @@ def _pair(board: Board, model: Part, task: Part, output: Path) -> Pair:
     config = _task_config(task)
     config["protocol"] = board.protocol
     config["model"] = {"class_path": model.config} if isinstance(model.config, str) else model.config
-    text = yaml.safe_dump({**config, "files": _files(config)}, sort_keys=True)
-    key = hashlib.sha256(text.encode()).hexdigest()[:8]
+    resolved = OmegaConf.to_container(OmegaConf.create(config), resolve=True)
+    rules = read_yaml(find_config(board.protocol, "protocols"))
+    key = _hash({"asked": resolved, "protocol": rules, "files": _files(resolved)})
     return Pair(model.name, task.name, config, board.heads, output / task.name / f"{model.name}-{key}")
+
+
+def _hash(content: Any) -> str:
+    return hashlib.sha256(yaml.safe_dump(content, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def _task_config(task: Part) -> dict[str, Any]:
     """The dataset of a task, with the board's own arguments for it."""
     name = task.config if isinstance(task.config, str) else task.config["config"]
     config = read_yaml(find_config(name))
+    if "dataset" not in config:
+        raise UsageError(f"Expected a task config with a dataset, but {name!r} has none. `configs/tasks/` holds ours.")
     dataset = config["dataset"] if isinstance(config["dataset"], dict) else {"class_path": config["dataset"]}
     if isinstance(task.config, dict):
         dataset = {**dataset, "init_args": {**dataset.get("init_args", {}), **task.config.get("init_args", {})}}
     return {"dataset": dataset}
 
 
-def _files(config: dict[str, Any]) -> dict[str, list[int]]:
+def _files(config: Any) -> dict[str, list[int]]:
     """Size and time of every file that the configuration names: another checkpoint at the same path is another pair."""
     found = {}
     for part in config.values():
@@ -170,16 +187,21 @@ def run_pair(pair: Pair, how: dict[str, Any], threads: int | None = None) -> str
     """
     pair.folder.mkdir(parents=True, exist_ok=True)
     asked = pair.folder / ASKED
-    asked.write_text(yaml.safe_dump(pair.config, sort_keys=False), encoding="utf-8")
+    write_text(asked, yaml.safe_dump(pair.config, sort_keys=False))
     try:
         _fit_heads(pair, asked, how, threads)
     except Exception as error:  # a board goes on whatever happens in one place of it
-        reason = str(error) if isinstance(error, EvaError) else f"{type(error).__name__}: {error}"
-        reason = " ".join(reason.split())
-        (pair.folder / FAILED).write_text(json.dumps({"reason": reason}), encoding="utf-8")
-        return reason
+        return _failed(pair, error)
     (pair.folder / FAILED).unlink(missing_ok=True)
     return None
+
+
+def _failed(pair: Pair, error: Exception) -> str:
+    """Leave the reason in the folder of the pair."""
+    reason = str(error) if isinstance(error, EvaError) else f"{type(error).__name__}: {error}"
+    reason = " ".join(reason.split())
+    write_text(pair.folder / FAILED, json.dumps({"reason": reason}))
+    return reason
 
 
 def _fit_heads(pair: Pair, asked: Path, how: dict[str, Any], threads: int | None) -> None:
@@ -192,14 +214,22 @@ def _fit_heads(pair: Pair, asked: Path, how: dict[str, Any], threads: int | None
     if threads is not None:
         torch.set_num_threads(threads)
     request = parse("fit", ["--config", str(asked)])
-    request.backbone.name = pair.model
     for head in pair.heads:
         if (pair.result(head) / RESULTS).exists():
             continue
         config = head.config if isinstance(head.config, dict) else {"class_path": head.config}
         built = registry.heads.build(config["class_path"], **config.get("init_args", {}))
         text = yaml.safe_dump({**yaml.safe_load(request.text), "head": config}, sort_keys=False)
-        fit(request.backbone, request.dataset, built, request.protocol, pair.result(head), Extraction(**how), text)
+        fit(
+            request.backbone,
+            request.dataset,
+            built,
+            request.protocol,
+            pair.result(head),
+            Extraction(**how),
+            text,
+            name=pair.model,
+        )
 
 
 Told = Callable[[Pair, str | None], None]
@@ -242,8 +272,15 @@ def run_on_ray(
     running = {remote.remote(pair, how, torch.get_num_threads()): pair for pair in todo}
     for pair in todo:
         begin(pair)
-    while running:
-        finished, _ = ray.wait(list(running), num_returns=1)
-        for reference in finished:
-            end(running.pop(reference), ray.get(reference))
-    ray.shutdown()
+    try:
+        while running:
+            finished, _ = ray.wait(list(running), num_returns=1)
+            for reference in finished:
+                pair = running.pop(reference)
+                try:
+                    reason = ray.get(reference)
+                except ray.exceptions.RayError as error:  # the worker died: out of memory, or its machine went away
+                    reason = _failed(pair, error)
+                end(pair, reason)
+    finally:
+        ray.shutdown()

@@ -6,7 +6,8 @@ Bootstrap Tests of Hypotheses, 2005, chapter 3): under the hypothesis that the m
 given either answer. All 2^G exchanges are made where they are no more than the draws asked for.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -17,7 +18,9 @@ from scipy.stats import binomtest
 from eva_core import metrics
 from eva_core.stats import bootstrap, members, quantiles
 
-_BLOCK = 2**21
+ALPHA = 0.05
+"""From which p on two models are not told apart."""
+_BLOCK = 2**20  # flags drawn at a time: 8 MB once they are weights
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Difference:
     Attributes:
         difference: Mean over the runs of A less that of B.
         ci95: Percentile interval of one run of each on new groups; None for a single group.
-        p: Of the permutation test, two-sided; None for a single group.
+        p: Of the permutation test, two-sided; None for a single group, or where the metric is undefined.
         mcnemar_p: Exact McNemar test of the run-averaged predictions; only where no groups are known.
         n_groups: How many groups, or images, were drawn.
     """
@@ -57,7 +60,7 @@ def paired(
         b: Those of the other, (R', N, C).
         targets: (N,).
         groups: Patient or slide of each, (N,); None if there are none.
-        metric: One of `metrics.NAMES`.
+        metric: One of `metric_names.NAMES`.
         draws: Bootstrap draws, and permutations.
     Raises:
         ValueError: If the shapes do not fit.
@@ -73,7 +76,7 @@ def paired(
     return Difference(
         difference=observed,
         ci95=quantiles(one - other),
-        p=p if n_groups > 1 else None,
+        p=p if n_groups > 1 and not np.isnan(observed) else None,
         mcnemar_p=None if grouped else mcnemar(a.mean(0), b.mean(0), targets),
         n_groups=n_groups,
         grouped=grouped,
@@ -93,24 +96,37 @@ def permutation(
     """The observed difference, and its two-sided p; arguments as of `paired`, groups as of `stats.members`.
 
     Where the metric is a sum over samples, p may be less than 1 / draws: by Hoeffding's bound (1963, theorem 2) on a
-    sum of shares with random signs, without which no test would survive the correction for a large board.
+    sum of shares with random signs, without which no test would survive the correction for a large board. AUROC, F1 and
+    ECE are computed on the mixed scores of both models: the test is right, but weak where one is calibrated otherwise.
     """
     n_groups = int(member.max(initial=-1)) + 1
-    exact = 2**n_groups <= draws if n_groups < 63 else False
-    if exact:
-        swaps = np.array(list(product([False, True], repeat=n_groups)))
-    else:
-        swaps = np.random.default_rng([seed, 1]).random((draws, n_groups)) < 0.5
-        swaps[0] = False  # the labels as they are: with them counted, p is never 0
+    shares, bound = None, 1.0
     if metric in ("accuracy", "balanced_accuracy"):
         # these are sums over samples, so that a swap of group g changes the sign of its share, whatever the others do
         shares = np.bincount(member, _shares(a, b, targets, metric), minlength=n_groups)
-        differences = (1 - 2 * swaps.astype(np.float64)) @ shares
         bound = 2 * np.exp(-(shares.sum() ** 2) / max(2 * np.square(shares).sum(), 1e-300))
-    else:
-        differences, bound = _swapped(a, b, targets, classes, member, metric, swaps), 1.0
+    differences = np.concatenate(
+        [
+            (1 - 2 * swaps.astype(np.float64)) @ shares
+            if shares is not None
+            else _swapped(a, b, targets, classes, member, metric, swaps)
+            for swaps in _exchanges(n_groups, draws, seed)
+        ]
+    )
     p = np.mean(np.abs(differences) >= abs(differences[0]) - 1e-12)
     return float(differences[0]), float(min(p, bound))
+
+
+def _exchanges(n_groups: int, draws: int, seed: int) -> Iterator[NDArray[np.bool_]]:
+    """Which groups are exchanged, in blocks (S, G); the first is none, so that p is never 0."""
+    if n_groups < 63 and 2**n_groups <= draws:
+        yield np.array(list(product([False, True], repeat=n_groups)))
+        return
+    rng, size = np.random.default_rng([seed, 1]), max(1, _BLOCK // n_groups)
+    for start in range(0, draws, size):
+        swaps = rng.integers(2, size=(min(size, draws - start), n_groups), dtype=np.int8).astype(bool)
+        swaps[0] &= start > 0
+        yield swaps
 
 
 def _shares(a: NDArray, b: NDArray, targets: NDArray, metric: str) -> NDArray[np.float64]:
@@ -133,19 +149,17 @@ def _swapped(
 ) -> NDArray[np.float64]:
     """The difference under each exchange: swaps (S, G) -> (S,), mean over pairs of runs."""
     both = np.concatenate([targets, targets])
-    pairs = [(a[r % len(a)], b[r % len(b)]) for r in range(max(len(a), len(b)))]
+    pairs = [(a[r % len(a)], b[r % len(b)]) for r in range(math.lcm(len(a), len(b)))]  # each run as often
     differences = np.zeros(len(swaps))
-    size = max(1, _BLOCK // len(both))
-    for start in range(0, len(swaps), size):
-        swapped = swaps[start : start + size][:, member].astype(np.float64)
-        for pair in pairs:
-            # the predictions of a model are those of A and B with weights: 1 for one of them at each sample
-            scores = np.concatenate(pair)
-            first, second = (
-                metrics.weighted(scores, both, classes, np.concatenate([1 - s, s], axis=1), [metric])[metric]
-                for s in (swapped, 1 - swapped)
-            )
-            differences[start : start + size] += (first - second) / len(pairs)
+    swapped = swaps[:, member].astype(np.float64)
+    for pair in pairs:
+        # the predictions of a model are those of A and B with weights: 1 for one of them at each sample
+        scores = np.concatenate(pair)
+        first, second = (
+            metrics.weighted(scores, both, classes, np.concatenate([1 - s, s], axis=1), [metric])[metric]
+            for s in (swapped, 1 - swapped)
+        )
+        differences += (first - second) / len(pairs)
     return differences
 
 

@@ -7,12 +7,17 @@ import numpy as np
 
 from eva_core.types import DatasetCard, ModelCard
 
+OTHERS = "others"
+"""In a model's collections: there are more that its makers do not name."""
+
 
 def contamination(model: ModelCard, dataset: DatasetCard) -> Literal["declared", "none declared", "unknown"]:
-    """By collection: what the cards declare; `unknown` where either does not say."""
+    """By collection: what the cards declare; `unknown` where either does not say, or the model's list is incomplete."""
     if model.collections is None or not dataset.collections:
         return "unknown"
-    return "declared" if set(model.collections) & set(dataset.collections) else "none declared"
+    if set(model.collections) & set(dataset.collections):
+        return "declared"
+    return "unknown" if OTHERS in model.collections else "none declared"
 
 
 def seen(model: ModelCard, ids: Sequence[str], groups: Sequence[str]) -> np.ndarray:

@@ -59,6 +59,7 @@ class Plan:
     train: np.ndarray
     select: np.ndarray
     reported: tuple[str, ...]
+    main: str
     selected_on: str
     selection: str
 
@@ -70,6 +71,7 @@ def evaluate(asked: Question) -> Answer:
     plan = make_plan(store, asked.protocol, asked.dataset)
     runs = _fit(asked, plan, "embeddings")
     splits, predictions, draws = _score(asked, plan, runs, "embeddings")
+    main_split = plan.main
     fit_s = time.monotonic() - started
     baselines = {COLOUR: {"splits": splits}}
     if store.imported:
@@ -77,7 +79,6 @@ def evaluate(asked: Question) -> Answer:
     elif asked.model != COLOUR:
         baselines[COLOUR]["splits"] = _score(asked, plan, _fit(asked, plan, COLOUR), COLOUR)[0]
 
-    main_split = plan.reported[-1]
     main = splits[main_split]["metrics"][metric]
     record = {
         "main": {
@@ -89,7 +90,7 @@ def evaluate(asked: Question) -> Answer:
         "selection": plan.selection,
         "splits": splits,
         "baselines": baselines,
-        "contamination": _contamination(asked, predictions[-1]),
+        "contamination": _contamination(asked, predictions[main_split]),
         "confounds": _confounds(asked, main_split),
         "mpp": _mpp(asked, main_split),
         "selected": [{"run": r.run, "value": r.selected_value, **r.selected} for r in runs],
@@ -100,7 +101,7 @@ def evaluate(asked: Question) -> Answer:
             "fit_s": fit_s,
         },
     }
-    return Answer(record, runs, predictions, draws)
+    return Answer(record, runs, list(predictions.values()), draws[main_split])
 
 
 def make_plan(store: Store, protocol: Protocol, dataset: DatasetCard) -> Plan:
@@ -115,10 +116,13 @@ def make_plan(store: Store, protocol: Protocol, dataset: DatasetCard) -> Plan:
         raise UsageError(f"Expected a train split in dataset {dataset.name!r}, but it has none.")
     if not reported:
         raise UsageError(f"Expected a val or test split in dataset {dataset.name!r}, but it has none.")
+    main = dataset.main_split or reported[-1]
+    if main not in reported:
+        raise UsageError(f"Expected a {main} split in dataset {dataset.name!r}, but it has {', '.join(reported)}.")
     if protocol.selection == "heldout":
         on = reported[0]
-        how = on if len(reported) > 1 else f"{on}, which is also reported: optimistic"
-        return Plan(train, store.rows(on), reported, on, how)
+        how = on if on != main else f"{on}, which is also reported: optimistic"
+        return Plan(train, store.rows(on), reported, main, on, how)
     groups = store.groups[train]
     grouped = bool((groups != "").any())
     if grouped:
@@ -134,7 +138,7 @@ def make_plan(store: Store, protocol: Protocol, dataset: DatasetCard) -> Plan:
             f"Expected several groups in the train split of {dataset.name!r} to hold some out, but it has one."
         )
     text = f"{held.mean():.0%} of train, held out by {how}"
-    return Plan(train[~held], train[held], reported, "holdout", text)
+    return Plan(train[~held], train[held], reported, main, "holdout", text)
 
 
 def _fit(asked: Question, plan: Plan, what: str) -> list[FittedRun]:
@@ -157,9 +161,9 @@ def _fit(asked: Question, plan: Plan, what: str) -> list[FittedRun]:
 
 def _score(
     asked: Question, plan: Plan, runs: Sequence[FittedRun], what: str
-) -> tuple[dict[str, Any], list[Predictions], np.ndarray]:
-    """The record of each reported split, the scores behind it, and the draws of the main metric on the last one."""
-    splits, parts, draws = {}, [], np.empty(0)
+) -> tuple[dict[str, Any], dict[str, Predictions], dict[str, np.ndarray]]:
+    """By reported split: its record, the scores behind it, and the draws of the main metric."""
+    splits, parts, draws = {}, {}, {}
     for split in plan.reported:
         rows = asked.store.rows(split)
         data = asked.store.embedded(rows, what)
@@ -169,8 +173,8 @@ def _score(
         groups, targets = asked.store.groups[rows], asked.store.targets[rows]
         known = [g or None for g in groups.tolist()] if (groups != "").any() else None
         splits[split], intervals = split_record(selected, last, targets, asked.dataset.classes, known)
-        parts.append(Predictions(split, asked.store.ids[rows], groups, targets, selected))
-        draws = intervals.draws[asked.dataset.metric]
+        parts[split] = Predictions(split, asked.store.ids[rows], groups, targets, selected)
+        draws[split] = intervals.draws[asked.dataset.metric]
     return splits, parts, draws
 
 

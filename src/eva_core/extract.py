@@ -2,7 +2,7 @@
 
 import os
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
@@ -99,12 +99,21 @@ def extract(
         if store is None:
             _launch(key, backbone, dataset, protocol, how)
             store = Store(key.path)
-    if store.skipped and how.on_error != "skip":
+    refuse_skipped(store.skipped, how)
+    return store
+
+
+def refuse_skipped(skipped: Sequence[str], how: Extraction) -> None:
+    """Embeddings or results that left images out serve only those who allow it.
+
+    Raises:
+        EvaError: Some were left out, and `on_error` is not `skip`.
+    """
+    if skipped and how.on_error != "skip":
         raise EvaError(
-            f"{len(store.skipped)} images could not be read, first {store.skipped[0]!r}. "
+            f"{len(skipped)} images could not be read, first {skipped[0]!r}. "
             "Repair them, or go on without them with --on_error skip."
         )
-    return store
 
 
 def _launch(key: StoreKey, backbone: Backbone, dataset: Dataset, protocol: Protocol, how: Extraction) -> None:

@@ -2,22 +2,36 @@
 
 import numpy as np
 import torch
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 NEAR = 0.98
 """Correlation of two 8 x 8 grey thumbnails from which two images count as near-duplicates."""
+_ROWS = 256  # of the similarity matrix at a time
 
 
 def near_duplicates(signatures: np.ndarray) -> np.ndarray:
-    """Clusters of images that look alike: thumbnails (N, 64) -> cluster numbers (N,), by single linkage."""
+    """Clusters of images that look alike: thumbnails (N, 64) -> cluster numbers (N,), by single linkage.
+
+    Memory grows with the images, not with their pairs: a thousand blank patches are a million near-duplicates.
+    """
     x = signatures - signatures.mean(1, keepdims=True)
-    x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-6)
-    pairs = cKDTree(x).query_pairs(np.sqrt(2 - 2 * NEAR), output_type="ndarray")
-    links = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(x), len(x)))
-    return connected_components(links, directed=False)[1]
+    norm = np.linalg.norm(x, axis=1, keepdims=True)
+    blank = np.full(x.shape[1], x.shape[1] ** -0.5, x.dtype)  # orthogonal to all others: blank images are alike
+    x = np.where(norm > 1e-6, x / np.maximum(norm, 1e-6), blank)
+    parent = np.arange(len(x))
+    for start in range(0, len(x), _ROWS):
+        alike = x[start : start + _ROWS] @ x.T >= NEAR  # (rows, N)
+        for row in np.flatnonzero(alike.sum(1) > 1):
+            roots = np.unique(_roots(parent, np.flatnonzero(alike[row])))
+            parent[roots] = roots[0]
+        parent = _roots(parent, parent)
+    return np.unique(parent, return_inverse=True)[1]
+
+
+def _roots(parent: np.ndarray, members: np.ndarray) -> np.ndarray:
+    while not np.array_equal(above := parent[members], members):
+        members = above
+    return members
 
 
 def hold_out(targets: np.ndarray, groups: np.ndarray, share: float, seed: int) -> np.ndarray:

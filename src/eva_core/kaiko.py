@@ -3,6 +3,8 @@
 import csv
 import hashlib
 import pickle
+import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +43,7 @@ def import_folder(folder: Path, model: str, dataset: str, classes: list[str] | N
         EvaError: A file is not one embedding.
     """
     lines = _manifest(folder)
-    targets = [int(float(line["target"])) for line in lines]
+    targets = _targets(lines)
     names = classes or [str(n) for n in range(max(targets) + 1)]
     if max(targets) >= len(names):
         raise UsageError(f"Expected {max(targets) + 1} class names, but got {len(names)}: {some(names)}.")
@@ -49,7 +51,11 @@ def import_folder(folder: Path, model: str, dataset: str, classes: list[str] | N
         DatasetCard(dataset, classes=tuple(names), access=str(folder)),
         [Sample(line["origin"], line["split"], target) for line, target in zip(lines, targets, strict=True)],
     )
-    embeddings = np.stack([_read(folder / line["embeddings"]) for line in lines])
+    rows = [_read(folder / line["embeddings"]) for line in lines]
+    sizes = {len(row) for row in rows}
+    if len(sizes) > 1:
+        raise EvaError(f"Expected embeddings of one size in {folder}, but got {some(map(str, sorted(sizes)))}.")
+    embeddings = np.stack(rows)
     content: dict[str, Any] = {
         "weights_sha256": hashlib.sha256(embeddings.tobytes()).hexdigest(),
         "preprocess": "imported",
@@ -66,6 +72,21 @@ def import_folder(folder: Path, model: str, dataset: str, classes: list[str] | N
             writer.flush()
             merge(key.path, key, index, {"device": "unknown", "model": model, "imported": True})
     return key.path
+
+
+def _targets(lines: list[dict[str, str]]) -> list[int]:
+    """Class of each line; origins must be unique, splits known and targets whole numbers from 0."""
+    twice = [origin for origin, n in Counter(line["origin"] for line in lines).items() if n > 1]
+    splits = sorted({line["split"] for line in lines} - {"train", "val", "test"})
+    wrong = [line["target"] for line in lines if not re.fullmatch(r"\d+(\.0*)?", line["target"])]
+    for problem, names in (
+        ("each origin once", twice),
+        ("split train, val or test", splits),
+        ("a class number", wrong),
+    ):
+        if names:
+            raise UsageError(f"Expected {problem} in every line of manifest.csv, but got {some(names)}.")
+    return [int(float(line["target"])) for line in lines]
 
 
 def _rows(embeddings: np.ndarray) -> dict[str, np.ndarray]:
@@ -100,4 +121,6 @@ def _read(path: Path) -> np.ndarray:
         value = value[0]
     if not isinstance(value, torch.Tensor) or value.squeeze().ndim != 1:
         raise EvaError(f"Expected one embedding in {path}, but it holds something else: slides are not imported.")
+    if not value.isfinite().all():
+        raise EvaError(f"Expected a finite embedding in {path}, but it holds NaN or infinity. Make it again.")
     return value.squeeze().float().numpy()

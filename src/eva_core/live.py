@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.live import Live as RichLive
+from rich.markup import escape
 from rich.table import Table
 
 from eva_core import progress
@@ -67,9 +68,9 @@ class Live:
         table = Table(title=self.board.title, caption=self.time_left(), title_justify="left", caption_justify="left")
         table.add_column("model")
         for task in self.board.tasks:
-            table.add_column(task.name, justify="right")
+            table.add_column(escape(task.name), justify="right")
         for model in self.board.models:
-            table.add_row(model.name, *(self.state[model.name, task.name] for task in self.board.tasks))
+            table.add_row(escape(model.name), *(self.state[model.name, task.name] for task in self.board.tasks))
         return table
 
 

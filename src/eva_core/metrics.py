@@ -29,9 +29,8 @@ from torchmetrics.functional.classification import (
 )
 
 from eva_core.errors import UsageError
+from eva_core.metric_names import NAMES
 
-NAMES = ("balanced_accuracy", "accuracy", "auroc", "f1", "ece")
-LOWER_IS_BETTER = frozenset({"ece"})
 _BINS = 15
 _BLOCK = 2**18  # weights handled at a time: 2 MB of float64 stay in cache
 

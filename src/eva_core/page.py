@@ -6,6 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from eva_core.record import write_text
 from eva_core.standings import Row, Standings
 
 TEMPLATE = Path(__file__).with_name("leaderboard.html")
@@ -22,8 +23,8 @@ def write_page(found: Standings, path: Path) -> Path:
         "tasks": [asdict(task) for task in found.tasks],
         "rows": [_row(row) for row in found.rows],
     }
-    text = json.dumps(data, separators=(",", ":")).replace("</", "<\\/")  # no string may end the script
-    path.write_text(TEMPLATE.read_text(encoding="utf-8").replace("__DATA__", text), encoding="utf-8")
+    text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")  # no string is markup
+    write_text(path, TEMPLATE.read_text(encoding="utf-8").replace("__DATA__", text))
     return path
 
 

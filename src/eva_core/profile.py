@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from eva_core.api import fit
-from eva_core.config import parse
+from eva_core.config import parse, plain
 from eva_core.errors import UsageError
 from eva_core.progress import say
 from eva_core.protocol import Protocol
@@ -43,7 +44,8 @@ def profile(config: str, models: list[str], mpps: list[float], protocol: str, ou
                 say(f"{mpp:g} mpp is left out: images of {native:g} mpp cannot show it to {model}.")
                 continue
             rules = replace(asked.protocol, geometry=geometry)
-            result = fit(asked.backbone, dataset, asked.head, rules, output / model / f"{mpp:g}", asked.how, asked.text)
+            text = yaml.safe_dump({**yaml.safe_load(asked.text), "protocol": plain(rules)}, sort_keys=False)
+            result = fit(asked.backbone, dataset, asked.head, rules, output / model / f"{mpp:g}", asked.how, text)
             main = result["main"]
             points.append({"mpp": mpp, "crop": geometry.crop, "mean": main["mean"], "ci95": main["ci95"]})
         if not points:
@@ -60,7 +62,7 @@ def geometry_at(mpp: float, native: float, side: int, protocol: Protocol, card: 
     Args:
         side: Short side of the images, in pixels.
     """
-    usual, cell = protocol.geometry_for(card), card.patch_size or (1 if card.dim == 6 else CONVOLUTION)
+    usual, cell = protocol.geometry_for(card), card.patch_size or CONVOLUTION
     resize = round(side * native / mpp)
     crop = min(usual.crop, resize) // cell * cell
     if mpp < native * 0.99 or crop < cell or (card.sizes and crop not in card.sizes):

@@ -78,7 +78,7 @@ class Protocol:
             mine, theirs = asdict(self), asdict(published)
             departures = {f.name: mine[f.name] for f in fields(self) if mine[f.name] != theirs[f.name]}
             departures.pop("heads", None)
-        if head not in self.heads:
+        if head not in (published or self).heads:
             departures["head"] = head
         return "+".join([self.name, *(f"{key}={_short(value)}" for key, value in sorted(departures.items()))])
 

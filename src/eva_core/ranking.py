@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Rank:
-    """Mean rank over tasks, 1 is best, with a 95 % interval."""
+    """Mean rank over tasks, 1 is best, with a 95 % interval; None where a score of some model has none."""
 
     mean: float
-    ci95: tuple[float, float]
+    ci95: tuple[float, float] | None
 
 
 def ranks(values: NDArray[np.floating], draws: NDArray[np.floating], seed: int = 0) -> list[Rank]:
@@ -23,11 +23,14 @@ def ranks(values: NDArray[np.floating], draws: NDArray[np.floating], seed: int =
         values: Scores, greater is better, (M, T).
         draws: Their bootstrap draws, (M, T, draws); draw d took the same groups for all models.
     """
+    draws = draws[:, :, np.isfinite(draws).all((0, 1))]  # a draw without some class has no score, and so no rank
     models, tasks, count = draws.shape
+    observed = _places(values).mean(1)
+    if not count:
+        return [Rank(float(mean), None) for mean in observed]
     drawn = np.random.default_rng(seed).integers(tasks, size=(count, tasks))
     places = np.stack([_places(draws[:, t]) for t in range(tasks)])  # (T, M, draws)
     means = np.stack([places[drawn[d], :, d].mean(0) for d in range(count)])  # (draws, M)
-    observed = _places(values).mean(1)
     bounds = np.quantile(means, [0.025, 0.975], axis=0)
     return [Rank(float(observed[m]), (float(bounds[0, m]), float(bounds[1, m]))) for m in range(models)]
 

@@ -39,14 +39,27 @@ def peak_rss_mb() -> float:
 
 
 def write_results(folder: Path, results: dict[str, Any]) -> None:
-    """Last and atomically: its presence means done."""
-    temporary = folder / f"{RESULTS}.tmp"
+    """Last: its presence means done."""
+    write_text(folder / RESULTS, json.dumps(_without_nan(results), indent=2, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """A file that is whole or not there, whenever the process is killed."""
+    temporary = path.with_name(f"{path.name}.tmp")
     with temporary.open("w", encoding="utf-8") as handle:
-        json.dump(_without_nan(results), handle, indent=2, allow_nan=False)
-        handle.write("\n")
+        handle.write(text)
         handle.flush()
         os.fsync(handle.fileno())
-    temporary.replace(folder / RESULTS)
+    temporary.replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A mapping that may be missing or damaged: then it is empty, and whoever needs it makes it again."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def read_results(folder: Path) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """What a board says: one row for each model and head, from finished results. Free of torch."""
 
 import csv
-import json
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from eva_core.board import Board, Pair, pairs
+from eva_core.board import Board, Pair, Part, pairs
 from eva_core.config_files import shipped
+from eva_core.metric_names import LOWER_IS_BETTER
 from eva_core.ranking import ranks
-from eva_core.record import DRAWS, read_results
+from eva_core.record import DRAWS, RESULTS, read_json, read_results
 
 COMPARISONS = "comparisons.json"
-LOWER_IS_BETTER = frozenset({"ece"})
 
 
 @dataclass
@@ -26,6 +26,7 @@ class Cell:
     Attributes:
         published: The published value of this model, task and split, whatever its protocol.
         delta: value - published; None unless the protocol string is the same.
+        checks: Every split with a published value under the same protocol string: (split, value, published).
         headroom: (model - colour) / (1 - colour): what is gained over six colour numbers, of what could be.
         tied: Not told apart from the best of the task by the permutation test after Holm; None where not tested.
     """
@@ -43,12 +44,14 @@ class Cell:
     published: float | None = None
     published_protocol: str = ""
     delta: float | None = None
+    checks: list[tuple[str, float, float]] = field(default_factory=list)
     headroom: float | None = None
     contamination: dict[str, Any] = field(default_factory=dict)
     mpp: float | None = None
     cost: dict[str, float] = field(default_factory=dict)
     tied: bool | None = None
     folder: str = ""
+    key: str = ""
 
 
 @dataclass
@@ -59,6 +62,7 @@ class Row:
         average: Mean over the tasks of the average; None where one is missing.
         rank: Mean rank and its interval over the same tasks; None where one is missing.
         headroom: Mean over the same tasks.
+        embed_s: Seconds for the embeddings of all tasks.
     """
 
     model: str
@@ -68,7 +72,7 @@ class Row:
     average: float | None = None
     rank: tuple[float, float, float] | None = None
     headroom: float | None = None
-    gpu_s: float | None = None
+    embed_s: float | None = None
 
 
 @dataclass
@@ -84,7 +88,7 @@ class Task:
 
 @dataclass
 class Standings:
-    """All of a board."""
+    """All of a board; `tested` where its ties were found on these very results."""
 
     name: str
     title: str
@@ -92,6 +96,7 @@ class Standings:
     tasks: list[Task]
     rows: list[Row]
     pending: int
+    tested: bool
 
 
 def standings(board: Board, output: Path) -> Standings:
@@ -99,38 +104,54 @@ def standings(board: Board, output: Path) -> Standings:
     found = pairs(board, output)
     tasks = {t.name: Task(t.name, counted=t.name not in board.average_without) for t in board.tasks}
     rows = {(m.name, h.name): Row(m.name, h.name, {}) for m in board.models for h in board.heads}
-    results: dict[tuple[str, str, str], Path] = {}
-    for pair in found:
-        for head in pair.heads:
-            row, path = rows[pair.model, head.name], pair.result(head)
-            cell, content = _cell(pair, path, output)
-            row.cells[pair.task] = cell
-            if content is None:
-                continue
-            results[pair.model, head.name, pair.task] = path
-            row.card = content["card"]
-            main = content["main"]
-            tasks[pair.task] = Task(
-                pair.task, main["metric"], main["split"], content["synthetic"], tasks[pair.task].counted
+    contents = {(pair, head): _read(pair.result(head)) for pair in found for head in pair.heads}
+    data = _data_of_each_task(contents)
+    for (pair, head), content in contents.items():
+        row = rows[pair.model, head.name]
+        if content is None:
+            row.cells[pair.task] = Cell(reason=pair.failure)
+            continue
+        if content["identity"]["dataset_sha256"] != data[pair.task]:
+            row.cells[pair.task] = Cell(
+                reason=f"Made on other files than the rest of {pair.task}: delete {pair.folder}."
             )
-    complete = _summarise(list(rows.values()), list(tasks.values()), results)
-    _mark_ties(rows, output)
+            continue
+        row.cells[pair.task] = _cell(pair, content, str(pair.result(head).relative_to(output)))
+        row.card = content["card"]
+        main = content["main"]
+        counted = tasks[pair.task].counted
+        tasks[pair.task] = Task(pair.task, main["metric"], main["split"], content["synthetic"], counted)
+    complete = _summarise(list(rows.values()), list(tasks.values()), output)
+    tested = _mark_ties(rows, output)
     ordered = sorted(rows.values(), key=lambda r: (r not in complete, -(r.average or 0), r.model, r.head))
     pending = sum(cell.value is None and cell.reason is None for row in ordered for cell in row.cells.values())
-    return Standings(board.name, board.title, board.protocol, list(tasks.values()), ordered, pending)
+    return Standings(board.name, board.title, board.protocol, list(tasks.values()), ordered, pending, tested)
 
 
-def _cell(pair: Pair, path: Path, output: Path) -> tuple[Cell, dict[str, Any] | None]:
-    if not (path / "results.json").exists():
-        return Cell(reason=pair.failure), None
-    content = read_results(path)
+def _read(folder: Path) -> dict[str, Any] | None:
+    return read_results(folder) if (folder / RESULTS).exists() else None
+
+
+def _data_of_each_task(contents: Mapping[tuple[Pair, Part], dict[str, Any] | None]) -> dict[str, str]:
+    """The fingerprint of the data that most results of a task were made on: others do not compare with them."""
+    found: dict[str, Counter[str]] = defaultdict(Counter)
+    for (pair, _), content in contents.items():
+        if content is not None:
+            found[pair.task][content["identity"]["dataset_sha256"]] += 1
+    return {task: count.most_common(1)[0][0] for task, count in found.items()}
+
+
+def _cell(pair: Pair, content: dict[str, Any], folder: str) -> Cell:
     main, identity = content["main"], content["identity"]
     split = content["splits"][main["split"]]
-    published = published_values().get((pair.model, identity["dataset"], main["split"], main["metric"]), {})
+    published = _published(pair.model, content, main["split"])
     same = published.get(identity["protocol"])
     other = next(iter(published.items()), (None, None))
-    baseline = content["baselines"].get("colour_stats")
-    colour = baseline["splits"][main["split"]]["metrics"][main["metric"]]["mean"] if baseline else None
+    checks = [
+        (name, record["metrics"][main["metric"]]["mean"], value)
+        for name, record in content["splits"].items()
+        if (value := _published(pair.model, content, name).get(identity["protocol"])) is not None
+    ]
     return Cell(
         value=main["mean"],
         std=main["std"],
@@ -144,12 +165,26 @@ def _cell(pair: Pair, path: Path, output: Path) -> tuple[Cell, dict[str, Any] | 
         published=same if same is not None else other[1],
         published_protocol=identity["protocol"] if same is not None else other[0] or "",
         delta=None if same is None or main["mean"] is None else main["mean"] - same,
-        headroom=None if colour is None or colour >= 1 else (main["mean"] - colour) / (1 - colour),
+        checks=checks,
+        headroom=_headroom(content),
         contamination=content["contamination"],
         mpp=content["mpp"]["reached"],
         cost=content["cost"],
-        folder=str(path.relative_to(output)),
-    ), content
+        folder=folder,
+        key=content["key"],
+    )
+
+
+def _published(model: str, content: dict[str, Any], split: str) -> dict[str, float]:
+    return published_values().get((model, content["identity"]["dataset"], split, content["main"]["metric"]), {})
+
+
+def _headroom(content: dict[str, Any]) -> float | None:
+    main, baseline = content["main"], content["baselines"].get("colour_stats")
+    if baseline is None or main["mean"] is None or main["metric"] in LOWER_IS_BETTER:
+        return None
+    colour = baseline["splits"][main["split"]]["metrics"][main["metric"]]["mean"]
+    return None if colour is None or colour >= 1 else (main["mean"] - colour) / (1 - colour)
 
 
 @cache
@@ -163,13 +198,13 @@ def published_values() -> dict[tuple[str, str, str, str], dict[str, float]]:
     return values
 
 
-def _summarise(rows: list[Row], tasks: list[Task], results: dict[tuple[str, str, str], Path]) -> list[Row]:
+def _summarise(rows: list[Row], tasks: list[Task], output: Path) -> list[Row]:
     """Averages, headroom and ranks over the counted tasks, of the rows that have them all; returns those rows."""
     counted = [task for task in tasks if task.counted]
     complete = [row for row in rows if counted and all(row.cells[t.name].value is not None for t in counted)]
     for row in rows:
         seconds = [cell.cost.get("embed_s", 0) for cell in row.cells.values() if cell.cost]
-        row.gpu_s = sum(seconds) if seconds else None
+        row.embed_s = sum(seconds) if seconds else None
     for row in complete:
         cells = [row.cells[t.name] for t in counted]
         row.average = float(np.mean([c.value for c in cells if c.value is not None]))
@@ -179,20 +214,22 @@ def _summarise(rows: list[Row], tasks: list[Task], results: dict[tuple[str, str,
         signs = np.array([-1.0 if t.metric in LOWER_IS_BETTER else 1.0 for t in counted])
         values = np.array([[row.cells[t.name].value for t in counted] for row in complete], float) * signs
         draws = np.stack(
-            [np.stack([np.load(results[r.model, r.head, t.name] / DRAWS) for t in counted]) for r in complete]
+            [np.stack([np.load(output / r.cells[t.name].folder / DRAWS) for t in counted]) for r in complete]
         )
         for row, rank in zip(complete, ranks(values, draws * signs[:, None]), strict=True):
-            row.rank = (rank.mean, *rank.ci95)
+            row.rank = None if rank.ci95 is None else (rank.mean, *rank.ci95)
     return complete
 
 
-def _mark_ties(rows: dict[tuple[str, str], Row], output: Path) -> None:
-    """Mark the cells that no test tells from the best of their task, as `eva_core.ties` left them."""
-    path = output / COMPARISONS
-    tied = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    for row in rows.values():
-        for cell in row.cells.values():
-            cell.tied = tied.get("tied", {}).get(cell.folder)
+def _mark_ties(rows: dict[tuple[str, str], Row], output: Path) -> bool:
+    """Mark the cells that no test tells from the best of their task; returns whether the tests are of these results."""
+    cells = [cell for row in rows.values() for cell in row.cells.values() if cell.value is not None]
+    tests = read_json(output / COMPARISONS)
+    if tests.get("keys") != {cell.folder: cell.key for cell in cells}:
+        return False
+    for cell in cells:
+        cell.tied = tests["tied"].get(cell.folder)
+    return True
 
 
 def outside_tolerance(found: Standings, tolerance: float) -> tuple[list[str], int]:
@@ -200,12 +237,11 @@ def outside_tolerance(found: Standings, tolerance: float) -> tuple[list[str], in
     lines, checked = [], 0
     for row in found.rows:
         for task, cell in row.cells.items():
-            if cell.delta is None or cell.value is None:
-                continue
-            checked += 1
-            if abs(cell.delta) > tolerance:
-                lines.append(
-                    f"{row.model} on {task}, {row.head}: {cell.value:.3f}, published {cell.published:.3f} "
-                    f"({cell.delta:+.3f}, tolerance {tolerance:.3f})"
-                )
+            for split, value, published in cell.checks:
+                checked += 1
+                if abs(value - published) > tolerance:
+                    lines.append(
+                        f"{row.model} on {task} {split}, {row.head}: {value:.3f}, published {published:.3f} "
+                        f"({value - published:+.3f}, tolerance {tolerance:.3f})"
+                    )
     return lines, checked

@@ -4,6 +4,7 @@ import csv
 import io
 from pathlib import Path
 
+from eva_core.record import write_text
 from eva_core.report import number, span
 from eva_core.standings import Cell, Row, Standings
 
@@ -14,7 +15,7 @@ HEADER = ("model", "head", "task", "split", "metric", "protocol", *FIELDS, "cont
 def write_tables(found: Standings, output: Path) -> None:
     """`leaderboard.csv`, `.md` and `.tex` in a folder."""
     for suffix, text in (("csv", as_csv(found)), ("md", as_markdown(found)), ("tex", as_latex(found))):
-        (output / f"leaderboard.{suffix}").write_text(text, encoding="utf-8")
+        write_text(output / f"leaderboard.{suffix}", text)
 
 
 def as_csv(found: Standings) -> str:

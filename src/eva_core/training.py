@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
-from eva_core.metrics import LOWER_IS_BETTER, selection_metric
+from eva_core.metric_names import LOWER_IS_BETTER
+from eva_core.metrics import selection_metric
 from eva_core.protocol import Protocol
 from eva_core.types import Embedded, FittedRun, Head
 

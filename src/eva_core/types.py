@@ -49,7 +49,8 @@ class ModelCard:
         precision: The precision that the model was made for.
         mpp: Micrometres per pixel of its training patches, empty where unknown.
         trained_on: Training data as its authors state them.
-        collections: Public slide collections among them, as in `DatasetCard.collections`; None where unknown.
+        collections: Public slide collections among them, as in `DatasetCard.collections`; with `others` where the list
+            is not complete; None where unknown.
         training_ids: Patients, slides or images among them by id, where the makers list them.
     """
 
@@ -80,7 +81,8 @@ class DatasetCard:
     Attributes:
         classes: Class names in the order of the targets; empty where the files decide.
         mpp: Micrometres per pixel of the images, None where unknown.
-        metric: The main metric, one of `eva_core.metrics.NAMES`.
+        metric: The main metric, one of `eva_core.metric_names.NAMES`.
+        main_split: The split of the main score; the last held-out one unless given.
         synthetic: True where no image ever was tissue; said wherever the data show.
         access: How to get the files.
         collections: Public slide collections that the images were cut from, such as `TCGA`: a model that was trained
@@ -92,6 +94,7 @@ class DatasetCard:
     classes: tuple[str, ...] = ()
     mpp: float | None = None
     metric: str = "balanced_accuracy"
+    main_split: str | None = None
     licence: str = "unknown"
     citation: str = "unknown"
     access: str = "unknown"
@@ -229,7 +232,7 @@ class Head(ABC):
             classes: Number of classes C.
             recipe: The `eva_core.protocol.Protocol` in force.
             runs: Run numbers; run k depends on `recipe.seed + k` alone.
-            metric: What is greatest on `select` in what is chosen, one of `eva_core.metrics.NAMES`.
+            metric: What is greatest on `select` in what is chosen, one of `eva_core.metric_names.NAMES`.
             patience: Evaluations without improvement before a run stops; None: it never does.
             progress: Called now and then with (work done, all work).
         """

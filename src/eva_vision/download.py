@@ -67,10 +67,12 @@ def obtain(card: DatasetCard, remotes: Iterable[Remote], root: Path, tell: Calla
         with locked(root / f".{remote.name}", tell):
             if (root / remote.gives).exists():  # another process was here first
                 continue
+            ours = not archive.exists()  # what a user put there stays
             fetch(remote.url, archive, remote.checksum, tell)
             if remote.gives != remote.name:
                 unpack(archive, root)
-                archive.unlink()
+                if ours:
+                    archive.unlink()
         if not (root / remote.gives).exists():
             raise EvaError(f"Expected {remote.gives} in {remote.name}, but it is not. See what {root} holds now.")
 
@@ -87,7 +89,10 @@ def fetch(url: str, path: Path, checksum: str | None = None, tell: Callable[[str
         EvaError: No such file, no connection after several attempts, no room, or another checksum.
     """
     if path.exists():
-        return _verify(path, checksum, url)
+        found = _mismatch(path, checksum)
+        if found:
+            raise EvaError(f"Expected {checksum} in {path}, but got {found}. Delete the file and run again.")
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
     tell(f"Downloading {url} to {path.parent}.")
@@ -109,7 +114,10 @@ def fetch(url: str, path: Path, checksum: str | None = None, tell: Callable[[str
                     f"Cannot get {url} after {ATTEMPTS} attempts ({reason}). Run again: it goes on from {part.name}."
                 ) from error
             time.sleep(min(60.0, BACKOFF * 2 ** (failures - 1)))
-    _verify(part, checksum, url)
+    found = _mismatch(part, checksum)
+    if found:
+        part.unlink()  # going on from it would never end well
+        raise EvaError(f"Expected {checksum} of {url}, but got {found}. The download was deleted: run again.")
     part.replace(path)
 
 
@@ -189,16 +197,14 @@ def _total(content_range: str | None) -> int | None:
     return int(size) if size.isdigit() else None
 
 
-def _verify(path: Path, checksum: str | None, url: str) -> None:
-    """A wrong file goes, as going on from it would never end well."""
+def _mismatch(path: Path, checksum: str | None) -> str | None:
+    """What the file has instead of `md5:...` or `sha256:...`; None where it is right, or nothing is known."""
     if checksum is None:
-        return
-    algorithm, _, expected = checksum.partition(":")
+        return None
+    algorithm = checksum.partition(":")[0]
     with path.open("rb") as handle:
-        found = hashlib.file_digest(handle, algorithm).hexdigest()
-    if found != expected:
-        path.unlink()
-        raise EvaError(f"Expected {algorithm} {expected} of {url}, but got {found}. The file was deleted: run again.")
+        found = f"{algorithm}:{hashlib.file_digest(handle, algorithm).hexdigest()}"
+    return None if found == checksum else found
 
 
 def _members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
@@ -211,11 +217,13 @@ def _members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
                     raise _refusal(info.filename, archive)
                 yield info.filename, None if info.is_dir() else opened.open(info)
     elif archive.name.endswith((".tar.gz", ".tgz")):
-        with tarfile.open(archive, "r|gz") as tar:
+        with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
             for member in tar:
                 if not (member.isreg() or member.isdir()):
                     raise _refusal(member.name, archive)
                 yield member.name, None if member.isdir() else tar.extractfile(member)
+            while stream.read(_BLOCK):  # to the very end, where gzip checks what it gave; tarfile stops before
+                pass
     elif archive.suffix == ".gz":
         with gzip.open(archive) as stream:
             yield archive.stem, stream  # type: ignore[misc]

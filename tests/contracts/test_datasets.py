@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from eva_core import registry
-from eva_core.metrics import NAMES as METRICS
+from eva_core.metric_names import NAMES as METRICS
 from eva_core.types import Dataset, DatasetCard
 from tests.conftest import write_tree
 from tests.vision.datasets import trees

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from eva_core import registry
-from eva_core.metrics import NAMES as METRICS
+from eva_core.metric_names import NAMES as METRICS
 from eva_core.metrics import selection_metric
 from eva_core.protocol import Protocol
 from eva_core.types import Embedded, FittedRun, Head
@@ -77,7 +77,7 @@ def test_clusters_are_told_apart(head: Head, classes: int):
 
 def test_runs_come_as_asked_for(head: Head):
     asked = [2, 0]
-    assert [r.run for r in fitted(head, asked)] == (asked if is_seeded(head) else [0])
+    assert [r.run for r in fitted(head, asked)] == (asked if is_seeded(head) else asked[:1])
 
 
 def test_the_same_runs_give_the_same_bits(head: Head):

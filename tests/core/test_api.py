@@ -11,7 +11,7 @@ from eva_core.cli import main
 from eva_core.config import load_protocol
 from eva_core.errors import UsageError
 from eva_core.extract import Extraction
-from eva_core.metrics import NAMES
+from eva_core.metric_names import NAMES
 from eva_core.record import read_heads
 from eva_vision.datasets.folder import Folder
 from eva_vision.models.timm import timm_model

@@ -151,6 +151,11 @@ def test_compare_says_a_sentence_for_each_pair(spec: Path, finished: Path):
         ({"models": [], "tasks": ["folder"]}, "to be a list"),
         ({"models": ["a", "a"], "tasks": ["folder"]}, "a stands twice"),
         ({"models": [{"arch": 1}], "tasks": ["folder"]}, "a name or a class_path"),
+        ({"models": ["a"], "tasks": [{"class_path": "folder"}]}, "a name or a config"),
+        ({"models": ["a"], "tasks": ["/data/folder"]}, "a name without /"),
+        ({"models": ["a"], "tasks": ["folder"], "average_without": "folder"}, "to list tasks"),
+        ({"models": ["a"], "tasks": ["folder"], "average_without": ["fold"]}, "to list tasks"),
+        ({"models": ["a"], "tasks": ["folder"], "tolerance": "x"}, "to be a number"),
     ],
 )
 def test_boards_that_make_no_sense(content: dict, message: str, tmp_path: Path):
@@ -164,8 +169,65 @@ def test_published_values_are_found_by_the_exact_protocol(spec: Path, finished: 
     assert published_values()["virchow2", "bach", "val", "balanced_accuracy"]["eva-0.4"] == 0.883
     found = standings(read_board(str(spec)), finished)
     cell = found.rows[0].cells["tree"]
-    cell.published, cell.delta = cell.value - 0.1, 0.1
+    cell.checks = [("test", cell.value, cell.value - 0.1)]
     lines, checked = outside_tolerance(found, 0.05)
     assert checked == 1
     assert "published" in lines[0]
     assert outside_tolerance(found, 0.11) == ([], 1)
+
+
+def test_whatever_was_asked_for_is_part_of_the_pair(spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    content = yaml.safe_load(spec.read_text())
+    content["tasks"] = [{"name": "tree", "config": "folder"}]
+    spec.write_text(yaml.safe_dump(content))
+    seen = set()
+
+    def now() -> None:
+        pair = pairs(read_board(str(spec)), tmp_path)[0]
+        seen.add(pair.result(pair.heads[1]))
+
+    now()
+    monkeypatch.setenv("DATA_ROOT", "/elsewhere")
+    now()
+    protocol = Path(content["protocol"])
+    protocol.write_text(protocol.read_text().replace("steps: 20", "steps: 30"))
+    now()
+    content["heads"][1] = {**content["heads"][1], "name": "simpleshot(draws=3,shots=2)"}
+    content["heads"][1]["init_args"]["shots"] = 4
+    spec.write_text(yaml.safe_dump(content))
+    now()
+    assert len(seen) == 4
+
+
+def test_results_on_other_files_are_not_ranked_together(spec: Path, finished: Path):
+    odd = next(finished.glob("tree/colour_stats-*/linear/results.json"))
+    content = json.loads(odd.read_text())
+    content["identity"]["dataset_sha256"] = "0" * 64
+    odd.write_text(json.dumps(content))
+    rows = {(r.model, r.head): r for r in standings(read_board(str(spec)), finished).rows}
+    assert "Made on other files" in rows["colour_stats", "linear"].cells["tree"].reason
+    assert rows["colour_stats", "linear"].rank is None
+    assert rows["tiny_vit", "linear"].rank is not None
+
+
+def test_files_that_a_kill_left_empty_are_made_again(spec: Path, finished: Path):
+    for name in ("comparisons.json", "tree/broken-*/failed.json"):
+        next(finished.glob(name)).write_text("")
+    argv = ["leaderboard", "--config", str(spec), "--output", str(finished), "--device", "cpu", "--workers", "0"]
+    assert main([*argv, "--no-run"]) == 0
+    assert not standings(read_board(str(spec)), finished).tested
+    assert main(argv) == 0
+    assert standings(read_board(str(spec)), finished).tested
+
+
+def test_ties_of_other_results_are_not_shown(spec: Path, finished: Path):
+    content = yaml.safe_load(spec.read_text())
+    content["models"] = ["colour_stats"]
+    spec.write_text(yaml.safe_dump(content))
+    found = standings(read_board(str(spec)), finished)
+    assert not found.tested
+    assert {row.cells["tree"].tied for row in found.rows} == {None}
+
+
+def test_nothing_to_check_is_not_reproduced(spec: Path, finished: Path):
+    assert main(["leaderboard", "--config", str(spec), "--output", str(finished), "--no-run", "--published"]) == 1

@@ -110,3 +110,19 @@ def test_holm_by_hand():
 def test_shapes_that_do_not_fit(targets):
     with pytest.raises(ValueError, match="Expected scores"):
         paired(np.zeros((1, 5, 3)), np.zeros((1, 4, 3)), targets, CLASSES, None)
+
+
+def test_different_numbers_of_runs_count_each_run_once():
+    targets = np.arange(60) % 2
+    rng = np.random.default_rng(0)
+    a, b = (np.stack([1 - s, s], axis=-1) for s in (rng.random((3, 60)), rng.random((2, 60))))
+    from eva_core.metrics import weighted
+
+    means = [np.mean([weighted(r, targets, CLASSES[:2], np.ones((1, 60)))["auroc"][0] for r in m]) for m in (a, b)]
+    assert paired(a, b, targets, CLASSES[:2], None, "auroc", draws=50).difference == pytest.approx(means[0] - means[1])
+
+
+def test_an_undefined_metric_is_no_evidence():
+    targets = np.zeros(20, int)
+    scores = np.random.default_rng(0).dirichlet([1, 1], (2, 1, 20))
+    assert paired(scores[0], scores[1], targets, CLASSES[:2], None, "auroc", draws=50).p is None

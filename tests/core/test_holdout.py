@@ -34,3 +34,14 @@ def test_near_duplicates_share_a_cluster_and_others_do_not():
 
 def test_flat_images_do_not_break_clustering():
     assert len(near_duplicates(np.full((5, 64), 240, np.float32))) == 5
+
+
+def test_blank_images_are_alike_and_a_chain_is_one_cluster():
+    rng = np.random.default_rng(0)
+    blank = np.full((3, 64), 240, np.float32)
+    start, end = rng.normal(0, 1, (2, 64))
+    chain = np.stack([np.cos(a) * start + np.sin(a) * end for a in np.linspace(0, np.pi / 2, 30)]).astype(np.float32)
+    cluster = near_duplicates(np.concatenate([blank, rng.permutation(chain)]))
+    assert len(set(cluster[:3])) == 1
+    assert len(set(cluster[3:])) == 1  # its ends are nothing like each other
+    assert cluster[0] != cluster[3]

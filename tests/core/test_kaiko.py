@@ -15,6 +15,11 @@ from eva_core.protocol import Protocol
 QUICK = Protocol("quick", steps=60, lr=(0.05,), runs=2)
 
 
+def again(root: Path, old: str, new: str) -> None:
+    manifest = root / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace(old, new))
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Forty embeddings as kaiko-eva writes them, half of them wrapped in a list."""
@@ -48,6 +53,7 @@ def test_a_store_is_evaluated_without_a_colour_baseline(folder: Path, tmp_path: 
     assert results["main"]["mean"] == 1
     assert results["baselines"] == {}
     assert results["identity"]["model"] == "m"
+    assert results["identity"]["protocol"].endswith("+embeddings=imported")
 
 
 def test_the_command_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
@@ -67,6 +73,7 @@ def test_the_command_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert main(argv) == 0
     assert "m on d" in capsys.readouterr().out
     assert main([*argv, "--model", "colour_stats"]) == 2
+    assert main(["fit", "--embeddings", "gone.h5"]) == 2
 
 
 @pytest.mark.parametrize(
@@ -76,6 +83,10 @@ def test_the_command_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFi
         (lambda root: (root / "3.pt").unlink(), UsageError, "missing: 3.pt"),
         (lambda root: (root / "3.pt").write_bytes(b"no"), EvaError, "does not read"),
         (lambda root: torch.save(torch.zeros(2, 8), root / "3.pt"), EvaError, "slides are not imported"),
+        (lambda root: torch.save(torch.full((8,), torch.nan), root / "3.pt"), EvaError, "finite embedding"),
+        (lambda root: torch.save(torch.zeros(9), root / "3.pt"), EvaError, "of one size"),
+        (lambda root: again(root, "images/3.png", "images/4.png"), UsageError, "each origin once"),
+        (lambda root: again(root, ",val", ",valid"), UsageError, "split train, val or test"),
         (lambda root: (root / "manifest.csv").write_text("origin,split\na,b\n"), UsageError, "embeddings, target"),
     ],
 )

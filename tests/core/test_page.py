@@ -45,12 +45,16 @@ def big_board() -> Standings:
                     tied=m > 27,
                 )
             values = [c.value for name, c in cells.items() if name != "task_00"]
-            card = {"licence": "unknown", "gated": m == MODELS - 1, "trained_on": "TCGA </script><b>not markup"}
+            card = {
+                "licence": "unknown",
+                "gated": m == MODELS - 1,
+                "trained_on": "TCGA <!-- <script> </script><b>not markup",
+            }
             place = float(MODELS - m)
             average = float(np.mean(values))
             rows.append(Row(f"model_{m:02d}", head, cells, card, average, (place, place - 1, place + 1), 0.1, 1500.0))
     rows[0].cells["task_03"] = Cell(reason="paige-ai/Virchow is gated: ask for access at its page, then set HF_TOKEN.")
-    return Standings("big", "SYNTHETIC board", "eva-0.4", tasks, rows, 0)
+    return Standings("big", "SYNTHETIC board", "eva-0.4", tasks, rows, 0, True)
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +175,7 @@ def test_a_difference_stands_only_beside_the_same_protocol(fresh: Any):
 
 def test_what_cards_say_is_text_and_never_markup(fresh: Any):
     choose(fresh, "show", "trust")
-    assert "TCGA </script><b>not markup" in column(fresh, "trained on")
+    assert "TCGA <!-- <script> </script><b>not markup" in column(fresh, "trained on")
     assert fresh.execute_script("return document.querySelectorAll('tbody b').length") == 0
 
 

@@ -57,4 +57,6 @@ def test_the_command_draws_a_curve_for_each_model(tmp_path: Path, capsys: pytest
     content = json.loads((tmp_path / "o" / "profile.json").read_text())
     assert [p["mpp"] for p in content["curves"]["colour_stats"]["points"]] == [0.5, 1]
     assert "synthetic" in content["dataset"]
+    for mpp, side in (("0.5", 64), ("1", 32)):
+        assert f"crop: {side}" in (tmp_path / "o" / "colour_stats" / mpp / "config.yaml").read_text()
     assert Image.open(shown.out.strip()).size[0] > 500

@@ -43,3 +43,8 @@ def test_a_protocol_with_an_unknown_field_is_refused(tmp_path):
     file.write_text("name: p\nstepz: 3\n")
     with pytest.raises(UsageError, match="stepz"):
         load_protocol(str(file))
+
+
+def test_other_default_heads_do_not_hide_that_the_head_is_another():
+    theirs = published("eva-0.4")
+    assert replace(theirs, heads=("knn",)).title(theirs, "knn") == "eva-0.4+head=knn"

@@ -27,3 +27,12 @@ def test_tasks_that_disagree_widen_the_interval():
     found = ranks(values, np.repeat(values[..., None], 500, axis=2))
     assert [r.mean for r in found] == [1.5, 1.5]
     assert found[0].ci95 == (1.0, 2.0)
+
+
+def test_draws_in_which_a_score_is_undefined_do_not_count():
+    draws = np.random.default_rng(2).normal(0.5, 0.1, (2, 3, 100))
+    draws[0, 0, :50] = np.nan
+    with_gaps, without = ranks(draws[..., 50:].mean(2), draws), ranks(draws[..., 50:].mean(2), draws[..., 50:])
+    assert with_gaps == without
+    draws[1, 2] = np.nan
+    assert [r.ci95 for r in ranks(draws[..., 50:].mean(2), draws)] == [None, None]

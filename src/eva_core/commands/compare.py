@@ -10,8 +10,6 @@ from eva_core.arguments import Parser
 from eva_core.errors import UsageError
 from eva_core.record import Predictions, read_predictions, read_results
 
-ALPHA = 0.05
-
 
 def main(argv: list[str]) -> int:
     parser = Parser(
@@ -36,15 +34,23 @@ def compare(folders: list[Path], metric: str | None = None, split: str | None = 
     Raises:
         UsageError: The results are not of the same images, or one has no such metric or split.
     """
-    from eva_core.comparison import holm, paired
-    from eva_core.metrics import LOWER_IS_BETTER, NAMES
+    from eva_core.comparison import ALPHA, holm, paired
+    from eva_core.metric_names import LOWER_IS_BETTER, NAMES
 
     results = [read_results(folder) for folder in folders]
     metric, split = metric or results[0]["main"]["metric"], split or results[0]["main"]["split"]
     if metric not in NAMES:
         raise UsageError(f"Expected --metric to be one of {', '.join(NAMES)}, but got {metric}.")
     read = [read_predictions(folder, split) for folder in folders]
-    for folder, (predictions, classes) in zip(folders[1:], read[1:], strict=True):
+    made_on = {r["identity"]["dataset"]: r["identity"]["dataset_sha256"] for r in reversed(results)}
+    for folder, result, (predictions, classes) in zip(folders[1:], results[1:], read[1:], strict=True):
+        identity = result["identity"]
+        if made_on[identity["dataset"]] != identity["dataset_sha256"] or list(predictions.groups) != list(
+            read[0][0].groups
+        ):
+            raise UsageError(
+                f"Expected results on the same images, but the files of {folder} differ from {folders[0]}."
+            )
         _refuse_other_images(folders[0], *read[0], folder, predictions, classes)
     targets, classes = read[0][0].targets, read[0][1]
     groups = [group or None for group in read[0][0].groups]

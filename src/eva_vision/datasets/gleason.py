@@ -25,6 +25,7 @@ class Gleason(Dataset):
         name="gleason",
         classes=("benign", "gleason_3", "gleason_4", "gleason_5"),
         mpp=0.23,
+        main_split="val",  # as published: kaiko-eva reports val, its test being unstable
         licence="CC0 1.0",
         citation="Arvaniti et al. 2018, Automated Gleason grading of prostate cancer tissue microarrays via deep "
         "learning, doi:10.1038/s41598-018-30535-1",

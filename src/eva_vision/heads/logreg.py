@@ -10,7 +10,8 @@ from scipy.optimize import OptimizeResult, minimize
 from torch import Tensor, nn
 
 from eva_core.errors import UsageError
-from eva_core.metrics import LOWER_IS_BETTER, selection_metric
+from eva_core.metric_names import LOWER_IS_BETTER
+from eva_core.metrics import selection_metric
 from eva_core.protocol import Protocol
 from eva_core.training import loss_gradient, threads
 from eva_core.types import Embedded, FittedRun, Head
@@ -31,8 +32,8 @@ class LogReg(Head):
     """
 
     def runs(self, recipe: Protocol) -> range:
-        """One: nothing is random."""
-        return range(1)
+        """One, as nothing is random, unless each run draws its own few shots."""
+        return range(recipe.runs if recipe.shots else 1)
 
     def fit(
         self,
@@ -67,7 +68,7 @@ class LogReg(Head):
                 model = _Problem([train, select], outputs).solve(c, model)
         progress(len(recipe.C) + 1, len(recipe.C) + 1)
         params = _params(model)
-        return [FittedRun(0, params, params, value, {"C": c})]
+        return [FittedRun(runs[0], params, params, value, {"C": c})]
 
     def logits(self, params: dict[str, Tensor], x: Tensor) -> Tensor:
         return x @ params["weight"].T + params["bias"]

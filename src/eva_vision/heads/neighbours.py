@@ -8,7 +8,8 @@ from torch import Tensor
 
 from eva_core.errors import UsageError
 from eva_core.holdout import few
-from eva_core.metrics import LOWER_IS_BETTER, selection_metric
+from eva_core.metric_names import LOWER_IS_BETTER
+from eva_core.metrics import selection_metric
 from eva_core.protocol import Protocol
 from eva_core.types import Embedded, FittedRun, Head
 
@@ -33,8 +34,8 @@ class Knn(Head):
         self.k = tuple(k)
 
     def runs(self, recipe: Protocol) -> range:
-        """One: nothing is random."""
-        return range(1)
+        """One, as nothing is random, unless each run draws its own few shots."""
+        return range(recipe.runs if recipe.shots else 1)
 
     def fit(
         self,
@@ -58,7 +59,7 @@ class Knn(Head):
             bank = _bank(both, classes)
         params = {**bank, "k": torch.tensor(float(k))}
         progress(1, 1)
-        return [FittedRun(0, params, params, value, {"k": k})]
+        return [FittedRun(runs[0], params, params, value, {"k": k})]
 
     def logits(self, params: dict[str, Tensor], x: Tensor) -> Tensor:
         return _as_logits(_shares(params, x, [int(params["k"])])[0])

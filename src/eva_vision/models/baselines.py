@@ -20,6 +20,7 @@ from eva_vision.models.timm import timm_model
         source="none: random weights from seed 0",
         licence="Apache-2.0",
         trained_on="nothing",
+        collections=(),
     )
 )
 def random_vits16(depth: int = 12) -> Backbone:
@@ -43,6 +44,7 @@ def random_vits16(depth: int = 12) -> Backbone:
         source="timm/vit_small_patch16_224.dino",
         licence="Apache-2.0",
         trained_on="ImageNet-1k, DINO (Caron et al. 2021)",
+        collections=(),
     )
 )
 def imagenet_dino_vits16() -> Backbone:
@@ -59,6 +61,7 @@ COLOUR_CARD = ModelCard(
     source="none",
     licence="Apache-2.0",
     trained_on="nothing",
+    collections=(),
 )
 
 

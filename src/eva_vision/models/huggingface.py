@@ -79,6 +79,7 @@ def phikon() -> Backbone:
         revision="2ae989a9c40cffaa27f0a6cb29cc94d1d6f9a5fd",
         trained_on="PANCAN-XL: 456 million tiles of over 100 public cohorts, TCGA, CPTAC and GTEx among them "
         "(Filiot et al. 2024, arXiv:2409.09173)",
+        collections=("TCGA", "CPTAC", "GTEx", "others"),
     )
 )
 def phikon_v2() -> Backbone:

@@ -5,7 +5,7 @@ import pickle
 import re
 import textwrap
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 import huggingface_hub.constants
@@ -170,8 +170,8 @@ def _from_release(checkpoint: str) -> Path:
         raise UsageError(
             f"Expected #md5=... or #sha256=... after {url}, but got {checksum!r}. Correct it or leave it out."
         )
-    parts = urlsplit(url)
-    path = cache_root() / "weights" / (parts.hostname or "") / parts.path.lstrip("/")
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", PurePosixPath(urlsplit(url).path).name)
+    path = cache_root() / "weights" / f"{hashlib.sha256(url.encode()).hexdigest()[:12]}-{name}"
     if huggingface_hub.constants.HF_HUB_OFFLINE and not path.exists():
         raise EvaError(
             f"Expected {path}, as HF_HUB_OFFLINE is set, but it does not exist. Put the file of {url} there."
