@@ -1,16 +1,14 @@
-"""Speed and memory of head training against plain torch loops, on random embeddings.
+"""Speed of head training against plain torch loops, on random embeddings.
 
 Both sides run in this process and take turns; what is printed are ratios of their times, median over the turns.
 """
 
 import argparse
 import json
-import resource
 import statistics
 import time
 from collections.abc import Callable
 
-import psutil
 import torch
 from torch import nn
 
@@ -79,26 +77,11 @@ def speed(samples: int, held_out: int, features: int, classes: int, steps: int, 
     }
 
 
-def memory(samples: int = 262_144, features: int = 384) -> dict[str, object]:
-    """Peak memory that the embeddings and a linear head fitted on them add to the process."""
-    before = psutil.Process().memory_info().rss
-    train = random_embeddings(samples, features, 2, seed=0)
-    select = random_embeddings(32_768, features, 2, seed=1)
-    Linear().fit(train, select, 2, Protocol("bench", steps=1_100), [0])  # past the end of an epoch, so it evaluates
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {
-        "data": f"random, {samples} x {features}, 2 classes, 32768 held out",
-        "embeddings_gb": round(train.x.nbytes / 1e9, 3),
-        "peak_added_gb": round((peak - before) / 1e9, 3),
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="12,500 steps on the small data instead of 2,000")
     full = parser.parse_args().full
     result = {
-        "memory": memory(),  # first, while nothing freed can hide what it takes
         "small": speed(268, 132, 384, 4, steps=12_500 if full else 2_000, turns=5),
         "large": speed(100_000, 7_180, 1_024, 9, steps=782, turns=5),
     }

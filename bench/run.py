@@ -20,6 +20,7 @@ if __name__ == "__main__":
     found = {
         "start_up_s": run("start_up.py"),
         "head_training": run("head_training.py", *sys.argv[1:]),
+        "memory": run("memory.py"),
         "board": run("board.py"),
     }
     found["extraction"] = run("extraction.py", str(DATA)) if DATA.is_dir() else "not run: no images at " + str(DATA)

@@ -68,7 +68,7 @@ def import_folder(folder: Path, model: str, dataset: str, classes: list[str] | N
         if open_store(key.path) is None:
             writer = PartWriter(key.path)
             for first in range(0, len(embeddings), _PART):
-                writer.add(first, _rows(embeddings[first : first + _PART]))
+                writer.add(first, rows_of(embeddings[first : first + _PART]))
             writer.flush()
             merge(key.path, key, index, {"device": "unknown", "model": model, "imported": True})
     return key.path
@@ -89,7 +89,8 @@ def _targets(lines: list[dict[str, str]]) -> list[int]:
     return [int(float(line["target"])) for line in lines]
 
 
-def _rows(embeddings: np.ndarray) -> dict[str, np.ndarray]:
+def rows_of(embeddings: np.ndarray) -> dict[str, np.ndarray]:
+    """Embeddings (n, D) as rows of a store in which nothing is known of the images."""
     n = len(embeddings)
     unknown = {"colour_stats": np.full((n, 6), np.nan, np.float32), "signature": np.full((n, 64), np.nan, np.float32)}
     return {"embeddings": embeddings, **unknown, "short_side": np.zeros(n, np.int64), "readable": np.ones(n, bool)}
