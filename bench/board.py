@@ -30,8 +30,8 @@ def page() -> dict[str, object]:
     """A made-up board of 30 models, 15 tasks and two heads."""
     from selenium import webdriver
 
-    from eva_core.page import write_page
-    from tests.core.test_page import big_board
+    from eva_core.boards.page import write_page
+    from tests.core.boards.test_page import big_board
 
     path = write_page(big_board(), Path(tempfile.mkdtemp()) / "leaderboard.html")
     options = webdriver.ChromeOptions()

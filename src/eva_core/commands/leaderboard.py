@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from eva_core.arguments import Parser
-from eva_core.board import Board, Pair, pairs, read_board, run_here, run_on_ray
-from eva_core.standings import Standings, outside_tolerance, standings
+from eva_core.boards.board import Board, Pair, pairs, read_board, run_here, run_on_ray
+from eva_core.boards.standings import Standings, outside_tolerance, standings
 
 HERE_FIELDS = ("device", "devices", "batch_size", "workers", "on_error")
 
@@ -21,7 +21,7 @@ def main(argv: list[str]) -> int:
         _run(board, output, given)
     found = standings(board, output)
     if given.run and not found.tested:
-        from eva_core.ties import find_ties
+        from eva_core.boards.ties import find_ties
 
         find_ties(found, output)
         found = standings(board, output)
@@ -60,7 +60,7 @@ def _run(board: Board, output: Path, given: argparse.Namespace) -> None:
     todo = [pair for pair in pairs(board, output) if not pair.done]
     if not todo:
         return
-    from eva_core.live import Live
+    from eva_core.boards.live import Live
 
     how: dict[str, Any] = {name: getattr(given, name) for name in HERE_FIELDS}
     with Live(board, pairs(board, output)) as live:
@@ -76,8 +76,8 @@ def _run(board: Board, output: Path, given: argparse.Namespace) -> None:
 
 
 def _write(found: Standings, output: Path) -> Path:
-    from eva_core.page import write_page
-    from eva_core.tables import write_tables
+    from eva_core.boards.page import write_page
+    from eva_core.boards.tables import write_tables
 
     write_tables(found, output)
     return write_page(found, output / "leaderboard.html")

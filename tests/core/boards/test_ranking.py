@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 
-from eva_core.ranking import ranks
+from eva_core.boards.ranking import ranks
 
 
 def test_places_are_those_of_scipy_and_the_best_is_first():

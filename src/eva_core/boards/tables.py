@@ -4,9 +4,9 @@ import csv
 import io
 from pathlib import Path
 
+from eva_core.boards.standings import Cell, Row, Standings
 from eva_core.record import write_text
 from eva_core.report import number, span
-from eva_core.standings import Cell, Row, Standings
 
 FIELDS = ("value", "std", "low", "high", "n", "n_groups", "published", "published_protocol", "delta", "headroom", "mpp")
 HEADER = ("model", "head", "task", "split", "metric", "protocol", *FIELDS, "contamination", "reason")

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from eva_core.board import Board, Pair, Part, pairs
+from eva_core.boards.board import Board, Pair, Part, pairs
+from eva_core.boards.ranking import ranks
 from eva_core.config_files import shipped
 from eva_core.metric_names import LOWER_IS_BETTER
-from eva_core.ranking import ranks
 from eva_core.record import DRAWS, RESULTS, read_json, read_results
 
 COMPARISONS = "comparisons.json"

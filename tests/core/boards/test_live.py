@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from eva_core import live as lives
-from eva_core.board import Board, Pair, Part
-from eva_core.live import Live
+from eva_core.boards import live as lives
+from eva_core.boards.board import Board, Pair, Part
+from eva_core.boards.live import Live
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eva_core.page import write_page
-from eva_core.standings import Cell, Row, Standings, Task
+from eva_core.boards.page import write_page
+from eva_core.boards.standings import Cell, Row, Standings, Task
 
 MODELS, TASKS = 30, 15
 

@@ -6,10 +6,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from eva_core.boards.standings import Row, Standings
 from eva_core.record import write_text
-from eva_core.standings import Row, Standings
 
-TEMPLATE = Path(__file__).with_name("leaderboard.html")
+TEMPLATE = Path(__file__).with_name("page.html")
 CARD = ("licence", "gated", "source", "trained_on", "mpp", "dim", "patch_size")
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from eva_core import board as boards
-from eva_core.board import pairs, read_board, run_pair
+from eva_core.boards import board as boards
+from eva_core.boards.board import pairs, read_board, run_pair
+from eva_core.boards.standings import outside_tolerance, published_values, standings
 from eva_core.cli import main
 from eva_core.commands.compare import compare
 from eva_core.errors import UsageError
-from eva_core.standings import outside_tolerance, published_values, standings
 
 VIT = {"name": "tiny_vit", "class_path": "timm_model", "init_args": {"arch": "test_vit"}}
 BROKEN = {"name": "broken", "class_path": "timm_model", "init_args": {"arch": "test_vit", "checkpoint": "gone.pth"}}

@@ -5,10 +5,10 @@ from itertools import combinations
 from math import isnan
 from pathlib import Path
 
+from eva_core.boards.standings import COMPARISONS, Cell, Standings
 from eva_core.comparison import ALPHA, holm, permutation
 from eva_core.metric_names import LOWER_IS_BETTER
 from eva_core.record import read_predictions, write_text
-from eva_core.standings import COMPARISONS, Cell, Standings
 from eva_core.stats import members
 
 

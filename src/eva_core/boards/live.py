@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from eva_core import progress
-from eva_core.board import Board, Pair
+from eva_core.boards.board import Board, Pair
 from eva_core.record import read_results
 from eva_core.report import number
 

@@ -1,0 +1,1 @@
+"""Boards: many models on many tasks, run where missing, ranked, and shown on one page."""
