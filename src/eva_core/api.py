@@ -80,7 +80,7 @@ def fit(
     card = job.backbone.card
     question = Question(store, identity["model"], card, job.dataset.card, job.head, job.head_name, job.protocol)
     stamp = {"key": result_key, "identity": identity, "weights": job.backbone.provenance}
-    return _write(folder, stamp, question, config or _config(job))
+    return _write(folder, stamp, question, config or _config(job), job.dataset.report)
 
 
 def fit_embeddings(
@@ -123,10 +123,16 @@ def fit_embeddings(
         return done
     question = Question(opened, model, ModelCard(model), dataset, built, _head_name(built), rules)
     config = yaml.safe_dump({"embeddings": str(store), "protocol": plain(rules)}, sort_keys=False)
-    return _write(folder, {"key": key, "identity": identity, "weights": {}}, question, config)
+    return _write(folder, {"key": key, "identity": identity, "weights": {}}, question, config, lambda _: {})
 
 
-def _write(folder: Path, stamp: dict[str, Any], question: Question, config: str) -> dict[str, Any]:
+def _write(
+    folder: Path,
+    stamp: dict[str, Any],
+    question: Question,
+    config: str,
+    report: Callable[[Sequence[record.Predictions]], dict[str, Any]],
+) -> dict[str, Any]:
     """Answer, and write all files of a result; results.json last."""
     answer = evaluate(question)
     folder.mkdir(parents=True, exist_ok=True)
@@ -142,6 +148,7 @@ def _write(folder: Path, stamp: dict[str, Any], question: Question, config: str)
         "synthetic": question.dataset.synthetic,
         "card": asdict(question.model_card),
         **answer.record,
+        "report": report(answer.predictions),
         "environment": {**record.environment(), "device": question.store.attributes["device"]},
     }
     results["cost"]["peak_rss_mb"] = record.peak_rss_mb()

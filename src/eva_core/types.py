@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from eva_core.protocol import Protocol
+    from eva_core.record import Predictions
 
 Pooling = Literal["cls", "cls_mean", "mean"]
 
@@ -134,6 +135,14 @@ class Dataset(ABC):
     @abstractmethod
     def image(self, sample: Sample) -> np.ndarray:
         """The pixels of a sample: uint8 RGB, (H, W, 3), any size."""
+
+    def report(self, predictions: Sequence["Predictions"]) -> dict[str, Any]:
+        """What else this dataset has to say of a result, such as scores per slide; results.json holds it as `report`.
+
+        Args:
+            predictions: Of each reported split.
+        """
+        return {}
 
     def fingerprint(self) -> str:
         """SHA-256 over id, split, label, group, site and file size of every sample, in order."""

@@ -28,6 +28,7 @@ class Cell:
         delta: value - published; None unless the protocol string is the same.
         checks: Every split with a published value under the same protocol string: (split, value, published).
         headroom: (model - colour) / (1 - colour): what is gained over six colour numbers, of what could be.
+        robustness: Robustness index, where samples carry a site.
         tied: Not told apart from the best of the task by the permutation test after Holm; None where not tested.
     """
 
@@ -48,6 +49,7 @@ class Cell:
     headroom: float | None = None
     contamination: dict[str, Any] = field(default_factory=dict)
     mpp: float | None = None
+    robustness: float | None = None
     cost: dict[str, float] = field(default_factory=dict)
     tied: bool | None = None
     folder: str = ""
@@ -169,6 +171,7 @@ def _cell(pair: Pair, content: dict[str, Any], folder: str) -> Cell:
         headroom=_headroom(content),
         contamination=content["contamination"],
         mpp=content["mpp"]["reached"],
+        robustness=(content["confounds"] or {}).get("robustness_index"),
         cost=content["cost"],
         folder=folder,
         key=content["key"],

@@ -8,7 +8,20 @@ from eva_core.boards.standings import Cell, Row, Standings
 from eva_core.record import write_text
 from eva_core.report import number, span
 
-FIELDS = ("value", "std", "low", "high", "n", "n_groups", "published", "published_protocol", "delta", "headroom", "mpp")
+FIELDS = (
+    "value",
+    "std",
+    "low",
+    "high",
+    "n",
+    "n_groups",
+    "published",
+    "published_protocol",
+    "delta",
+    "headroom",
+    "mpp",
+    "robustness",
+)
 HEADER = ("model", "head", "task", "split", "metric", "protocol", *FIELDS, "contamination", "reason")
 
 

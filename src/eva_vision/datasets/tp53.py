@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,8 +14,10 @@ from PIL import Image
 from eva_core.errors import EvaError, UsageError, some
 from eva_core.holdout import hold_out
 from eva_core.progress import Bar, say
+from eva_core.record import Predictions
 from eva_core.types import Dataset, DatasetCard, Sample
 from eva_vision.datasets.layout import read_table, refuse, repeated
+from eva_vision.datasets.slide_level import metadata_baseline, slide_scores
 
 MPP = 0.5
 TISSUE = 0.4
@@ -123,6 +126,19 @@ class Tp53(Dataset):
         level = slide.get_best_level_for_downsample(wanted * 1.01)  # a level of 4.0003 serves for 4
         side = max(1, round(self.size * wanted / slide.level_downsamples[level]))
         return np.array(_flat(slide.read_region((x, y), level, (side, side))).resize((self.size, self.size)))
+
+    def report(self, predictions: Sequence[Predictions]) -> dict[str, Any]:
+        """Scores per slide, by run, and what the cohort or the site alone would score."""
+        train = [slide for slide in self.slides if slide.split == "train"]
+        told: dict[str, Any] = {}
+        for part in predictions:
+            asked = [slide for slide in self.slides if slide.split == part.split]
+            told[part.split] = {
+                "slide_level": slide_scores(part, [id.rpartition("/")[0] for id in part.ids]),
+                "cohort_only": metadata_baseline(*([(s.cohort, s.target) for s in x] for x in (train, asked))),
+                "site_only": metadata_baseline(*([(s.site, s.target) for s in x] for x in (train, asked))),
+            }
+        return told
 
     def fingerprint(self) -> str:
         """SHA-256 over the samples, whose ids hold their place, and the size of a patch."""

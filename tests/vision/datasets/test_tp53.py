@@ -5,13 +5,15 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from eva_core.api import fit
+from eva_core.extract import Extraction
+from eva_core.protocol import Protocol
+from eva_core.record import Predictions
 from eva_vision.datasets.slide_level import metadata_baseline, slide_scores
-from eva_vision.datasets.tp53 import Slide, Tp53, tissue
+from eva_vision.datasets.tp53 import Tp53, tissue
 from tests.conftest import picture
 from tests.vision.datasets import trees
 
@@ -179,42 +181,38 @@ def test_too_few_patients_for_three_splits_are_refused(tmp_path: Path, refusal):
 # Scores per slide.
 
 
-def slide(split: str, cohort: str, target: int, site: str = "S") -> Slide:
-    return Slide("x", Path("x"), "p", cohort, site, target, split, None)
-
-
 def test_the_baseline_predicts_the_share_of_mutants_of_the_cohort():
-    slides = [slide("train", "A", t) for t in (1, 1, 0)] + [slide("train", "B", t) for t in (0, 0, 1)]
-    slides += [slide("test", "A", 1), slide("test", "A", 1), slide("test", "B", 0), slide("test", "B", 1)]
-    scores = metadata_baseline(slides, "cohort")
+    train = [("A", t) for t in (1, 1, 0)] + [("B", t) for t in (0, 0, 1)]
+    asked = [("A", 1), ("A", 1), ("B", 0), ("B", 1)]
+    scores = metadata_baseline(train, asked)
     assert scores["balanced_accuracy"] == pytest.approx((2 / 3 + 1) / 2)
     assert scores["auroc"] == pytest.approx((2 + 0.5) / 3)
-    assert metadata_baseline(slides, "site")["auroc"] == pytest.approx(0.5)
+    everybody = metadata_baseline([("S", t) for _, t in train], [("S", t) for _, t in asked])
+    assert everybody["auroc"] == pytest.approx(0.5)
 
 
 def test_a_cohort_that_train_lacks_gets_the_share_of_all_of_train():
-    slides = [slide("train", "A", 1), slide("train", "A", 1), slide("train", "B", 0)]
-    slides += [slide("test", "C", 1), slide("test", "B", 0)]
-    assert metadata_baseline(slides, "cohort") == {"balanced_accuracy": 1.0, "auroc": 1.0}
+    found = metadata_baseline([("A", 1), ("A", 1), ("B", 0)], [("C", 1), ("B", 0)])
+    assert found == {"balanced_accuracy": 1.0, "auroc": 1.0}
 
 
-def test_a_baseline_without_slides_is_refused(refusal):
-    assert "1 and 0" in refusal(lambda _: metadata_baseline([slide("train", "A", 1)], "cohort"), Path())
-
-
-def test_slides_are_scored_by_the_mean_over_their_patches(tmp_path: Path, refusal):
-    rows = [
-        ("a.svs/0_0", "test", 0, 0, 0.9),
-        ("a.svs/0_9", "test", 0, 0, 0.0),
-        ("b.svs/0_0", "test", 0, 1, 0.6),
-        ("c.svs/0_0", "val", 0, 1, 0.1),
-        ("a.svs/0_0", "test", 1, 0, 0.9),
-        ("a.svs/0_9", "test", 1, 0, 0.9),
-        ("b.svs/0_0", "test", 1, 1, 0.6),
+def test_slides_are_scored_by_the_mean_over_their_patches():
+    positive = np.array([[0.9, 0.0, 0.6], [0.9, 0.9, 0.6]])  # two runs, two patches of slide a, one of slide b
+    part = Predictions(
+        "test", ["a/0_0", "a/0_9", "b/0_0"], [""] * 3, np.array([0, 0, 1]), np.stack([1 - positive, positive], -1)
+    )
+    assert slide_scores(part, ["a", "a", "b"]) == [
+        {"balanced_accuracy": 1.0, "auroc": 1.0},
+        {"balanced_accuracy": 0.5, "auroc": 0.0},
     ]
-    columns = zip(*rows, strict=True)
-    names = ("id", "split", "run", "target", "score_mutant")
-    pq.write_table(pa.table(dict(zip(names, map(list, columns), strict=True))), tmp_path / "predictions.parquet")
-    scores = slide_scores(tmp_path / "predictions.parquet")
-    assert scores == [{"balanced_accuracy": 1.0, "auroc": 1.0}, {"balanced_accuracy": 0.5, "auroc": 0.0}]
-    assert "has none" in refusal(lambda _: slide_scores(tmp_path / "predictions.parquet", "train"), Path())
+
+
+def test_a_result_tells_slides_cohorts_and_sites(tmp_path: Path):
+    dataset = trees.build_tp53(many(tmp_path))
+    quick = Protocol("quick", steps=20, runs=2)
+    how = Extraction(device="cpu", workers=0)
+    report = fit("colour_stats", dataset, protocol=quick, output=tmp_path / "r", how=how)["report"]
+    assert set(report) == {"val", "test"}
+    assert set(report["test"]) == {"slide_level", "cohort_only", "site_only"}
+    assert len(report["test"]["slide_level"]) == 2
+    assert 0 <= report["test"]["cohort_only"]["auroc"] <= 1
