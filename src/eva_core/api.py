@@ -15,12 +15,14 @@ from eva_core import record, registry
 from eva_core.config import load_protocol, plain, published
 from eva_core.embeddings import Store, digest
 from eva_core.errors import UsageError
-from eva_core.evaluation import Question, evaluate
+from eva_core.evaluation import HELD_OUT, Question, evaluate
 from eva_core.extract import Extraction, extract, preprocessing, refuse_skipped, store_key
 from eva_core.metrics import probabilities
 from eva_core.progress import say
 from eva_core.protocol import Protocol
 from eva_core.types import Backbone, Dataset, DatasetCard, Head, ModelCard
+
+MADE_FROM_PYTHON = "# Made from Python"
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def fit(
     """
     how = how or Extraction()
     job = _job(model, dataset, head, protocol)
-    _refuse_unlabelled(job.dataset)
+    _refuse_unfit(job.dataset)
     key = store_key(job.backbone, job.dataset, job.protocol)
     identity = {**_identity(job, key.content), **({"model": name} if name else {})}
     result_key = digest({**key.content, **identity, "head": _arguments(job.head), "protocol": plain(job.protocol)})
@@ -207,8 +209,10 @@ def apply_heads(
                 f"Expected {what.partition('_')[0]} {identity[what][:12]} as in {result}, but {job.backbone.name} has "
                 f"{mine[what][:12]}. Use the model and protocol of that result."
             )
-    store = extract(key, job.backbone, job.dataset, job.protocol, how or Extraction(), tell)
     output = Path(output) if output else Path("out") / job.dataset.card.name / f"{job.backbone.name}-predictions"
+    if (output / record.PREDICTIONS).exists():
+        raise UsageError(f"Expected a folder without predictions, but {output} has some. Choose another --output.")
+    store = extract(key, job.backbone, job.dataset, job.protocol, how or Extraction(), tell)
     tensors = [{name: torch.from_numpy(value) for name, value in run.items()} for run in params.values()]
     parts = []
     for split in dict.fromkeys(store.splits.tolist()):
@@ -275,7 +279,14 @@ def _pairs(values: dict[str, str]) -> str:
     return "".join(f", {k} {v[:40]}" for k, v in values.items())
 
 
-def _refuse_unlabelled(dataset: Dataset) -> None:
+def _refuse_unfit(dataset: Dataset) -> None:
+    """What cannot be fitted is refused before anything is extracted."""
+    splits = {s.split for s in dataset.samples}
+    if dataset.samples and ("train" not in splits or not splits & set(HELD_OUT)):
+        missing = "a val or test split" if "train" in splits else "a train split"
+        raise UsageError(
+            f"Expected {missing} in dataset {dataset.card.name!r}, but it has {', '.join(sorted(splits))}."
+        )
     bare = [s.id for s in dataset.samples if s.target is None]
     if bare:
         raise UsageError(
@@ -308,5 +319,5 @@ def _config(job: Job) -> str:
     """The nearest thing to a configuration for objects that were built in Python: their arguments are not known."""
     parts = {"model": job.backbone, "dataset": job.dataset, "head": job.head}
     content = {name: {"class_path": registry.class_path_of(thing)} for name, thing in parts.items()}
-    head = "# Made from Python: classes without their arguments. To apply these heads, use eva_core.api.apply_heads.\n"
+    head = f"{MADE_FROM_PYTHON}: classes without their arguments. To apply these heads, use eva_core.api.apply_heads.\n"
     return head + yaml.safe_dump({**content, "protocol": plain(job.protocol)}, sort_keys=False)

@@ -1,13 +1,16 @@
 """An argparse parser whose errors are one line like all others."""
 
 import argparse
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from eva_core.errors import UsageError
 
 
 class Parser(argparse.ArgumentParser):
     """For commands that need no more than flags; `fit` and `predict` have jsonargparse."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message[0].upper()}{message[1:]}. See `{self.prog} --help`.")

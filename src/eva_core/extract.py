@@ -117,12 +117,17 @@ def refuse_skipped(skipped: Sequence[str], how: Extraction) -> None:
 
 
 def _launch(key: StoreKey, backbone: Backbone, dataset: Dataset, protocol: Protocol, how: Extraction) -> None:
-    fabric = Fabric(
-        accelerator=how.device,
-        devices=how.devices,
-        strategy="ddp_spawn" if how.devices > 1 else "auto",
-        precision=PRECISIONS[protocol.precision_for(backbone.card)],  # type: ignore[arg-type]
-    )
+    try:
+        fabric = Fabric(
+            accelerator=how.device,
+            devices=how.devices,
+            strategy="ddp_spawn" if how.devices > 1 else "auto",
+            precision=PRECISIONS[protocol.precision_for(backbone.card)],  # type: ignore[arg-type]
+        )
+    except (RuntimeError, ValueError) as error:
+        raise UsageError(
+            f"Expected {how.devices} x {how.device} on this machine, but it has none such. `eva doctor` lists the devices."
+        ) from error
     share = partial(_extract, key=key, backbone=backbone, dataset=dataset, protocol=protocol, how=how)
     if how.devices > 1:
         fabric.launch(share)  # bound beforehand: Fabric takes arguments apart and trips over frozen dataclasses

@@ -19,7 +19,7 @@ CONVOLUTION = 32  # sides that networks without tokens take: their largest strid
 _LOOKED_AT = 64  # images whose sides are read
 
 
-def profile(config: str, models: list[str], mpps: list[float], protocol: str, output: Path) -> Path:
+def profile(config: str, models: list[str], mpps: list[float], protocol: str | None, output: Path) -> Path:
     """Evaluate each model at each mpp, and draw.
 
     Args:
@@ -32,7 +32,8 @@ def profile(config: str, models: list[str], mpps: list[float], protocol: str, ou
     """
     curves: dict[str, Any] = {}
     for model in models:
-        asked = parse("fit", ["--config", config, "--model", model, "--protocol", protocol])
+        rules_given = ["--protocol", protocol] if protocol else []
+        asked = parse("fit", ["--config", config, "--model", model, *rules_given])
         card, dataset = asked.backbone.card, asked.dataset
         native = dataset.card.mpp
         if native is None:

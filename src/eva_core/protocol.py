@@ -1,8 +1,10 @@
 """Protocol: the rules under which a score was made, and so a part of the score."""
 
+import hashlib
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
+from eva_core.errors import UsageError
 from eva_core.types import Geometry, ModelCard, Pooling
 
 
@@ -11,7 +13,8 @@ class Protocol:
     """One evaluation protocol; `configs/protocols/` holds the named ones.
 
     Attributes:
-        name: Its published name; results carry it, with `+field=value` for each field that was overridden.
+        name: Its published name; results carry it, with `+field=value` for each field that was overridden, or with
+            `+unpublished=` and a hash of all fields where eva ships no protocol of this name.
         transform: `module.function(geometry) -> callable` that turns a uint8 (H, W, 3) image into uint8 (3, S, S).
         geometry: The resize and crop for every model, or `card` for each model's own.
         pooling: Pooling for every model, or `card`.
@@ -55,6 +58,14 @@ class Protocol:
     runs: int = 5
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        for name in ("steps", "runs", "batch_size", "shots", "evaluate_every"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"Expected protocol.{name} to be at least 1, but got {value}.")
+        if not 0 < self.holdout < 1:
+            raise UsageError(f"Expected protocol.holdout between 0 and 1, but got {self.holdout}.")
+
     def geometry_for(self, card: ModelCard) -> Geometry:
         return card.geometry if self.geometry == "card" else self.geometry
 
@@ -73,7 +84,7 @@ class Protocol:
         """
         departures: dict[str, Any] = {}
         if published is None:
-            departures["unpublished"] = True
+            departures["unpublished"] = hashlib.sha256(repr(self).encode()).hexdigest()[:8]
         else:
             mine, theirs = asdict(self), asdict(published)
             departures = {f.name: mine[f.name] for f in fields(self) if mine[f.name] != theirs[f.name]}

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors import safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from eva_core.errors import UsageError
 
@@ -128,7 +128,8 @@ def read_predictions(folder: Path, split: str) -> tuple[Predictions, list[str]]:
             f"Expected predictions in {path}, but they do not read ({error}). Run `eva fit` again."
         ) from error
     if not table.num_rows:
-        raise UsageError(f"Expected split {split!r} in {path}, but it is not there.")
+        there = pq.read_table(path, columns=["split"])["split"].unique().to_pylist()
+        raise UsageError(f"Expected split {split!r} in {path}, but it has {', '.join(there)}.")
     runs = table["run"].to_numpy()
     shape = (len(np.unique(runs)), -1)
     first = table.slice(0, table.num_rows // shape[0])  # runs stand one after another, samples in the same order
@@ -142,7 +143,8 @@ def read_predictions(folder: Path, split: str) -> tuple[Predictions, list[str]]:
 def write_heads(path: Path, runs: dict[int, dict[str, np.ndarray]], classes: Sequence[str]) -> None:
     """The selected parameters of every run, as `run<k>.<name>`, with the classes in the metadata."""
     arrays = {f"run{run}.{name}": value for run, params in runs.items() for name, value in params.items()}
-    save_file(arrays, path, {"classes": json.dumps(list(classes)), "runs": json.dumps(list(runs))})
+    metadata = {"classes": json.dumps(list(classes)), "runs": json.dumps(list(runs))}
+    path.write_bytes(save(arrays, metadata))  # save_file would leave a file that only its owner can read
 
 
 def read_heads(path: Path) -> tuple[list[str], dict[int, dict[str, np.ndarray]]]:

@@ -13,7 +13,7 @@ t-interval is given too: value +- t(G - 1) * standard error, both of the run-ave
 delete-one-group jackknife (Efron and Tibshirani, chapter 11). One group says nothing of others: no interval.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -115,18 +115,29 @@ def bootstrap(
         member: From `members`, (N,).
         names: The metrics that are wanted; all unless given.
     """
-    n_groups = int(member.max(initial=-1)) + 1
     values = {name: np.full(draws, np.nan) for name in names or metrics.keys(classes)}
     runs = np.random.default_rng(seed).integers(len(scores), size=draws)
-    size = max(1, _BLOCK // max(1, len(targets)))
-    for run, run_scores in enumerate(scores if n_groups > 1 else ()):
-        mine = np.flatnonzero(runs == run)
-        for start in range(0, len(mine), size):
-            block = mine[start : start + size]
-            weights = np.stack([_weights(seed, draw, n_groups, member) for draw in block])
+    for run, run_scores in enumerate(scores):
+        for block, weights in drawn_weights(member, draws, seed, np.flatnonzero(runs == run)):
             for name, drawn in metrics.weighted(run_scores, targets, classes, weights, names).items():
                 values[name][block] = drawn
     return values
+
+
+def drawn_weights(
+    member: NDArray[np.intp], draws: int, seed: int, wanted: NDArray[np.intp] | None = None
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float64]]]:
+    """Numbers of some draws (d,), and the weight of every sample in each of them (d, N); nothing for a single group.
+
+    Args:
+        wanted: Which draws; all unless given.
+    """
+    n_groups = int(member.max(initial=-1)) + 1
+    wanted = np.arange(draws) if wanted is None else wanted
+    size = max(1, _BLOCK // max(1, len(member)))
+    for start in range(0, len(wanted) if n_groups > 1 else 0, size):
+        block = wanted[start : start + size]
+        yield block, np.stack([_weights(seed, draw, n_groups, member) for draw in block])
 
 
 def _weights(seed: int, draw: int, n_groups: int, member: NDArray[np.intp]) -> NDArray[np.float64]:

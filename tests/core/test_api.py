@@ -239,3 +239,36 @@ def test_sites_and_mpp_are_told_where_samples_carry_them(tmp_path):
     assert 0 <= results["confounds"]["robustness_index"] <= 1
     assert results["mpp"] == {"native": 0.5, "reached": pytest.approx(0.5 * 32 / 224)}
     assert fit("colour_stats", Pictures(150), protocol=QUICK, output=tmp_path / "t", how=HOW)["confounds"] is None
+
+
+def test_predictions_are_never_written_over(result, tree):
+    folder, _ = result
+    with pytest.raises(UsageError, match=r"has some\. Choose another --output"):
+        apply_heads(folder, "colour_stats", Folder(str(tree)), None, QUICK, folder, HOW)
+
+
+@pytest.mark.parametrize("field", ["steps", "runs", "batch_size", "shots", "evaluate_every"])
+def test_a_protocol_of_nothing_is_refused(field):
+    with pytest.raises(UsageError, match=f"protocol.{field} to be at least 1"):
+        replace(QUICK, **{field: 0})
+
+
+def test_a_device_that_is_not_there_is_one_line(tree, tmp_path, capsys):
+    argv = [
+        "fit",
+        "--config",
+        "folder",
+        "--dataset.root",
+        str(tree),
+        "--model",
+        "colour_stats",
+        "--output",
+        str(tmp_path / "d"),
+    ]
+    assert main([*argv, "--device", "mps"]) == 2
+    assert "Expected 1 x mps on this machine" in capsys.readouterr().err
+
+
+def test_heads_of_a_result_from_python_say_what_to_use(result, tree, capsys):
+    assert main(["predict", "--head", str(result[0]), "--dataset.root", str(tree)]) == 2
+    assert "eva_core.api.apply_heads" in capsys.readouterr().err

@@ -34,7 +34,9 @@ def test_the_title_names_every_departure():
     assert protocol.title(theirs, "linear") == "eva-0.4"
     assert replace(protocol, steps=50).title(theirs, "linear") == "eva-0.4+steps=50"
     assert replace(protocol, precision="bf16", runs=2).title(theirs, "mlp") == "eva-0.4+head=mlp+precision=bf16+runs=2"
-    assert replace(protocol, name="mine").title(None, "linear") == "mine+unpublished=True"
+    mine, longer = (replace(protocol, name="mine", steps=n).title(None, "linear") for n in (10, 20))
+    assert mine.startswith("mine+unpublished=")
+    assert mine != longer  # the same name with other content is another protocol
     assert load_protocol("strict").title(published("strict"), "linear") == "strict"
 
 

@@ -283,3 +283,10 @@ def test_other_formats(tmp_path: Path, name: str, options: dict[str, object]):
 def test_images_can_be_written_to(tree: Path):
     dataset = Folder(str(tree))
     dataset.image(dataset.samples[0])[:] = 0  # torch warns of arrays that cannot
+
+
+def test_sites_and_mpp_are_taken_over(listed: Path):
+    text = "path,label,split,group,site\none/a.png,x,train,p1,north\none/b.png,y,train,p2,\ntwo/d.png,x,test,p3,south\n"
+    dataset = Folder(str(manifest(listed, text)), mpp=0.25)
+    assert [s.site for s in dataset.samples] == ["north", None, "south"]
+    assert dataset.card.mpp == 0.25

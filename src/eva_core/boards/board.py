@@ -100,10 +100,16 @@ def read_board(name: str) -> Board:
         models=_parts(content["models"], "models", "class_path", path),
         tasks=tasks,
         heads=_parts(content.get("heads", ["linear"]), "heads", "class_path", path),
-        protocol=str(content.get("protocol", "eva-0.4")),
+        protocol=_protocol(str(content.get("protocol", "eva-0.4")), path),
         average_without=tuple(left_out),
         tolerance=float(tolerance),
     )
+
+
+def _protocol(name: str, board: Path) -> str:
+    """A protocol by name, or by its path from here or from the board."""
+    beside = board.parent / name
+    return str(beside if beside.is_file() and not Path(name).is_file() else name)
 
 
 def _parts(entries: Any, field: str, key: str, path: Path) -> tuple[Part, ...]:
@@ -132,6 +138,22 @@ def _part(entry: Any, field: str, key: str, path: Path) -> Part:
 def _described(name: str, arguments: dict[str, Any]) -> str:
     inner = ",".join(f"{k}={v}" for k, v in sorted(arguments.items()))
     return f"{name}({inner})" if inner else name
+
+
+def check(board: Board) -> None:
+    """Refuse what could never run: unknown models and heads, and protocols that do not parse.
+
+    Raises:
+        UsageError: Names the first.
+    """
+    from eva_core.config import load_protocol
+
+    load_protocol(board.protocol)
+    for names, parts in ((registry.models, board.models), (registry.heads, board.heads)):
+        for part in parts:
+            name = part.config if isinstance(part.config, str) else part.config["class_path"]
+            if "." not in name:
+                names.find(name)
 
 
 def pairs(board: Board, output: Path) -> list[Pair]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from eva_core.boards.board import Board, Pair, Part, pairs
 from eva_core.boards.ranking import ranks
-from eva_core.config_files import shipped
+from eva_core.config_files import find_config, read_yaml, shipped
 from eva_core.metric_names import LOWER_IS_BETTER
 from eva_core.record import DRAWS, RESULTS, read_json, read_results
 
@@ -127,7 +127,8 @@ def standings(board: Board, output: Path) -> Standings:
     tested = _mark_ties(rows, output)
     ordered = sorted(rows.values(), key=lambda r: (r not in complete, -(r.average or 0), r.model, r.head))
     pending = sum(cell.value is None and cell.reason is None for row in ordered for cell in row.cells.values())
-    return Standings(board.name, board.title, board.protocol, list(tasks.values()), ordered, pending, tested)
+    protocol = str(read_yaml(find_config(board.protocol, "protocols")).get("name", board.protocol))
+    return Standings(board.name, board.title, protocol, list(tasks.values()), ordered, pending, tested)
 
 
 def _read(folder: Path) -> dict[str, Any] | None:

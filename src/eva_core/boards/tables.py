@@ -51,21 +51,29 @@ def as_csv(found: Standings) -> str:
 
 def as_markdown(found: Standings) -> str:
     """The table to paste into a note: value, interval, average, rank."""
-    header = [
-        "model",
-        "head",
-        *(_column(task.name, task.synthetic) for task in found.tasks),
-        "average",
-        "rank",
-        "headroom",
-    ]
-    lines = [header, ["---", "---", *["---:"] * (len(header) - 2)]]
+    columns = [_column(task.name, task.synthetic) for task in found.tasks]
+    lines = [["model", "head", *columns, "average", "rank", "headroom"]]
+    lines.append(["---", "---", *["---:"] * (len(columns) + 3)])
     for row in found.rows:
         cells = [_text(row.cells[task.name]) for task in found.tasks]
         lines.append([row.model, row.head, *cells, number(row.average), rank(row), number(row.headroom)])
-    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    table = ["| " + " | ".join(line) + " |" for line in lines]
     about = f"{found.title}, protocol {found.protocol}. 95 % intervals; headroom: (model - colour) / (1 - colour)."
-    return f"{about}\n\n{table}\n"
+    return "\n".join([about, "", *table, *_remarks(found)]) + "\n"
+
+
+def _remarks(found: Standings) -> list[str]:
+    """What a reader must know beside the numbers, and why some are missing."""
+    cells = [(row, task, cell) for row in found.rows for task, cell in row.cells.items()]
+    optimistic = dict.fromkeys(task for _, task, cell in cells if "optimistic" in cell.selection)
+    by_image = dict.fromkeys(task for _, task, cell in cells if cell.interval.startswith("image"))
+    failed = dict.fromkeys(f"- {row.model} on {task}: {cell.reason}" for row, task, cell in cells if cell.reason)
+    lines = [
+        f"{what}, and so optimistic: {', '.join(tasks)}."
+        for what, tasks in (("Selected on the split that is reported", optimistic), ("Interval by image", by_image))
+        if tasks
+    ]
+    return ["", *lines, *failed] if lines or failed else []
 
 
 def as_latex(found: Standings) -> str:

@@ -14,7 +14,7 @@ from eva_core.record import Predictions, read_predictions, read_results
 def main(argv: list[str]) -> int:
     parser = Parser(
         prog="eva compare",
-        description="Compare finished results on the same images: the difference with a 95 %% interval, a permutation "
+        description="Compare finished results on the same images: the difference with a 95 % interval, a permutation "
         "test by patient or slide, and Holm's correction where there are more than two.",
     )
     parser.add_argument("results", nargs="+", type=Path, help="at least two folders that `eva fit` wrote")

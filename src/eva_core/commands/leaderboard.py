@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from eva_core.arguments import Parser
-from eva_core.boards.board import Board, Pair, pairs, read_board, run_here, run_on_ray
+from eva_core.boards.board import Board, Pair, check, pairs, read_board, run_here, run_on_ray
 from eva_core.boards.standings import Standings, outside_tolerance, standings
 
 HERE_FIELDS = ("device", "devices", "batch_size", "workers", "on_error")
@@ -34,7 +34,7 @@ def main(argv: list[str]) -> int:
             f"eva: {failed} scores are missing; the page says why. The same command tries them again.", file=sys.stderr
         )
     print(written)
-    return 0
+    return 0 if failed < sum(len(row.cells) for row in found.rows) else 1
 
 
 def _parser() -> Parser:
@@ -62,6 +62,7 @@ def _run(board: Board, output: Path, given: argparse.Namespace) -> None:
         return
     from eva_core.boards.live import Live
 
+    check(board)
     how: dict[str, Any] = {name: getattr(given, name) for name in HERE_FIELDS}
     with Live(board, pairs(board, output)) as live:
 

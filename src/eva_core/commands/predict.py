@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from eva_core.api import apply_heads, predict
+from eva_core.api import MADE_FROM_PYTHON, apply_heads, predict
 from eva_core.config import parse
 from eva_core.errors import UsageError
 from eva_core.record import CONFIG, read_results
@@ -15,6 +15,11 @@ def main(argv: list[str]) -> int:
         print(predict(asked.backbone, asked.dataset, asked.protocol, asked.how))
         return 0
     read_results(result)
+    if (result / CONFIG).read_text(encoding="utf-8").startswith(MADE_FROM_PYTHON):
+        raise UsageError(
+            f"Expected a result that `eva fit` made, but {result} was made from Python objects, whose arguments nobody "
+            "wrote down. Apply its heads with eva_core.api.apply_heads."
+        )
     asked = parse("predict", ["--config", str(result / CONFIG), *argv])
     print(apply_heads(result, asked.backbone, asked.dataset, asked.head, asked.protocol, asked.output, asked.how))
     return 0

@@ -26,6 +26,7 @@ class Row(NamedTuple):
     label: str | None
     group: str | None
     id: str
+    site: str | None = None
 
 
 class Folder(Dataset):
@@ -35,15 +36,16 @@ class Folder(Dataset):
         name="folder", access="your own files, below --dataset.root", licence="yours"
     )
 
-    def __init__(self, root: str, name: str = "folder") -> None:
+    def __init__(self, root: str, name: str = "folder", mpp: float | None = None) -> None:
         """Index the folder.
 
         Splits are `train`, `val` and `test`. Images that lie right in `root`, and lines of a manifest without a split,
-        are `new`: they can be predicted on. A manifest has the columns path, label, split, and may have group and id.
+        are `new`: they can be predicted on. A manifest has the columns path, label, split, and may have group, id, site.
 
         Args:
             root: The folder.
             name: What results and the cache call this dataset.
+            mpp: Micrometres per pixel of the images, where it is known and the same for all.
         Raises:
             UsageError: Names what is wrong: missing, empty or duplicate files, a group or an image in two splits.
         """
@@ -60,9 +62,9 @@ class Folder(Dataset):
         _refuse_crossing_groups(rows)
         classes = tuple(sorted({r.label for r in rows if r.label is not None}))
         target = {label: i for i, label in enumerate(classes)}
-        self.card = DatasetCard(name=name, classes=classes, licence="yours", access=str(self.root))  # type: ignore[misc]
+        self.card = DatasetCard(name=name, classes=classes, mpp=mpp, licence="yours", access=str(self.root))  # type: ignore[misc]
         self.samples = [
-            Sample(r.id, r.split, None if r.label is None else target[r.label], r.path, sizes[r.path], r.group)
+            Sample(r.id, r.split, None if r.label is None else target[r.label], r.path, sizes[r.path], r.group, r.site)
             for r in rows
         ]
 
@@ -116,6 +118,7 @@ def _from_manifest(root: Path) -> list[Row]:
             line.get("label") or None,
             line.get("group") or None,
             line.get("id") or line["path"],
+            line.get("site") or None,
         )
         for line in lines
     ]

@@ -19,7 +19,7 @@ from eva_core.types import Embedded, FittedRun, Head
 Affine = tuple[Tensor, Tensor]  # float64 weight (K, D) and bias (K,) on raw features; K = 1 for two classes
 
 _TOLERANCE = 1e-6  # Euclidean norm of the gradient of the objective, in standardised features
-_ITERATIONS = 1_000
+_ITERATIONS = 20_000
 _CHUNK = 2**21  # floats that are float64 at a time: 16 MB
 _THREADED = 2**21  # numbers in train from which more threads help; below, waking them costs more than they save
 

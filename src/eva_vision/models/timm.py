@@ -49,8 +49,12 @@ def timm_model(
     backbone = TimmBackbone(_create(arch, pretrained, arch_args, size), arch, mean, std, size, arch_args, layer)
     if checkpoint is not None:
         backbone.provenance = load_weights(backbone.network, checkpoint, _classifier_names(backbone.network))
+        backbone.card = replace(backbone.card, source=checkpoint, licence="unknown")  # timm's is of its own weights
     elif pretrained:
         backbone.provenance = _provenance(backbone.network, arch)
+    elif not arch.startswith(HUB):
+        source = "none: random weights from seed 0"
+        backbone.card = replace(backbone.card, source=source, licence="unknown", trained_on="nothing", collections=())
     return backbone
 
 
