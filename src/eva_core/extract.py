@@ -126,7 +126,7 @@ def _launch(key: StoreKey, backbone: Backbone, dataset: Dataset, protocol: Proto
         )
     except (RuntimeError, ValueError) as error:
         raise UsageError(
-            f"Expected {how.devices} x {how.device} on this machine, but it has none such. `eva doctor` lists the devices."
+            f"Expected {how.devices} x {how.device} on this machine, but there is none. `eva doctor` lists devices."
         ) from error
     share = partial(_extract, key=key, backbone=backbone, dataset=dataset, protocol=protocol, how=how)
     if how.devices > 1:

@@ -40,7 +40,7 @@ class Folder(Dataset):
         """Index the folder.
 
         Splits are `train`, `val` and `test`. Images that lie right in `root`, and lines of a manifest without a split,
-        are `new`: they can be predicted on. A manifest has the columns path, label, split, and may have group, id, site.
+        are `new`: they can be predicted on. A manifest has columns path, label, split, and may have group, id, site.
 
         Args:
             root: The folder.
