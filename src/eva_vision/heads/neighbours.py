@@ -14,7 +14,7 @@ from eva_core.protocol import Protocol
 from eva_core.types import Embedded, FittedRun, Head
 
 _TEMPERATURE = 0.07
-_ROWS = 1024  # similarities of this many rows to the whole bank at a time
+_SIMILARITIES = 2**26  # at a time, 256 MB: the bank of pcam has 262,144 rows
 _FLOOR = 1e-6  # share of a class without a vote
 
 
@@ -73,7 +73,7 @@ def _bank(data: Embedded, classes: int) -> dict[str, Tensor]:
 def _shares(params: dict[str, Tensor], x: Tensor, ks: Sequence[int]) -> Tensor:
     """Share of the votes of each class among the k nearest: x (N, D) -> (len(ks), N, C)."""
     parts = []
-    for rows in x.split(_ROWS):
+    for rows in x.split(max(1, _SIMILARITIES // len(params["bank"]))):
         similarity, nearest = (F.normalize(rows) @ params["bank"].T).topk(max(ks))  # (n, k) each
         weights = ((similarity - similarity[:, :1]) / _TEMPERATURE).exp()  # the nearest counts 1: nothing overflows
         votes = (weights[..., None] * params["votes"][nearest]).cumsum(1)  # (n, k, C)
