@@ -30,7 +30,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_our_own_names_are_listed_with_package_version_and_summary():
     entry = registry.models.find("colour_stats")
     assert entry.origin == "eva-pathology 0.1.0"
-    assert entry.summary == "Evaluate and pretrain pathology foundation models"
+    assert entry.summary == "Evaluate pathology foundation models"
     assert entry.class_path == "eva_vision.models.baselines.colour_stats"
 
 
