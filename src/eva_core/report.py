@@ -38,6 +38,13 @@ def notes(results: dict[str, Any]) -> list[str]:
     split = results["splits"][main["split"]]
     groups = f" over {split['n_groups']} groups" if split["n_groups"] else ""
     found = [f"n = {split['n']}; interval: {split['interval']}{groups}; selected on {results['selection']}"]
+    recalls = [
+        m["mean"] for name, m in split["metrics"].items() if name.startswith("recall/") and m["mean"] is not None
+    ]
+    if len(recalls) > 1 and max(recalls) == sum(recalls) == 1:
+        found.append(
+            "the head gives one class to every image: it has learned nothing; more steps, or --protocol strict"
+        )
     t95 = split["metrics"][main["metric"]].get("t95")
     if t95:
         found.append(f"fewer than 20 groups: t-interval over groups {span(t95)}")

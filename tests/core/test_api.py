@@ -13,6 +13,7 @@ from eva_core.errors import UsageError
 from eva_core.extract import Extraction
 from eva_core.metric_names import NAMES
 from eva_core.record import read_heads
+from eva_core.report import notes
 from eva_vision.datasets.folder import Folder
 from eva_vision.models.timm import timm_model
 from tests.conftest import Pictures, write_tree
@@ -272,3 +273,18 @@ def test_a_device_that_is_not_there_is_one_line(tree, tmp_path, capsys):
 def test_heads_of_a_result_from_python_say_what_to_use(result, tree, capsys):
     assert main(["predict", "--head", str(result[0]), "--dataset.root", str(tree)]) == 2
     assert "eva_core.api.apply_heads" in capsys.readouterr().err
+
+
+def test_a_head_that_learned_nothing_is_called_so(tree, tmp_path):
+    lazy = fit(
+        "colour_stats",
+        Folder(str(tree)),
+        protocol=replace(QUICK, steps=1, lr=(1e-9,), runs=1),
+        output=tmp_path / "l",
+        how=HOW,
+    )
+    assert any("learned nothing" in note for note in notes(lazy))
+
+
+def test_a_head_that_learned_is_not(result):
+    assert not any("learned nothing" in note for note in notes(result[1]))

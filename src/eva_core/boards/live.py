@@ -54,6 +54,8 @@ class Live:
 
     def time_left(self) -> str:
         """By the mean of the pairs that ended."""
+        if not self.left:
+            return "nothing to go"
         ended = self.total - self.left
         if not ended:
             return f"{self.left} to go"
