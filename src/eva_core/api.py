@@ -15,7 +15,7 @@ from eva_core import record, registry
 from eva_core.config import load_protocol, plain, published
 from eva_core.embeddings import Store, digest
 from eva_core.errors import UsageError
-from eva_core.evaluation import HELD_OUT, Question, evaluate
+from eva_core.evaluation import Question, evaluate, reported_splits
 from eva_core.extract import Extraction, extract, preprocessing, refuse_skipped, store_key
 from eva_core.metrics import probabilities
 from eva_core.progress import say
@@ -281,12 +281,8 @@ def _pairs(values: dict[str, str]) -> str:
 
 def _refuse_unfit(dataset: Dataset) -> None:
     """What cannot be fitted is refused before anything is extracted."""
-    splits = {s.split for s in dataset.samples}
-    if dataset.samples and ("train" not in splits or not splits & set(HELD_OUT)):
-        missing = "a val or test split" if "train" in splits else "a train split"
-        raise UsageError(
-            f"Expected {missing} in dataset {dataset.card.name!r}, but it has {', '.join(sorted(splits))}."
-        )
+    if dataset.samples:
+        reported_splits((s.split for s in dataset.samples), dataset.card)
     bare = [s.id for s in dataset.samples if s.target is None]
     if bare:
         raise UsageError(
@@ -307,8 +303,7 @@ def _head_name(head: Head) -> str:
     """Its registered name, then every argument that is not the default: `simpleshot(shots=4)`."""
     name = registry.heads.name_of(registry.class_path_of(head))
     defaults = {p.name: p.default for p in inspect.signature(type(head)).parameters.values()}
-    departures = [f"{k}={v}" for k, v in sorted(vars(head).items()) if k in defaults and v != defaults[k]]
-    return f"{name}({','.join(departures)})" if departures else name
+    return registry.described(name, {k: v for k, v in vars(head).items() if k in defaults and v != defaults[k]})
 
 
 def _arguments(head: Head) -> dict[str, Any]:

@@ -20,6 +20,8 @@ from eva_core.stats import bootstrap, drawn_weights, members, quantiles
 
 ALPHA = 0.05
 """From which p on two models are not told apart."""
+_SUMS = ("accuracy", "balanced_accuracy")
+"""Metrics that are sums over samples of the share that are right."""
 _BLOCK = 2**20  # flags drawn at a time: 8 MB once they are weights
 
 
@@ -93,7 +95,7 @@ def _mean_of_runs(
     seed: int,
 ) -> NDArray[np.float64]:
     """The metric, mean over runs, under every draw of groups, (draws,)."""
-    if metric not in ("accuracy", "balanced_accuracy"):
+    if metric not in _SUMS:
         runs = [bootstrap(run[None], targets, classes, member, draws, seed, [metric])[metric] for run in scores]
         return np.mean(runs, axis=0)
     hits = (scores.argmax(-1) == targets).mean(0)  # both are linear in the hits: the mean of runs can come first
@@ -124,7 +126,7 @@ def permutation(
     """
     n_groups = int(member.max(initial=-1)) + 1
     shares, bound = None, 1.0
-    if metric in ("accuracy", "balanced_accuracy"):
+    if metric in _SUMS:
         # these are sums over samples, so that a swap of group g changes the sign of its share, whatever the others do
         shares = np.bincount(member, _shares(a, b, targets, metric), minlength=n_groups)
         bound = 2 * np.exp(-(shares.sum() ** 2) / max(2 * np.square(shares).sum(), 1e-300))

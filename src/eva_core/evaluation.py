@@ -1,7 +1,7 @@
 """From stored embeddings to a score: which rows teach, select and are reported; heads; records."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from eva_core.confounds import confounds
 from eva_core.contamination import contamination, seen
 from eva_core.embeddings import Store
-from eva_core.errors import UsageError
+from eva_core.errors import UsageError, some
 from eva_core.holdout import few, hold_out, near_duplicates
 from eva_core.metrics import probabilities
 from eva_core.progress import Bar
@@ -104,6 +104,22 @@ def evaluate(asked: Question) -> Answer:
     return Answer(record, runs, list(predictions.values()), draws[main_split])
 
 
+def reported_splits(splits: Iterable[str], dataset: DatasetCard) -> tuple[str, ...]:
+    """The held-out splits among those that samples have.
+
+    Raises:
+        UsageError: There is none, or nothing to train on.
+    """
+    there = set(splits)
+    reported = tuple(split for split in HELD_OUT if split in there)
+    for missing, found in (("a train split", "train" in there), ("a val or test split", reported)):
+        if not found:
+            raise UsageError(
+                f"Expected {missing} in dataset {dataset.name!r}, but it has {some(sorted(there)) or 'none'}."
+            )
+    return reported
+
+
 def make_plan(store: Store, protocol: Protocol, dataset: DatasetCard) -> Plan:
     """Divide the rows as the protocol says.
 
@@ -111,11 +127,7 @@ def make_plan(store: Store, protocol: Protocol, dataset: DatasetCard) -> Plan:
         UsageError: The dataset lacks a split, or has too few groups to hold some out.
     """
     train = store.rows("train")
-    reported = tuple(split for split in HELD_OUT if len(store.rows(split)))
-    if not len(train):
-        raise UsageError(f"Expected a train split in dataset {dataset.name!r}, but it has none.")
-    if not reported:
-        raise UsageError(f"Expected a val or test split in dataset {dataset.name!r}, but it has none.")
+    reported = reported_splits(store.splits[store.readable], dataset)
     main = dataset.main_split or reported[-1]
     if main not in reported:
         raise UsageError(f"Expected a {main} split in dataset {dataset.name!r}, but it has {', '.join(reported)}.")

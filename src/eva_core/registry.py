@@ -168,6 +168,12 @@ def as_asked(name: str, builder: Any, backbone: Any, arguments: dict[str, Any]) 
     return backbone
 
 
+def described(name: str, arguments: dict[str, Any]) -> str:
+    """A name with its arguments, as results and boards show it: `simpleshot(draws=10,shots=4)`."""
+    inner = ",".join(f"{key}={value}" for key, value in sorted(arguments.items()))
+    return f"{name}({inner})" if inner else name
+
+
 def class_path_of(thing: object) -> str:
     """`module.Class` of an object."""
     return f"{type(thing).__module__}.{type(thing).__qualname__}"

@@ -1,9 +1,11 @@
-"""Reading image files."""
+"""Reading image files, one by one and as what datasets of them share."""
 
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from eva_core.types import Dataset, Sample
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}
 
@@ -19,3 +21,12 @@ def read_image(path: Path) -> np.ndarray:
             grey = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
             return np.repeat(grey[..., None], 3, axis=2)
         return np.array(image.convert("RGB"))  # a copy: torch wants it writable
+
+
+class ImageFiles(Dataset):
+    """A dataset whose samples are image files."""
+
+    def image(self, sample: Sample) -> np.ndarray:
+        """Decode the file of a sample: uint8 RGB, (H, W, 3)."""
+        assert sample.path is not None
+        return read_image(sample.path)

@@ -126,18 +126,13 @@ def _part(entry: Any, field: str, key: str, path: Path) -> Part:
     """A name; or `name` with `class_path` and `init_args`, for a task with `config` and `init_args`."""
     if not isinstance(entry, str) and (not isinstance(entry, dict) or key not in entry):
         raise UsageError(f"Expected a name or a {key} in {field} of {path}, but got {entry!r}.")
-    config = entry if isinstance(entry, str) else {k: v for k, v in entry.items() if k != "name"}
-    name = (
-        entry if isinstance(entry, str) else entry.get("name") or _described(entry[key], entry.get("init_args") or {})
-    )
+    name, config = entry, entry
+    if not isinstance(entry, str):
+        name = entry.get("name") or registry.described(entry[key], entry.get("init_args") or {})
+        config = {k: v for k, v in entry.items() if k != "name"}
     if "/" in str(name):
         raise UsageError(f"Expected a name without / in {field} of {path}, but got {name!r}. Give it a `name`.")
     return Part(str(name), config)
-
-
-def _described(name: str, arguments: dict[str, Any]) -> str:
-    inner = ",".join(f"{k}={v}" for k, v in sorted(arguments.items()))
-    return f"{name}({inner})" if inner else name
 
 
 def check(board: Board) -> None:
@@ -158,17 +153,17 @@ def check(board: Board) -> None:
 
 def pairs(board: Board, output: Path) -> list[Pair]:
     """Every model on every task, models outermost, so that one model's embeddings come one after another."""
-    return [_pair(board, model, task, output) for model in board.models for task in board.tasks]
-
-
-def _pair(board: Board, model: Part, task: Part, output: Path) -> Pair:
-    config = _task_config(task)
-    config["protocol"] = board.protocol
-    config["model"] = {"class_path": model.config} if isinstance(model.config, str) else model.config
-    resolved = OmegaConf.to_container(OmegaConf.create(config), resolve=True)
     rules = read_yaml(find_config(board.protocol, "protocols"))
-    key = _hash({"asked": resolved, "protocol": rules, "files": _files(resolved)})
-    return Pair(model.name, task.name, config, board.heads, output / task.name / f"{model.name}-{key}")
+    tasks = [(task.name, _task_config(task)) for task in board.tasks]
+    found = []
+    for model in board.models:
+        built = {"class_path": model.config} if isinstance(model.config, str) else model.config
+        for task, dataset in tasks:
+            config = {**dataset, "protocol": board.protocol, "model": built}
+            resolved = OmegaConf.to_container(OmegaConf.create(config), resolve=True)
+            key = _hash({"asked": resolved, "protocol": rules, "files": _files(resolved)})
+            found.append(Pair(model.name, task, config, board.heads, output / task / f"{model.name}-{key}"))
+    return found
 
 
 def _hash(content: Any) -> str:

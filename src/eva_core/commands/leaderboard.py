@@ -57,14 +57,15 @@ def _parser() -> Parser:
 
 
 def _run(board: Board, output: Path, given: argparse.Namespace) -> None:
-    todo = [pair for pair in pairs(board, output) if not pair.done]
+    every = pairs(board, output)
+    todo = [pair for pair in every if not pair.done]
     if not todo:
         return
     from eva_core.boards.live import Live
 
     check(board)
     how: dict[str, Any] = {name: getattr(given, name) for name in HERE_FIELDS}
-    with Live(board, pairs(board, output)) as live:
+    with Live(board, every) as live:
 
         def end(pair: Pair, reason: str | None) -> None:
             live.end(pair, reason)

@@ -3,12 +3,10 @@
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-
-from eva_core.types import Dataset, DatasetCard, Sample
+from eva_core.types import DatasetCard, Sample
 from eva_vision.datasets.layout import locate, refuse, scan
 from eva_vision.download import Remote, obtain
-from eva_vision.images import read_image
+from eva_vision.images import ImageFiles
 
 PREFIX = {"Benign": "b", "InSitu": "is", "Invasive": "iv", "Normal": "n"}
 PER_CLASS = 100
@@ -21,7 +19,7 @@ VAL = {
 """Numbers in the file names; the same images that kaiko-ai/eva @ 73b61a79 gives as positions in a listing."""
 
 
-class Bach(Dataset):
+class Bach(ImageFiles):
     """BACH (ICIAR 2018), part A: 400 microscopy images, split by patient.
 
     Source: https://zenodo.org/records/3632035
@@ -70,8 +68,3 @@ class Bach(Dataset):
             )
             for id, (name, n) in wanted.items()
         ]
-
-    def image(self, sample: Sample) -> np.ndarray:
-        """Decode the file of a sample: uint8 RGB, (H, W, 3)."""
-        assert sample.path is not None
-        return read_image(sample.path)

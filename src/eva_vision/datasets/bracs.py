@@ -4,18 +4,16 @@ import re
 from pathlib import PurePosixPath
 from typing import ClassVar
 
-import numpy as np
-
-from eva_core.types import Dataset, DatasetCard, Sample
+from eva_core.types import DatasetCard, Sample
 from eva_vision.datasets.layout import check_counts, locate, refuse, repeated, scan, tell_crossing
-from eva_vision.images import read_image
+from eva_vision.images import ImageFiles
 
 CLASSES = ("N", "PB", "UDH", "FEA", "ADH", "DCIS", "IC")
 FOLDERS = {f"{i}_{name}": i for i, name in enumerate(CLASSES)}
 _NAME = re.compile(r"(BRACS_\d+)_.+\.png")
 
 
-class Bracs(Dataset):
+class Bracs(ImageFiles):
     """The regions of interest of BRACS, of any size, in the official folders.
 
     Source: https://www.bracs.icar.cnr.it
@@ -55,8 +53,3 @@ class Bracs(Dataset):
         refuse(folder, sizes, extra=extra, duplicate=repeated(PurePosixPath(path).name for path in sizes))
         tell_crossing(self.samples, self.card)
         check_counts(folder, self.counts, self.samples, self.card)
-
-    def image(self, sample: Sample) -> np.ndarray:
-        """Decode the file of a sample: uint8 RGB, (H, W, 3)."""
-        assert sample.path is not None
-        return read_image(sample.path)

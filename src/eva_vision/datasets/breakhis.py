@@ -4,12 +4,10 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
-import numpy as np
-
-from eva_core.types import Dataset, DatasetCard, Sample
+from eva_core.types import DatasetCard, Sample
 from eva_vision.datasets.layout import check_counts, locate, refuse, repeated, scan
 from eva_vision.download import Remote, obtain
-from eva_vision.images import read_image
+from eva_vision.images import ImageFiles
 
 VAL_PATIENTS = frozenset(
     {"18842D", "19979", "15275", "15792", "16875", "3909", "5287"}
@@ -19,7 +17,7 @@ VAL_PATIENTS = frozenset(
 _NAME = re.compile(r"SOB_[BM]_([A-Z]+)-\d+-(\w+)-40-\d+\.png")
 
 
-class BreakHis(Dataset):
+class BreakHis(ImageFiles):
     """BreakHis at "40X": the four tumour types with at least seven patients, 700 x 460 px.
 
     Source: https://web.inf.ufpr.br/vri/databases/breast-cancer-histopathological-database-breakhis
@@ -73,8 +71,3 @@ class BreakHis(Dataset):
             if name is not None and name[1] in self.card.classes
         ]
         check_counts(folder, self.counts, self.samples, self.card)
-
-    def image(self, sample: Sample) -> np.ndarray:
-        """Decode the file of a sample: uint8 RGB, (H, W, 3)."""
-        assert sample.path is not None
-        return read_image(sample.path)

@@ -4,12 +4,10 @@ import re
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-
-from eva_core.types import Dataset, DatasetCard, Sample
+from eva_core.types import DatasetCard, Sample
 from eva_vision.datasets.layout import check_counts, locate, refuse, scan
 from eva_vision.download import Remote, obtain
-from eva_vision.images import read_image
+from eva_vision.images import ImageFiles
 
 CLASSES = ("ADI", "BACK", "DEB", "LYM", "MUC", "MUS", "NORM", "STR", "TUM")
 _RECORD = "https://zenodo.org/records/1214456"
@@ -21,7 +19,7 @@ def _remote(folder: str, md5: str) -> Remote:
     return Remote(f"{_RECORD}/files/{folder}.zip?download=1", folder, f"md5:{md5}")
 
 
-class Crc(Dataset):
+class Crc(ImageFiles):
     """NCT-CRC-HE-100K to train, CRC-VAL-HE-7K to validate, 224 px.
 
     Source: https://zenodo.org/records/1214456
@@ -66,11 +64,6 @@ class Crc(Dataset):
                 for path, size in sizes.items()
             ]
         check_counts(Path(root), self.counts, self.samples, self.card)
-
-    def image(self, sample: Sample) -> np.ndarray:
-        """Decode the file of a sample: uint8 RGB, (H, W, 3)."""
-        assert sample.path is not None
-        return read_image(sample.path)
 
 
 class CrcNonorm(Crc):

@@ -8,11 +8,9 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
-import numpy as np
-
 from eva_core.errors import UsageError, some
-from eva_core.types import Dataset, DatasetCard, Sample
-from eva_vision.images import SUFFIXES, read_image
+from eva_core.types import DatasetCard, Sample
+from eva_vision.images import SUFFIXES, ImageFiles
 
 SPLITS = ("train", "val", "test")
 MANIFEST = "manifest.csv"
@@ -29,7 +27,7 @@ class Row(NamedTuple):
     site: str | None = None
 
 
-class Folder(Dataset):
+class Folder(ImageFiles):
     """A folder of labelled images, as a tree `split/class/image` or with a `manifest.csv`."""
 
     card: ClassVar[DatasetCard] = DatasetCard(  # type: ignore[misc]
@@ -67,11 +65,6 @@ class Folder(Dataset):
             Sample(r.id, r.split, None if r.label is None else target[r.label], r.path, sizes[r.path], r.group, r.site)
             for r in rows
         ]
-
-    def image(self, sample: Sample) -> np.ndarray:
-        """Decode the file of a sample: uint8 RGB, (H, W, 3)."""
-        assert sample.path is not None
-        return read_image(sample.path)
 
 
 def _from_tree(root: Path) -> list[Row]:

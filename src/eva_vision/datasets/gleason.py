@@ -4,18 +4,16 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
-import numpy as np
-
-from eva_core.types import Dataset, DatasetCard, Sample
+from eva_core.types import DatasetCard, Sample
 from eva_vision.datasets.layout import check_counts, locate, refuse, repeated, scan, tell_crossing
-from eva_vision.images import read_image
+from eva_vision.images import ImageFiles
 
 ARRAYS = {"ZT76": "val", "ZT111": "train", "ZT199": "train", "ZT204": "train"}
 FOLDERS = ("train_validation_patches_750", "test_patches_750/patho_1")
 _NAME = re.compile(r"((ZT\d+)_\w+)_patch_\d+_class_([0-3])\.jpg")
 
 
-class Gleason(Dataset):
+class Gleason(ImageFiles):
     """Patches of 750 px from tissue cores, split by microarray; test labels are those of the first pathologist.
 
     Source: https://doi.org/10.7910/DVN/OCYCMP, cut by https://github.com/eiriniar/gleason_CNN
@@ -58,8 +56,3 @@ class Gleason(Dataset):
         self.samples.sort(key=lambda sample: sample.id)
         tell_crossing(self.samples, self.card)
         check_counts(Path(root), self.counts, self.samples, self.card)
-
-    def image(self, sample: Sample) -> np.ndarray:
-        """Decode the file of a sample: uint8 RGB, (H, W, 3)."""
-        assert sample.path is not None
-        return read_image(sample.path)

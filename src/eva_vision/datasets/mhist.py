@@ -3,18 +3,16 @@
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-
 from eva_core.errors import UsageError, some
-from eva_core.types import Dataset, DatasetCard, Sample
+from eva_core.types import DatasetCard, Sample
 from eva_vision.datasets.layout import check_counts, locate, read_table, refuse, repeated, scan
-from eva_vision.images import read_image
+from eva_vision.images import ImageFiles
 
 SPLITS = {"train": "train", "test": "val"}  # the published test part is what eva-0.4 selects on and reports as val
 _IMAGE, _LABEL, _PART = "Image Name", "Majority Vote Label", "Partition"
 
 
-class Mhist(Dataset):
+class Mhist(ImageFiles):
     """MHIST: 3,152 images of polyps, labelled by the majority of seven pathologists, 224 px.
 
     Source: https://bmirds.github.io/MHIST
@@ -65,8 +63,3 @@ class Mhist(Dataset):
             for row in sorted(rows, key=lambda row: row[_IMAGE])
         ]
         check_counts(Path(root), self.counts, self.samples, self.card)
-
-    def image(self, sample: Sample) -> np.ndarray:
-        """Decode the file of a sample: uint8 RGB, (H, W, 3)."""
-        assert sample.path is not None
-        return read_image(sample.path)

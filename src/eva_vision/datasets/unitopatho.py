@@ -3,17 +3,15 @@
 from pathlib import PurePosixPath
 from typing import ClassVar
 
-import numpy as np
-
 from eva_core.errors import UsageError, some
-from eva_core.types import Dataset, DatasetCard, Sample
+from eva_core.types import DatasetCard, Sample
 from eva_vision.datasets.layout import check_counts, locate, read_table, refuse, repeated, scan, tell_crossing
-from eva_vision.images import read_image
+from eva_vision.images import ImageFiles
 
 TABLES = {"train": "train.csv", "val": "test.csv"}
 
 
-class UniToPatho(Dataset):
+class UniToPatho(ImageFiles):
     """The `800` part of UniToPatho: 8,669 images of 1812 px, split by the official tables.
 
     Source: https://github.com/EIDOSLAB/UNITOPATHO
@@ -70,8 +68,3 @@ class UniToPatho(Dataset):
         ]
         tell_crossing(self.samples, self.card)
         check_counts(folder, self.counts, self.samples, self.card)
-
-    def image(self, sample: Sample) -> np.ndarray:
-        """Decode the file of a sample: uint8 RGB, (H, W, 3)."""
-        assert sample.path is not None
-        return read_image(sample.path)
