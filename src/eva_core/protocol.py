@@ -1,11 +1,75 @@
 """Protocol: the rules under which a score was made, and so a part of the score."""
 
 import hashlib
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 from eva_core.errors import UsageError
 from eva_core.types import Geometry, ModelCard, Pooling
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The rules for masks: how images are cut, how a decoder is trained, what counts.
+
+    Attributes:
+        heads: The heads that the protocol defines; the first is the default.
+        tile: Side of the tiles that images are cut into, in pixels at `mpp`; None: the crop where tiles are stitched,
+            else the whole image is one.
+        mpp: Micrometres per pixel to which images are brought first; None: as they are.
+        stitch: Tiles cover the image, are predicted as one map, and the image is scored as a whole; else each tile
+            inside the image is scored by itself.
+        overlap: Pixels that neighbouring tiles share at least, where they are stitched.
+        layers: Blocks or stages of the feature map, counted from 0; empty: the model's own choice.
+        augment: `flips`; `crops` for random resized crops, for which the backbone runs in every step.
+        loss: `dice` (softmax, over the batch), or `dice_ce`, plus cross entropy.
+        lr: Learning rate of AdamW.
+        decay: Power of the polynomial decay of the learning rate to 0; 0: it is constant.
+        batch_size: Tiles in a step.
+        steps: Optimiser steps.
+        evaluate_every: Steps between evaluations; None: after every epoch.
+        patience: Evaluations without improvement before a run stops; None: it never does.
+        ignore: By what pixels are left out of a score: `target`, or `prediction`, which is wrong (pixels that the
+            target leaves out count as errors), for comparison with numbers that were made so.
+        empty: A class that the target of an image lacks: `ignore` leaves it out of the image's mean; `penalise` does so
+            only where it was not predicted either, else it scores 0.
+        datasets: What is otherwise for single datasets: `{bcss: {steps: 513}}`.
+    """
+
+    heads: tuple[str, ...] = ("linear_seg",)
+    tile: int | None = None
+    mpp: float | None = None
+    stitch: bool = True
+    overlap: int = 32
+    layers: tuple[int, ...] = ()
+    augment: tuple[Literal["flips", "crops"], ...] = ()
+    loss: Literal["dice", "dice_ce"] = "dice"
+    lr: float = 2e-3
+    weight_decay: float = 0.01
+    decay: float = 0.0
+    batch_size: int = 64
+    steps: int = 2000
+    evaluate_every: int | None = None
+    patience: int | None = None
+    ignore: Literal["target", "prediction"] = "target"
+    empty: Literal["ignore", "penalise"] = "penalise"
+    datasets: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        known = {f.name for f in fields(self)} - {"datasets"}
+        for dataset, departures in self.datasets.items():
+            unknown = sorted(set(departures) - known)
+            if unknown:
+                raise UsageError(f"Expected fields of protocol.segmentation for {dataset}, but got {unknown[0]!r}.")
+        for name in ("tile", "batch_size", "steps", "evaluate_every"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"Expected protocol.segmentation.{name} to be at least 1, but got {value}.")
+
+    def of(self, dataset: str) -> "Segmentation":
+        """The rules for one dataset."""
+        departures = {k: tuple(v) if isinstance(v, list) else v for k, v in self.datasets.get(dataset, {}).items()}
+        return replace(self, datasets={}, **departures)
 
 
 @dataclass(frozen=True)
@@ -33,6 +97,8 @@ class Protocol:
         C: Inverse regularisation strengths that `logreg` tries.
         runs: Repeats of a seeded head.
         seed: Run k depends on `seed + k` alone.
+        segmentation: The rules for datasets of masks, which share geometry, pooling, precision, selection, hold-out,
+            runs and seed with the others.
     """
 
     name: str
@@ -57,6 +123,7 @@ class Protocol:
     C: tuple[float, ...] = ()
     runs: int = 5
     seed: int = 0
+    segmentation: Segmentation = field(default_factory=Segmentation)
 
     def __post_init__(self) -> None:
         for name in ("steps", "runs", "batch_size", "shots", "evaluate_every"):

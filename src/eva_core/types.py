@@ -82,7 +82,8 @@ class DatasetCard:
     Attributes:
         classes: Class names in the order of the targets; empty where the files decide.
         mpp: Micrometres per pixel of the images, None where unknown.
-        metric: The main metric, one of `eva_core.metric_names.NAMES`.
+        metric: The main metric: for classification one of `eva_core.metric_names.NAMES`.
+        background: Index of the class that a mean over classes leaves out, for segmentation; None: every class counts.
         main_split: The split of the main score; the last held-out one unless given.
         synthetic: True where no image ever was tissue; said wherever the data show.
         access: How to get the files.
@@ -91,10 +92,11 @@ class DatasetCard:
     """
 
     name: str
-    task: Literal["classification"] = "classification"
+    task: Literal["classification", "segmentation"] = "classification"
     classes: tuple[str, ...] = ()
     mpp: float | None = None
     metric: str = "balanced_accuracy"
+    background: int | None = None
     main_split: str | None = None
     licence: str = "unknown"
     citation: str = "unknown"
@@ -110,9 +112,10 @@ class Sample:
     Attributes:
         id: Unique within the dataset and stable between machines.
         split: `train`, `val` or `test`; `new` for images to predict on.
-        target: Index into the card's classes; None where no label is known.
+        target: Index into the card's classes; None where no label is known, or where a mask holds the labels.
         path: Where the pixels are.
-        bytes: Size of the file, part of the dataset's fingerprint.
+        mask: Where the label of each pixel is; None where none is known.
+        bytes: Size of the image file, part of the dataset's fingerprint.
         group: Patient or slide; must not cross splits.
     """
 
@@ -121,6 +124,7 @@ class Sample:
     target: int | None
     path: Path | None = None
     bytes: int = 0
+    mask: Path | None = None
     group: str | None = None
     site: str | None = None
     mpp: float | None = None
@@ -149,6 +153,39 @@ class Dataset(ABC):
         digest = hashlib.sha256("\0".join(self.card.classes).encode())
         for s in self.samples:
             digest.update(f"{s.id}\0{s.split}\0{s.target}\0{s.group}\0{s.site}\0{s.bytes}\n".encode())
+        return digest.hexdigest()
+
+
+IGNORE = 255
+"""The label of a pixel that is neither learnt nor scored."""
+
+
+class SegmentationDataset(Dataset):
+    """A dataset with a class for every pixel. Subclasses set `card` with `task="segmentation"`, and `samples`."""
+
+    @abstractmethod
+    def size(self, sample: Sample) -> tuple[int, int]:
+        """Height and width of the image in pixels, without decoding it."""
+
+    @abstractmethod
+    def mask(self, sample: Sample) -> np.ndarray:
+        """The class of every pixel: uint8 (H, W), indices into the card's classes or `IGNORE`.
+
+        Raises:
+            EvaError: It does not read, holds a label outside the classes, or is of another size than the image.
+        """
+
+    def instances(self, sample: Sample) -> np.ndarray | None:
+        """The number of the object at every pixel, 0 for none: int32 (H, W); None where objects are not told apart."""
+        return None
+
+    def fingerprint(self) -> str:
+        """As of any dataset, and SHA-256 over every mask file: the labels are part of the score."""
+        digest = hashlib.sha256(super().fingerprint().encode())
+        for sample in self.samples:
+            if sample.mask is not None:
+                with sample.mask.open("rb") as handle:
+                    digest.update(hashlib.file_digest(handle, "sha256").digest())
         return digest.hexdigest()
 
 
@@ -249,6 +286,18 @@ class Head(ABC):
     @abstractmethod
     def logits(self, params: dict[str, Tensor], x: Tensor) -> Tensor:
         """Embeddings (N, D) -> (N, C) class logits, or (N, 1) where a binary head has a single one."""
+
+
+class SegmentationHead(ABC):
+    """Scores the classes of every pixel from a feature map. How it is trained is the protocol's."""
+
+    @abstractmethod
+    def decoder(self, channels: int, classes: int) -> nn.Module:
+        """A new network with random weights from torch's global generator.
+
+        Its `forward(features, images)` takes feature maps (B, channels, h, w) and the normalised images they come from,
+        (B, 3, H, W), and gives logits (B, classes, H', W'); where H', W' is not H, W they are resized, bilinear.
+        """
 
 
 Builder = TypeVar("Builder", bound=Callable[..., Any])

@@ -1,0 +1,1 @@
+"""Segmentation: dense features to masks."""
