@@ -3,11 +3,12 @@
 import inspect
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import torch
 import yaml
 
@@ -15,31 +16,20 @@ from eva_core import record, registry
 from eva_core.config import load_protocol, plain, published
 from eva_core.embeddings import Store, digest
 from eva_core.errors import UsageError
-from eva_core.evaluation import Question, evaluate, reported_splits
-from eva_core.extract import Extraction, extract, preprocessing, refuse_skipped, store_key
-from eva_core.metrics import probabilities
+from eva_core.evaluation import Question, evaluate
+from eva_core.extract import Extraction, refuse_skipped
 from eva_core.progress import say
 from eva_core.protocol import Protocol
+from eva_core.tasks import Answer, AnyHead, Job, Task
 from eva_core.types import Backbone, Dataset, DatasetCard, Head, ModelCard
 
 MADE_FROM_PYTHON = "# Made from Python"
 
 
-@dataclass(frozen=True)
-class Job:
-    """A model, a dataset, a head and a protocol, each with the name that results carry."""
-
-    backbone: Backbone
-    dataset: Dataset
-    protocol: Protocol
-    head_name: str
-    head: Head
-
-
 def fit(
     model: str | Backbone,
     dataset: str | Dataset,
-    head: str | Head | None = None,
+    head: str | AnyHead | None = None,
     protocol: str | Protocol = "eva-0.4",
     output: str | Path | None = None,
     how: Extraction | None = None,
@@ -66,28 +56,44 @@ def fit(
         EvaError: An image, the weights or an embedding is bad.
     """
     how = how or Extraction()
-    job = _job(model, dataset, head, protocol)
-    _refuse_unfit(job.dataset)
-    key = store_key(job.backbone, job.dataset, job.protocol)
-    identity = {**_identity(job, key.content), **({"model": name} if name else {})}
-    result_key = digest({**key.content, **identity, "head": _arguments(job.head), "protocol": plain(job.protocol)})
-    folder = Path(output) if output else Path("out") / job.dataset.card.name / job.backbone.name
+    job = _job(model, dataset, head, protocol, name)
+    task = task_of(job.dataset)
+    if not isinstance(job.head, task.head):
+        raise UsageError(
+            f"Expected a head for {job.dataset.card.task}, but {job.head_name} is for another task. "
+            f"The protocol defines {' and '.join(job.protocol.heads_for(job.dataset.card))} here."
+        )
+    task.refuse(job.dataset)
+    key = task.key(job.backbone, job.dataset, job.protocol)
+    identity = _identity(job, key.content)
+    result_key = digest(
+        {
+            **key.content,
+            **identity,
+            "head": _arguments(job.head),
+            "protocol": plain(job.protocol),
+            **({"online": how.online} if how.online is not None else {}),
+        }
+    )
+    folder = Path(output) if output else Path("out") / job.dataset.card.name / job.model
     done = _finished(folder, result_key, identity)
     if done is not None:
         refuse_skipped(done["skipped"], how)
         tell(f"Already done: {folder}")
         return done
 
-    store = extract(key, job.backbone, job.dataset, job.protocol, how, tell)
-    card = job.backbone.card
-    question = Question(store, identity["model"], card, job.dataset.card, job.head, job.head_name, job.protocol)
+    store = task.extract(key, job.backbone, job.dataset, job.protocol, how, tell)
+    folder.mkdir(parents=True, exist_ok=True)
+    answer = task.evaluate(job, store, how, folder, result_key)
     stamp = {"key": result_key, "identity": identity, "weights": job.backbone.provenance}
-    return _write(folder, stamp, question, config or _config(job), job.dataset.report)
+    facts = {"synthetic": job.dataset.card.synthetic, "card": asdict(job.backbone.card)}
+    classes, device = job.dataset.card.classes, str(store.attributes["device"])
+    return _write(folder, {**stamp, **facts}, answer, config or _config(job), classes, device)
 
 
 def fit_embeddings(
     store: str | Path,
-    head: str | Head | None = None,
+    head: str | AnyHead | None = None,
     protocol: str | Protocol = "eva-0.4",
     output: str | Path | None = None,
     tell: Callable[[str], None] = say,
@@ -106,7 +112,9 @@ def fit_embeddings(
     content = json.loads(opened.attributes["identity"])
     if not opened.imported:
         raise UsageError(f"Expected a store that `eva import` made, but got {store}. Use --model and --dataset.")
-    built = _head(head, rules)
+    built = _head(head or rules.heads[0])
+    if not isinstance(built, Head):
+        raise UsageError(f"Expected a head for classification, but got {_head_name(built)}.")
     model, dataset = str(opened.attributes["model"]), DatasetCard(content["dataset"], classes=tuple(content["classes"]))
     identity = {
         "model": model,
@@ -115,7 +123,7 @@ def fit_embeddings(
         "dataset": dataset.name,
         "dataset_sha256": content["dataset_sha256"],
         "head": _head_name(built),
-        "protocol": rules.title(published(rules.name), _head_name(built)) + "+embeddings=imported",
+        "protocol": rules.title(published(rules.name), _head_name(built), dataset) + "+embeddings=imported",
     }
     key = digest({**content, **identity, "head": _arguments(built), "protocol": plain(rules)})
     folder = Path(output) if output else Path("out") / dataset.name / model
@@ -123,39 +131,34 @@ def fit_embeddings(
     if done is not None:
         tell(f"Already done: {folder}")
         return done
-    question = Question(opened, model, ModelCard(model), dataset, built, _head_name(built), rules)
+    answer = evaluate(Question(opened, model, ModelCard(model), dataset, built, _head_name(built), rules))
     config = yaml.safe_dump({"embeddings": str(store), "protocol": plain(rules)}, sort_keys=False)
-    return _write(folder, {"key": key, "identity": identity, "weights": {}}, question, config, lambda _: {})
+    folder.mkdir(parents=True, exist_ok=True)
+    stamp = {"key": key, "identity": identity, "weights": {}, "synthetic": False, "card": asdict(ModelCard(model))}
+    return _write(folder, stamp, answer, config, dataset.classes, str(opened.attributes["device"]))
 
 
 def _write(
-    folder: Path,
-    stamp: dict[str, Any],
-    question: Question,
-    config: str,
-    report: Callable[[Sequence[record.Predictions]], dict[str, Any]],
+    folder: Path, stamp: dict[str, Any], answer: Answer, config: str, classes: Sequence[str], device: str
 ) -> dict[str, Any]:
-    """Answer, and write all files of a result; results.json last."""
-    answer = evaluate(question)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / record.CONFIG).write_text(config, encoding="utf-8")
-    classes, runs = question.dataset.classes, [r.run for r in answer.runs]
-    params = {r.run: {name: value.numpy() for name, value in r.params.items()} for r in answer.runs}
-    record.write_predictions(folder / record.PREDICTIONS, answer.predictions, classes, runs)
-    record.write_heads(folder / record.HEADS, params, classes)
+    """Write all files of a result; results.json last."""
+    record.write_text(folder / record.CONFIG, config)
+    record.write_heads(folder / record.HEADS, {run: _arrays(params) for run, params in answer.heads.items()}, classes)
+    pq.write_table(answer.predictions, folder / record.PREDICTIONS)
     np.save(folder / record.DRAWS, answer.draws.astype(np.float32))
     results = {
         "schema": record.SCHEMA,
         **stamp,
-        "synthetic": question.dataset.synthetic,
-        "card": asdict(question.model_card),
         **answer.record,
-        "report": report(answer.predictions),
-        "environment": {**record.environment(), "device": question.store.attributes["device"]},
+        "environment": {**record.environment(), "device": device},
     }
     results["cost"]["peak_rss_mb"] = record.peak_rss_mb()
     record.write_results(folder, results)
     return record.read_results(folder)
+
+
+def _arrays(params: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    return {name: value.numpy() for name, value in params.items()}
 
 
 def predict(
@@ -165,20 +168,23 @@ def predict(
     how: Extraction | None = None,
     tell: Callable[[str], None] = say,
 ) -> Path:
-    """Extract the embeddings of a dataset and stop there.
+    """Extract the embeddings of a dataset, or its feature maps, and stop there.
 
     Returns:
-        The HDF5 file with `embeddings` (N, D), `ids`, `targets`, `split`, `groups` and `colour_stats` (N, 6).
+        The HDF5 file with `embeddings` (N, D), `ids`, `targets`, `split`, `groups` and `colour_stats` (N, 6); for
+        segmentation with `features` (tiles, D, h, w), `images`, `masks` and `tiles`.
     """
     backbone, dataset, protocol = _backbone(model), _dataset(dataset), _protocol(protocol)
-    return extract(store_key(backbone, dataset, protocol), backbone, dataset, protocol, how or Extraction(), tell).path
+    task = task_of(dataset)
+    key = task.key(backbone, dataset, protocol)
+    return task.extract(key, backbone, dataset, protocol, how or Extraction(), tell).path
 
 
 def apply_heads(
     result: str | Path,
     model: str | Backbone,
     dataset: str | Dataset,
-    head: str | Head | None,
+    head: str | AnyHead | None,
     protocol: str | Protocol,
     output: str | Path | None = None,
     how: Extraction | None = None,
@@ -191,17 +197,18 @@ def apply_heads(
         model: The model of that result.
         dataset: The images; labels are not needed.
         head: The head of that result.
-        output: Folder for predictions.parquet; `out/<dataset>/<model>-predictions` unless given.
+        output: Folder for the predictions; `out/<dataset>/<model>-predictions` unless given.
     Returns:
-        The path of predictions.parquet.
+        What was written: predictions.parquet, or the folder of masks.
     Raises:
         UsageError: The model or its preprocessing is not the one that the heads were trained on.
     """
-    result = Path(result)
+    result, how = Path(result), how or Extraction()
     identity = record.read_results(result)["identity"]
     classes, params = record.read_heads(result / record.HEADS)
     job = _job(model, dataset, head, protocol)
-    key = store_key(job.backbone, job.dataset, job.protocol)
+    task = task_of(job.dataset)
+    key = task.key(job.backbone, job.dataset, job.protocol)
     mine = _identity(job, key.content)
     for what in ("weights_sha256", "preprocess_sha256"):
         if mine[what] != identity[what]:
@@ -210,30 +217,33 @@ def apply_heads(
                 f"{mine[what][:12]}. Use the model and protocol of that result."
             )
     output = Path(output) if output else Path("out") / job.dataset.card.name / f"{job.backbone.name}-predictions"
-    if (output / record.PREDICTIONS).exists():
+    if output.is_dir() and any(output.iterdir()):
         raise UsageError(f"Expected a folder without predictions, but {output} has some. Choose another --output.")
-    store = extract(key, job.backbone, job.dataset, job.protocol, how or Extraction(), tell)
-    tensors = [{name: torch.from_numpy(value) for name, value in run.items()} for run in params.values()]
-    parts = []
-    for split in dict.fromkeys(store.splits.tolist()):
-        rows = store.rows(split)
-        x = torch.from_numpy(store.read(rows))
-        scores = np.stack([probabilities(job.head.logits(p, x)).numpy() for p in tensors])
-        targets = _translated(store.targets[rows], job.dataset.card.classes, classes)
-        parts.append(record.Predictions(split, store.ids[rows], store.groups[rows], targets, scores))
+    store = task.extract(key, job.backbone, job.dataset, job.protocol, how, tell)
+    tensors = {run: {name: torch.from_numpy(value) for name, value in p.items()} for run, p in params.items()}
     output.mkdir(parents=True, exist_ok=True)
-    record.write_predictions(output / record.PREDICTIONS, parts, classes, list(params))
-    return output / record.PREDICTIONS
+    return task.apply(job, store, tensors, classes, how, output)
 
 
-def _job(model: str | Backbone, dataset: str | Dataset, head: str | Head | None, protocol: str | Protocol) -> Job:
-    protocol = _protocol(protocol)
-    built = _head(head, protocol)
-    return Job(_backbone(model), _dataset(dataset), protocol, _head_name(built), built)
+def task_of(dataset: Dataset) -> Task:
+    """What `fit` and `predict` do with datasets of this kind."""
+    return registry.tasks.build(dataset.card.task)
 
 
-def _head(head: str | Head | None, protocol: Protocol) -> Head:
-    head = head or protocol.heads[0]
+def _job(
+    model: str | Backbone,
+    dataset: str | Dataset,
+    head: str | AnyHead | None,
+    protocol: str | Protocol,
+    name: str | None = None,
+) -> Job:
+    rules, images = _protocol(protocol), _dataset(dataset)
+    built = _head(head or rules.heads_for(images.card)[0])
+    backbone = _backbone(model)
+    return Job(name or backbone.name, backbone, images, rules, _head_name(built), built)
+
+
+def _head(head: str | AnyHead) -> AnyHead:
     return registry.heads.build(head) if isinstance(head, str) else head
 
 
@@ -251,13 +261,13 @@ def _protocol(protocol: str | Protocol) -> Protocol:
 
 def _identity(job: Job, content: dict[str, Any]) -> dict[str, str]:
     return {
-        "model": job.backbone.name,
+        "model": job.model,
         "weights_sha256": content["weights_sha256"],
-        "preprocess_sha256": digest(preprocessing(job.protocol, job.backbone.card)),
+        "preprocess_sha256": digest(content["preprocess"]),
         "dataset": job.dataset.card.name,
         "dataset_sha256": content["dataset_sha256"],
         "head": job.head_name,
-        "protocol": job.protocol.title(published(job.protocol.name), job.head_name),
+        "protocol": job.protocol.title(published(job.protocol.name), job.head_name, job.dataset.card),
     }
 
 
@@ -279,34 +289,14 @@ def _pairs(values: dict[str, str]) -> str:
     return "".join(f", {k} {v[:40]}" for k, v in values.items())
 
 
-def _refuse_unfit(dataset: Dataset) -> None:
-    """What cannot be fitted is refused before anything is extracted."""
-    if dataset.samples:
-        reported_splits((s.split for s in dataset.samples), dataset.card)
-    bare = [s.id for s in dataset.samples if s.target is None]
-    if bare:
-        raise UsageError(
-            f"Expected a label for every image, but {len(bare)} have none, first {bare[0]!r}. "
-            "Label them, or apply finished heads with `eva predict --head RESULT`."
-        )
-    if len(dataset.card.classes) < 2:
-        raise UsageError(f"Expected at least 2 classes in {dataset.card.name!r}, but got {len(dataset.card.classes)}.")
-
-
-def _translated(targets: np.ndarray, theirs: Sequence[str], ours: Sequence[str]) -> np.ndarray:
-    """Targets in the class order of the head; -1 where the head does not know the class."""
-    table = np.array([*(ours.index(c) if c in ours else -1 for c in theirs), -1])
-    return table[targets]
-
-
-def _head_name(head: Head) -> str:
+def _head_name(head: AnyHead) -> str:
     """Its registered name, then every argument that is not the default: `simpleshot(shots=4)`."""
     name = registry.heads.name_of(registry.class_path_of(head))
     defaults = {p.name: p.default for p in inspect.signature(type(head)).parameters.values()}
     return registry.described(name, {k: v for k, v in vars(head).items() if k in defaults and v != defaults[k]})
 
 
-def _arguments(head: Head) -> dict[str, Any]:
+def _arguments(head: AnyHead) -> dict[str, Any]:
     return {"class": registry.class_path_of(head), **{k: v for k, v in vars(head).items() if not k.startswith("_")}}
 
 

@@ -9,6 +9,7 @@ either could have given either answer. All 2^G exchanges are made where they are
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -33,7 +34,7 @@ class Difference:
         difference: Mean over the runs of A less that of B.
         ci95: Percentile interval of the same on new groups; None for a single group.
         p: Of the permutation test, two-sided; None for a single group, or where the metric is undefined.
-        mcnemar_p: Exact McNemar test of the run-averaged predictions; only where no groups are known.
+        mcnemar_p: Exact McNemar test of the run-averaged predictions; only of classes, and where no groups are known.
         n_groups: How many groups, or images, were drawn.
     """
 
@@ -96,8 +97,8 @@ def _mean_of_runs(
 ) -> NDArray[np.float64]:
     """The metric, mean over runs, under every draw of groups, (draws,)."""
     if metric not in _SUMS:
-        runs = [bootstrap(run[None], targets, classes, member, draws, seed, [metric])[metric] for run in scores]
-        return np.mean(runs, axis=0)
+        measures = [partial(metrics.weighted, run, targets, classes, names=[metric]) for run in scores]
+        return np.mean([bootstrap([measure], member, draws, seed)[metric] for measure in measures], axis=0)
     hits = (scores.argmax(-1) == targets).mean(0)  # both are linear in the hits: the mean of runs can come first
     truth = np.eye(len(classes))[targets] if metric == "balanced_accuracy" else np.ones((len(targets), 1))
     values = np.full(draws, np.nan)
@@ -120,16 +121,16 @@ def permutation(
 ) -> tuple[float, float]:
     """The observed difference, and its two-sided p; arguments as of `paired`, groups as of `stats.members`.
 
-    Where the metric is a sum over samples, p may be less than 1 / draws: by Hoeffding's bound (1963, theorem 2) on a
-    sum of shares with random signs, without which no test would survive the correction for a large board. AUROC, F1 and
-    ECE are computed on the mixed scores of both models: the test is right, but weak where one is calibrated otherwise.
+    Where the metric is a sum over samples, p may be less than 1 / draws: by Hoeffding's bound on a sum of shares
+    with random signs, without which no test would survive the correction for a large board. AUROC, F1 and ECE are
+    computed on the mixed scores of both models: the test is right, but weak where one is calibrated otherwise.
     """
     n_groups = int(member.max(initial=-1)) + 1
     shares, bound = None, 1.0
     if metric in _SUMS:
         # these are sums over samples, so that a swap of group g changes the sign of its share, whatever the others do
         shares = np.bincount(member, _shares(a, b, targets, metric), minlength=n_groups)
-        bound = 2 * np.exp(-(shares.sum() ** 2) / max(2 * np.square(shares).sum(), 1e-300))
+        bound = _hoeffding(shares)
     differences = np.concatenate(
         [
             (1 - 2 * swaps.astype(np.float64)) @ shares
@@ -138,7 +139,88 @@ def permutation(
             for swaps in _exchanges(n_groups, draws, seed)
         ]
     )
-    p = np.mean(np.abs(differences) >= abs(differences[0]) - 1e-12)
+    return _two_sided(differences, bound)
+
+
+def paired_means(
+    a: NDArray[np.floating],
+    b: NDArray[np.floating],
+    groups: Sequence[str | None] | None,
+    draws: int = 2000,
+    seed: int = 0,
+) -> Difference:
+    """Compare two models by the mean of a score that each image has, such as Dice.
+
+    Args:
+        a: Score of every image in every run of one model, NaN where undefined, (R, N).
+        b: Those of the other, (R', N).
+        groups: Patient or slide of each, (N,); None if there are none.
+        draws: Bootstrap draws, and permutations.
+    Raises:
+        ValueError: If the shapes do not fit.
+    """
+    if a.ndim != 2 or a.shape[1:] != b.shape[1:]:
+        raise ValueError(f"Expected scores (R, N) of both, but got {a.shape} and {b.shape}.")
+    member, grouped = members(groups, a.shape[1])
+    n_groups = int(member.max(initial=-1)) + 1
+    drawn = np.full(draws, np.nan)
+    for block, weights in drawn_weights(member, draws, seed):
+        one, other = (_weighted_mean(scores, weights) for scores in (a, b))
+        drawn[block] = one - other
+    observed, p = permutation_of_means(a, b, member, draws, seed)
+    return Difference(
+        difference=observed,
+        ci95=quantiles(drawn),
+        p=p if n_groups > 1 and not np.isnan(observed) else None,
+        mcnemar_p=None,
+        n_groups=n_groups,
+        grouped=grouped,
+    )
+
+
+def _weighted_mean(scores: NDArray, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scores (R, N), weights (d, N) -> mean over runs of the mean over the images that are defined, (d,)."""
+    with np.errstate(invalid="ignore"):
+        return ((weights @ np.nan_to_num(scores).T) / (weights @ (~np.isnan(scores)).T.astype(np.float64))).mean(axis=1)
+
+
+def permutation_of_means(
+    a: NDArray, b: NDArray, member: NDArray[np.intp], draws: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+    """The observed difference, and its two-sided p; arguments as of `paired_means`, groups as of `stats.members`.
+
+    An image may be defined for one model alone: one that finds no nuclei where there are none has no Dice there, one
+    that finds some has 0. So the count of images moves with the exchange as the sum of scores does. Where it does not,
+    the difference is a sum of shares, and p may be less than 1 / draws, as in `permutation`.
+    """
+    n_groups = int(member.max(initial=-1)) + 1
+    pairs = math.lcm(len(a), len(b))  # of runs, each run as often
+    sum_a, sum_b, count_a, count_b = (
+        np.stack([np.bincount(member, of[pair % len(of)], n_groups) for pair in range(pairs)], axis=1)  # (G, pairs)
+        for of in (np.nan_to_num(a), np.nan_to_num(b), ~np.isnan(a), ~np.isnan(b))
+    )
+    differences = []
+    for swaps in _exchanges(n_groups, draws, seed):
+        moved, moved_count = (swaps.astype(np.float64) @ gain for gain in (sum_b - sum_a, count_b - count_a))
+        with np.errstate(invalid="ignore"):
+            first = (sum_a.sum(axis=0) + moved) / (count_a.sum(axis=0) + moved_count)
+            second = (sum_b.sum(axis=0) - moved) / (count_b.sum(axis=0) - moved_count)
+        differences.append((first - second).mean(axis=1))
+    bound = 1.0
+    if (count_a == count_b).all() and count_a.any(axis=0).all():
+        bound = _hoeffding(((sum_a - sum_b) / count_a.sum(axis=0)).mean(axis=1))
+    return _two_sided(np.concatenate(differences), bound)
+
+
+def _hoeffding(shares: NDArray) -> float:
+    """Bound on the two-sided p of a sum of shares with random signs. Source: Hoeffding 1963, theorem 2."""
+    return float(2 * np.exp(-(shares.sum() ** 2) / max(2 * np.square(shares).sum(), 1e-300)))
+
+
+def _two_sided(differences: NDArray[np.float64], bound: float) -> tuple[float, float]:
+    """The observed difference, which is the first, and the share of exchanges that give no less."""
+    less = np.abs(differences) < abs(differences[0]) - 1e-12  # an exchange that leaves it undefined is not less
+    p = np.mean(~less)
     return float(differences[0]), float(min(p, bound))
 
 

@@ -11,8 +11,8 @@ from eva_core import registry
 from eva_core.config_files import find_config, read_yaml, shipped
 from eva_core.errors import UsageError
 from eva_core.extract import Extraction
-from eva_core.protocol import Protocol
-from eva_core.types import Backbone, Dataset, Geometry, Head
+from eva_core.protocol import Protocol, Segmentation
+from eva_core.types import Backbone, Dataset, Geometry, Head, SegmentationHead
 
 NAMED = {"model": registry.models, "dataset": registry.datasets, "head": registry.heads}
 SHORT = {"--precision": "--protocol.precision"}
@@ -25,15 +25,19 @@ def load_protocol(name: str) -> Protocol:
         UsageError: No such file, or a field that no protocol has.
     """
     content = read_yaml(find_config(name, "protocols"))
-    if isinstance(content.get("geometry"), dict):
-        content["geometry"] = Geometry(**content["geometry"])
-    content = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
     try:
-        return Protocol(**content)
+        for field, kind in (("geometry", Geometry), ("segmentation", Segmentation)):
+            if isinstance(content.get(field), dict):
+                content[field] = kind(**_tuples(content[field]))
+        return Protocol(**_tuples(content))
     except TypeError as error:
         raise UsageError(
             f"Expected the fields of a protocol in {name}, but {str(error).rpartition('() ')[2]}."
         ) from error
+
+
+def _tuples(content: dict[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
 
 
 def published(name: str) -> Protocol | None:
@@ -47,7 +51,7 @@ class Request:
 
     backbone: Backbone
     dataset: Dataset
-    head: Head | None
+    head: Head | SegmentationHead | None
     protocol: Protocol
     how: Extraction
     output: str | None
@@ -123,7 +127,9 @@ def build_parser(command: str) -> ArgumentParser:
     # the dataset first: it is built first, and missing files are found before weights are fetched
     parser.add_argument("--dataset", type=Dataset, help="a registered dataset (`eva datasets`)")
     parser.add_argument("--model", type=Backbone, help="a registered model (`eva models`)")
-    parser.add_argument("--head", type=Head, help="a registered head (`eva heads`), else the protocol's first")
+    parser.add_argument(
+        "--head", type=Head | SegmentationHead, help="a registered head (`eva heads`), else the protocol's first"
+    )
     parser.add_class_arguments(Protocol, "protocol")
     parser.set_defaults({f"protocol.{k}": v for k, v in plain(load_protocol("eva-0.4")).items()})
     parser.add_class_arguments(Extraction)
@@ -192,7 +198,12 @@ def class_path(kind: str, name: str) -> str:
 
 def plain(protocol: Protocol) -> dict[str, Any]:
     """The fields of a protocol as YAML holds them."""
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(protocol).items()}
+    return _lists(asdict(protocol))
+
+
+def _lists(content: dict[str, Any]) -> dict[str, Any]:
+    kept = {k: list(v) if isinstance(v, tuple) else v for k, v in content.items()}
+    return {k: _lists(v) if isinstance(v, dict) else v for k, v in kept.items()}
 
 
 def _first_reason(error: Exception) -> str:

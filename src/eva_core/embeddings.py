@@ -10,11 +10,12 @@ import os
 import re
 import time
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import h5py
 import numpy as np
@@ -76,7 +77,7 @@ def locked(path: Path, tell: Callable[[str], None] = say) -> Iterator[None]:
 
 
 class PartWriter:
-    """Collects batches and writes them out as parts. A batch is rows [first, first + n) of the dataset."""
+    """Collects batches of named arrays and writes them as parts; a batch is rows [first, first + n) of the store."""
 
     def __init__(self, store: Path) -> None:
         self.store = store
@@ -90,11 +91,16 @@ class PartWriter:
         """Since the last part was written."""
         return time.monotonic() - self._since
 
+    @property
+    def bytes(self) -> int:
+        """Held in memory since then."""
+        return sum(values.nbytes for batch in self._batches for values in batch.values())
+
     def add(self, first: int, batch: dict[str, np.ndarray]) -> None:
         """Take a batch; a part is one stretch of rows, so a gap before it ends the part."""
         if first != self._next:
             self.flush()
-        self._next = first + len(batch["embeddings"])
+        self._next = first + len(next(iter(batch.values())))
         if self._first is None:
             self._first = first
         self._batches.append(batch)
@@ -103,11 +109,10 @@ class PartWriter:
         """Write what was collected as one part, durably."""
         if self._first is None:
             return
-        rows = {name: np.concatenate([b[name] for b in self._batches]) for name in ROWS}
-        stop = self._first + len(rows["embeddings"])
-        with _durable(Path(f"{self.store}.{self._first:09d}-{stop:09d}.part")) as file:
-            for name, values in rows.items():
-                _write(file, name, values)
+        with _durable(Path(f"{self.store}.{self._first:09d}-{self._next:09d}.part")) as file:
+            for name in self._batches[0]:
+                values = np.concatenate([b[name] for b in self._batches])
+                _create(file, name, values.shape, values.dtype)[:] = values
             file.attrs["seconds"] = self.seconds
         self._first, self._batches, self._since = None, [], time.monotonic()
 
@@ -119,8 +124,9 @@ def finished_parts(store: Path) -> dict[tuple[int, int], Path]:
         first, stop = (int(n) for n in path.name.split(".")[-2].split("-"))
         try:
             with h5py.File(path, "r") as file:
-                intact = len(file["embeddings"][:]) == stop - first
-        except (OSError, KeyError):
+                intact = all(len(rows) == stop - first for rows in file.values())
+                _try_checksums(file)
+        except OSError:
             intact = False
         if intact:
             parts[first, stop] = path
@@ -130,34 +136,56 @@ def finished_parts(store: Path) -> dict[tuple[int, int], Path]:
 
 
 def merge(store: Path, key: StoreKey, dataset: Dataset, about: dict[str, Any]) -> None:
-    """Join all parts into the store, then remove them.
+    """Join all parts into a store with a row for each sample, then remove them.
 
     Args:
         about: Facts for the attributes: versions and device.
     """
+    join_parts(store, key, len(dataset.samples), sample_columns(dataset), about)
+
+
+def join_parts(store: Path, key: StoreKey, n: int, columns: dict[str, np.ndarray], about: dict[str, Any]) -> None:
+    """Join all parts into a store of `n` rows, then remove them.
+
+    Args:
+        columns: What is known beforehand; arrays of str become UTF-8.
+        about: Facts for the attributes: versions and device.
+    """
     parts = finished_parts(store)
-    samples = dataset.samples
+    with h5py.File(next(iter(parts.values())), "r") as part:
+        names = list(part)
     seconds = sum(_seconds(path) for path in parts.values())
     with _durable(store) as file:
-        for name in ROWS:
-            _merge_rows(file, name, parts, len(samples))
-        file["targets"] = np.array([-1 if s.target is None else s.target for s in samples], np.int64)
-        texts = zip(*((s.id, s.group or "", s.site or "", s.split) for s in samples), strict=True)
-        for name, column in zip(TEXTS, texts, strict=True):
-            file.create_dataset(name, data=list(column), dtype=h5py.string_dtype())
+        for name in names:
+            _merge_rows(file, name, parts, n)
+        for name, values in columns.items():
+            if values.dtype.kind in "OU":
+                file.create_dataset(name, data=values.tolist(), dtype=h5py.string_dtype())
+            else:
+                file[name] = values
         file.attrs.update(
             {
                 "schema": SCHEMA,
-                "n": len(samples),
+                "n": n,
                 "key": key.sha256,
                 "identity": json.dumps(key.content, default=str),
                 "embed_s": seconds,
-                "images_per_s": len(samples) / max(seconds, 1e-9),
+                "images_per_s": n / max(seconds, 1e-9),
                 **about,
             }
         )
     for path in parts.values():
         path.unlink()
+
+
+def sample_columns(dataset: Dataset) -> dict[str, np.ndarray]:
+    """Labels and texts of every sample, as `merge` takes them."""
+    samples = dataset.samples
+    texts = zip(*((s.id, s.group or "", s.site or "", s.split) for s in samples), strict=True)
+    return {
+        "targets": np.array([-1 if s.target is None else s.target for s in samples], np.int64),
+        **{name: np.array(column, object) for name, column in zip(TEXTS, texts, strict=True)},
+    }
 
 
 def _seconds(part: Path) -> float:
@@ -175,28 +203,48 @@ def _merge_rows(file: h5py.File, name: str, parts: dict[tuple[int, int], Path], 
         out[first:stop] = values
 
 
-class Store:
-    """A finished store, open for reading."""
+def _try_checksums(file: h5py.File) -> None:
+    """Read every chunk: a damaged one raises OSError."""
+    for rows in file.values():
+        if rows.chunks is not None:
+            for chunk in rows.iter_chunks():
+                rows[chunk]
+
+
+class Samples(ABC):
+    """A finished store, open for reading: what is known of every sample."""
+
+    ids: np.ndarray
+    groups: np.ndarray
+    sites: np.ndarray
+    splits: np.ndarray
+    targets: np.ndarray
+    readable: np.ndarray
 
     def __init__(self, path: Path) -> None:
-        """Open and verify.
+        """Open and check.
 
         Raises:
-            EvaError: The file is damaged or has fewer rows than its dataset.
+            EvaError: The file is damaged or has fewer rows than it should.
         """
         self.path = path
         try:
             with h5py.File(path, "r") as file:
                 self.attributes = dict(file.attrs)
-                self.shape = file["embeddings"].shape
-                complete = all(len(file[name]) == self.attributes["n"] for name in (*ROWS, *TEXTS, "targets"))
                 self.ids, self.groups, self.sites, self.splits = (file[name].asstr()[:] for name in TEXTS)
-                self.targets = file["targets"][:]
-                self.readable = file["readable"][:]
+                complete = self._load(file)
         except (OSError, KeyError) as error:
             raise EvaError(f"Expected a whole embedding store, but {path} is damaged ({error}).") from error
         if not complete:
             raise EvaError(f"Expected {self.attributes['n']} rows in {path}, but it has fewer.")
+
+    @abstractmethod
+    def _load(self, file: h5py.File) -> bool:
+        """Read what else is wanted at once; returns whether all rows are there."""
+
+    @abstractmethod
+    def signatures(self, samples: np.ndarray) -> np.ndarray:
+        """Thumbnails by which near-duplicates are found, (n, 64)."""
 
     @property
     def imported(self) -> bool:
@@ -209,8 +257,32 @@ class Store:
         return list(self.ids[~self.readable])
 
     def rows(self, split: str) -> np.ndarray:
-        """Row numbers of the readable samples of a split, ascending."""
+        """Numbers of the readable samples of a split, ascending."""
         return np.flatnonzero((self.splits == split) & self.readable)
+
+    def verify(self) -> None:
+        """Read every chunk, so that each checksum is tried.
+
+        Raises:
+            EvaError: A chunk is damaged.
+        """
+        try:
+            with h5py.File(self.path, "r") as file:
+                _try_checksums(file)
+        except OSError as error:
+            raise EvaError(f"Expected a whole embedding store, but {self.path} is damaged ({error}).") from error
+
+
+class Store(Samples):
+    """A store of embeddings: a row is a sample."""
+
+    def _load(self, file: h5py.File) -> bool:
+        self.shape = file["embeddings"].shape
+        self.targets, self.readable = file["targets"][:], file["readable"][:]
+        return all(len(file[name]) == self.attributes["n"] for name in (*ROWS, *TEXTS, "targets"))
+
+    def signatures(self, samples: np.ndarray) -> np.ndarray:
+        return self.read(samples, "signature")
 
     def read(self, rows: np.ndarray, what: str = "embeddings") -> np.ndarray:
         """Rows of `embeddings` (n, D), `colour_stats` (n, 6), `signature` (n, 64) or `short_side` (n,).
@@ -231,27 +303,16 @@ class Store:
         """Rows as tensors, with their labels."""
         return Embedded(torch.from_numpy(self.read(rows, what)), torch.from_numpy(self.targets[rows]))
 
-    def verify(self) -> None:
-        """Read every chunk, so that each checksum is tried.
 
-        Raises:
-            EvaError: A chunk is damaged.
-        """
-        try:
-            with h5py.File(self.path, "r") as file:
-                for name in ROWS:
-                    for chunk in file[name].iter_chunks():
-                        file[name][chunk]
-        except OSError as error:
-            raise EvaError(f"Expected a whole embedding store, but {self.path} is damaged ({error}).") from error
+Kind = TypeVar("Kind", bound=Samples)
 
 
-def open_store(path: Path) -> Store | None:
+def open_store(path: Path, kind: type[Kind]) -> Kind | None:
     """The store at this path, or None where there is none; a damaged one is set aside with a warning."""
     if not path.exists():
         return None
     try:
-        store = Store(path)
+        store = kind(path)
         store.verify()
         return store
     except EvaError as error:
@@ -290,7 +351,3 @@ def _create(file: h5py.File, name: str, shape: Sequence[int], dtype: Any) -> h5p
     width = int(np.prod(shape[1:])) * np.dtype(dtype).itemsize
     chunk = max(1, min(shape[0], (1 << 20) // max(width, 1)))
     return file.create_dataset(name, shape, dtype, chunks=(chunk, *shape[1:]), fletcher32=True)
-
-
-def _write(file: h5py.File, name: str, values: np.ndarray) -> None:
-    _create(file, name, values.shape, values.dtype)[:] = values

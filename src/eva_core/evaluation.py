@@ -1,7 +1,7 @@
 """From stored embeddings to a score: which rows teach, select and are reported; heads; records."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,14 +10,15 @@ import torch
 
 from eva_core.confounds import confounds
 from eva_core.contamination import contamination, seen
-from eva_core.embeddings import Store
+from eva_core.embeddings import Samples, Store
 from eva_core.errors import UsageError, some
 from eva_core.holdout import few, hold_out, near_duplicates
 from eva_core.metrics import probabilities
 from eva_core.progress import Bar
 from eva_core.protocol import Protocol
-from eva_core.record import Predictions
+from eva_core.record import Predictions, predictions_table
 from eva_core.scoring import split_record
+from eva_core.tasks import Answer
 from eva_core.types import DatasetCard, Embedded, FittedRun, Head, ModelCard
 
 HELD_OUT = ("val", "test")
@@ -38,23 +39,8 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A score and what it stands on.
-
-    Attributes:
-        record: The part of results.json that the embeddings decide.
-        draws: Bootstrap values of the main metric on the main split, (2000,).
-    """
-
-    record: dict[str, Any]
-    runs: list[FittedRun]
-    predictions: list[Predictions]
-    draws: np.ndarray
-
-
-@dataclass(frozen=True)
 class Plan:
-    """Which rows of the store teach, which select, which are reported."""
+    """Which samples of the store teach, which select, which splits are reported."""
 
     train: np.ndarray
     select: np.ndarray
@@ -64,8 +50,14 @@ class Plan:
     selection: str
 
 
-def evaluate(asked: Question) -> Answer:
-    """Fit the head on the embeddings and on six colour statistics, and score both."""
+def evaluate(
+    asked: Question, report: Callable[[Sequence[Predictions]], dict[str, Any]] = lambda predictions: {}
+) -> Answer:
+    """Fit the head on the embeddings and on six colour statistics, and score both.
+
+    Args:
+        report: What else the dataset has to say of the predictions.
+    """
     started = time.monotonic()
     store, metric = asked.store, asked.dataset.metric
     plan = make_plan(store, asked.protocol, asked.dataset)
@@ -95,13 +87,15 @@ def evaluate(asked: Question) -> Answer:
         "mpp": _mpp(asked, main_split),
         "selected": [{"run": r.run, "value": r.selected_value, **r.selected} for r in runs],
         "skipped": store.skipped,
+        "report": report(list(predictions.values())),
         "cost": {
             "embed_s": float(store.attributes["embed_s"]),
             "images_per_s": float(store.attributes["images_per_s"]),
             "fit_s": fit_s,
         },
     }
-    return Answer(record, runs, list(predictions.values()), draws[main_split])
+    table = predictions_table(list(predictions.values()), asked.dataset.classes, [r.run for r in runs])
+    return Answer(record, {r.run: r.params for r in runs}, table, draws[main_split])
 
 
 def reported_splits(splits: Iterable[str], dataset: DatasetCard) -> tuple[str, ...]:
@@ -120,7 +114,7 @@ def reported_splits(splits: Iterable[str], dataset: DatasetCard) -> tuple[str, .
     return reported
 
 
-def make_plan(store: Store, protocol: Protocol, dataset: DatasetCard) -> Plan:
+def make_plan(store: Samples, protocol: Protocol, dataset: DatasetCard) -> Plan:
     """Divide the rows as the protocol says.
 
     Raises:
@@ -142,7 +136,7 @@ def make_plan(store: Store, protocol: Protocol, dataset: DatasetCard) -> Plan:
     elif store.imported:
         raise UsageError("Expected groups or images to hold a part of train out, but imported embeddings have neither.")
     else:
-        groups = near_duplicates(store.read(train, "signature"))
+        groups = near_duplicates(store.signatures(train))
     held = hold_out(store.targets[train], groups, protocol.holdout, protocol.seed)
     how = "group" if grouped else "clusters of near-duplicates, as the dataset names no groups"
     if not held.any() or held.all():

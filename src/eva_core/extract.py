@@ -25,6 +25,7 @@ from eva_core.types import Backbone, Dataset, ModelCard, Sample, sha256_of_weigh
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 SIGNATURE = 8
+PART_BYTES = 2**28  # a part is also written once it holds so much, so that memory is bounded
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,9 @@ class Extraction:
         workers: Loader processes per device; None: as many as help.
         on_error: `raise` at an image that cannot be read, or `skip` it, count it and say so.
         part_seconds: A kill loses at most this much work.
+        online: Run the backbone in every step of training a segmentation head, so that images are augmented, not
+            feature maps; None: only where the protocol crops images at random.
+        memory_gb: Feature maps held in memory while segmentation heads are trained.
     """
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -46,6 +50,8 @@ class Extraction:
     workers: int | None = None
     on_error: Literal["raise", "skip"] = "raise"
     part_seconds: float = 10.0
+    online: bool | None = None
+    memory_gb: float = 4.0
 
 
 def preprocessing(protocol: Protocol, card: ModelCard) -> dict[str, Any]:
@@ -89,18 +95,25 @@ def extract(
     Raises:
         EvaError: An image cannot be read (names it), or an embedding is not finite (names the id).
     """
-    if not dataset.samples:
-        raise UsageError(f"Expected images in dataset {dataset.card.name!r}, but it is empty.")
-    crop, patch = protocol.geometry_for(backbone.card).crop, backbone.card.patch_size or 1
-    if crop % patch:
-        raise UsageError(f"Expected protocol.geometry.crop as a multiple of the patch, {patch}, but got {crop}.")
+    geometry = protocol.geometry_for(backbone.card)
+    refuse_partial_patches(geometry.crop, backbone)
+    images = _Images(dataset, transform_of(protocol)(geometry), geometry.crop, how.on_error == "skip")
+    about = partial(merge, key.path, key, dataset)
+    work = Work(key, backbone, protocol, images, [s.id for s in dataset.samples], _embed, about)
     with locked(key.path, tell):
-        store = open_store(key.path)
+        store = open_store(key.path, Store)
         if store is None:
-            _launch(key, backbone, dataset, protocol, how)
+            run(work, how)
             store = Store(key.path)
     refuse_skipped(store.skipped, how)
     return store
+
+
+def refuse_partial_patches(side: int, backbone: Backbone) -> None:
+    """A side that is no multiple of the patch would fail in the first batch."""
+    patch = backbone.card.patch_size or 1
+    if side % patch:
+        raise UsageError(f"Expected protocol.geometry.crop as a multiple of the patch, {patch}, but got {side}.")
 
 
 def refuse_skipped(skipped: Sequence[str], how: Extraction) -> None:
@@ -116,90 +129,111 @@ def refuse_skipped(skipped: Sequence[str], how: Extraction) -> None:
         )
 
 
-def _launch(key: StoreKey, backbone: Backbone, dataset: Dataset, protocol: Protocol, how: Extraction) -> None:
+Forward = Callable[[Fabric, Backbone, Sequence[Tensor]], dict[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Work:
+    """A store to be filled, row by row.
+
+    Attributes:
+        items: Gives for each row its uint8 image (3, H, W), what else `forward` wants, and whether it could be read.
+        ids: Name of each row, for messages.
+        forward: One batch of items -> named rows, the first of them from the backbone.
+        finish: Makes the store of finished parts, given facts on versions and device.
+    """
+
+    key: StoreKey
+    backbone: Backbone
+    protocol: Protocol
+    items: TorchDataset
+    ids: Sequence[str]
+    forward: Forward
+    finish: Callable[[dict[str, Any]], None]
+
+
+def run(work: Work, how: Extraction) -> None:
+    """Compute the missing rows on the devices asked for, in parts, and join them."""
+    if not work.ids:
+        raise UsageError(f"Expected images in dataset {work.key.dataset!r}, but it is empty.")
     try:
         fabric = Fabric(
             accelerator=how.device,
             devices=how.devices,
             strategy="ddp_spawn" if how.devices > 1 else "auto",
-            precision=PRECISIONS[protocol.precision_for(backbone.card)],  # type: ignore[arg-type]
+            precision=PRECISIONS[work.protocol.precision_for(work.backbone.card)],  # type: ignore[arg-type]
         )
     except (RuntimeError, ValueError) as error:
         raise UsageError(
             f"Expected {how.devices} x {how.device} on this machine, but there is none. `eva doctor` lists devices."
         ) from error
-    share = partial(_extract, key=key, backbone=backbone, dataset=dataset, protocol=protocol, how=how)
+    share = partial(_run, work=work, how=how)
     if how.devices > 1:
         fabric.launch(share)  # bound beforehand: Fabric takes arguments apart and trips over frozen dataclasses
     else:
         share(fabric)
 
 
-def _extract(
-    fabric: Fabric, key: StoreKey, backbone: Backbone, dataset: Dataset, protocol: Protocol, how: Extraction
-) -> None:
+def _run(fabric: Fabric, work: Work, how: Extraction) -> None:
     """One process of `fabric.world_size`: its share of the missing batches, as parts; the first one merges."""
-    _full_precision()
-    backbone.to(fabric.device).eval().requires_grad_(False)
-    backbone.pooling = protocol.pooling_for(backbone.card)
-    todo = missing_batches(len(dataset.samples), how.batch_size, list(finished_parts(key.path)))
+    prepare(work.backbone, work.protocol, fabric.device)
+    todo = missing_batches(len(work.ids), how.batch_size, list(finished_parts(work.key.path)))
     mine = np.array_split(np.array(todo, dtype=np.int64).reshape(-1, 2), fabric.world_size)[fabric.global_rank]
     if len(mine):
-        _write_parts(fabric, key, backbone, dataset, protocol, how, [(int(a), int(b)) for a, b in mine])
+        _write_parts(fabric, work, how, [(int(a), int(b)) for a, b in mine])
     fabric.barrier()
     if fabric.global_rank == 0:
-        merge(key.path, key, dataset, _about(fabric))
+        work.finish(_about(fabric))
     fabric.barrier()
 
 
-def _write_parts(
-    fabric: Fabric,
-    key: StoreKey,
-    backbone: Backbone,
-    dataset: Dataset,
-    protocol: Protocol,
-    how: Extraction,
-    batches: list[tuple[int, int]],
-) -> None:
-    mean = torch.tensor(backbone.card.mean, device=fabric.device).view(-1, 1, 1)
-    std = torch.tensor(backbone.card.std, device=fabric.device).view(-1, 1, 1)
-    writer = PartWriter(key.path)
+def prepare(backbone: Backbone, protocol: Protocol, device: torch.device) -> None:
+    """Frozen, on its device, pooled as asked; fp32 means fp32, with no TF32 (cuDNN has it on by default)."""
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    backbone.to(device).eval().requires_grad_(False)
+    backbone.pooling = protocol.pooling_for(backbone.card)
+
+
+def _write_parts(fabric: Fabric, work: Work, how: Extraction, batches: list[tuple[int, int]]) -> None:
+    writer = PartWriter(work.key.path)
     total = sum(b - a for a, b in batches)
-    with Bar(f"{key.model} on {key.dataset}", total, "images", visible=fabric.global_rank == 0) as bar:
+    with Bar(f"{work.key.model} on {work.key.dataset}", total, "images", visible=fabric.global_rank == 0) as bar:
         try:
-            loader = _loader(dataset, backbone.card, protocol, how, batches, fabric.device.type)
-            for (first, stop), (images, signatures, sides, readable) in zip(batches, loader, strict=True):
-                embeddings, colours = _forward(fabric, backbone, images, mean, std)
-                _refuse_non_finite(embeddings, readable, dataset.samples[first:stop])
-                writer.add(
-                    first,
-                    {
-                        "embeddings": embeddings,
-                        "colour_stats": colours,
-                        "signature": signatures.numpy(),
-                        "short_side": sides.numpy(),
-                        "readable": readable.numpy(),
-                    },
-                )
+            for (first, stop), batch in zip(batches, _loader(work, how, batches, fabric.device.type), strict=True):
+                rows = work.forward(fabric, work.backbone, batch)
+                _refuse_non_finite(next(iter(rows.values())), batch[-1], work.ids[first:stop])
+                writer.add(first, rows)
                 bar.advance(stop - first)
-                if writer.seconds > how.part_seconds:
+                if writer.seconds > how.part_seconds or writer.bytes > PART_BYTES:
                     writer.flush()
         finally:
             writer.flush()
 
 
-def _forward(
-    fabric: Fabric, backbone: Backbone, images: Tensor, mean: Tensor, std: Tensor
-) -> tuple[np.ndarray, np.ndarray]:
-    """uint8 (B, 3, H, W) -> embeddings float32 (B, D) and colour statistics float32 (B, 6)."""
+def _embed(fabric: Fabric, backbone: Backbone, batch: Sequence[Tensor]) -> dict[str, np.ndarray]:
+    """Items of `_Images` -> embeddings float32 (B, D), colour statistics float32 (B, 6), and what is passed on."""
+    images, signatures, sides, readable = batch
     with torch.inference_mode():
         pixels = images.to(fabric.device, non_blocking=True).float().div_(255)
         colours = colour_statistics(pixels)
         with fabric.autocast():
-            embeddings = backbone(pixels.sub_(mean).div_(std))
+            embeddings = backbone(normalised(pixels, backbone))
     if embeddings.ndim != 2:
         raise EvaError(f"Expected embeddings of shape (B, D), but {backbone.card.name} gave {tuple(embeddings.shape)}.")
-    return embeddings.float().cpu().numpy(), colours.cpu().numpy()
+    return {
+        "embeddings": embeddings.float().cpu().numpy(),
+        "colour_stats": colours.cpu().numpy(),
+        "signature": signatures.numpy(),
+        "short_side": sides.numpy(),
+        "readable": readable.numpy(),
+    }
+
+
+def normalised(pixels: Tensor, backbone: Backbone) -> Tensor:
+    """Pixels in 0-1, (B, 3, H, W), by the mean and standard deviation of the card, in place."""
+    mean, std = (torch.tensor(v, device=pixels.device).view(-1, 1, 1) for v in (backbone.card.mean, backbone.card.std))
+    return pixels.sub_(mean).div_(std)
 
 
 def colour_statistics(pixels: Tensor) -> Tensor:
@@ -240,8 +274,7 @@ class _Images(TorchDataset):
             return self.transform(image), signature(image), min(image.shape[:2]), True
         except Exception as error:
             if not self.skip:
-                reason = " ".join(str(error).split())
-                raise Unreadable(f"{sample.id!r} ({sample.path or 'no file'}): {reason}") from error
+                raise unreadable(sample, error) from error
             black = torch.zeros(3, self.side, self.side, dtype=torch.uint8)
             return black, np.zeros(SIGNATURE**2, np.float32), 0, False
 
@@ -254,15 +287,14 @@ class Unreadable(EvaError):
         super().__init__(found)
 
 
-def _loader(
-    dataset: Dataset, card: ModelCard, protocol: Protocol, how: Extraction, batches: list[tuple[int, int]], device: str
-) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    geometry = protocol.geometry_for(card)
-    images = _Images(dataset, transform_of(protocol)(geometry), geometry.crop, how.on_error == "skip")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = how.workers if how.workers is not None else (1 if device == "cpu" else min(8, cores))
+def unreadable(sample: Sample, error: Exception) -> Unreadable:
+    return Unreadable(f"{sample.id!r} ({sample.path or 'no file'}): {' '.join(str(error).split())}")
+
+
+def _loader(work: Work, how: Extraction, batches: list[tuple[int, int]], device: str) -> Iterator[Sequence[Tensor]]:
+    workers = loader_workers(how, device)
     loader: DataLoader = DataLoader(
-        images,
+        work.items,
         batch_sampler=[list(range(first, stop)) for first, stop in batches],
         num_workers=min(workers, len(batches)),
         prefetch_factor=4 if workers else None,
@@ -276,6 +308,12 @@ def _loader(
         ) from error
 
 
+def loader_workers(how: Extraction, device: str) -> int:
+    """Loader processes: as asked for, else as many as help."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return how.workers if how.workers is not None else (1 if device == "cpu" else min(8, cores))
+
+
 def transform_of(protocol: Protocol) -> Callable:
     """The function that the protocol names."""
     try:
@@ -284,20 +322,13 @@ def transform_of(protocol: Protocol) -> Callable:
         raise UsageError(f"Expected protocol.transform as module.function, but got {protocol.transform!r}.") from error
 
 
-def _refuse_non_finite(embeddings: np.ndarray, readable: Tensor, samples: Any) -> None:
-    bad = np.flatnonzero(~np.isfinite(embeddings).all(1) & readable.numpy())
+def _refuse_non_finite(values: np.ndarray, readable: Tensor, ids: Sequence[str]) -> None:
+    bad = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(1) & readable.numpy())
     if len(bad):
-        sample: Sample = samples[int(bad[0])]
         raise EvaError(
-            f"Expected finite embeddings, but {sample.id!r} gave NaN or infinity. "
+            f"Expected finite embeddings, but {ids[int(bad[0])]!r} gave NaN or infinity. "
             "Check the weights, or use --precision fp32."
         )
-
-
-def _full_precision() -> None:
-    """fp32 means fp32: no TF32 anywhere (cuDNN has it on by default)."""
-    torch.set_float32_matmul_precision("highest")
-    torch.backends.cudnn.allow_tf32 = False
 
 
 def _about(fabric: Fabric) -> dict[str, Any]:

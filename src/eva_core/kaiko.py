@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from eva_core.embeddings import PartWriter, StoreKey, locked, merge, open_store
+from eva_core.embeddings import PartWriter, Store, StoreKey, locked, merge, open_store
 from eva_core.errors import EvaError, UsageError, some
 from eva_core.types import Dataset, DatasetCard, Sample
 
@@ -65,7 +65,7 @@ def import_folder(folder: Path, model: str, dataset: str, classes: list[str] | N
     }
     key = StoreKey(model, dataset, content)
     with locked(key.path):
-        if open_store(key.path) is None:
+        if open_store(key.path, Store) is None:
             writer = PartWriter(key.path)
             for first in range(0, len(embeddings), _PART):
                 writer.add(first, rows_of(embeddings[first : first + _PART]))

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 from eva_core.errors import UsageError
-from eva_core.types import Geometry, ModelCard, Pooling
+from eva_core.types import DatasetCard, Geometry, ModelCard, Pooling
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,16 @@ class Segmentation:
             if value is not None and value < 1:
                 raise UsageError(f"Expected protocol.segmentation.{name} to be at least 1, but got {value}.")
 
-    def of(self, dataset: str) -> "Segmentation":
-        """The rules for one dataset."""
+    def of(self, dataset: str, published: "Segmentation | None" = None) -> "Segmentation":
+        """The rules for one dataset.
+
+        Args:
+            published: The rules as shipped: what differs from them was asked for, and holds for this dataset too.
+        """
         departures = {k: tuple(v) if isinstance(v, list) else v for k, v in self.datasets.get(dataset, {}).items()}
-        return replace(self, datasets={}, **departures)
+        asked = {k for k in departures if published is not None and getattr(self, k) != getattr(published, k)}
+        changes: dict[str, Any] = {k: v for k, v in departures.items() if k not in asked}
+        return replace(self, datasets={}, **changes)
 
 
 @dataclass(frozen=True)
@@ -142,23 +148,41 @@ class Protocol:
     def precision_for(self, card: ModelCard) -> str:
         return card.precision if self.precision == "card" else self.precision
 
-    def title(self, published: "Protocol | None", head: str) -> str:
+    def heads_for(self, dataset: DatasetCard) -> tuple[str, ...]:
+        """The heads that the protocol defines for a dataset; the first is the default."""
+        return self.segmentation.of(dataset.name).heads if dataset.task == "segmentation" else self.heads
+
+    def title(self, published: "Protocol | None", head: str, dataset: DatasetCard) -> str:
         """The string by which results are matched: the name, then every departure from what was published.
 
         Args:
             published: The protocol of this name as shipped; None where there is none.
             head: Name of the head in use.
+            dataset: Rules for other tasks than its own do not count.
         """
         departures: dict[str, Any] = {}
         if published is None:
             departures["unpublished"] = hashlib.sha256(repr(self).encode()).hexdigest()[:8]
         else:
-            mine, theirs = asdict(self), asdict(published)
-            departures = {f.name: mine[f.name] for f in fields(self) if mine[f.name] != theirs[f.name]}
-            departures.pop("heads", None)
-        if head not in (published or self).heads:
+            mine, theirs = _rules(self, dataset), _rules(published, dataset)
+            departures = {name: value for name, value in mine.items() if value != theirs[name]}
+        if head not in (published or self).heads_for(dataset):
             departures["head"] = head
         return "+".join([self.name, *(f"{key}={_short(value)}" for key, value in sorted(departures.items()))])
+
+
+SHARED = frozenset({"transform", "geometry", "precision", "selection", "holdout", "runs", "seed"})
+"""Fields that hold for segmentation too."""
+
+
+def _rules(protocol: Protocol, dataset: DatasetCard) -> dict[str, Any]:
+    """The fields that decide a score of this task, apart from the heads, which a title names by themselves."""
+    values = asdict(protocol)
+    masks = values.pop("segmentation")
+    if dataset.task != "segmentation":
+        return {name: value for name, value in values.items() if name != "heads"}
+    shared = {name: value for name, value in values.items() if name in SHARED}
+    return {**shared, **{f"segmentation.{name}": value for name, value in masks.items() if name != "heads"}}
 
 
 def _short(value: Any) -> str:

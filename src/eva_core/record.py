@@ -24,6 +24,7 @@ SCHEMA = 1
 RESULTS, CONFIG, PREDICTIONS, HEADS = "results.json", "config.yaml", "predictions.parquet", "heads.safetensors"
 DRAWS = "bootstrap.npy"
 SCORE = "score_"
+DICE = "dice"
 
 
 def environment() -> dict[str, str]:
@@ -45,9 +46,14 @@ def write_results(folder: Path, results: dict[str, Any]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """A file that is whole or not there, whenever the process is killed."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """The same of bytes."""
     temporary = path.with_name(f"{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as handle:
-        handle.write(text)
+    with temporary.open("wb") as handle:
+        handle.write(content)
         handle.flush()
         os.fsync(handle.fileno())
     temporary.replace(path)
@@ -96,22 +102,17 @@ class Predictions:
     scores: np.ndarray
 
 
-def write_predictions(path: Path, parts: Sequence[Predictions], classes: Sequence[str], runs: Sequence[int]) -> None:
+def predictions_table(parts: Sequence[Predictions], classes: Sequence[str], runs: Sequence[int]) -> pa.Table:
     """One row per sample and run: id, split, run, target, group, and the score of each class."""
     tables = []
     for part in parts:
         for run, table in zip(runs, part.scores, strict=True):
-            columns: dict[str, Any] = {
-                "id": pa.array(list(part.ids), pa.string()),
-                "split": pa.array([part.split] * len(table), pa.string()),
-                "run": pa.array([run] * len(table), pa.int32()),
-                "target": pa.array([None if t < 0 else int(t) for t in part.targets], pa.int64()),
-                "group": pa.array([group or None for group in part.groups], pa.string()),
-            }
+            targets = pa.array([None if t < 0 else int(t) for t in part.targets], pa.int64())
+            columns = _identities(part, run, target=targets)
             for number, name in enumerate(classes):
                 columns[f"{SCORE}{name}"] = pa.array(table[:, number], pa.float32())
             tables.append(pa.table(columns))
-    pq.write_table(pa.concat_tables(tables), path)
+    return pa.concat_tables(tables)
 
 
 def read_predictions(folder: Path, split: str) -> tuple[Predictions, list[str]]:
@@ -120,6 +121,68 @@ def read_predictions(folder: Path, split: str) -> tuple[Predictions, list[str]]:
     Raises:
         UsageError: The file is missing or damaged, or does not have the split.
     """
+    table, ids, groups, runs = _read_split(folder, split)
+    names = [name for name in table.column_names if name.startswith(SCORE)]
+    scores = np.stack([table[name].to_numpy().reshape(runs, -1) for name in names], axis=-1)
+    targets = table["target"].slice(0, len(ids)).fill_null(-1).to_numpy()
+    return Predictions(split, ids, groups, targets, scores), [n.removeprefix(SCORE) for n in names]
+
+
+@dataclass(frozen=True)
+class ImageDice:
+    """The Dice of every image of one reported split, NaN where undefined.
+
+    Attributes:
+        ids: (N,).
+        groups: Patient or slide of each image, empty where unknown, (N,).
+        scores: Mean over the classes that count, of every run, (R, N).
+        by_class: Dice of every class, (R, N, C).
+    """
+
+    split: str
+    ids: Sequence[str]
+    groups: Sequence[str]
+    scores: np.ndarray
+    by_class: np.ndarray
+
+
+def dice_table(parts: Sequence[ImageDice], classes: Sequence[str], runs: Sequence[int]) -> pa.Table:
+    """One row per image and run: id, split, run, group, Dice and the Dice of each class, null where undefined."""
+    tables = []
+    for part in parts:
+        for run, dice, by_class in zip(runs, part.scores, part.by_class, strict=True):
+            columns = {**_identities(part, run), DICE: pa.array(dice, pa.float64(), from_pandas=True)}
+            for number, name in enumerate(classes):
+                columns[f"{DICE}_{name}"] = pa.array(by_class[:, number], pa.float64(), from_pandas=True)
+            tables.append(pa.table(columns))
+    return pa.concat_tables(tables)
+
+
+def read_dice(folder: Path, split: str) -> tuple[ImageDice, list[str]]:
+    """The Dice of the images of one split of a finished segmentation, and the class names.
+
+    Raises:
+        UsageError: The file is missing or damaged, or does not have the split.
+    """
+    table, ids, groups, runs = _read_split(folder, split)
+    names = [name for name in table.column_names if name.startswith(f"{DICE}_")]
+    dice, *by_class = (table[name].to_numpy().reshape(runs, -1) for name in (DICE, *names))  # a null comes as NaN
+    return ImageDice(split, ids, groups, dice, np.stack(by_class, axis=-1)), [n.removeprefix(f"{DICE}_") for n in names]
+
+
+def _identities(part: Predictions | ImageDice, run: int, **more: pa.Array) -> dict[str, pa.Array]:
+    n = len(part.ids)
+    return {
+        "id": pa.array(list(part.ids), pa.string()),
+        "split": pa.array([part.split] * n, pa.string()),
+        "run": pa.array([run] * n, pa.int32()),
+        **more,
+        "group": pa.array([group or None for group in part.groups], pa.string()),
+    }
+
+
+def _read_split(folder: Path, split: str) -> tuple[pa.Table, list[str], list[str], int]:
+    """The rows of one split; ids and groups of its samples, (N,); the number of runs."""
     path = folder / PREDICTIONS
     try:
         table = pq.read_table(path, filters=[("split", "=", split)])
@@ -130,14 +193,9 @@ def read_predictions(folder: Path, split: str) -> tuple[Predictions, list[str]]:
     if not table.num_rows:
         there = pq.read_table(path, columns=["split"])["split"].unique().to_pylist()
         raise UsageError(f"Expected split {split!r} in {path}, but it has {', '.join(there)}.")
-    runs = table["run"].to_numpy()
-    shape = (len(np.unique(runs)), -1)
-    first = table.slice(0, table.num_rows // shape[0])  # runs stand one after another, samples in the same order
-    names = [name for name in table.column_names if name.startswith(SCORE)]
-    scores = np.stack([table[name].to_numpy().reshape(shape) for name in names], axis=-1)
-    targets = first["target"].fill_null(-1).to_numpy()
-    groups = [group or "" for group in first["group"].to_pylist()]
-    return Predictions(split, first["id"].to_pylist(), groups, targets, scores), [n.removeprefix(SCORE) for n in names]
+    runs = len(np.unique(table["run"].to_numpy()))
+    first = table.slice(0, table.num_rows // runs)  # runs stand one after another, samples in the same order
+    return table, first["id"].to_pylist(), [group or "" for group in first["group"].to_pylist()], runs
 
 
 def write_heads(path: Path, runs: dict[int, dict[str, np.ndarray]], classes: Sequence[str]) -> None:

@@ -146,6 +146,7 @@ models = Registry("model")
 datasets = Registry("dataset")
 heads = Registry("head")
 commands = Registry("command")
+tasks = Registry("task")
 
 
 def build_model(name: str, **arguments: Any) -> Any:

@@ -9,7 +9,7 @@ WIDTH = 100
 
 
 def show(results: dict[str, Any], console: Console | None = None) -> None:
-    """One finished result: each split, the model beside six colour statistics."""
+    """One finished result: each split, the model beside what colour alone explains."""
     console = console or Console()
     identity, main = results["identity"], results["main"]
     metric = main["metric"]
@@ -21,8 +21,7 @@ def show(results: dict[str, Any], console: Console | None = None) -> None:
     table.add_column("95 % interval", justify="right")
     table.add_column("last step", justify="right")
     rows = [(identity["model"], results["splits"])]
-    if identity["model"] != "colour_stats" and "colour_stats" in results["baselines"]:
-        rows.append(("colour_stats", results["baselines"]["colour_stats"]["splits"]))
+    rows += [(name, b["splits"]) for name, b in results["baselines"].items() if name != identity["model"]]
     for split in results["splits"]:
         for name, splits in rows:
             record = splits[split]["metrics"][metric]
@@ -63,6 +62,10 @@ def notes(results: dict[str, Any]) -> list[str]:
         )
     if results["skipped"]:
         found.append(f"{len(results['skipped'])} images could not be read and were left out")
+    if "ignore=prediction" in results["identity"]["protocol"]:
+        found.append(
+            "pixels to ignore were chosen by the prediction, which is wrong: only to compare with such numbers"
+        )
     cost = results["cost"]
     found.append(
         f"embeddings {cost['embed_s']:.0f} s ({cost['images_per_s']:.1f} images/s), heads {cost['fit_s']:.1f} s, "

@@ -1,13 +1,16 @@
 """What results.json says of a split: values of each run, mean, spread and interval."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
-from eva_core.metrics import evaluate
-from eva_core.stats import Intervals, interval
+from eva_core.metrics import evaluate, weighted
+from eva_core.stats import Intervals, Measure, interval
+
+Values = dict[str, float | None]
 
 
 def split_record(
@@ -17,7 +20,7 @@ def split_record(
     classes: Sequence[str],
     groups: Sequence[str | None] | None,
 ) -> tuple[dict[str, Any], Intervals]:
-    """What results.json says of one split, and the intervals behind it.
+    """What results.json says of one split of a classification, and the intervals behind it.
 
     Args:
         selected: Scores of the selected heads, (R, N, C), rows sum to one.
@@ -27,7 +30,38 @@ def split_record(
     """
     truth = torch.from_numpy(targets)
     values, at_last = ([evaluate(torch.from_numpy(s), truth, classes) for s in runs] for runs in (selected, last))
-    intervals = interval(selected, targets, classes, groups)
+    measures = [partial(weighted, scores, targets, classes) for scores in selected]
+    return _record(values, at_last, measures, len(targets), groups)
+
+
+def measured_record(
+    selected: Sequence[Measure], last: Sequence[Measure], n: int, groups: Sequence[str | None] | None
+) -> tuple[dict[str, Any], Intervals]:
+    """The same of anything that is measured under weights of the samples.
+
+    Args:
+        selected: Measures of the selected heads, one for each run.
+        last: Of the heads after their last step.
+        n: Number of samples.
+        groups: Patient or slide of each sample; None where nothing is known.
+    """
+    values, at_last = ([_unweighted(measure, n) for measure in measures] for measures in (selected, last))
+    return _record(values, at_last, selected, n, groups)
+
+
+def _unweighted(measure: Measure, n: int) -> Values:
+    values = {name: float(value[0]) for name, value in measure(np.ones((1, n))).items()}
+    return {name: None if np.isnan(value) else value for name, value in values.items()}
+
+
+def _record(
+    values: Sequence[Values],
+    at_last: Sequence[Values],
+    measures: Sequence[Measure],
+    n: int,
+    groups: Sequence[str | None] | None,
+) -> tuple[dict[str, Any], Intervals]:
+    intervals = interval(measures, n, groups)
     metrics = {
         name: {
             **_summary([v[name] for v in values]),
@@ -39,7 +73,7 @@ def split_record(
         for name in values[0]
     }
     record = {
-        "n": len(targets),
+        "n": n,
         "n_groups": intervals.n_groups if groups is not None else None,
         "interval": intervals.kind,
         "metrics": metrics,

@@ -13,7 +13,7 @@ t-interval is given too: value +- t(G - 1) * standard error, both of the run-ave
 delete-one-group jackknife (Efron and Tibshirani, chapter 11). One group says nothing of others: no interval.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from eva_core import metrics
+Measure = Callable[[NDArray[np.float64]], dict[str, NDArray[np.float64]]]
+"""What is measured of one run: weights of the samples (d, N) -> values (d,) by name, NaN where undefined."""
 
 FEW_GROUPS = 20
 _BLOCK = 2**21  # weights drawn at a time, 16 MB
@@ -47,9 +48,8 @@ class Intervals:
 
 
 def interval(
-    scores: NDArray[np.floating],
-    targets: NDArray[np.integer],
-    classes: Sequence[str],
+    measures: Sequence[Measure],
+    n: int,
     groups: Sequence[str | None] | None,
     draws: int = 2000,
     seed: int = 0,
@@ -57,32 +57,31 @@ def interval(
     """Intervals of all metrics.
 
     Args:
-        scores: Class probabilities of every run, (R, N, C).
-        targets: Class indices, (N,).
-        classes: The C class names.
-        groups: Patient or slide of each image, (N,); an image with None is a group of its own; None if there are none.
+        measures: Of every run, with the same names in each.
+        n: Number of samples.
+        groups: Patient or slide of each image, (n,); an image with None is a group of its own; None if there are none.
         draws: Bootstrap draws.
         seed: Draw d depends on `seed`, d and the number of groups alone.
 
     Returns:
-        The intervals, with the keys of `metrics.evaluate`.
+        The intervals, with the keys of the measures.
 
     Raises:
-        ValueError: If the shapes do not fit.
+        ValueError: If there is no run, or the groups are not as many as the samples.
     """
-    if scores.ndim != 3 or len(scores) == 0:
-        raise ValueError(f"Expected scores to have shape (R, N, C) with at least one run, but got {scores.shape}.")
-    if groups is not None and len(groups) != len(targets):
-        raise ValueError(f"Expected one group for each of {len(targets)} targets, but got {len(groups)}.")
-    member, grouped = members(groups, len(targets))
+    if not measures:
+        raise ValueError("Expected measures of at least one run, but got none.")
+    if groups is not None and len(groups) != n:
+        raise ValueError(f"Expected one group for each of {n} samples, but got {len(groups)}.")
+    member, grouped = members(groups, n)
     n_groups = int(member.max(initial=-1)) + 1
-    values = bootstrap(scores, targets, classes, member, draws, seed)
+    values = bootstrap(measures, member, draws, seed)
     few = 2 <= n_groups < FEW_GROUPS
     return Intervals(
         kind="group" if grouped else "image-level, optimistic",
         n_groups=n_groups,
         ci95={name: quantiles(drawn) for name, drawn in values.items()},
-        t95=_jackknife_t(scores, targets, classes, member, n_groups) if few else None,
+        t95=_jackknife_t(measures, member, n_groups) if few else None,
         draws=values,
     )
 
@@ -100,26 +99,19 @@ def members(groups: Sequence[str | None] | None, n: int) -> tuple[NDArray[np.int
 
 
 def bootstrap(
-    scores: NDArray,
-    targets: NDArray,
-    classes: Sequence[str],
-    member: NDArray[np.intp],
-    draws: int = 2000,
-    seed: int = 0,
-    names: Sequence[str] | None = None,
+    measures: Sequence[Measure], member: NDArray[np.intp], draws: int = 2000, seed: int = 0
 ) -> dict[str, NDArray[np.float64]]:
     """Metrics under every draw: values (draws,) by name, NaN where undefined; all NaN for a single group.
 
     Args:
-        scores: Class probabilities of every run, (R, N, C).
+        measures: Of every run.
         member: From `members`, (N,).
-        names: The metrics that are wanted; all unless given.
     """
-    values = {name: np.full(draws, np.nan) for name in names or metrics.keys(classes)}
-    runs = np.random.default_rng(seed).integers(len(scores), size=draws)
-    for run, run_scores in enumerate(scores):
+    values = {name: np.full(draws, np.nan) for name in measures[0](np.empty((0, len(member))))}
+    runs = np.random.default_rng(seed).integers(len(measures), size=draws)
+    for run, measure in enumerate(measures):
         for block, weights in drawn_weights(member, draws, seed, np.flatnonzero(runs == run)):
-            for name, drawn in metrics.weighted(run_scores, targets, classes, weights, names).items():
+            for name, drawn in measure(weights).items():
                 values[name][block] = drawn
     return values
 
@@ -153,15 +145,13 @@ def quantiles(values: NDArray[np.float64]) -> list[float] | None:
     return [float(q) for q in np.quantile(defined, [0.025, 0.975])] if len(defined) else None
 
 
-def _jackknife_t(
-    scores: NDArray, targets: NDArray, classes: Sequence[str], member: NDArray[np.intp], n_groups: int
-) -> dict[str, list[float] | None]:
+def _jackknife_t(measures: Sequence[Measure], member: NDArray[np.intp], n_groups: int) -> dict[str, list[float] | None]:
     # row 0 has every group, row g + 1 all but group g
-    weights = np.concatenate([np.ones((1, len(targets))), np.arange(n_groups)[:, None] != member])
-    by_run = [metrics.weighted(run_scores, targets, classes, weights) for run_scores in scores]
+    weights = np.concatenate([np.ones((1, len(member))), np.arange(n_groups)[:, None] != member])
+    by_run = [measure(weights) for measure in measures]
     quantile = float(stdtrit(n_groups - 1, 0.975))
     result: dict[str, list[float] | None] = {}
-    for name in metrics.keys(classes):
+    for name in by_run[0]:
         value, *left_out = np.mean([values[name] for values in by_run], axis=0)
         error = np.sqrt((n_groups - 1) * np.var(left_out))
         # NaN where some group alone has a class: what its absence would do is not known

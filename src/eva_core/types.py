@@ -114,9 +114,9 @@ class Sample:
         split: `train`, `val` or `test`; `new` for images to predict on.
         target: Index into the card's classes; None where no label is known, or where a mask holds the labels.
         path: Where the pixels are.
-        mask: Where the label of each pixel is; None where none is known.
         bytes: Size of the image file, part of the dataset's fingerprint.
         group: Patient or slide; must not cross splits.
+        mask: Where the label of each pixel is; None where none is known.
     """
 
     id: str
@@ -124,10 +124,10 @@ class Sample:
     target: int | None
     path: Path | None = None
     bytes: int = 0
-    mask: Path | None = None
     group: str | None = None
     site: str | None = None
     mpp: float | None = None
+    mask: Path | None = None
 
 
 class Dataset(ABC):

@@ -23,6 +23,16 @@ def read_image(path: Path) -> np.ndarray:
         return np.array(image.convert("RGB"))  # a copy: torch wants it writable
 
 
+def image_size(path: Path) -> tuple[int, int]:
+    """Height and width of an image file in pixels, from its header alone.
+
+    Raises:
+        OSError: The file does not exist or is not an image.
+    """
+    with Image.open(path) as image:
+        return image.height, image.width
+
+
 class ImageFiles(Dataset):
     """A dataset whose samples are image files."""
 

@@ -54,34 +54,41 @@ def phantom_patch(cls: int, rng: np.random.Generator, stain: Stain, size: int = 
     Returns:
         uint8 RGB, (size, size, 3).
     """
-    flow, fibres = _fibres(rng, size)
-    patchy = _noise(rng, size, 25)
+    flow, fibres = fibre_field(rng, size)
+    patchy = value_noise(rng, size, 25)
     eosin = 0.40 + 0.13 * fibres + 0.06 * patchy
-    eosin *= 1 - 0.9 * _step(patchy + 0.5 * fibres - rng.uniform(1.2, 2.4), 0.8)  # clefts between the fibres
+    eosin *= 1 - 0.9 * soft_step(patchy + 0.5 * fibres - rng.uniform(1.2, 2.4), 0.8)  # clefts between the fibres
     layers = np.stack([0.05 + 0.02 * patchy, eosin, np.ones_like(eosin)])  # haematoxylin, eosin, how much is stroma
 
     if cls in (_STROMA, _INFLAMMATION):
         _vessels(rng, layers)  # else white alone would tell a lumen
 
-    ours = _territories(rng, size, share=rng.uniform(0.0, 0.4))
+    ours = territories(rng, size, share=rng.uniform(0.0, 0.4))
     richness = rng.uniform(0.75, 1.3)  # how much nucleus a patch has, whatever its class
     nuclei = []
     for kind, owned in ((cls, ours), (int(rng.integers(len(CLASSES))), ~ours)):
         if kind == _STROMA:
-            nuclei.append(_within(owned & (layers[2] > 0.5), _spindles(rng, flow, 0.16 * richness)))
+            nuclei.append(within(owned & (layers[2] > 0.5), spindles(rng, flow, 0.16 * richness)))
         elif kind == _INFLAMMATION:
-            nuclei.append(_within(owned & (layers[2] > 0.5), _lymphocytes(rng, 0.15 * richness, size)))
+            nuclei.append(within(owned & (layers[2] > 0.5), lymphocytes(rng, 0.15 * richness, size)))
         else:
-            nuclei.append(_within(owned, _epithelium(rng, kind == _TUMOUR, richness, owned, layers)))
+            nuclei.append(within(owned, _epithelium(rng, kind == _TUMOUR, richness, owned, layers)))
     stroma = layers[2] > 0.5
-    nuclei += [_within(stroma, _spindles(rng, flow, 0.04)), _within(stroma, _lymphocytes(rng, 0.025, size))]
+    nuclei += [within(stroma, spindles(rng, flow, 0.04)), within(stroma, lymphocytes(rng, 0.025, size))]
 
-    drawn = _draw(rng, np.concatenate(nuclei), size)
+    return render(rng, layers[0], layers[1], _draw(rng, np.concatenate(nuclei), size), stain)
+
+
+def render(
+    rng: np.random.Generator, haematoxylin: np.ndarray, eosin: np.ndarray, nuclei: np.ndarray, stain: Stain
+) -> np.ndarray:
+    """Densities of tissue and of nuclei, (size, size) -> uint8 RGB (size, size, 3), with grain."""
+    size = len(nuclei)
     grain = rng.standard_normal((size, size), dtype=np.float32)
     grain += np.roll(grain, 1, 0)
     grain += np.roll(grain, 1, 1)
-    haematoxylin = (layers[0] + drawn * (1 + 0.09 * grain)).clip(0)
-    eosin = (layers[1] * (1 - 0.5 * np.minimum(drawn, 1)) * (1 + 0.04 * grain + 0.08 * _noise(rng, size, 5))).clip(0)
+    haematoxylin = (haematoxylin + nuclei * (1 + 0.09 * grain)).clip(0)
+    eosin = (eosin * (1 - 0.5 * np.minimum(nuclei, 1)) * (1 + 0.04 * grain + 0.08 * value_noise(rng, size, 5))).clip(0)
 
     image = np.empty((size, size, 3), np.uint8)
     for channel in range(3):
@@ -91,7 +98,7 @@ def phantom_patch(cls: int, rng: np.random.Generator, stain: Stain, size: int = 
     return image
 
 
-def _noise(rng: np.random.Generator, side: int, cell: float) -> np.ndarray:
+def value_noise(rng: np.random.Generator, side: int, cell: float) -> np.ndarray:
     """Smooth value noise of about unit variance, float32 (side, side), with blobs of about `cell` pixels."""
     knots = rng.standard_normal((int(side / cell) + 2,) * 2, dtype=np.float32) * 1.6
     at = np.arange(side, dtype=np.float32) / np.float32(cell)
@@ -102,12 +109,12 @@ def _noise(rng: np.random.Generator, side: int, cell: float) -> np.ndarray:
     return rows[low] + weight[:, None] * np.diff(rows, axis=0)[low]
 
 
-def _step(x: np.ndarray, width: float) -> np.ndarray:
+def soft_step(x: np.ndarray, width: float) -> np.ndarray:
     """A soft step from 0 to 1 at x = 0."""
     return np.clip(x / width + 0.5, 0, 1)
 
 
-def _fibres(rng: np.random.Generator, side: int) -> tuple[np.ndarray, np.ndarray]:
+def fibre_field(rng: np.random.Generator, side: int) -> tuple[np.ndarray, np.ndarray]:
     """Wavy bundles that share a direction.
 
     Returns:
@@ -116,33 +123,35 @@ def _fibres(rng: np.random.Generator, side: int) -> tuple[np.ndarray, np.ndarray
     angle = rng.uniform(0, np.pi)
     at = np.arange(side, dtype=np.float32)
     across = np.float32(np.cos(angle)) * at[:, None] - np.float32(np.sin(angle)) * at
-    flow = across + 9 * _noise(rng, side, 60)
+    flow = across + 9 * value_noise(rng, side, 60)
     profile = np.cumsum(rng.standard_normal((2, 24 * side), dtype=np.float32), axis=1)
     profile = (profile[:, 8:] - profile[:, :-8]) / np.float32(np.sqrt(8))  # a moving mean: no steps between pixels
     fine = ((flow + 2.5 * side) * 4).astype(int)
-    coarse = ((flow + 5 * _noise(rng, side, 35) + 2.5 * side) * 1.6).astype(int)
+    coarse = ((flow + 5 * value_noise(rng, side, 35) + 2.5 * side) * 1.6).astype(int)
     return flow, 0.6 * profile[0].take(fine, mode="clip") + 0.8 * profile[1].take(coarse, mode="clip")
 
 
-def _territories(rng: np.random.Generator, side: int, share: float) -> np.ndarray:
+def territories(rng: np.random.Generator, side: int, share: float) -> np.ndarray:
     """A wobbly cut through the patch, bool (side, side): False on about `share` of the pixels."""
     angle = rng.uniform(0, 2 * np.pi)
     at = np.linspace(-1, 1, side, dtype=np.float32)
-    height = np.float32(np.cos(angle)) * at[:, None] + np.float32(np.sin(angle)) * at + 0.15 * _noise(rng, side, 50)
+    height = (
+        np.float32(np.cos(angle)) * at[:, None] + np.float32(np.sin(angle)) * at + 0.15 * value_noise(rng, side, 50)
+    )
     return height > np.quantile(height[::8, ::8], share)
 
 
 # Nuclei are rows (n, 6): x and y in pixels, half length and half width in pixels, direction in radians, density.
 
 
-def _within(region: np.ndarray, nuclei: np.ndarray) -> np.ndarray:
+def within(region: np.ndarray, nuclei: np.ndarray) -> np.ndarray:
     """The nuclei whose centre is in the patch and in a region, bool (side, side)."""
     side = len(region)
     nuclei = nuclei[((nuclei[:, :2] >= 0) & (nuclei[:, :2] < side)).all(axis=1)]
     return nuclei[region[nuclei[:, 1].astype(int), nuclei[:, 0].astype(int)]]
 
 
-def _scatter(rng: np.random.Generator, area: float, fraction: float, side: int) -> tuple[np.ndarray, np.ndarray]:
+def scatter(rng: np.random.Generator, area: float, fraction: float, side: int) -> tuple[np.ndarray, np.ndarray]:
     """Points x, y on a jittered grid, so many that shapes of `area` pixels cover `fraction` of the patch."""
     pitch = np.sqrt(area / fraction)
     n = int(np.ceil(side / pitch))
@@ -152,9 +161,9 @@ def _scatter(rng: np.random.Generator, area: float, fraction: float, side: int) 
     return x[kept], y[kept]
 
 
-def _spindles(rng: np.random.Generator, flow: np.ndarray, fraction: float) -> np.ndarray:
+def spindles(rng: np.random.Generator, flow: np.ndarray, fraction: float) -> np.ndarray:
     """Slender nuclei along the fibres."""
-    x, y = _scatter(rng, 85, fraction, len(flow))
+    x, y = scatter(rng, 85, fraction, len(flow))
     i, j = y.astype(int), x.astype(int)
     up, left = np.maximum(i - 1, 0), np.maximum(j - 1, 0)
     along = np.arctan2(flow[i, left] - flow[i, j], flow[i, j] - flow[up, j])
@@ -163,21 +172,21 @@ def _spindles(rng: np.random.Generator, flow: np.ndarray, fraction: float) -> np
     return np.stack([x, y, rng.uniform(7, 11.5, n), rng.uniform(2.2, 3.6, n), direction, rng.uniform(0.7, 1.1, n)], 1)
 
 
-def _lymphocytes(rng: np.random.Generator, fraction: float, side: int) -> np.ndarray:
+def lymphocytes(rng: np.random.Generator, fraction: float, side: int) -> np.ndarray:
     """Small round dark nuclei."""
-    x, y = _scatter(rng, 75, fraction, side)
+    x, y = scatter(rng, 75, fraction, side)
     n = len(x)
     radius = rng.uniform(4.2, 5.6, n)
     turn = rng.uniform(0, np.pi, n)
     return np.stack([x, y, radius * rng.uniform(1, 1.25, n), radius, turn, rng.uniform(0.9, 1.3, n)], 1)
 
 
-def _outline(unit: np.ndarray, wobble: np.ndarray) -> np.ndarray:
+def outline(unit: np.ndarray, wobble: np.ndarray) -> np.ndarray:
     """Radius of a closed curve, relative to its mean, in the direction of complex numbers of length 1."""
     return 1 + (unit * unit * (wobble[0] + wobble[1] * unit)).real
 
 
-def _wobble(rng: np.random.Generator, amount: float) -> np.ndarray:
+def random_wobble(rng: np.random.Generator, amount: float) -> np.ndarray:
     """Second and third harmonic of an outline, complex (2,)."""
     return (amount * np.exp(2j * np.pi * rng.uniform(0, 1, 2))).astype(np.complex64)
 
@@ -195,7 +204,7 @@ def _disc(
     dy = np.arange(rows.start, rows.stop, dtype=np.float32) - np.float32(y)
     length = np.sqrt(dx * dx + (dy * dy)[:, None]) + np.float32(1e-3)
     towards = (dx + 1j * dy[:, None]) * (1 / length)
-    return (rows, columns), length / (np.float32(radius) * _outline(towards, wobble))
+    return (rows, columns), length / (np.float32(radius) * outline(towards, wobble))
 
 
 def _epithelium(
@@ -218,15 +227,15 @@ def _epithelium(
         if not ours[min(max(int(y), 0), side - 1), min(max(int(x), 0), side - 1)]:
             continue
         mean = radius * rng.uniform(0.8, 1.1)
-        wobble = _wobble(rng, 0.08 + 0.1 * disorder)
+        wobble = random_wobble(rng, 0.08 + 0.1 * disorder)
         where = _disc(x, y, mean, wobble, side)
         if where is None:
             continue
         window, distance = where
         hole = rng.uniform(0.3, 0.55) * (1 - 0.6 * disorder)
-        cell = _step(1 - distance, 0.08)
-        kept = (1 - cell) * (1 - rng.uniform(0, 0.6) * _step(1.1 - distance, 0.15))  # stroma shrinks from glands
-        cell *= _step(distance - hole, 0.12)
+        cell = soft_step(1 - distance, 0.08)
+        kept = (1 - cell) * (1 - rng.uniform(0, 0.6) * soft_step(1.1 - distance, 0.15))  # stroma shrinks from glands
+        cell *= soft_step(distance - hole, 0.12)
         for layer, value in zip(layers, (*cytoplasm, 0.0), strict=True):
             layer[window] = layer[window] * kept + value * cell
 
@@ -236,7 +245,7 @@ def _epithelium(
         length = width * np.clip(rng.normal(1.8 - 0.3 * disorder, 0.25, count), 1.05, 2.2)
         depth = np.maximum(0.83 - np.abs(rng.normal(0, 0.02 + 0.25 * disorder, count)), hole + 0.14)
         towards = np.exp(1j * turn)
-        point = mean * depth * _outline(towards, wobble) * towards
+        point = mean * depth * outline(towards, wobble) * towards
         direction = rng.normal(turn, 0.1 + 0.5 * disorder)
         density = np.clip(rng.normal(0.85, 0.12, count), 0.5, 1.2)
         nuclei.append(np.stack([x + point.real, y + point.imag, length, width, direction, density], 1))
@@ -248,10 +257,10 @@ def _vessels(rng: np.random.Generator, layers: np.ndarray) -> None:
     side = layers.shape[1]
     for _ in range(rng.poisson(3 * (side / 224) ** 2)):
         x, y = rng.uniform(0, side, 2)
-        where = _disc(x, y, rng.uniform(8, 22), _wobble(rng, 0.15), side)
+        where = _disc(x, y, rng.uniform(8, 22), random_wobble(rng, 0.15), side)
         if where is not None:
             window, distance = where
-            layers[(slice(None), *window)] *= _step(distance - 1, 0.15)
+            layers[(slice(None), *window)] *= soft_step(distance - 1, 0.15)
 
 
 def _draw(rng: np.random.Generator, nuclei: np.ndarray, side: int) -> np.ndarray:
@@ -267,7 +276,7 @@ def _draw(rng: np.random.Generator, nuclei: np.ndarray, side: int) -> np.ndarray
     u = (cos * dx + sin * dy) / length
     v = (cos * dy - sin * dx) / width + bend * u * u
     distance = np.sqrt(u * u + v * v)
-    shape = _step((1 - distance) * width, 2.2) * (density * (0.75 + 0.35 * np.minimum(distance, 1)))
+    shape = soft_step((1 - distance) * width, 2.2) * (density * (0.75 + 0.35 * np.minimum(distance, 1)))
     for (left, top), one in zip(corner, shape, strict=True):
         window = canvas[top : top + 2 * _REACH, left : left + 2 * _REACH]
         np.maximum(window, one, out=window)

@@ -1,6 +1,7 @@
 """What every registered dataset promises."""
 
 import inspect
+import pickle
 import re
 from collections.abc import Callable
 from functools import partial
@@ -8,15 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import ImageFile
 
 from eva_core import registry
-from eva_core.metric_names import NAMES as METRICS
-from eva_core.types import Dataset, DatasetCard
+from eva_core.metric_names import NAMES, SEGMENTATION
+from eva_core.types import IGNORE, Dataset, DatasetCard, Sample, SegmentationDataset
 from tests.conftest import write_tree
 from tests.vision.datasets import trees
 
+METRICS = {"classification": NAMES, "segmentation": SEGMENTATION}
 ENTRIES = [e for e in registry.datasets.entries() if e.package == "eva-pathology"]
-NAMES = [e.name for e in ENTRIES]
+DATASETS = [e.name for e in ENTRIES]
 SPLITS = {"train", "val", "test", "new"}
 
 
@@ -31,7 +34,7 @@ def small_phantom(root: Path) -> Dataset:
 SMALL: dict[str, Callable[[Path], Dataset]] = {
     "folder": small_folder,
     "phantom": small_phantom,
-    **{name: partial(trees.small, name) for name in trees.TREES},
+    **{name: partial(trees.small, name) for name in (*trees.TREES, *trees.MASKS)},
 }
 """How to have a little of each; a name without an entry here is built without arguments."""
 
@@ -40,7 +43,7 @@ def build(name: str, root: Path) -> Dataset:
     return SMALL[name](root) if name in SMALL else registry.datasets.build(name)
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=DATASETS)
 def named(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Dataset]:
     return request.param, build(request.param, tmp_path_factory.mktemp("data"))
 
@@ -50,22 +53,22 @@ def dataset(named: tuple[str, Dataset]) -> Dataset:
     return named[1]
 
 
-@pytest.mark.parametrize("entry", ENTRIES, ids=NAMES)
+@pytest.mark.parametrize("entry", ENTRIES, ids=DATASETS)
 def test_the_name_is_legal_and_unique(entry: registry.Entry):
     assert registry.NAME.fullmatch(entry.name)
     assert registry.datasets.find(entry.name) == entry
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", DATASETS)
 def test_the_card_is_read_without_files(name: str):
     card = registry.datasets.load(name).card
     assert isinstance(card, DatasetCard)
     assert card.name == name
-    assert card.metric in METRICS
+    assert card.metric in METRICS[card.task]
     assert card.access != "unknown"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", DATASETS)
 def test_arguments_are_documented_and_typed(name: str):
     cls = registry.datasets.load(name)
     text = f"{cls.__doc__}{cls.__init__.__doc__}"
@@ -87,12 +90,20 @@ def test_ids_are_unique(dataset: Dataset):
 def test_splits_are_known_and_samples_to_learn_from_are_labelled(dataset: Dataset):
     assert {s.split for s in dataset.samples} <= SPLITS
     for sample in dataset.samples:
-        if sample.split != "new":
+        if isinstance(dataset, SegmentationDataset):
+            assert sample.target is None
+            assert (sample.mask is None) == (sample.split == "new")
+        elif sample.split != "new":
             assert sample.target in range(len(dataset.card.classes))
 
 
 def test_every_class_is_in_train(dataset: Dataset):
-    assert {s.target for s in dataset.samples if s.split == "train"} == set(range(len(dataset.card.classes)))
+    train = [s for s in dataset.samples if s.split == "train"]
+    if isinstance(dataset, SegmentationDataset):
+        found = {label for s in train for label in np.unique(dataset.mask(s)).tolist()} - {IGNORE}
+    else:
+        found = {s.target for s in train}
+    assert found == set(range(len(dataset.card.classes)))
 
 
 def test_groups_keep_to_one_split(dataset: Dataset):
@@ -108,6 +119,53 @@ def test_images_are_uint8_rgb_and_the_same_each_time(dataset: Dataset):
         assert image.ndim == 3
         assert image.shape[2] == 3
         assert np.array_equal(image, dataset.image(sample))
+
+
+def some_with_masks(dataset: Dataset) -> list[tuple[SegmentationDataset, Sample]]:
+    if not isinstance(dataset, SegmentationDataset):
+        return []
+    labelled = [s for s in dataset.samples if s.mask is not None]
+    return [(dataset, s) for s in labelled[:: max(1, len(labelled) // 5)]]
+
+
+def test_the_task_of_the_card_is_that_of_the_class(dataset: Dataset):
+    assert (dataset.card.task == "segmentation") == isinstance(dataset, SegmentationDataset)
+    assert dataset.card.background is None or dataset.card.background in range(len(dataset.card.classes))
+
+
+def test_masks_hold_classes_in_the_size_of_their_image_and_the_same_each_time(dataset: Dataset):
+    for masked, sample in some_with_masks(dataset):
+        mask = masked.mask(sample)
+        assert mask.dtype == np.uint8
+        assert mask.shape == masked.image(sample).shape[:2] == masked.size(sample)
+        assert set(np.unique(mask).tolist()) <= {*range(len(masked.card.classes)), IGNORE}
+        mask[:] = 0  # a copy of one's own
+        assert masked.mask(sample).any()
+
+
+def test_objects_are_numbered_in_the_size_of_their_image(dataset: Dataset):
+    for masked, sample in some_with_masks(dataset):
+        instances = masked.instances(sample)
+        if instances is not None:
+            assert instances.dtype == np.int32
+            assert instances.shape == masked.size(sample)
+            assert instances.min() >= 0
+            assert np.array_equal(instances, masked.instances(sample))
+
+
+def test_the_size_of_an_image_is_known_without_decoding_it(dataset: Dataset, monkeypatch: pytest.MonkeyPatch):
+    masked = some_with_masks(dataset)
+    sizes = [m.image(sample).shape[:2] for m, sample in masked]
+    monkeypatch.delattr(ImageFile.ImageFile, "load")
+    assert [m.size(sample) for m, sample in masked] == sizes
+
+
+def test_what_travels_to_loader_processes_reads_the_same(dataset: Dataset):
+    there = pickle.loads(pickle.dumps(dataset))
+    sample = dataset.samples[0]
+    assert np.array_equal(there.image(sample), dataset.image(sample))
+    for masked, sample in some_with_masks(dataset):
+        assert np.array_equal(there.mask(sample), masked.mask(sample))
 
 
 def test_the_fingerprint_is_the_same_for_the_same_files_elsewhere(named: tuple[str, Dataset], tmp_path: Path):

@@ -1,10 +1,25 @@
 from itertools import product
+from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from scipy.stats import binomtest
 
-from eva_core.comparison import holm, mcnemar, paired, permutation
+from eva_core.cli import main
+from eva_core.commands.compare import compare
+from eva_core.comparison import holm, mcnemar, paired, paired_means, permutation, permutation_of_means
+from eva_core.errors import UsageError
+from eva_core.record import (
+    PREDICTIONS,
+    ImageDice,
+    Predictions,
+    dice_table,
+    predictions_table,
+    read_dice,
+    read_predictions,
+    write_results,
+)
 from eva_core.stats import members
 
 CLASSES = ["a", "b", "c"]
@@ -126,3 +141,177 @@ def test_an_undefined_metric_is_no_evidence():
     targets = np.zeros(20, int)
     scores = np.random.default_rng(0).dirichlet([1, 1], (2, 1, 20))
     assert paired(scores[0], scores[1], targets, CLASSES[:2], None, "auroc", draws=50).p is None
+
+
+def dice(seed: int, shift: float = 0.0, runs: int = 2, n: int = 40, undefined: float = 0.2) -> np.ndarray:
+    """Scores of images (R, N), some undefined in some runs."""
+    rng = np.random.default_rng(seed)
+    scores = np.clip(rng.normal(0.6 + shift, 0.2, (runs, n)), 0, 1)
+    scores[rng.random(scores.shape) < undefined] = np.nan
+    return scores
+
+
+def mean_of_runs(scores: np.ndarray) -> float:
+    return float(np.nanmean(scores, axis=1).mean())
+
+
+@pytest.mark.parametrize("undefined", [0.0, 0.3])
+def test_means_of_few_groups_are_exchanged_in_all_ways(undefined):
+    a, b = dice(0, 0.1, undefined=undefined), dice(1, undefined=undefined)
+    groups = np.arange(40) // 7
+    by_hand = []
+    for swaps in product([False, True], repeat=6):
+        swapped = np.array(swaps)[groups]
+        by_hand.append(mean_of_runs(np.where(swapped, b, a)) - mean_of_runs(np.where(swapped, a, b)))
+    observed, p = permutation_of_means(a, b, groups)
+    assert observed == pytest.approx(mean_of_runs(a) - mean_of_runs(b))
+    assert p == pytest.approx(np.mean(np.abs(by_hand) >= abs(by_hand[0]) - 1e-12))
+
+
+def test_the_interval_of_means_is_that_of_resampled_copies():
+    a, b = dice(2, 0.1), dice(3)
+    values = []
+    for draw in range(60):
+        drawn = np.random.default_rng([0, draw]).integers(8, size=8)
+        images = np.concatenate([np.flatnonzero(np.arange(40) % 8 == group) for group in drawn])
+        values.append(mean_of_runs(a[:, images]) - mean_of_runs(b[:, images]))
+    found = paired_means(a, b, [str(i % 8) for i in range(40)], draws=60)
+    assert found.ci95 == pytest.approx(list(np.quantile(values, [0.025, 0.975])))
+    assert (found.n_groups, found.grouped, found.mcnemar_p) == (8, True, None)
+
+
+def test_means_of_a_model_and_itself():
+    scores = dice(4)
+    found = paired_means(scores, scores, None)
+    assert (found.difference, found.ci95, found.p) == (0, [0, 0], 1)
+
+
+def test_finding_something_where_there_is_nothing_counts():
+    """Without a Dice on the empty half for one model, and 0 for the other."""
+    honest, eager = dice(5, n=200, undefined=0), dice(5, n=200, undefined=0)
+    honest[:, 100:], eager[:, 100:] = np.nan, 0
+    found = paired_means(honest, eager, None)
+    assert found.difference == pytest.approx(mean_of_runs(honest) - mean_of_runs(eager))
+    assert found.p < 0.01
+
+
+def test_p_of_means_is_uniform_where_nothing_differs():
+    below = sum(
+        permutation_of_means(dice(2 * t, runs=1), dice(2 * t + 1, runs=1), np.arange(40), draws=200)[1] <= 0.1
+        for t in range(200)
+    )
+    assert 8 <= below <= 32  # 20 expected
+
+
+def test_a_clear_difference_of_means_has_a_p_below_one_in_draws():
+    a, b = dice(6, 0.2, n=2000, undefined=0), dice(7, n=2000, undefined=0)
+    a[:, :5] = b[:, :5] = np.nan
+    assert permutation_of_means(a, b, np.arange(2000))[1] < 1e-6
+    assert permutation_of_means(a[:1], b, np.arange(2000))[1] < 1e-6  # other numbers of runs
+
+
+def test_means_that_are_undefined_are_no_evidence():
+    a = dice(8)
+    with np.errstate(all="raise", invalid="warn"):
+        found = paired_means(a, np.full_like(a, np.nan), None, draws=50)
+    assert np.isnan(found.difference)
+    assert (found.p, found.ci95) == (None, None)
+    assert paired_means(a, dice(9), ["p"] * 40, draws=50).p is None
+
+
+def test_means_of_other_images():
+    with pytest.raises(ValueError, match=r"Expected scores \(R, N\) of both, but got \(2, 40\) and \(2, 39\)"):
+        paired_means(dice(0), dice(0)[:, 1:], None)
+
+
+def result(folder: Path, model: str, metric: str, sha256: str = "0", dataset: str = "nuclei") -> None:
+    identity = {"model": model, "head": "h", "protocol": "p", "dataset": dataset, "dataset_sha256": sha256}
+    write_results(folder, {"identity": identity, "main": {"metric": metric, "split": "test"}})
+
+
+def segmentation(folder: Path, scores: np.ndarray, model: str, metric: str = "dice", **identity: str) -> Path:
+    """A finished result with the Dice of images in groups of five."""
+    folder.mkdir()
+    ids = [f"image{i}" for i in range(scores.shape[1])]
+    groups = [f"patient{i // 5}" for i in range(len(ids))]
+    by_class = np.stack([scores, np.full_like(scores, np.nan)], axis=-1)
+    parts = [ImageDice(split, ids, groups, scores, by_class) for split in ("val", "test")]
+    pq.write_table(dice_table(parts, ["b", "a_b"], range(len(scores))), folder / PREDICTIONS)
+    result(folder, model, metric, **identity)
+    return folder
+
+
+def classification(folder: Path) -> Path:
+    folder.mkdir()
+    part = Predictions("test", ["image0"], [""], np.zeros(1, int), np.full((1, 1, 2), 0.5))
+    pq.write_table(predictions_table([part], ["a", "b"], [0]), folder / PREDICTIONS)
+    result(folder, "m", "accuracy")
+    return folder
+
+
+def test_dice_is_read_as_it_was_written(tmp_path: Path):
+    scores = dice(0)
+    folder = segmentation(tmp_path / "a", scores, "m")
+    columns = ["id", "split", "run", "group", "dice", "dice_b", "dice_a_b"]
+    table = pq.read_table(folder / PREDICTIONS)
+    assert table.column_names == columns
+    assert table["dice"].null_count == 2 * np.isnan(scores).sum() > 0
+    read, classes = read_dice(folder, "test")
+    assert classes == ["b", "a_b"]
+    assert np.array_equal(read.scores, scores, equal_nan=True)
+    assert np.array_equal(read.by_class[..., 0], scores, equal_nan=True)
+    assert np.isnan(read.by_class[..., 1]).all()
+    assert (read.ids[7], read.groups[7]) == ("image7", "patient1")
+    with pytest.raises(UsageError, match="Expected split 'train' in"):
+        read_dice(folder, "train")
+    (folder / PREDICTIONS).write_bytes(b"PAR1")
+    with pytest.raises(UsageError, match="they do not read"):
+        read_dice(folder, "test")
+
+
+def test_scores_are_read_as_they_were_written(tmp_path: Path):
+    scores = np.random.default_rng(0).dirichlet([1, 1], (3, 4)).astype(np.float32)
+    part = Predictions("new", list("abcd"), ["", "p", "p", ""], np.array([0, 1, -1, 1]), scores)
+    pq.write_table(predictions_table([part], ["x", "y"], range(3)), tmp_path / PREDICTIONS)
+    read, classes = read_predictions(tmp_path, "new")
+    assert (classes, read.ids, read.groups) == (["x", "y"], ["a", "b", "c", "d"], ["", "p", "p", ""])
+    assert read.targets.tolist() == [0, 1, -1, 1]
+    assert np.array_equal(read.scores, scores)
+
+
+def test_segmentations_are_compared_by_the_dice_of_images(tmp_path: Path):
+    a, b = dice(0, 0.2), dice(1)
+    folders = [segmentation(tmp_path / name, scores, name) for name, scores in (("good", a), ("bad", b))]
+    (sentence,) = compare(folders)
+    found = paired_means(a, b, [str(i // 5) for i in range(40)])
+    assert sentence.startswith(f"good is better than bad on nuclei test: dice differs by {found.difference:.3f} (95 % ")
+    assert sentence.endswith(f"permutation p = {found.p:.2g}; 8 patients or slides).")
+    assert compare(folders[::-1])[0].startswith("good is better than bad")
+    assert len(compare([*folders, folders[0]], "dice", "val")) == 3
+    pooled = segmentation(tmp_path / "pooled", b, "pooled", metric="dice_pooled")
+    assert "dice differs by 0.000" in compare([folders[1], pooled])[0]
+
+
+def test_what_cannot_be_compared_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture):
+    one = segmentation(tmp_path / "one", dice(0), "a")
+    same = segmentation(tmp_path / "same", dice(1), "b")
+    for argv, message in (
+        ([one, same, "--metric", "iou"], "Expected --metric to be one of dice, but got iou."),
+        ([one, same, "--metric", "accuracy"], "Expected --metric to be one of dice, but got accuracy."),
+        ([one, classification(tmp_path / "c")], f"{one} is a segmentation and {tmp_path / 'c'} is not"),
+        ([tmp_path / "c", one], f"{one} is a segmentation and {tmp_path / 'c'} is not"),
+        ([tmp_path / "c", tmp_path / "c", "--metric", "dice"], "to be one of balanced_accuracy, accuracy"),
+        (
+            [one, segmentation(tmp_path / "masks", dice(2), "c", sha256="1")],
+            f"the files of {tmp_path / 'masks'} differ",
+        ),
+        (
+            [one, segmentation(tmp_path / "other", dice(2), "c", sha256="1", dataset="other")],
+            f"the files of {tmp_path / 'other'} differ from {one}",
+        ),
+        ([one, segmentation(tmp_path / "fewer", dice(2, n=39), "d")], f"the files of {tmp_path / 'fewer'} differ"),
+    ):
+        assert main(["compare", *map(str, argv)]) == 2
+        err = capsys.readouterr().err
+        assert message in err
+        assert err.count("\n") == 1

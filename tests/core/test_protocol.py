@@ -4,8 +4,9 @@ import pytest
 
 from eva_core.config import load_protocol, published
 from eva_core.errors import UsageError
-from eva_core.types import Geometry, ModelCard
+from eva_core.types import DatasetCard, Geometry, ModelCard
 
+DATASET = DatasetCard("bach")
 CARD = ModelCard("m", geometry=Geometry(256, 256, "bicubic"), pooling="cls_mean", precision="bf16")
 
 
@@ -31,13 +32,13 @@ def test_strict_takes_everything_from_the_card():
 def test_the_title_names_every_departure():
     protocol = load_protocol("eva-0.4")
     theirs = published("eva-0.4")
-    assert protocol.title(theirs, "linear") == "eva-0.4"
-    assert replace(protocol, steps=50).title(theirs, "linear") == "eva-0.4+steps=50"
-    assert replace(protocol, precision="bf16", runs=2).title(theirs, "mlp") == "eva-0.4+head=mlp+precision=bf16+runs=2"
-    mine, longer = (replace(protocol, name="mine", steps=n).title(None, "linear") for n in (10, 20))
+    assert protocol.title(theirs, "linear", DATASET) == "eva-0.4"
+    assert replace(protocol, steps=50).title(theirs, "linear", DATASET) == "eva-0.4+steps=50"
+    assert replace(protocol, precision="bf16", runs=2).title(theirs, "mlp", DATASET) == "eva-0.4+head=mlp+precision=bf16+runs=2"
+    mine, longer = (replace(protocol, name="mine", steps=n).title(None, "linear", DATASET) for n in (10, 20))
     assert mine.startswith("mine+unpublished=")
     assert mine != longer  # the same name with other content is another protocol
-    assert load_protocol("strict").title(published("strict"), "linear") == "strict"
+    assert load_protocol("strict").title(published("strict"), "linear", DATASET) == "strict"
 
 
 def test_a_protocol_with_an_unknown_field_is_refused(tmp_path):
@@ -49,4 +50,4 @@ def test_a_protocol_with_an_unknown_field_is_refused(tmp_path):
 
 def test_other_default_heads_do_not_hide_that_the_head_is_another():
     theirs = published("eva-0.4")
-    assert replace(theirs, heads=("knn",)).title(theirs, "knn") == "eva-0.4+head=knn"
+    assert replace(theirs, heads=("knn",)).title(theirs, "knn", DATASET) == "eva-0.4+head=knn"

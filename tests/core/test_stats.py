@@ -1,4 +1,5 @@
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -16,6 +17,12 @@ def answers(right: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return np.eye(2, dtype=np.float32)[np.where(right, targets, 1 - targets)] * 0.8 + 0.1, targets
 
 
+def interval(scores, targets, classes, groups, **options) -> stats.Intervals:
+    """Of a classifier."""
+    measures = [partial(metrics.weighted, run, targets, classes) for run in scores]
+    return stats.interval(measures, len(targets), groups, **options)
+
+
 def width(bounds: list[float] | None) -> float:
     assert bounds is not None
     return bounds[1] - bounds[0]
@@ -26,7 +33,7 @@ def test_covers_the_truth_about_95_times_in_100():
     covered = 0
     for trial in range(100):
         scores, targets = answers(rng.random((1, 80)) < 0.7, seed=trial)
-        bounds = stats.interval(scores, targets, CLASSES, None, draws=200, seed=trial).ci95["accuracy"]
+        bounds = interval(scores, targets, CLASSES, None, draws=200, seed=trial).ci95["accuracy"]
         assert bounds is not None
         covered += bounds[0] <= 0.7 <= bounds[1]
     assert 87 <= covered <= 100
@@ -39,7 +46,7 @@ def test_only_group_intervals_cover_when_images_of_a_group_are_alike():
     for trial in range(40):
         scores, targets = answers((rng.random((1, 30)) < 0.7).repeat(6, axis=1), seed=trial)
         for known in (groups, None):
-            result = stats.interval(scores, targets, CLASSES, known, draws=100, seed=trial)
+            result = interval(scores, targets, CLASSES, known, draws=100, seed=trial)
             bounds = result.ci95["accuracy"]
             assert bounds is not None
             covered[result.kind] += bounds[0] <= 0.7 <= bounds[1]
@@ -50,8 +57,8 @@ def test_only_group_intervals_cover_when_images_of_a_group_are_alike():
 def test_correlated_groups_widen_the_interval():
     right = (np.random.default_rng(0).random((1, 40)) < 0.8).repeat(9, axis=1)
     scores, targets = answers(right)
-    by_group = stats.interval(scores, targets, CLASSES, [str(i // 9) for i in range(360)], draws=500)
-    by_image = stats.interval(scores, targets, CLASSES, None, draws=500)
+    by_group = interval(scores, targets, CLASSES, [str(i // 9) for i in range(360)], draws=500)
+    by_image = interval(scores, targets, CLASSES, None, draws=500)
     assert (by_group.kind, by_group.n_groups) == ("group", 40)
     assert (by_image.kind, by_image.n_groups) == ("image-level, optimistic", 360)
     # nine copies of every image: sqrt(9) times as wide
@@ -62,15 +69,15 @@ def test_spread_between_runs_widens_the_interval():
     rng = np.random.default_rng(0)
     alike, targets = answers((rng.random((1, 300)) < 0.8).repeat(5, axis=0))
     apart, _ = answers(rng.random((5, 300)) < np.array([0.6, 0.7, 0.8, 0.9, 1.0])[:, None])
-    narrow = stats.interval(alike, targets, CLASSES, None, draws=500).ci95["accuracy"]
-    wide = stats.interval(apart, targets, CLASSES, None, draws=500).ci95["accuracy"]
+    narrow = interval(alike, targets, CLASSES, None, draws=500).ci95["accuracy"]
+    wide = interval(apart, targets, CLASSES, None, draws=500).ci95["accuracy"]
     assert width(wide) > 3 * width(narrow)
 
 
 def test_same_runs_give_the_interval_of_one():
     one, targets = answers(np.random.default_rng(0).random((1, 60)) < 0.8)
     five = one.repeat(5, axis=0)
-    single, repeated = (stats.interval(s, targets, CLASSES, None, draws=100) for s in (one, five))
+    single, repeated = (interval(s, targets, CLASSES, None, draws=100) for s in (one, five))
     assert single.ci95["accuracy"] == repeated.ci95["accuracy"]
 
 
@@ -84,13 +91,13 @@ def test_percentiles_are_those_of_resampled_copies(monkeypatch):
         images = np.concatenate([np.flatnonzero(np.arange(30) % 12 == group) for group in drawn])
         copies = torch.from_numpy(scores[0, images]), torch.from_numpy(targets[images])
         values.append(metrics.evaluate(*copies, CLASSES)["f1"])
-    result = stats.interval(scores, targets, CLASSES, groups, draws=50, seed=3)
+    result = interval(scores, targets, CLASSES, groups, draws=50, seed=3)
     assert result.ci95["f1"] == pytest.approx(list(np.quantile(values, [0.025, 0.975])), abs=1e-6)
 
 
 def test_deterministic_given_the_seed():
     scores, targets = answers(np.random.default_rng(0).random((3, 50)) < 0.7)
-    first, again, other = (stats.interval(scores, targets, CLASSES, None, draws=100, seed=s) for s in (0, 0, 1))
+    first, again, other = (interval(scores, targets, CLASSES, None, draws=100, seed=s) for s in (0, 0, 1))
     assert first == again
     assert first.ci95 != other.ci95
 
@@ -101,7 +108,7 @@ def test_undefined_draws_are_dropped_and_undefined_metrics_are_none():
     targets = np.array([0] * 10 + [1] * 2)  # the second class is often not drawn, the third never
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        result = stats.interval(scores, targets, ["a", "b", "absent"], None, draws=200)
+        result = interval(scores, targets, ["a", "b", "absent"], None, draws=200)
     assert tuple(result.ci95) == metrics.keys(["a", "b", "absent"])
     assert result.ci95["recall/absent"] is None
     assert result.ci95["auroc/absent"] is None
@@ -114,7 +121,7 @@ def test_undefined_draws_are_dropped_and_undefined_metrics_are_none():
 @pytest.mark.parametrize(("n_groups", "expected"), [(2, True), (19, True), (20, False)])
 def test_t_interval_only_for_few_groups(n_groups, expected):
     scores, targets = answers(np.random.default_rng(0).random((2, 80)) < 0.7)
-    result = stats.interval(scores, targets, CLASSES, [str(i % n_groups) for i in range(80)], draws=20)
+    result = interval(scores, targets, CLASSES, [str(i % n_groups) for i in range(80)], draws=20)
     assert result.n_groups == n_groups
     assert (result.t95 is not None) is expected
 
@@ -122,7 +129,7 @@ def test_t_interval_only_for_few_groups(n_groups, expected):
 def test_t_interval_is_the_textbook_one_for_a_mean():
     right = np.random.default_rng(0).random((2, 60)) < 0.6
     scores, targets = answers(right)
-    result = stats.interval(scores, targets, CLASSES, [str(i // 5) for i in range(60)], draws=20)
+    result = interval(scores, targets, CLASSES, [str(i // 5) for i in range(60)], draws=20)
     means = right.mean(axis=0).reshape(12, 5).mean(axis=1)  # accuracy of equal groups is the mean of theirs
     expected = scipy_stats.t.interval(0.95, 11, loc=means.mean(), scale=scipy_stats.sem(means))
     assert result.t95 is not None
@@ -132,7 +139,7 @@ def test_t_interval_is_the_textbook_one_for_a_mean():
 def test_t_interval_is_none_where_one_group_alone_has_a_class():
     scores, _ = answers(np.random.default_rng(0).random((1, 12)) < 0.7)
     targets = np.array([1] * 2 + [0] * 10)
-    result = stats.interval(scores, targets, CLASSES, [str(i // 2) for i in range(12)], draws=50)
+    result = interval(scores, targets, CLASSES, [str(i // 2) for i in range(12)], draws=50)
     assert result.t95 is not None
     assert result.t95["recall/tumour"] is None
     assert result.t95["accuracy"] is not None
@@ -140,22 +147,41 @@ def test_t_interval_is_none_where_one_group_alone_has_a_class():
 
 def test_one_group_has_no_interval():
     scores, targets = answers(np.random.default_rng(0).random((2, 20)) < 0.7)
-    result = stats.interval(scores, targets, CLASSES, ["patient"] * 20)
+    result = interval(scores, targets, CLASSES, ["patient"] * 20)
     assert (result.kind, result.n_groups, result.t95) == ("group", 1, None)
     assert set(result.ci95.values()) == {None}
 
 
 def test_images_without_a_group_are_their_own():
     scores, targets = answers(np.random.default_rng(0).random((1, 6)) < 0.7)
-    some = stats.interval(scores, targets, CLASSES, ["a", "a", None, None, "b", "a"], draws=10)
+    some = interval(scores, targets, CLASSES, ["a", "a", None, None, "b", "a"], draws=10)
     assert (some.kind, some.n_groups) == ("group", 4)
-    none = stats.interval(scores, targets, CLASSES, [None] * 6, draws=10)
-    assert none == stats.interval(scores, targets, CLASSES, None, draws=10)
+    none = interval(scores, targets, CLASSES, [None] * 6, draws=10)
+    assert none == interval(scores, targets, CLASSES, None, draws=10)
+
+
+def test_a_mean_over_images_by_any_measure():
+    values = np.random.default_rng(0).random((2, 40))
+    measures = [lambda weights, run=run: {"dice": weights @ run / weights.sum(axis=1)} for run in values]
+    with np.errstate(invalid="ignore"):
+        result = stats.interval(measures, 40, None, draws=400)
+    pooled = np.concatenate([values[0], values[1]])
+    assert result.ci95["dice"] == pytest.approx(
+        [pooled.mean() - 1.96 * pooled.std() / 40**0.5, pooled.mean() + 1.96 * pooled.std() / 40**0.5], abs=0.02
+    )
+
+
+def test_nothing_measured_has_no_interval():
+    result = interval(np.empty((2, 0, 2), np.float32), np.empty(0, int), CLASSES, None, draws=5)
+    assert result.n_groups == 0
+    assert set(result.ci95.values()) == {None}
 
 
 def test_shapes_are_checked():
     scores, targets = answers(np.ones((1, 4), dtype=bool))
-    with pytest.raises(ValueError, match=r"shape \(R, N, C\)"):
-        stats.interval(scores[0], targets, CLASSES, None)
-    with pytest.raises(ValueError, match="one group for each of 4 targets, but got 3"):
-        stats.interval(scores, targets, CLASSES, ["a", "b", "c"])
+    with pytest.raises(ValueError, match=r"shape \(4, 2\), but got \(2,\)"):
+        interval(scores[0], targets, CLASSES, None)
+    with pytest.raises(ValueError, match="at least one run, but got none"):
+        interval(scores[:0], targets, CLASSES, None)
+    with pytest.raises(ValueError, match="one group for each of 4 samples, but got 3"):
+        interval(scores, targets, CLASSES, ["a", "b", "c"])

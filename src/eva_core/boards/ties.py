@@ -6,9 +6,9 @@ from math import isnan
 from pathlib import Path
 
 from eva_core.boards.standings import COMPARISONS, Cell, Standings
-from eva_core.comparison import ALPHA, holm, permutation
-from eva_core.metric_names import LOWER_IS_BETTER
-from eva_core.record import read_predictions, write_text
+from eva_core.comparison import ALPHA, holm, permutation, permutation_of_means
+from eva_core.metric_names import LOWER_IS_BETTER, SEGMENTATION
+from eva_core.record import DICE, ImageDice, read_dice, read_predictions, write_text
 from eva_core.stats import members
 
 
@@ -37,14 +37,20 @@ def find_ties(found: Standings, output: Path) -> None:
 
 def _tests(column: list[Cell], metric: str, output: Path) -> list[tuple[Cell, Cell, float]]:
     """p of every pair in a column; pairs on other images, or on one group, are left out."""
-    read = [read_predictions(output / cell.folder, cell.split) for cell in column]
+    if metric in SEGMENTATION and metric != DICE:
+        return []  # of single images only the Dice is kept
+    read = [(read_dice if metric == DICE else read_predictions)(output / cell.folder, cell.split) for cell in column]
     found = []
     for (a, (one, classes)), (b, (other, their_classes)) in combinations(zip(column, read, strict=True), 2):
         if list(one.ids) != list(other.ids) or classes != their_classes:
             continue
         member, _ = members([group or None for group in one.groups], len(one.ids))
         if member.max() > 0:
-            difference, p = permutation(one.scores, other.scores, one.targets, classes, member, metric)
+            difference, p = (
+                permutation_of_means(one.scores, other.scores, member)
+                if isinstance(one, ImageDice)
+                else permutation(one.scores, other.scores, one.targets, classes, member, metric)
+            )
             if not isnan(difference):
                 found.append((a, b, p))
     return found

@@ -1,14 +1,18 @@
 """`eva compare A B ...`: whether finished results differ, in a sentence each."""
 
+from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from eva_core.arguments import Parser
 from eva_core.errors import UsageError
-from eva_core.record import Predictions, read_predictions, read_results
+from eva_core.record import DICE, ImageDice, Predictions, read_dice, read_predictions, read_results
+
+if TYPE_CHECKING:
+    from eva_core.comparison import Difference
 
 
 def main(argv: list[str]) -> int:
@@ -18,7 +22,7 @@ def main(argv: list[str]) -> int:
         "test by patient or slide, and Holm's correction where there are more than two.",
     )
     parser.add_argument("results", nargs="+", type=Path, help="at least two folders that `eva fit` wrote")
-    parser.add_argument("--metric", help="the main metric of the first unless given")
+    parser.add_argument("--metric", help="the main metric of the first unless given; for masks dice alone")
     parser.add_argument("--split", help="the main split of the first unless given")
     given = parser.parse_args(argv)
     if len(given.results) < 2:
@@ -32,30 +36,24 @@ def compare(folders: list[Path], metric: str | None = None, split: str | None = 
     """One sentence for each pair.
 
     Raises:
-        UsageError: The results are not of the same images, or one has no such metric or split.
+        UsageError: The results are not of the same task and images, or one has no such metric or split.
     """
-    from eva_core.comparison import ALPHA, holm, paired
-    from eva_core.metric_names import LOWER_IS_BETTER, NAMES
+    from eva_core.comparison import ALPHA, holm
+    from eva_core.metric_names import LOWER_IS_BETTER, NAMES, SEGMENTATION
 
     results = [read_results(folder) for folder in folders]
-    metric, split = metric or results[0]["main"]["metric"], split or results[0]["main"]["split"]
-    if metric not in NAMES:
-        raise UsageError(f"Expected --metric to be one of {', '.join(NAMES)}, but got {metric}.")
-    read = [read_predictions(folder, split) for folder in folders]
-    made_on = {r["identity"]["dataset"]: r["identity"]["dataset_sha256"] for r in reversed(results)}
-    for folder, result, (predictions, classes) in zip(folders[1:], results[1:], read[1:], strict=True):
-        identity = result["identity"]
-        if made_on[identity["dataset"]] != identity["dataset_sha256"] or list(predictions.groups) != list(
-            read[0][0].groups
-        ):
-            raise UsageError(
-                f"Expected results on the same images, but the files of {folder} differ from {folders[0]}."
-            )
-        _refuse_other_images(folders[0], *read[0], folder, predictions, classes)
-    targets, classes = read[0][0].targets, read[0][1]
-    groups = [group or None for group in read[0][0].groups]
+    masks = [result["main"]["metric"] in SEGMENTATION for result in results]
+    if len(set(masks)) > 1:
+        of_masks, of_classes = (folders[masks.index(kind)] for kind in (True, False))
+        raise UsageError(f"Expected results of one task, but {of_masks} is a segmentation and {of_classes} is not.")
+    main, known = results[0]["main"], (DICE,) if masks[0] else NAMES
+    metric, split = metric or (DICE if masks[0] else main["metric"]), split or main["split"]
+    if metric not in known:
+        raise UsageError(f"Expected --metric to be one of {', '.join(known)}, but got {metric}.")
     pairs = list(combinations(range(len(folders)), 2))
-    found = [paired(read[a][0].scores, read[b][0].scores, targets, classes, groups, metric) for a, b in pairs]
+    read = [read_dice(folder, split) if masks[0] else read_predictions(folder, split) for folder in folders]
+    _refuse_other_images(folders, results, read)
+    found = [_difference(read[a][0], read[b][0], read[0][1], metric) for a, b in pairs]
     adjusted = holm([1.0 if d.p is None else d.p for d in found])
     names = _names(folders, results)
     sentences = []
@@ -87,17 +85,41 @@ def compare(folders: list[Path], metric: str | None = None, split: str | None = 
 
 
 def _refuse_other_images(
-    first: Path, ours: Predictions, classes: list[str], other: Path, theirs: Predictions, their_classes: list[str]
+    folders: list[Path], results: list[dict[str, Any]], read: Sequence[tuple[Predictions | ImageDice, list[str]]]
 ) -> None:
-    if (
-        classes != their_classes
-        or list(ours.ids) != list(theirs.ids)
-        or not np.array_equal(ours.targets, theirs.targets)
-    ):
-        raise UsageError(
-            f"Expected results on the same images, but {first} has {len(ours.ids)} of classes {', '.join(classes)} "
-            f"and {other} {len(theirs.ids)} of {', '.join(their_classes)}, or their ids or labels differ."
-        )
+    ours, classes = read[0]
+    made_on: dict[str, str] = {}
+    for folder, result, (theirs, their_classes) in zip(folders, results, read, strict=True):
+        # labels of images are compared, whatever the dataset is called; those of pixels are known by their hash alone
+        data = "" if isinstance(theirs, ImageDice) else result["identity"]["dataset"]
+        sha256 = result["identity"]["dataset_sha256"]
+        if made_on.setdefault(data, sha256) != sha256 or list(theirs.groups) != list(ours.groups):
+            raise UsageError(
+                f"Expected results on the same images, but the files of {folder} differ from {folders[0]}."
+            )
+        if classes != their_classes or list(ours.ids) != list(theirs.ids) or not _same_labels(ours, theirs):
+            raise UsageError(
+                f"Expected results on the same images, but {folders[0]} has {len(ours.ids)} of classes "
+                f"{', '.join(classes)} and {folder} {len(theirs.ids)} of {', '.join(their_classes)}, "
+                "or their ids or labels differ."
+            )
+
+
+def _same_labels(ours: Predictions | ImageDice, theirs: Predictions | ImageDice) -> bool:
+    if isinstance(ours, Predictions) and isinstance(theirs, Predictions):
+        return np.array_equal(ours.targets, theirs.targets)
+    return True
+
+
+def _difference(
+    one: Predictions | ImageDice, other: Predictions | ImageDice, classes: list[str], metric: str
+) -> "Difference":
+    from eva_core.comparison import paired, paired_means
+
+    groups = [group or None for group in one.groups]
+    if isinstance(one, ImageDice):
+        return paired_means(one.scores, other.scores, groups)
+    return paired(one.scores, other.scores, one.targets, classes, groups, metric)
 
 
 def _names(folders: list[Path], results: list[dict[str, Any]]) -> list[str]:

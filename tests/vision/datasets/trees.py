@@ -9,14 +9,20 @@ import h5py
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.io import savemat
 
-from eva_core.types import Dataset
+from eva_core.types import Dataset, SegmentationDataset
 from eva_vision.datasets.bach import PREFIX, Bach
+from eva_vision.datasets.bcss import Bcss
 from eva_vision.datasets.bracs import FOLDERS, Bracs
 from eva_vision.datasets.breakhis import BreakHis
+from eva_vision.datasets.consep import PARTS, Consep
 from eva_vision.datasets.crc import CLASSES, Crc, CrcNonorm
 from eva_vision.datasets.gleason import Gleason
+from eva_vision.datasets.mask_folder import MaskFolder
 from eva_vision.datasets.mhist import Mhist
+from eva_vision.datasets.monusac import FOLDERS as MONUSAC_FOLDERS
+from eva_vision.datasets.monusac import Monusac
 from eva_vision.datasets.pcam import Pcam
 from eva_vision.datasets.tp53 import Tp53
 from eva_vision.datasets.unitopatho import UniToPatho
@@ -164,6 +170,101 @@ def build_tp53(root: str, **arguments: object) -> Tp53:
     return Tp53(root, size=32, **arguments)  # type: ignore[arg-type]
 
 
+def labels(seed: int, values: Sequence[int], size: int = 8) -> np.ndarray:
+    """Each of the values in stripes, shifted by the seed: uint8 (size, size)."""
+    return np.array(values, np.uint8)[(np.arange(size * size).reshape(size, size) + seed) % len(values)]
+
+
+def write_mat(file: Path, **arrays: np.ndarray) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    savemat(file, arrays, do_compression=True)
+    with file.open("r+b") as handle:
+        handle.write(b"MATLAB 5.0 MAT-file".ljust(116))  # without the date, so that two trees are the same
+    return file
+
+
+def write_labels(file: Path, values: np.ndarray) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(values).save(file)
+    return file
+
+
+def consep(root: Path) -> Path:
+    for part, n in PARTS.values():
+        for i in range(1, n + 1):
+            kinds = labels(i, range(8)).astype(float)
+            numbers = np.where(kinds > 0, np.arange(64.0).reshape(8, 8) + 1, 0)
+            write_mat(root / part / "Labels" / f"{part.lower()}_{i}.mat", type_map=kinds, inst_map=numbers)
+            write_images(root / part / "Images", [f"{part.lower()}_{i}.png"])
+    return root
+
+
+def polygons(**regions: Sequence[Sequence[tuple[float, float]]]) -> str:
+    """An annotation file as ImageScope writes it: for each class its regions, lists of x and y."""
+    written = ""
+    for name, drawn in regions.items():
+        vertices = ("".join(f'<Vertex X="{x}" Y="{y}" Z="0"/>' for x, y in region) for region in drawn)
+        inside = "".join(f'<Region Id="1"><Attributes/><Vertices>{v}</Vertices></Region>' for v in vertices)
+        named = f'<Attributes><Attribute Name="{name}" Id="0" Value=""/></Attributes>'
+        written += f'<Annotation Id="1" Name="">{named}<Regions>{inside}</Regions></Annotation>'
+    return f'<?xml version="1.0" encoding="UTF-8"?><Annotations MicronsPerPixel="0.25">{written}</Annotations>'
+
+
+def square(x: float, y: float, side: float = 2) -> list[tuple[float, float]]:
+    """The corners of a square: `side + 1` pixels a side, as its border belongs to it."""
+    return [(x, y), (x + side, y), (x + side, y + side), (x, y + side)]
+
+
+MONUSAC = {
+    "train": ("TCGA-5P-A9K0-01Z-00-DX1_1", "TCGA-5P-A9K0-01Z-00-DX1_2", "TCGA-E2-A154-01Z-00-DX1_1"),
+    "val": ("TCGA-2Z-A9JG-01Z-00-DX1_1", "TCGA-EW-A6SA-01Z-00-DX1_1"),
+}
+
+
+def monusac(root: Path) -> Path:
+    kinds = {"Epithelial": (0, 0), "Lymphocyte": (4, 0), "Neutrophil": (0, 4), "Macrophage": (4, 4)}
+    for split, stems in MONUSAC.items():
+        for i, stem in enumerate(stems):
+            folder = root / MONUSAC_FOLDERS[split] / stem.rpartition("_")[0]
+            write_images(folder, [f"{stem}.tif"])
+            regions = {name: [square(x, y, 1 + i % 2)] for name, (x, y) in kinds.items()}
+            if split == "val":
+                regions["Ambiguous"] = [square(7, 7)]
+            (folder / f"{stem}.xml").write_text(polygons(**regions))
+            (folder / f"{stem}.svs").write_bytes(b"the twin of the image, which nobody reads")
+    return root
+
+
+BCSS = ("A2-A0CM", "OL-A5D6", "A1-A0SK", "A2-A0T2", "E2-A14N", "BH-A0AV", "D8-A142")
+
+
+def bcss(root: Path) -> Path:
+    for i, patient in enumerate(BCSS):
+        name = f"TCGA-{patient}-DX1_xmin{45749 + i}_ymin25055_MPP-0.2500.png"
+        write_images(root / "rgbs_colorNormalized", [name])
+        write_labels(root / "masks" / name, labels(i, range(22)))
+    return root
+
+
+def mask_folder(root: Path) -> Path:
+    """Two classes and pixels to ignore, as PNG in train and val and as npz with objects in test; one image is new."""
+    for s, split in enumerate(("train", "val", "test")):
+        for i in range(3):
+            values = labels(s + i, (0, 1, 1, 255))
+            write_images(root / split / "images", [f"case_{s}{i}.png"])
+            if split == "test":
+                (root / split / "labels").mkdir(exist_ok=True)
+                np.savez(root / split / "labels" / f"case_{s}{i}.npz", inst=(values == 1) * np.int32(7), type=values)
+            else:
+                write_labels(root / split / "masks" / f"case_{s}{i}.png", values)
+    write_images(root, ["new.png"])
+    return root
+
+
+def build_mask_folder(root: str) -> MaskFolder:
+    return MaskFolder(root, key="type", instances="inst", group=r"case_(\d+)", mpp=0.5)
+
+
 COUNTS: dict[type[Dataset], dict[str, int]] = {
     Crc: {"train": 18, "val": 9},
     CrcNonorm: {"train": 18, "val": 9},
@@ -173,6 +274,8 @@ COUNTS: dict[type[Dataset], dict[str, int]] = {
     Gleason: {"train": 12, "val": 4, "test": 1},
     UniToPatho: {"train": 12, "val": 12},
     Bracs: {"train": 14, "val": 14, "test": 14},
+    Monusac: {"train": 3, "val": 2},
+    Bcss: {"train": 3, "val": 2, "test": 2},
 }
 """What the trees hold, in place of the published counts."""
 
@@ -190,10 +293,18 @@ TREES: dict[str, tuple[Callable[[Path], Path], Callable[[str], Dataset]]] = {
 }
 """How to write the files of each dataset, and how to build it from their root."""
 
+MASKS: dict[str, tuple[Callable[[Path], Path], Callable[[str], SegmentationDataset]]] = {
+    "bcss": (bcss, Bcss),
+    "consep": (consep, Consep),
+    "mask_folder": (mask_folder, build_mask_folder),
+    "monusac": (monusac, Monusac),
+}
+"""The same for datasets of masks."""
+
 
 def small(name: str, root: Path) -> Dataset:
     """A little of a public dataset, whole and as published but for its counts."""
-    write, build = TREES[name]
+    write, build = {**TREES, **MASKS}[name]
     with pytest.MonkeyPatch.context() as patch:
         for cls, counts in COUNTS.items():
             patch.setattr(cls, "counts", counts)

@@ -1,0 +1,86 @@
+"""Classification of images by their embeddings, as a task."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from eva_core import record
+from eva_core.embeddings import Store, StoreKey
+from eva_core.errors import UsageError
+from eva_core.evaluation import Question, evaluate, reported_splits
+from eva_core.extract import Extraction, extract, store_key
+from eva_core.metrics import probabilities
+from eva_core.protocol import Protocol
+from eva_core.tasks import Answer, Job, Task
+from eva_core.types import Backbone, Dataset, Head
+
+
+class Classification(Task):
+    """One label for each image."""
+
+    head = Head
+
+    def refuse(self, dataset: Dataset) -> None:
+        if dataset.samples:
+            reported_splits((s.split for s in dataset.samples), dataset.card)
+        bare = [s.id for s in dataset.samples if s.target is None]
+        if bare:
+            raise UsageError(
+                f"Expected a label for every image, but {len(bare)} have none, first {bare[0]!r}. "
+                "Label them, or apply finished heads with `eva predict --head RESULT`."
+            )
+        if len(dataset.card.classes) < 2:
+            raise UsageError(
+                f"Expected at least 2 classes in {dataset.card.name!r}, but got {len(dataset.card.classes)}."
+            )
+
+    def key(self, backbone: Backbone, dataset: Dataset, protocol: Protocol) -> StoreKey:
+        return store_key(backbone, dataset, protocol)
+
+    def extract(
+        self,
+        key: StoreKey,
+        backbone: Backbone,
+        dataset: Dataset,
+        protocol: Protocol,
+        how: Extraction,
+        tell: Callable[[str], None],
+    ) -> Store:
+        return extract(key, backbone, dataset, protocol, how, tell)
+
+    def evaluate(self, job: Job, store: Store, how: Extraction, folder: Path, key: str) -> Answer:
+        assert isinstance(job.head, Head)
+        card = job.backbone.card
+        question = Question(store, job.model, card, job.dataset.card, job.head, job.head_name, job.protocol)
+        return evaluate(question, job.dataset.report)
+
+    def apply(
+        self,
+        job: Job,
+        store: Store,
+        heads: dict[int, dict[str, Tensor]],
+        classes: list[str],
+        how: Extraction,
+        output: Path,
+    ) -> Path:
+        assert isinstance(job.head, Head)
+        parts = []
+        for split in dict.fromkeys(store.splits.tolist()):
+            rows = store.rows(split)
+            x = torch.from_numpy(store.read(rows))
+            scores = np.stack([probabilities(job.head.logits(p, x)).numpy() for p in heads.values()])
+            targets = _translated(store.targets[rows], job.dataset.card.classes, classes)
+            parts.append(record.Predictions(split, store.ids[rows], store.groups[rows], targets, scores))
+        path = output / record.PREDICTIONS
+        pq.write_table(record.predictions_table(parts, classes, list(heads)), path)
+        return path
+
+
+def _translated(targets: np.ndarray, theirs: Sequence[str], ours: Sequence[str]) -> np.ndarray:
+    """Targets in the class order of the head; -1 where the head does not know the class."""
+    table = np.array([*(ours.index(c) if c in ours else -1 for c in theirs), -1])
+    return table[targets]

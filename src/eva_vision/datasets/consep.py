@@ -1,0 +1,77 @@
+"""CoNSeP: nuclei of four kinds in colorectal tissue."""
+
+import numpy as np
+from scipy.io import loadmat
+
+from eva_core.errors import EvaError
+from eva_core.types import DatasetCard, Sample
+from eva_vision.datasets.layout import locate, refuse, scan
+from eva_vision.datasets.masks import Annotation, MaskFiles, reading, to_classes, to_instances
+
+PARTS = {"train": ("Train", 27), "val": ("Test", 14)}
+"""Official folder and number of images; the official test is validated on, as published."""
+CLASS_OF = np.array([0, 1, 2, 3, 3, 4, 4, 4], np.uint8)
+"""By value of `type_map`: healthy and malignant epithelium are one class; fibroblasts, muscle, endothelium another."""
+_KEYS = ("type_map", "inst_map")
+
+
+class Consep(MaskFiles):
+    """CoNSeP: 41 images of 1000 x 1000 px, 24,319 nuclei, in the official folders.
+
+    Source: https://warwick.ac.uk/fac/cross_fac/tia/data/hovernet
+    """
+
+    card = DatasetCard(
+        name="consep",
+        task="segmentation",
+        classes=("background", "other", "inflammatory", "epithelial", "spindle"),
+        mpp=0.25,
+        metric="dice",
+        background=0,
+        citation="Graham et al. 2019, HoVer-Net: simultaneous segmentation and classification of nuclei in "
+        "multi-tissue histology images, doi:10.1016/j.media.2019.101563",
+        access="get CoNSeP.zip from https://warwick.ac.uk/fac/cross_fac/tia/data/hovernet and unpack it there",
+    )
+
+    def __init__(self, root: str) -> None:
+        """Index the images by name. Patients are not published: each image is a group of its own.
+
+        Args:
+            root: The folder of `Train` and `Test`, or the one that holds it as `CoNSeP`.
+        Raises:
+            UsageError: Names images and label files that are missing, extra or empty.
+        """
+        folder = locate(root, "CoNSeP/Train", self.card).parent
+        sizes = {
+            f"{part}/{kind}/{name}": size
+            for part, _ in PARTS.values()
+            for kind, suffix in (("Images", ".png"), ("Labels", ".mat"))
+            for name, size in scan(folder / part / kind, suffix).items()
+        }
+        stems = [(split, part, f"{part.lower()}_{i}") for split, (part, n) in PARTS.items() for i in range(1, n + 1)]
+        wanted = {f"{part}/{end}" for _, part, stem in stems for end in (f"Images/{stem}.png", f"Labels/{stem}.mat")}
+        refuse(folder, sizes, missing=sorted(wanted - sizes.keys()), extra=sorted(sizes.keys() - wanted))
+        self.samples = [
+            Sample(
+                id=stem,
+                split=split,
+                target=None,
+                path=folder / part / "Images" / f"{stem}.png",
+                bytes=sizes[f"{part}/Images/{stem}.png"],
+                mask=folder / part / "Labels" / f"{stem}.mat",
+                group=stem,
+            )
+            for split, part, stem in stems
+        ]
+
+    def annotation(self, sample: Sample) -> Annotation:
+        """Classes from `type_map`, objects from `inst_map`."""
+        assert sample.mask is not None
+        with reading(sample.mask, "a MATLAB file"):
+            arrays = loadmat(sample.mask, variable_names=_KEYS)
+        missing = [key for key in _KEYS if key not in arrays]
+        if missing:
+            raise EvaError(f"Expected {' and '.join(missing)} in {sample.mask}, but it lacks them. Get the file again.")
+        return Annotation(
+            to_classes(arrays["type_map"], CLASS_OF, sample.mask), to_instances(arrays["inst_map"], sample.mask)
+        )

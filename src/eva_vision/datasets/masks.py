@@ -1,0 +1,192 @@
+"""What datasets of masks share: reading files of labels, and refusing what is no mask of its image."""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from eva_core.errors import EvaError, some
+from eva_core.types import IGNORE, Sample, SegmentationDataset
+from eva_vision.images import image_size, read_image
+
+_LABEL_MODES = {"1", "L", "P", "I", "I;16", "I;16L", "I;16B", "I;16N", "F"}
+"""Of Pillow: one number a pixel."""
+
+
+class Annotation(NamedTuple):
+    """What the file of labels says of an image.
+
+    Attributes:
+        classes: uint8 (H, W), indices into the card's classes or `IGNORE`.
+        instances: int32 (H, W), 0 for no object; None where objects are not told apart.
+    """
+
+    classes: np.ndarray
+    instances: np.ndarray | None = None
+
+
+class MaskFiles(SegmentationDataset):
+    """Samples are image files, each with a file of labels. Subclasses say how that file is read."""
+
+    _last: tuple[str, Annotation] | None = None
+
+    @abstractmethod
+    def annotation(self, sample: Sample) -> Annotation:
+        """Read the file of labels of a sample. Its size is checked against the image's by who calls."""
+
+    def image(self, sample: Sample) -> np.ndarray:
+        """Decode the image of a sample: uint8 RGB, (H, W, 3).
+
+        Raises:
+            EvaError: It does not read, or has no pixels.
+        """
+        self.size(sample)
+        assert sample.path is not None
+        with reading(sample.path, "an image"):
+            return read_image(sample.path)
+
+    def size(self, sample: Sample) -> tuple[int, int]:
+        """Height and width of the image in pixels, from its header.
+
+        Raises:
+            EvaError: It is not an image, or has no pixels.
+        """
+        assert sample.path is not None
+        with reading(sample.path, "an image"):
+            height, width = image_size(sample.path)
+        if not height or not width:
+            raise EvaError(f"Expected an image in {sample.path}, but it is {height} x {width}. Get the file again.")
+        return height, width
+
+    def mask(self, sample: Sample) -> np.ndarray:
+        """The class of every pixel: uint8 (H, W), indices into the card's classes or `IGNORE`.
+
+        Raises:
+            EvaError: It does not read, holds a label outside the classes, or is of another size than the image.
+        """
+        return self._checked(sample).classes.copy()
+
+    def instances(self, sample: Sample) -> np.ndarray | None:
+        """The number of the object at every pixel, 0 for none: int32 (H, W); None where objects are not told apart.
+
+        Raises:
+            EvaError: As for the mask.
+        """
+        found = self._checked(sample).instances
+        return None if found is None else found.copy()
+
+    def _checked(self, sample: Sample) -> Annotation:
+        last = self._last
+        if last is None or last[0] != sample.id:  # tiles of one image, its mask and its objects come one after another
+            if sample.mask is None:
+                raise EvaError(
+                    f"Expected a mask for {sample.id}, but it has none. Only predict on it, or add its mask."
+                )
+            last = self._last = (sample.id, self.annotation(sample))
+            size = self.size(sample)
+            for found in last[1]:
+                if found is not None and found.shape != size:
+                    self._last = None
+                    raise EvaError(
+                        f"Expected a mask of {_by(size)} as {sample.path}, but {sample.mask} is {_by(found.shape)} "
+                        "(height x width). Make both the same size."
+                    )
+        return last[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_last": None}  # each loader process reads for itself
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
+
+
+@contextmanager
+def reading(file: Path, what: str) -> Iterator[None]:
+    """Whatever a decoder raises becomes one line.
+
+    Raises:
+        EvaError: Names the file and the reason.
+    """
+    try:
+        yield
+    except EvaError:
+        raise
+    except Exception as error:  # of damaged files, decoders raise many kinds
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise EvaError(f"Expected {what} in {file}, but it does not read: {reason}. Get the file again.") from error
+
+
+def read_labels(file: Path) -> np.ndarray:
+    """The numbers that an image file stores, (H, W): of a palette its indices, of grey its values.
+
+    Raises:
+        EvaError: It is not an image, or one of colours.
+    """
+    with reading(file, "a mask"), Image.open(file) as image:
+        if image.mode not in _LABEL_MODES:
+            raise EvaError(
+                f"Expected one label a pixel in {file}, but it is an image of colours ({image.mode}). "
+                "Save it with a palette or as grey, where the stored value is the label."
+            )
+        return np.array(image)
+
+
+def to_classes(stored: np.ndarray, table: np.ndarray, file: Path, ignore: int | None = None) -> np.ndarray:
+    """Labels as stored, (H, W) -> classes, uint8 (H, W).
+
+    Args:
+        stored: Whole numbers of any type.
+        table: The class of label i at place i, uint8.
+        file: For messages.
+        ignore: The label of pixels that become `IGNORE`.
+    Raises:
+        EvaError: Names the labels that have no class.
+    """
+    labels = whole_numbers(stored, file)
+    ignored = np.zeros(labels.shape, bool) if ignore is None else labels == ignore
+    labels = np.where(ignored, 0, labels)
+    if labels.size and (labels.min() < 0 or labels.max() >= len(table)):
+        strange = np.unique(labels[(labels < 0) | (labels >= len(table))])
+        raise EvaError(
+            f"Expected labels from 0 to {len(table) - 1}{'' if ignore is None else f', or {ignore} to ignore,'} in "
+            f"{file}, but got {some(str(label) for label in strange.tolist())}. Correct the mask or its classes."
+        )
+    classes = table[labels]
+    classes[ignored] = IGNORE
+    return classes
+
+
+def to_instances(stored: np.ndarray, file: Path) -> np.ndarray:
+    """Numbers of objects as stored, (H, W) -> int32 (H, W).
+
+    Raises:
+        EvaError: They are no whole numbers from 0.
+    """
+    numbers = whole_numbers(stored, file)
+    if numbers.size and (numbers.min() < 0 or numbers.max() > np.iinfo(np.int32).max):
+        raise EvaError(
+            f"Expected numbers of objects from 0 in {file}, but got {numbers.min()} to {numbers.max()}. Correct it."
+        )
+    return numbers.astype(np.int32)
+
+
+def whole_numbers(stored: np.ndarray, file: Path) -> np.ndarray:
+    """The same numbers (H, W) as integers.
+
+    Raises:
+        EvaError: Fractions, NaN, text, or an array of another shape.
+    """
+    if stored.ndim != 2:
+        raise EvaError(f"Expected labels (H, W) in {file}, but got an array {stored.shape}. Save one label a pixel.")
+    if stored.dtype.kind in "ui":
+        return stored
+    if stored.dtype.kind == "b":
+        return stored.astype(np.uint8)
+    if stored.dtype.kind == "f" and np.isfinite(stored).all() and (stored == np.round(stored)).all():
+        return stored.astype(np.int64)
+    raise EvaError(f"Expected whole numbers as labels in {file}, but got {stored.dtype}. Save them as integers.")

@@ -1,0 +1,221 @@
+"""From stored feature maps to a score: decoders of all runs, the colour baseline, records."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from eva_core.contamination import contamination, seen
+from eva_core.errors import UsageError
+from eva_core.evaluation import Plan, make_plan
+from eva_core.extract import prepare, transform_of
+from eva_core.progress import Bar, say
+from eva_core.record import ImageDice, dice_table, write_bytes
+from eva_core.scoring import measured_record
+from eva_core.tasks import Answer
+from eva_core.types import FittedRun
+from eva_vision.segmentation import colour
+from eva_vision.segmentation.batches import Online, Source
+from eva_vision.segmentation.features import TileImages
+from eva_vision.segmentation.pictures import draw_overlays
+from eva_vision.segmentation.scoring import AT_ONCE, Scored, mean_dice, score
+from eva_vision.segmentation.setting import Setting
+from eva_vision.segmentation.tiles import Tile
+from eva_vision.segmentation.training import LOSSES, new_decoder, train
+
+
+def evaluate(at: Setting, folder: Path, key: str) -> Answer:
+    """Train the decoders of all runs and a linear model of colour, and score both.
+
+    Args:
+        folder: Of the result: pictures and finished runs go there.
+        key: Of the result.
+    """
+    started = time.monotonic()
+    plan = make_plan(at.store, at.job.protocol, at.card)
+    runs = _fit(at, plan, folder, key)
+    selected = [decoder_of(at, r.params) for r in runs]
+    last = [decoder_of(at, r.last) for r in runs]
+    splits, draws, parts = {}, {}, []
+    for split in plan.reported:
+        scored = score(at, [*selected, *last], at.store.rows(split), instances=len(runs))
+        measures = scored.measures(at)
+        splits[split], intervals = measured_record(
+            measures[: len(runs)], measures[len(runs) :], len(scored.units), _groups(scored)
+        )
+        draws[split] = intervals.draws[at.card.metric]
+        dice, by_class = (values[: len(runs)] for values in scored.dice(at))
+        parts.append(ImageDice(split, [u.id for u in scored.units], [u.group for u in scored.units], dice, by_class))
+        if split == plan.main:
+            main_scored = scored
+    fit_s = time.monotonic() - started
+    main = splits[plan.main]["metrics"][at.card.metric]
+    record = {
+        "main": {
+            "split": plan.main,
+            "metric": at.card.metric,
+            **{k: main[k] for k in ("mean", "std", "ci95")},
+            "selected_on": plan.selected_on,
+        },
+        "selection": plan.selection,
+        "splits": splits,
+        "baselines": {colour.NAME: {"splits": _colour(at, plan)}},
+        "contamination": _contamination(at, main_scored, len(runs)),
+        "confounds": None,
+        "mpp": _mpp(at, plan.main),
+        "selected": [{"run": r.run, "value": r.selected_value, **r.selected} for r in runs],
+        "skipped": at.store.skipped,
+        "features": "online" if online(at) else "stored",
+        "overlays": draw_overlays(at, main_scored, selected[0], folder),
+        "report": {},
+        "cost": {
+            "embed_s": float(at.store.attributes["embed_s"]),
+            "images_per_s": float(at.store.attributes["images_per_s"]),
+            "fit_s": fit_s,
+        },
+    }
+    for run in runs:
+        _kept(folder, run.run).unlink(missing_ok=True)
+    table = dice_table(parts, at.card.classes, [r.run for r in runs])
+    return Answer(record, {r.run: r.params for r in runs}, table, draws[plan.main])
+
+
+def online(at: Setting) -> bool:
+    """Whether the backbone runs in every step.
+
+    Raises:
+        UsageError: Crops at random were asked for, and the backbone out of the loop.
+    """
+    crops = "crops" in at.rules.augment
+    if crops and at.how.online is False:
+        raise UsageError(
+            f"Expected the backbone in the loop, as {at.job.protocol.name} crops {at.card.name} at random, but got "
+            "--online false. Use eva-0.4-offline, or leave it out."
+        )
+    return crops if at.how.online is None else at.how.online
+
+
+def _fit(at: Setting, plan: Plan, folder: Path, key: str) -> list[FittedRun]:
+    """All runs; a finished one is kept in the folder of the result until all are there."""
+    runs = range(at.job.protocol.runs)
+    name = f"{at.job.head_name} on {at.job.model}"
+    source = _source(at, plan)
+    fitted = []
+    with Bar(name, len(runs) * at.rules.steps, "steps") as bar:
+        for run in runs:
+
+            def steps(step: int, before: int = run * at.rules.steps) -> None:
+                bar.update(before + step, bar.total)
+
+            found = _read_kept(_kept(folder, run), run, key)
+            if found is None:
+                found = _train(at, plan, source, run, steps)
+                _keep(_kept(folder, run), found, key)
+            fitted.append(found)
+            bar.update((run + 1) * at.rules.steps, bar.total)
+    return fitted
+
+
+def _source(at: Setting, plan: Plan) -> Source:
+    if not online(at):
+        return at.stored(plan.train, "flips" in at.rules.augment)
+    say(f"The backbone runs in every step on {at.card.name}: {at.job.protocol.runs} x {at.rules.steps} steps.")
+    prepare(at.job.backbone, at.job.protocol, at.device)
+    tiles = [Tile(*map(int, place)) for place in at.store.tiles]
+    transform = transform_of(at.job.protocol)(at.cutting.geometry)
+    items = TileImages(at.dataset, tiles, at.cutting, transform, skip=False)
+    return Online(items, at.store.tiles_of(plan.train), at.rules, at.job.backbone, at.fabric, at.how)
+
+
+def _train(at: Setting, plan: Plan, source: Source, run: int, progress: Callable[[int], None]) -> FittedRun:
+    seed = at.job.protocol.seed + run
+    decoder = new_decoder(at.head, at.store.channels, len(at.card.classes), seed, at.device)
+    return train(decoder, source, lambda d: mean_dice(at, d, plan.select), at.rules, run, seed, progress)
+
+
+def decoder_of(at: Setting, params: dict[str, Tensor], classes: int | None = None) -> nn.Module:
+    """A trained decoder; of as many classes as the dataset has, unless given."""
+    decoder = new_decoder(at.head, at.store.channels, classes or len(at.card.classes), 0, at.device)
+    decoder.load_state_dict(params)
+    return decoder
+
+
+def _kept(folder: Path, run: int) -> Path:
+    return folder / f"run{run}.safetensors"
+
+
+def _keep(path: Path, run: FittedRun, key: str) -> None:
+    tensors = {f"{part}.{k}": v for part in ("params", "last") for k, v in getattr(run, part).items()}
+    about = {"key": key, "value": json.dumps(run.selected_value), "selected": json.dumps(run.selected)}
+    write_bytes(path, save(tensors, about))
+
+
+def _read_kept(path: Path, run: int, key: str) -> FittedRun | None:
+    """A run that an earlier call finished; None where there is none of this key."""
+    try:
+        with safe_open(path, "pt") as file:
+            about = file.metadata()
+            if about["key"] != key:
+                return None
+            params, last = (
+                {name.partition(".")[2]: file.get_tensor(name) for name in file.keys() if name.startswith(part)}  # noqa: SIM118
+                for part in ("params.", "last.")
+            )
+    except (OSError, SafetensorError, KeyError):
+        return None
+    return FittedRun(run, params, last, json.loads(about["value"]), json.loads(about["selected"]))
+
+
+def _groups(scored: Scored) -> list[str | None] | None:
+    known = [unit.group or None for unit in scored.units]
+    return known if any(known) else None
+
+
+def _colour(at: Setting, plan: Plan) -> dict[str, Any]:
+    """The records of a linear model of colour, by split."""
+    source = at.stored(plan.train)
+    batches = source.in_order(AT_ONCE)
+    model = colour.fit_colour(batches, len(source), len(at.card.classes), LOSSES[at.rules.loss]).to(at.device)
+    found = {}
+    for split in plan.reported:
+        scored = score(at, [model], at.store.rows(split))
+        measures = scored.measures(at)
+        found[split] = measured_record(measures, measures, len(scored.units), _groups(scored))[0]
+    return found
+
+
+def _contamination(at: Setting, scored: Scored, runs: int) -> dict[str, Any]:
+    """Whether the model was trained on these images; by exact ids, also the score on those that it never saw."""
+    card = at.job.backbone.card
+    mark: dict[str, Any] = {"kind": contamination(card, at.card)}
+    known = seen(card, [u.id for u in scored.units], [u.group for u in scored.units])
+    if not known.any():
+        return mark
+    mark = {"kind": "exact", "n_seen": int(known.sum())}
+    if known.all():
+        return mark
+    rest = Scored(
+        [u for u, there in zip(scored.units, known, strict=True) if not there], scored.counts[:runs, ~known], {}
+    )
+    measures = rest.measures(at)
+    record, _ = measured_record(measures, measures, len(rest.units), _groups(rest))
+    return {**mark, "unseen": {"n": record["n"], **record["metrics"][at.card.metric]}}
+
+
+def _mpp(at: Setting, split: str) -> dict[str, float | None]:
+    """Micrometres per pixel of the files, and of what reached the model: median over the images of a split."""
+    samples = [at.dataset.samples[n] for n in at.store.rows(split)]
+    natives = [s.mpp or at.card.mpp for s in samples]
+    if any(mpp is None for mpp in natives):
+        return {"native": None, "reached": None}
+    cutting = at.cutting
+    sides = at.store.sizes[at.store.rows(split)].min(1) if cutting.tile is None else cutting.tile
+    brought = np.array(natives if cutting.mpp is None else [cutting.mpp] * len(natives), float)
+    reached = brought * sides / (cutting.geometry.crop if cutting.stitch else cutting.geometry.resize)
+    return {"native": float(np.median(np.array(natives, float))), "reached": float(np.median(reached))}

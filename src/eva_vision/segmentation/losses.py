@@ -1,0 +1,63 @@
+"""Losses of a decoder: soft Dice over the batch, alone or with cross entropy. Pixels to ignore take no part.
+
+Both work in float32 under autocast too: a sum over millions of pixels does not fit into 16 bits.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import nll_loss
+
+from eva_core.types import IGNORE
+
+_EPS = 1e-5
+
+
+def dice_loss(logits: Tensor, target: Tensor, ignore: int = IGNORE) -> Tensor:
+    """1 - soft Dice, with sums over the whole batch, mean over all classes, background among them.
+
+    Source: Milletari et al. 2016, V-Net, with sums that are not squared, as `DiceLoss(softmax=True, batch=True)` of
+    MONAI has them: of each class (2 * intersection + 1e-5) / (predicted + target + 1e-5).
+
+    Args:
+        logits: (B, C, H, W).
+        target: Class of each pixel, any integer type, (B, H, W).
+        ignore: The label of pixels that take no part.
+
+    Returns:
+        Scalar, 0 where every pixel is ignored.
+
+    Raises:
+        ValueError: If the shapes do not fit.
+    """
+    _check(logits, target)
+    with torch.autocast(logits.device.type, enabled=False):
+        return _dice(logits.float().softmax(dim=1), target, ignore)
+
+
+def dice_ce_loss(logits: Tensor, target: Tensor, ignore: int = IGNORE) -> Tensor:
+    """`dice_loss` plus the cross entropy, mean over the pixels that count; arguments as there."""
+    _check(logits, target)
+    with torch.autocast(logits.device.type, enabled=False):
+        log_probabilities = logits.float().log_softmax(dim=1)
+        total = nll_loss(log_probabilities, target.long(), ignore_index=ignore, reduction="sum")
+        counted = (target != ignore).sum().clamp(min=1)
+        return _dice(log_probabilities.exp(), target, ignore) + total / counted
+
+
+def _dice(probabilities: Tensor, target: Tensor, ignore: int) -> Tensor:
+    counted = (target != ignore).flatten().float()
+    ratios = []
+    # class by class: half the time of a one-hot target, forwards and backwards, and never (B, C, H, W) of it
+    for number, of_class in enumerate(probabilities.unbind(dim=1)):
+        flat, hit = of_class.flatten(), (target == number).flatten().float()  # (B * H * W,)
+        both = 2 * torch.dot(flat, hit) + _EPS
+        ratios.append(both / (torch.dot(flat, counted) + hit.sum() + _EPS))
+    return 1 - torch.stack(ratios).mean()
+
+
+def _check(logits: Tensor, target: Tensor) -> None:
+    if logits.ndim != 4 or target.shape != (len(logits), *logits.shape[2:]):
+        raise ValueError(
+            f"Expected logits (B, C, H, W) and a target (B, H, W), but got {tuple(logits.shape)} and "
+            f"{tuple(target.shape)}."
+        )

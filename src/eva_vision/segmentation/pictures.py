@@ -1,0 +1,50 @@
+"""Which images of a result are drawn: the best, the median and the worst."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from eva_vision.segmentation.features import read_pair
+from eva_vision.segmentation.overlays import write_overlay
+from eva_vision.segmentation.scoring import Scored, Unit, masks
+from eva_vision.segmentation.setting import Setting
+
+FOLDER = "overlays"
+
+
+def draw_overlays(at: Setting, scored: Scored, decoder: nn.Module, folder: Path) -> list[dict[str, Any]]:
+    """Write a picture of each under `folder`, by one decoder; returns what results.json says of them.
+
+    Args:
+        scored: Of the main split; units are ordered by the mean Dice over its decoders.
+        decoder: The selected one of the first run.
+    """
+    by_decoder = scored.dice(at)[0]
+    dice = np.where(np.isnan(by_decoder).any(0), np.nan, by_decoder.mean(0))
+    order = [int(n) for n in np.argsort(dice) if not np.isnan(dice[n])]
+    if not order:
+        return []
+    chosen = {"best": order[-1], "median": order[(len(order) - 1) // 2], "worst": order[0]}
+    wanted = {scored.units[n].id for n in chosen.values()}
+    samples = np.unique([scored.units[n].sample for n in chosen.values()])
+    drawn = {u.id: (u, p[0], t) for u, p, t in masks(at, [decoder], samples) if u.id in wanted}
+    (folder / FOLDER).mkdir(exist_ok=True)
+    records = []
+    for which, n in chosen.items():
+        unit, prediction, target = drawn[scored.units[n].id]
+        file = f"{FOLDER}/{which}.png"
+        title = f"{which}: {unit.id}, Dice {dice[n]:.3f}, {at.job.model} / {at.job.head_name}"
+        if at.card.synthetic:
+            title += " (SYNTHETIC)"
+        write_overlay(folder / file, _image(at, unit), target, prediction, at.card.classes, title, at.card.background)
+        records.append({"which": which, "file": file, "id": unit.id, "dice": float(dice[n])})
+    return records
+
+
+def _image(at: Setting, unit: Unit) -> np.ndarray:
+    """The pixels of a unit as it is scored, uint8 (H, W, 3)."""
+    if at.cutting.stitch:
+        return read_pair(at.dataset, unit.sample, at.cutting.mpp)[0]
+    return at.store.image(unit.row)

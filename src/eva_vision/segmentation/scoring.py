@@ -1,0 +1,182 @@
+"""From decoders to masks of whole images, and what they score."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import nn
+
+from eva_core.stats import Measure
+from eva_core.types import IGNORE
+from eva_vision.segmentation import metrics
+from eva_vision.segmentation.batches import Stored
+from eva_vision.segmentation.features import fit_labels, scaled
+from eva_vision.segmentation.instances import aji, label_components, panoptic_quality, part_touching
+from eva_vision.segmentation.setting import Setting
+from eva_vision.segmentation.tiles import cut, rescale_labels, stitch
+from eva_vision.segmentation.training import logits
+
+AT_ONCE = 32  # tiles in a forward pass outside training
+INSTANCES = ("aji", "pq", "dq", "sq")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What is scored as one image: an image, or a tile where tiles are not stitched.
+
+    Attributes:
+        row: Of its first tile in the store.
+        height: As scored, in pixels.
+        width: Likewise.
+    """
+
+    id: str
+    group: str
+    sample: int
+    row: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Scored:
+    """All units of a split.
+
+    Attributes:
+        counts: Of every decoder, (P, N, 3, C), as `metrics.counts` gives them.
+        extras: Scores by name, (P, N); empty where the dataset has no instances.
+    """
+
+    units: list[Unit]
+    counts: np.ndarray
+    extras: dict[str, np.ndarray]
+
+    def measures(self, at: Setting) -> list[Measure]:
+        """Every metric under weights of the units, for each decoder."""
+        return [
+            partial(
+                _weighted,
+                counts=self.counts[p],
+                classes=at.card.classes,
+                background=at.card.background,
+                empty=at.rules.empty,
+                extra={name: values[p] for name, values in self.extras.items()},
+            )
+            for p in range(len(self.counts))
+        ]
+
+    def dice(self, at: Setting) -> tuple[np.ndarray, np.ndarray]:
+        """Of every decoder and unit, (P, N), and of every class, (P, N, C); NaN where undefined."""
+        by_class = metrics.per_class(self.counts, at.rules.empty)[0]
+        return metrics.over_classes(by_class, at.card.background), by_class
+
+
+def _weighted(weights: np.ndarray, counts: np.ndarray, **rest: object) -> dict[str, np.ndarray]:
+    return metrics.weighted(counts, weights, **rest)  # type: ignore[arg-type]
+
+
+def units_of(at: Setting, samples: np.ndarray) -> list[Unit]:
+    """The units of some samples, in the order of the store."""
+    store = at.store
+    rows = store.tiles_of(samples)
+    numbers, first, many = np.unique(store.tiles[rows, 0], return_index=True, return_counts=True)
+    if at.cutting.stitch:
+        return [
+            Unit(str(store.ids[n]), str(store.groups[n]), int(n), int(rows[f]), *map(int, store.sizes[n]))
+            for n, f in zip(numbers, first, strict=True)
+        ]
+    apart = bool((many > 1).any())  # tiles of an image are not independent: where no group is known it is the image
+    side = at.cutting.score
+    units = []
+    for row in rows:
+        n, y, x = map(int, store.tiles[row])
+        name, group = str(store.ids[n]), str(store.groups[n])
+        units.append(
+            Unit(f"{name}[{y},{x}]" if apart else name, group or (name if apart else ""), n, int(row), side, side)
+        )
+    return units
+
+
+def masks(
+    at: Setting, decoders: Sequence[nn.Module], samples: np.ndarray
+) -> Iterator[tuple[Unit, np.ndarray, np.ndarray]]:
+    """Each unit with the classes that every decoder gives its pixels, uint8 (P, H, W), and those of the target."""
+    tiles = _tiles(decoders, at.stored(samples), at.cutting.score)
+    for unit in units_of(at, samples):
+        if at.cutting.stitch:
+            whole = stitch(tiles, unit.height, unit.width, at.cutting.score, at.cutting.overlap)
+        else:
+            whole = next(tiles)
+        yield unit, whole[:-1], whole[-1]
+
+
+@torch.inference_mode()
+def _tiles(decoders: Sequence[nn.Module], source: Stored, side: int) -> Iterator[np.ndarray]:
+    """Of each tile its classes by every decoder and in the target, uint8 (P + 1, side, side)."""
+    for batch in source.in_order(AT_ONCE):
+        found = [logits(d.eval(), batch.features, batch.images, side).argmax(1).byte() for d in decoders]
+        yield from torch.stack([*found, batch.masks.byte()], dim=1).cpu().numpy()
+
+
+def score(at: Setting, decoders: Sequence[nn.Module], samples: np.ndarray, instances: int = 0) -> Scored:
+    """Count hits of every decoder in every unit.
+
+    Args:
+        instances: Of so many decoders, the first ones, objects are scored too, where the dataset knows them; they are
+            NaN for the rest.
+    """
+    units, counted, objects = [], [], []
+    classes, background = len(at.card.classes), at.card.background
+    for unit, predictions, target in masks(at, decoders, samples):
+        units.append(unit)
+        counted.append([metrics.counts(p, target, classes, at.rules.ignore) for p in predictions])
+        truth = _instances(at, unit) if instances else None
+        if truth is not None:
+            of_each = [_objects(truth, p, target, background) for p in predictions[:instances]]
+            objects.append([*of_each, *[(np.nan,) * len(INSTANCES)] * (len(predictions) - instances)])
+    extras = np.moveaxis(np.array(objects), (0, 1, 2), (2, 1, 0)) if objects else ()  # (names, P, N)
+    counts = np.stack(counted, axis=1) if counted else np.zeros((len(decoders), 0, 3, classes), np.int64)
+    return Scored(units, counts, dict(zip(INSTANCES, extras, strict=False)))
+
+
+def _objects(
+    truth: np.ndarray, prediction: np.ndarray, target: np.ndarray, background: int | None
+) -> tuple[float, ...]:
+    found = part_touching(label_components(prediction, background))
+    return aji(truth, found, target != IGNORE), *panoptic_quality(truth, found, target != IGNORE)
+
+
+def _instances(at: Setting, unit: Unit) -> np.ndarray | None:
+    """The objects of a unit as it is scored, int32 (H, W)."""
+    found = at.dataset.instances(at.dataset.samples[unit.sample])
+    if found is None:
+        return None
+    found = rescale_labels(found, scaled(at.dataset, unit.sample, found.shape, at.cutting.mpp))
+    if at.cutting.stitch:
+        return found
+    if at.cutting.tile is not None:
+        _, y, x = map(int, at.store.tiles[unit.row])
+        found = cut(found, y, x, at.cutting.tile, fill=0)
+    return fit_labels(found, at.cutting.geometry, beyond=0).numpy()
+
+
+def mean_dice(at: Setting, decoder: nn.Module, samples: np.ndarray) -> float:
+    """What selects a checkpoint: mean Dice over the units; 0 where it is undefined in all."""
+    dice = score(at, [decoder], samples).dice(at)[0]
+    return 0.0 if np.isnan(dice).all() else float(np.nanmean(dice))
+
+
+@torch.inference_mode()
+def predicted(at: Setting, decoders: Sequence[nn.Module], samples: np.ndarray) -> Iterator[tuple[Unit, np.ndarray]]:
+    """Each stitched image with its most probable classes, mean over decoders, uint8 (H, W)."""
+
+    def tiles() -> Iterator[np.ndarray]:
+        for batch in at.stored(samples).in_order(AT_ONCE):
+            each = [logits(d.eval(), batch.features, batch.images, at.cutting.score).softmax(1) for d in decoders]
+            yield from torch.stack(each).mean(0).argmax(1).byte().cpu().numpy()
+
+    found = tiles()
+    for unit in units_of(at, samples):
+        yield unit, stitch(found, unit.height, unit.width, at.cutting.score, at.cutting.overlap)

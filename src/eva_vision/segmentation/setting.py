@@ -1,0 +1,65 @@
+"""What every step of an evaluation shares."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+
+from eva_core.config import published
+from eva_core.extract import PRECISIONS, Extraction
+from eva_core.protocol import Protocol, Segmentation
+from eva_core.tasks import Job
+from eva_core.types import Dataset, DatasetCard, SegmentationDataset, SegmentationHead
+from eva_vision.segmentation.batches import Stored
+from eva_vision.segmentation.features import Cutting, MapStore
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A job on its store."""
+
+    job: Job
+    store: MapStore
+    rules: Segmentation
+    cutting: Cutting
+    fabric: Fabric
+    how: Extraction
+
+    @property
+    def dataset(self) -> SegmentationDataset:
+        assert isinstance(self.job.dataset, SegmentationDataset)
+        return self.job.dataset
+
+    @property
+    def card(self) -> DatasetCard:
+        return self.job.dataset.card
+
+    @property
+    def head(self) -> SegmentationHead:
+        assert isinstance(self.job.head, SegmentationHead)
+        return self.job.head
+
+    @property
+    def device(self) -> torch.device:
+        return self.fabric.device
+
+    def stored(self, samples: np.ndarray, flips: bool = False) -> Stored:
+        """The tiles of some samples."""
+        tiles = self.store.tiles_of(samples)
+        return Stored(self.store, tiles, self.job.backbone, self.device, self.how.memory_gb * 1e9, flips)
+
+
+def rules_for(protocol: Protocol, dataset: Dataset) -> Segmentation:
+    """The rules for a dataset; what was asked for beyond the protocol as shipped holds for every one."""
+    shipped = published(protocol.name)
+    return protocol.segmentation.of(dataset.card.name, shipped.segmentation if shipped else None)
+
+
+def setting(job: Job, store: MapStore, how: Extraction) -> Setting:
+    """Put together."""
+    rules = rules_for(job.protocol, job.dataset)
+    cutting = Cutting.of(rules, job.protocol.geometry_for(job.backbone.card))
+    precision = PRECISIONS[job.protocol.precision_for(job.backbone.card)]
+    fabric = Fabric(accelerator=how.device, devices=1, precision=precision)  # type: ignore[arg-type]
+    return Setting(job, store, rules, cutting, fabric, how)

@@ -1,0 +1,95 @@
+"""Segmentation by dense features, as a task."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from eva_core.embeddings import StoreKey
+from eva_core.errors import UsageError
+from eva_core.evaluation import reported_splits
+from eva_core.extract import Extraction
+from eva_core.protocol import Protocol
+from eva_core.record import write_text
+from eva_core.tasks import Answer, Job, Task
+from eva_core.types import Backbone, Dataset, SegmentationDataset, SegmentationHead
+from eva_vision.segmentation.evaluation import decoder_of, evaluate
+from eva_vision.segmentation.features import MapStore, extract_maps, maps_key
+from eva_vision.segmentation.overlays import colours_of
+from eva_vision.segmentation.scoring import predicted
+from eva_vision.segmentation.setting import rules_for, setting
+from eva_vision.segmentation.tiles import rescale_labels
+
+
+class SegmentationTask(Task):
+    """A class for every pixel."""
+
+    head = SegmentationHead
+
+    def refuse(self, dataset: Dataset) -> None:
+        if dataset.samples:
+            reported_splits((s.split for s in dataset.samples), dataset.card)
+        bare = [s.id for s in dataset.samples if s.mask is None]
+        if bare:
+            raise UsageError(
+                f"Expected a mask for every image, but {len(bare)} have none, first {bare[0]!r}. "
+                "Add them, or apply finished heads with `eva predict --head RESULT`."
+            )
+        if len(dataset.card.classes) < 2:
+            raise UsageError(
+                f"Expected at least 2 classes in {dataset.card.name!r}, but got {len(dataset.card.classes)}."
+            )
+
+    def key(self, backbone: Backbone, dataset: Dataset, protocol: Protocol) -> StoreKey:
+        return maps_key(backbone, _checked(dataset), protocol, rules_for(protocol, dataset))
+
+    def extract(
+        self,
+        key: StoreKey,
+        backbone: Backbone,
+        dataset: Dataset,
+        protocol: Protocol,
+        how: Extraction,
+        tell: Callable[[str], None],
+    ) -> MapStore:
+        return extract_maps(key, backbone, _checked(dataset), protocol, rules_for(protocol, dataset), how, tell)
+
+    def evaluate(self, job: Job, store: MapStore, how: Extraction, folder: Path, key: str) -> Answer:
+        return evaluate(setting(job, store, how), folder, key)
+
+    def apply(
+        self,
+        job: Job,
+        store: MapStore,
+        heads: dict[int, dict[str, Tensor]],
+        classes: list[str],
+        how: Extraction,
+        output: Path,
+    ) -> Path:
+        """Write a mask for every image, of its own size: PNG with a palette; classes.txt names the labels."""
+        at = setting(job, store, how)
+        if not at.cutting.stitch:
+            raise UsageError(
+                f"Expected a protocol that stitches tiles to whole masks, but {job.protocol.name} does not here. "
+                "Fit the heads with --protocol strict."
+            )
+        decoders = [decoder_of(at, params, len(classes)) for params in heads.values()]
+        for unit, mask in predicted(at, decoders, np.flatnonzero(store.readable)):
+            whole = Image.fromarray(rescale_labels(mask, at.dataset.size(at.dataset.samples[unit.sample])), "P")
+            whole.putpalette(colours_of(len(classes), at.card.background))
+            path = output / "masks" / f"{unit.id}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            whole.save(path)
+        write_text(output / "classes.txt", "\n".join(classes) + "\n")
+        return output / "masks"
+
+
+def _checked(dataset: Dataset) -> SegmentationDataset:
+    if not isinstance(dataset, SegmentationDataset):
+        raise UsageError(
+            f"Expected a SegmentationDataset for task segmentation, but {dataset.card.name!r} is another. "
+            "Derive it from eva_core.types.SegmentationDataset."
+        )
+    return dataset

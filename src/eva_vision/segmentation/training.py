@@ -1,0 +1,82 @@
+"""Training of a decoder on feature maps, by the rules of a protocol."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from eva_core.protocol import Segmentation
+from eva_core.types import FittedRun, SegmentationHead
+from eva_vision.segmentation.batches import Source
+from eva_vision.segmentation.losses import dice_ce_loss, dice_loss
+
+LOSSES = {"dice": dice_loss, "dice_ce": dice_ce_loss}
+
+
+def new_decoder(head: SegmentationHead, channels: int, classes: int, seed: int, device: torch.device) -> nn.Module:
+    """A decoder with the weights that `seed` draws, whatever ran before."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        decoder = head.decoder(channels, classes)
+    return decoder.to(device).to(memory_format=torch.channels_last)  # convolutions are faster so, on CPUs too
+
+
+def train(
+    decoder: nn.Module,
+    source: Source,
+    score: Callable[[nn.Module], float],
+    rules: Segmentation,
+    run: int,
+    seed: int,
+    progress: Callable[[int], None] = lambda steps: None,
+) -> FittedRun:
+    """One run.
+
+    Args:
+        decoder: From `new_decoder`; trained in place.
+        score: What is greatest in the checkpoint that is selected.
+        run: Its number.
+        seed: Decides the order of the tiles and their augmentation.
+        progress: Called after every step with their number.
+    """
+    optimiser = torch.optim.AdamW(decoder.parameters(), lr=rules.lr, weight_decay=rules.weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: (1 - step / rules.steps) ** rules.decay)
+    loss_of = LOSSES[rules.loss]
+    best: dict[str, Tensor] = {}
+    value, best_step, waited, step, epoch = -1.0, 0, 0, 0, 0
+    every = rules.evaluate_every or -(-len(source) // rules.batch_size)
+    decoder.train()
+    while step < rules.steps and (rules.patience is None or waited < max(1, rules.patience)):
+        for batch in source.epoch(epoch, rules.batch_size, seed):
+            loss = loss_of(logits(decoder, batch.features, batch.images, batch.masks.shape[-1]), batch.masks)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            step += 1
+            progress(step)
+            if step % every == 0:
+                found = score(decoder)
+                decoder.train()
+                waited += 1
+                if not best or found > value:
+                    best, value, best_step, waited = _copy(decoder), found, step, 0
+            if step == rules.steps or (rules.patience is not None and waited >= max(1, rules.patience)):
+                break
+        epoch += 1
+    last = _copy(decoder)
+    if not best:
+        best, value, best_step = last, score(decoder), step
+    return FittedRun(run, best, last, value, {"step": best_step})
+
+
+def logits(decoder: nn.Module, features: Tensor, images: Tensor, side: int) -> Tensor:
+    """Scores of the classes at every pixel of a tile, (B, C, side, side)."""
+    features, images = (t.contiguous(memory_format=torch.channels_last) for t in (features, images))
+    found = decoder(features, images)
+    return found if found.shape[-1] == side else F.interpolate(found, (side, side), mode="bilinear")
+
+
+def _copy(decoder: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().clone().contiguous() for name, value in decoder.state_dict().items()}
