@@ -175,6 +175,10 @@ class SegmentationDataset(Dataset):
             EvaError: It does not read, holds a label outside the classes, or is of another size than the image.
         """
 
+    def labelled(self, sample: Sample) -> bool:
+        """Whether a mask is known."""
+        return sample.mask is not None
+
     def instances(self, sample: Sample) -> np.ndarray | None:
         """The number of the object at every pixel, 0 for none: int32 (H, W); None where objects are not told apart."""
         return None

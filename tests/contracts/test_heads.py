@@ -11,7 +11,7 @@ from eva_core.metrics import selection_metric
 from eva_core.protocol import Protocol
 from eva_core.types import Embedded, FittedRun, Head
 
-ENTRIES = [e for e in registry.heads.entries() if e.package == "eva-pathology"]
+ENTRIES = [e for e in registry.heads.entries() if e.package == "eva-pathology" and issubclass(e.load(), Head)]
 NAMES = [e.name for e in ENTRIES]
 RECIPE = Protocol("contract", lr=(0.05,), batch_size=16, steps=40, C=(0.1, 10.0), runs=3)
 FEATURES = 8

@@ -2,12 +2,11 @@
 
 import hashlib
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 
 from eva_core.errors import UsageError
-from eva_core.types import Dataset, DatasetCard, Sample, SegmentationDataset
+from eva_core.types import DatasetCard, Sample, SegmentationDataset
 from eva_vision.phantom import random_stain
 from eva_vision.phantom_nuclei import CLASSES, MPP, VERSION, phantom_nuclei
 
@@ -55,13 +54,15 @@ class PhantomNuclei(SegmentationDataset):
                 id=f"{split}_{i:04d}",
                 split=split,
                 target=None,
-                mask=Path("drawn"),  # no file: it says that the labels are known
                 group=f"{split}_patient_{i // _IMAGES_PER_PATIENT:03d}",
                 mpp=MPP,
             )
             for split, n in counts.items()
             for i in range(n)
         ]
+
+    def labelled(self, sample: Sample) -> bool:
+        return True
 
     def size(self, sample: Sample) -> tuple[int, int]:
         """Height and width in pixels, the same for all."""
@@ -81,8 +82,7 @@ class PhantomNuclei(SegmentationDataset):
 
     def fingerprint(self) -> str:
         """SHA-256 over the samples and whatever decides their pixels, as there are no files to hash."""
-        samples = Dataset.fingerprint(self)
-        return hashlib.sha256(f"{samples} {VERSION} {self.side} {self.seed}".encode()).hexdigest()
+        return hashlib.sha256(f"{super().fingerprint()} {VERSION} {self.side} {self.seed}".encode()).hexdigest()
 
     def _drawn(self, sample: Sample) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return _draw(self.seed, _SPLITS.index(sample.split), int(sample.id.rpartition("_")[2]), self.side)

@@ -237,7 +237,7 @@ def read_pair(dataset: SegmentationDataset, number: int, mpp: float | None) -> t
     """Image (H, W, 3) and mask (H, W) of a sample at an mpp; all is ignored where no mask is known."""
     sample = dataset.samples[number]
     image = dataset.image(sample)
-    mask = np.full(image.shape[:2], IGNORE, np.uint8) if sample.mask is None else dataset.mask(sample)
+    mask = dataset.mask(sample) if dataset.labelled(sample) else np.full(image.shape[:2], IGNORE, np.uint8)
     size = scaled(dataset, number, image.shape, mpp)
     return rescale(image, size), rescale_labels(mask, size)
 

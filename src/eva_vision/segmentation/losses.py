@@ -5,7 +5,6 @@ Both work in float32 under autocast too: a sum over millions of pixels does not 
 
 import torch
 from torch import Tensor
-from torch.nn.functional import nll_loss
 
 from eva_core.types import IGNORE
 
@@ -39,9 +38,10 @@ def dice_ce_loss(logits: Tensor, target: Tensor, ignore: int = IGNORE) -> Tensor
     _check(logits, target)
     with torch.autocast(logits.device.type, enabled=False):
         log_probabilities = logits.float().log_softmax(dim=1)
-        total = nll_loss(log_probabilities, target.long(), ignore_index=ignore, reduction="sum")
+        # torch's own loss adds up in another order every time on a GPU
+        of_classes = [torch.dot(p.flatten(), _where(target, c)) for c, p in enumerate(log_probabilities.unbind(dim=1))]
         counted = (target != ignore).sum().clamp(min=1)
-        return _dice(log_probabilities.exp(), target, ignore) + total / counted
+        return _dice(log_probabilities.exp(), target, ignore) - torch.stack(of_classes).sum() / counted
 
 
 def _dice(probabilities: Tensor, target: Tensor, ignore: int) -> Tensor:
@@ -49,10 +49,15 @@ def _dice(probabilities: Tensor, target: Tensor, ignore: int) -> Tensor:
     ratios = []
     # class by class: half the time of a one-hot target, forwards and backwards, and never (B, C, H, W) of it
     for number, of_class in enumerate(probabilities.unbind(dim=1)):
-        flat, hit = of_class.flatten(), (target == number).flatten().float()  # (B * H * W,)
+        flat, hit = of_class.flatten(), _where(target, number)
         both = 2 * torch.dot(flat, hit) + _EPS
         ratios.append(both / (torch.dot(flat, counted) + hit.sum() + _EPS))
     return 1 - torch.stack(ratios).mean()
+
+
+def _where(target: Tensor, number: int) -> Tensor:
+    """1 at the pixels of a class, else 0: float32 (B * H * W,)."""
+    return (target == number).flatten().float()
 
 
 def _check(logits: Tensor, target: Tensor) -> None:

@@ -31,7 +31,8 @@ class SegmentationTask(Task):
     def refuse(self, dataset: Dataset) -> None:
         if dataset.samples:
             reported_splits((s.split for s in dataset.samples), dataset.card)
-        bare = [s.id for s in dataset.samples if s.mask is None]
+        images = _checked(dataset)
+        bare = [s.id for s in images.samples if not images.labelled(s)]
         if bare:
             raise UsageError(
                 f"Expected a mask for every image, but {len(bare)} have none, first {bare[0]!r}. "

@@ -24,7 +24,7 @@ def labels_of(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(height * 1000 + width).integers(0, 256, (height, width), np.uint8)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(cuts())
 def test_cutting_and_stitching_gives_the_map_back(asked: tuple[int, int, int, int]):
     height, width, tile, overlap = asked
