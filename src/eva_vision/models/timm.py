@@ -114,8 +114,11 @@ class TimmBackbone(Backbone):
         return mean if self.pooling == "mean" else torch.cat([features[:, 0], mean], dim=1)
 
     def feature_map(self, images: Tensor, layers: Sequence[int] | None = None) -> Tensor:
-        """Normalised images (B, 3, H, W) -> (B, D' * len(layers), h, w); maps of several sizes take the first's."""
-        wanted = self._layers(layers or (-1,))
+        """Normalised images (B, 3, H, W) -> (B, D' * len(layers), h, w); maps of several sizes take the first's.
+
+        Without `layers` it is that of `layer`, else the last.
+        """
+        wanted = self._layers(layers or (-1 if self.layer is None else self.layer,))
         indices = sorted(set(wanted))  # timm gives each once, in the order of the network
         found = self.network.forward_intermediates(
             images, indices=indices, norm=True, output_fmt="NCHW", intermediates_only=True
