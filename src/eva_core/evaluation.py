@@ -71,16 +71,8 @@ def evaluate(
     elif asked.model != COLOUR:
         baselines[COLOUR]["splits"] = _score(asked, plan, _fit(asked, plan, COLOUR), COLOUR)[0]
 
-    main = splits[main_split]["metrics"][metric]
     record = {
-        "main": {
-            "split": main_split,
-            "metric": metric,
-            **{k: main[k] for k in ("mean", "std", "ci95")},
-            "selected_on": plan.selected_on,
-        },
-        "selection": plan.selection,
-        "splits": splits,
+        **summary(plan, splits, metric),
         "baselines": baselines,
         "contamination": _contamination(asked, predictions[main_split]),
         "confounds": _confounds(asked, main_split),
@@ -88,14 +80,34 @@ def evaluate(
         "selected": [{"run": r.run, "value": r.selected_value, **r.selected} for r in runs],
         "skipped": store.skipped,
         "report": report(list(predictions.values())),
-        "cost": {
-            "embed_s": float(store.attributes["embed_s"]),
-            "images_per_s": float(store.attributes["images_per_s"]),
-            "fit_s": fit_s,
-        },
+        "cost": cost(store, fit_s),
     }
     table = predictions_table(list(predictions.values()), asked.dataset.classes, [r.run for r in runs])
     return Answer(record, {r.run: r.params for r in runs}, table, draws[main_split])
+
+
+def summary(plan: Plan, splits: dict[str, Any], metric: str) -> dict[str, Any]:
+    """The parts of results.json that say what the main score is and how it was selected.
+
+    Args:
+        splits: Record of each reported split.
+    """
+    main = splits[plan.main]["metrics"][metric]
+    return {
+        "main": {
+            "split": plan.main,
+            "metric": metric,
+            **{k: main[k] for k in ("mean", "std", "ci95")},
+            "selected_on": plan.selected_on,
+        },
+        "selection": plan.selection,
+        "splits": splits,
+    }
+
+
+def cost(store: Samples, fit_s: float) -> dict[str, float]:
+    """Seconds, as results.json holds them."""
+    return {**{name: float(store.attributes[name]) for name in ("embed_s", "images_per_s")}, "fit_s": fit_s}
 
 
 def reported_splits(splits: Iterable[str], dataset: DatasetCard) -> tuple[str, ...]:

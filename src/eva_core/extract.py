@@ -188,11 +188,16 @@ def _run(fabric: Fabric, work: Work, how: Extraction) -> None:
 
 
 def prepare(backbone: Backbone, protocol: Protocol, device: torch.device) -> None:
-    """Frozen, on its device, pooled as asked; fp32 means fp32, with no TF32 (cuDNN has it on by default)."""
-    torch.set_float32_matmul_precision("highest")
-    torch.backends.cudnn.allow_tf32 = False
+    """Frozen, on its device, pooled as asked."""
+    full_precision()
     backbone.to(device).eval().requires_grad_(False)
     backbone.pooling = protocol.pooling_for(backbone.card)
+
+
+def full_precision() -> None:
+    """fp32 means fp32: no TF32 anywhere (cuDNN has it on by default)."""
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def _write_parts(fabric: Fabric, work: Work, how: Extraction, batches: list[tuple[int, int]]) -> None:

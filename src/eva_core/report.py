@@ -5,7 +5,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from eva_core.metric_names import SEGMENTATION
+
 WIDTH = 100
+WRONG_IGNORE = "Pixels to ignore were chosen by the prediction, which is wrong: only to compare with numbers made so"
 
 
 def show(results: dict[str, Any], console: Console | None = None) -> None:

@@ -1,4 +1,4 @@
-"""A board: models x tasks x heads, run where missing, read where done. Free of torch until something must run.
+"""A board: models x tasks x heads, and where the result of each lies. Free of torch.
 
 A pair of model and task has a folder `<output>/<task>/<model>-<hash>`, the hash of all that was asked for: the resolved
 configuration, the fields of the protocol, and size and time of the files it names. In it lie `asked.yaml`, a result
@@ -6,9 +6,6 @@ folder for each head, and `failed.json` where it did not work.
 """
 
 import hashlib
-import json
-import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,16 +15,17 @@ from omegaconf import OmegaConf
 
 from eva_core import registry
 from eva_core.config_files import find_config, read_yaml
-from eva_core.errors import EvaError, UsageError, some
-from eva_core.record import RESULTS, read_json, write_text
+from eva_core.errors import UsageError, some
+from eva_core.record import RESULTS, read_json
 
 ASKED, FAILED = "asked.yaml", "failed.json"
+DEFAULT = "default"
 FIELDS = {"name", "title", "models", "tasks", "heads", "protocol", "average_without", "tolerance"}
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """A model, task or head of a board: its name, and its configuration."""
+    """A model, task or head of a board: its name, and its configuration; None: each protocol's own head of a task."""
 
     name: str
     config: Any
@@ -54,17 +52,23 @@ class Board:
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """A model on a task, under all heads of the board."""
+    """A model on a task, under all heads of the board.
+
+    Attributes:
+        config: What is asked of `eva fit`, after the whole protocol.
+        protocol: Name or path.
+    """
 
     model: str
     task: str
     config: dict[str, Any]
+    protocol: str
     heads: tuple[Part, ...]
     folder: Path
 
     def result(self, head: Part) -> Path:
         """Where the result of a head is; a head with arguments has their hash in the name."""
-        return self.folder / (head.name if isinstance(head.config, str) else f"{head.name}-{_hash(head.config)}")
+        return self.folder / (f"{head.name}-{_hash(head.config)}" if isinstance(head.config, dict) else head.name)
 
     @property
     def done(self) -> bool:
@@ -99,7 +103,7 @@ def read_board(name: str) -> Board:
         title=str(content.get("title", content.get("name", path.stem))),
         models=_parts(content["models"], "models", "class_path", path),
         tasks=tasks,
-        heads=_parts(content.get("heads", ["linear"]), "heads", "class_path", path),
+        heads=_parts(content["heads"], "heads", "class_path", path) if "heads" in content else (Part(DEFAULT, None),),
         protocol=_protocol(str(content.get("protocol", "eva-0.4")), path),
         average_without=tuple(left_out),
         tolerance=float(tolerance),
@@ -123,7 +127,7 @@ def _parts(entries: Any, field: str, key: str, path: Path) -> tuple[Part, ...]:
 
 
 def _part(entry: Any, field: str, key: str, path: Path) -> Part:
-    """A name; or `name` with `class_path` and `init_args`, for a task with `config` and `init_args`."""
+    """A name; or `name` with `class_path` and `init_args`, for a task with `config`, `init_args` and `protocol`."""
     if not isinstance(entry, str) and (not isinstance(entry, dict) or key not in entry):
         raise UsageError(f"Expected a name or a {key} in {field} of {path}, but got {entry!r}.")
     name, config = entry, entry
@@ -144,30 +148,56 @@ def check(board: Board) -> None:
     from eva_core.config import load_protocol
 
     load_protocol(board.protocol)
+    for task in board.tasks:
+        _check_changes(task)
     for names, parts in ((registry.models, board.models), (registry.heads, board.heads)):
         for part in parts:
-            name = part.config if isinstance(part.config, str) else part.config["class_path"]
-            if "." not in name:
+            name = part.config["class_path"] if isinstance(part.config, dict) else part.config
+            if name is not None and "." not in name:
                 names.find(name)
+
+
+def _check_changes(task: Part) -> None:
+    """What a task changes of the protocol, by the parser that will read it."""
+    from jsonargparse import ArgumentError
+
+    from eva_core.config import build_parser
+
+    changes = _changes(task)
+    if not isinstance(changes, dict):
+        raise UsageError(
+            f"Expected the protocol of {task.name} as a mapping of fields that differ, but got {changes!r}."
+        )
+    try:
+        build_parser("fit").parse_object({"protocol": changes})
+    except (ArgumentError, TypeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[-1].strip().rstrip(".")
+        raise UsageError(f"Expected fields of a protocol for {task.name}, but got {changes!r}: {reason}.") from error
 
 
 def pairs(board: Board, output: Path) -> list[Pair]:
     """Every model on every task, models outermost, so that one model's embeddings come one after another."""
     rules = read_yaml(find_config(board.protocol, "protocols"))
-    tasks = [(task.name, _task_config(task)) for task in board.tasks]
+    tasks = [(task.name, {**_task_config(task), "protocol": _changes(task) or board.protocol}) for task in board.tasks]
     found = []
     for model in board.models:
         built = {"class_path": model.config} if isinstance(model.config, str) else model.config
         for task, dataset in tasks:
-            config = {**dataset, "protocol": board.protocol, "model": built}
+            config = {**dataset, "model": built}
             resolved = OmegaConf.to_container(OmegaConf.create(config), resolve=True)
             key = _hash({"asked": resolved, "protocol": rules, "files": _files(resolved)})
-            found.append(Pair(model.name, task, config, board.heads, output / task / f"{model.name}-{key}"))
+            folder = output / task / f"{model.name}-{key}"
+            found.append(Pair(model.name, task, config, board.protocol, board.heads, folder))
     return found
 
 
 def _hash(content: Any) -> str:
     return hashlib.sha256(yaml.safe_dump(content, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _changes(task: Part) -> dict[str, Any]:
+    """Fields of the protocol that are otherwise for a task: then its results carry another protocol string."""
+    return task.config.get("protocol", {}) if isinstance(task.config, dict) else {}
 
 
 def _task_config(task: Part) -> dict[str, Any]:
@@ -191,113 +221,3 @@ def _files(config: Any) -> dict[str, list[int]]:
                 info = Path(value).stat()
                 found[value] = [info.st_size, info.st_mtime_ns]
     return found
-
-
-def run_pair(pair: Pair, how: dict[str, Any], threads: int | None = None) -> str | None:
-    """Fit the heads that are missing; embeddings are extracted once for all of them.
-
-    Args:
-        how: Fields of `eva_core.extract.Extraction`.
-        threads: Of torch; results depend on it to the last digit. None: torch's own.
-    Returns:
-        None, or the reason why it did not work, which is also left in the folder. Ctrl-C passes through.
-    """
-    pair.folder.mkdir(parents=True, exist_ok=True)
-    asked = pair.folder / ASKED
-    write_text(asked, yaml.safe_dump(pair.config, sort_keys=False))
-    try:
-        _fit_heads(pair, asked, how, threads)
-    except Exception as error:  # a board goes on whatever happens in one place of it
-        return _failed(pair, error)
-    (pair.folder / FAILED).unlink(missing_ok=True)
-    return None
-
-
-def _failed(pair: Pair, error: Exception) -> str:
-    """Leave the reason in the folder of the pair."""
-    reason = str(error) if isinstance(error, EvaError) else f"{type(error).__name__}: {error}"
-    reason = " ".join(reason.split())
-    write_text(pair.folder / FAILED, json.dumps({"reason": reason}))
-    return reason
-
-
-def _fit_heads(pair: Pair, asked: Path, how: dict[str, Any], threads: int | None) -> None:
-    import torch
-
-    from eva_core.api import fit
-    from eva_core.config import parse
-    from eva_core.extract import Extraction
-
-    if threads is not None:
-        torch.set_num_threads(threads)
-    request = parse("fit", ["--config", str(asked)])
-    for head in pair.heads:
-        if (pair.result(head) / RESULTS).exists():
-            continue
-        config = head.config if isinstance(head.config, dict) else {"class_path": head.config}
-        built = registry.heads.build(config["class_path"], **config.get("init_args", {}))
-        text = yaml.safe_dump({**yaml.safe_load(request.text), "head": config}, sort_keys=False)
-        fit(
-            request.backbone,
-            request.dataset,
-            built,
-            request.protocol,
-            pair.result(head),
-            Extraction(**how),
-            text,
-            name=pair.model,
-        )
-
-
-Told = Callable[[Pair, str | None], None]
-
-
-def run_here(todo: list[Pair], how: dict[str, Any], begin: Callable[[Pair], None], end: Told) -> None:
-    """One pair after another in this process."""
-    for pair in todo:
-        begin(pair)
-        end(pair, run_pair(pair, how))
-
-
-def run_on_ray(
-    todo: list[Pair],
-    how: dict[str, Any],
-    begin: Callable[[Pair], None],
-    end: Told,
-    cpus: float = 1,
-    gpus: float = 0,
-    address: str | None = None,
-) -> None:
-    """Pairs over a Ray cluster that shares this file system.
-
-    Args:
-        cpus: Cores that a pair takes.
-        gpus: GPUs that a pair takes.
-        address: Of the cluster; None: the one that RAY_ADDRESS names, else a local one.
-    Raises:
-        UsageError: Ray is not installed.
-    """
-    try:
-        import ray
-    except ImportError as error:
-        raise UsageError("Expected ray for --engine ray. pip install 'eva-pathology[ray]'.") from error
-    import torch
-
-    ray.init(address=address, ignore_reinit_error=True, log_to_driver=False, logging_level=logging.ERROR)
-    remote = ray.remote(num_cpus=cpus, num_gpus=gpus)(run_pair)
-    # as many threads as here: results are then the same to the last digit
-    running = {remote.remote(pair, how, torch.get_num_threads()): pair for pair in todo}
-    for pair in todo:
-        begin(pair)
-    try:
-        while running:
-            finished, _ = ray.wait(list(running), num_returns=1)
-            for reference in finished:
-                pair = running.pop(reference)
-                try:
-                    reason = ray.get(reference)
-                except ray.exceptions.RayError as error:  # the worker died: out of memory, or its machine went away
-                    reason = _failed(pair, error)
-                end(pair, reason)
-    finally:
-        ray.shutdown()

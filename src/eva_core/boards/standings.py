@@ -15,8 +15,11 @@ from eva_core.boards.ranking import ranks
 from eva_core.config_files import find_config, read_yaml, shipped
 from eva_core.metric_names import LOWER_IS_BETTER
 from eva_core.record import DRAWS, RESULTS, read_json, read_results
+from eva_core.report import WRONG_IGNORE, ignores_wrongly
 
 COMPARISONS = "comparisons.json"
+EXTRAS = ("iou", "aji", "pq")
+"""Scores of masks that are shown beside the main one; `aji` and `pq` where objects are told apart."""
 
 
 @dataclass
@@ -24,15 +27,22 @@ class Cell:
     """A row on a task: a score, or the reason why there is none.
 
     Attributes:
+        head: What stands behind the row here: the protocol's own where the board names no heads.
+        remark: Why this score does not compare with right ones.
         published: The published value of this model, task and split, whatever its protocol.
         delta: value - published; None unless the protocol string is the same.
         checks: Every split with a published value under the same protocol string: (split, value, published).
-        headroom: (model - colour) / (1 - colour): what is gained over six colour numbers, of what could be.
+        headroom: (model - colour) / (1 - colour): what is gained over colour alone, of what could be.
         robustness: Robustness index, where samples carry a site.
+        extras: Of `EXTRAS` those that the result has.
+        pictures: Images drawn with their masks: `which` (best, median, worst), `id`, `dice`, and `file` below the
+            board's folder.
         tied: Not told apart from the best of the task by the permutation test after Holm; None where not tested.
     """
 
+    head: str = ""
     reason: str | None = None
+    remark: str = ""
     value: float | None = None
     std: float | None = None
     ci95: list[float] | None = None
@@ -51,6 +61,8 @@ class Cell:
     mpp: float | None = None
     robustness: float | None = None
     cost: dict[str, float] = field(default_factory=dict)
+    extras: dict[str, float] = field(default_factory=dict)
+    pictures: list[dict[str, Any]] = field(default_factory=list)
     tied: bool | None = None
     folder: str = ""
     key: str = ""
@@ -118,7 +130,8 @@ def standings(board: Board, output: Path) -> Standings:
                 reason=f"Made on other files than the rest of {pair.task}: delete {pair.folder}."
             )
             continue
-        row.cells[pair.task] = _cell(pair, content, str(pair.result(head).relative_to(output)))
+        name = content["identity"]["head"] if head.config is None else head.name
+        row.cells[pair.task] = _cell(pair, name, content, pair.result(head).relative_to(output).as_posix())
         row.card = content["card"]
         main = content["main"]
         counted = tasks[pair.task].counted
@@ -144,7 +157,7 @@ def _data_of_each_task(contents: Mapping[tuple[Pair, Part], dict[str, Any] | Non
     return {task: count.most_common(1)[0][0] for task, count in found.items()}
 
 
-def _cell(pair: Pair, content: dict[str, Any], folder: str) -> Cell:
+def _cell(pair: Pair, head: str, content: dict[str, Any], folder: str) -> Cell:
     main, identity = content["main"], content["identity"]
     split = content["splits"][main["split"]]
     published = _published(pair.model, content, main["split"])
@@ -155,7 +168,10 @@ def _cell(pair: Pair, content: dict[str, Any], folder: str) -> Cell:
         for name, record in content["splits"].items()
         if (value := _published(pair.model, content, name).get(identity["protocol"])) is not None
     ]
+    extras = {name: split["metrics"][name]["mean"] for name in EXTRAS if name in split["metrics"]}
     return Cell(
+        head=head,
+        remark=WRONG_IGNORE if ignores_wrongly(identity["protocol"]) else "",
         value=main["mean"],
         std=main["std"],
         ci95=main["ci95"],
@@ -174,6 +190,8 @@ def _cell(pair: Pair, content: dict[str, Any], folder: str) -> Cell:
         mpp=content["mpp"]["reached"],
         robustness=(content["confounds"] or {}).get("robustness_index"),
         cost=content["cost"],
+        extras={name: value for name, value in extras.items() if value is not None},
+        pictures=[{**p, "file": f"{folder}/{p['file']}"} for p in content.get("overlays", [])],
         folder=folder,
         key=content["key"],
     )
@@ -184,7 +202,7 @@ def _published(model: str, content: dict[str, Any], split: str) -> dict[str, flo
 
 
 def _headroom(content: dict[str, Any]) -> float | None:
-    main, baseline = content["main"], content["baselines"].get("colour_stats")
+    main, baseline = content["main"], next(iter(content["baselines"].values()), None)  # of colour, as the task has it
     if baseline is None or main["mean"] is None or main["metric"] in LOWER_IS_BETTER:
         return None
     colour = baseline["splits"][main["split"]]["metrics"][main["metric"]]["mean"]

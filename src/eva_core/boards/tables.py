@@ -4,7 +4,7 @@ import csv
 import io
 from pathlib import Path
 
-from eva_core.boards.standings import Cell, Row, Standings
+from eva_core.boards.standings import EXTRAS, Cell, Row, Standings
 from eva_core.record import write_text
 from eva_core.report import number, span
 
@@ -22,7 +22,8 @@ FIELDS = (
     "mpp",
     "robustness",
 )
-HEADER = ("model", "head", "task", "split", "metric", "protocol", *FIELDS, "contamination", "reason")
+HEADER = ("model", "head", "task", "split", "metric", "protocol", *FIELDS, *EXTRAS, "contamination", "remark", "reason")
+MARK = "‡"
 
 
 def write_tables(found: Standings, output: Path) -> None:
@@ -42,9 +43,10 @@ def as_csv(found: Standings) -> str:
             low, high = cell.ci95 or (None, None)
             values = {**vars(cell), "low": low, "high": high}
             writer.writerow(
-                [row.model, row.head, task, cell.split, metrics[task], cell.protocol]
+                [row.model, cell.head or row.head, task, cell.split, metrics[task], cell.protocol]
                 + [values[name] for name in FIELDS]
-                + [cell.contamination.get("kind"), cell.reason]
+                + [cell.extras.get(name) for name in EXTRAS]
+                + [cell.contamination.get("kind"), cell.remark, cell.reason]
             )
     return out.getvalue()
 
@@ -73,6 +75,7 @@ def _remarks(found: Standings) -> list[str]:
         for what, tasks in (("Selected on the split that is reported", optimistic), ("Interval by image", by_image))
         if tasks
     ]
+    lines += _marked(found)
     return ["", *lines, *failed] if lines or failed else []
 
 
@@ -83,7 +86,14 @@ def as_latex(found: Standings) -> str:
     for row in found.rows:
         cells = [_text(row.cells[task.name]) for task in found.tasks]
         lines.append(_latex_row([row.model, row.head, *cells, number(row.average), rank(row)]))
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+    notes = [rf"\multicolumn{{{len(columns)}}}{{l}}{{{_latex(note)}}} \\" for note in _marked(found)]
+    return "\n".join([*lines, r"\bottomrule", *notes, r"\end{tabular}"]) + "\n"
+
+
+def _marked(found: Standings) -> list[str]:
+    """What the mark stands for, where some score has it."""
+    cells = [cell for row in found.rows for cell in row.cells.values()]
+    return list(dict.fromkeys(f"{MARK} {cell.remark}." for cell in cells if cell.remark))
 
 
 def rank(row: Row) -> str:
@@ -97,11 +107,14 @@ def _column(name: str, synthetic: bool) -> str:
 def _text(cell: Cell) -> str:
     if cell.value is None:
         return "failed" if cell.reason else "-"
-    return f"{number(cell.value)} ({span(cell.ci95)})" if cell.ci95 else number(cell.value)
+    value = number(cell.value) + (MARK if cell.remark else "")
+    return f"{value} ({span(cell.ci95)})" if cell.ci95 else value
 
 
 def _latex_row(values: list[str]) -> str:
-    escaped = [
-        v.replace("\\", r"\textbackslash{}").replace("_", r"\_").replace("&", r"\&").replace("%", r"\%") for v in values
-    ]
-    return " & ".join(escaped) + r" \\"
+    return " & ".join(map(_latex, values)) + r" \\"
+
+
+def _latex(text: str) -> str:
+    text = text.replace("\\", r"\textbackslash{}").replace("_", r"\_").replace("&", r"\&").replace("%", r"\%")
+    return text.replace(MARK, r"$^\ddagger$")

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from eva_core.arguments import Parser
-from eva_core.boards.board import Board, Pair, check, pairs, read_board, run_here, run_on_ray
+from eva_core.boards.board import Board, Pair, check, pairs, read_board
+from eva_core.boards.run import run_here, run_on_ray
 from eva_core.boards.standings import Standings, outside_tolerance, standings
 
-HERE_FIELDS = ("device", "devices", "batch_size", "workers", "on_error")
+HERE_FIELDS = ("device", "devices", "batch_size", "workers", "on_error", "memory_gb")
 
 
 def main(argv: list[str]) -> int:
@@ -53,6 +54,7 @@ def _parser() -> Parser:
     parser.add_argument("--batch_size", type=int, default=32)
     parser.add_argument("--workers", type=int, help="loader processes per device; as many as help unless given")
     parser.add_argument("--on_error", choices=("raise", "skip"), default="raise", help="at an image that does not read")
+    parser.add_argument("--memory_gb", type=float, default=4.0, help="of feature maps held for segmentation heads")
     return parser
 
 

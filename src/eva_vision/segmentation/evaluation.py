@@ -1,33 +1,33 @@
 """From stored feature maps to a score: decoders of all runs, the colour baseline, records."""
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from eva_core.contamination import contamination, seen
 from eva_core.errors import UsageError
-from eva_core.evaluation import Plan, make_plan
-from eva_core.extract import prepare, transform_of
+from eva_core.evaluation import Plan, cost, make_plan, summary
+from eva_core.extract import full_precision, prepare, transform_of
 from eva_core.progress import Bar, say
-from eva_core.record import ImageDice, dice_table, write_bytes
+from eva_core.record import ImageDice, dice_table
 from eva_core.scoring import measured_record
 from eva_core.tasks import Answer
 from eva_core.types import FittedRun
 from eva_vision.segmentation import colour
 from eva_vision.segmentation.batches import Online, Source
 from eva_vision.segmentation.features import TileImages
+from eva_vision.segmentation.finished_runs import forget, keep, kept
 from eva_vision.segmentation.pictures import draw_overlays
 from eva_vision.segmentation.scoring import AT_ONCE, Scored, mean_dice, score
 from eva_vision.segmentation.setting import Setting
 from eva_vision.segmentation.tiles import Tile
 from eva_vision.segmentation.training import LOSSES, new_decoder, train
+
+Params = dict[str, Tensor]
 
 
 def evaluate(at: Setting, folder: Path, key: str) -> Answer:
@@ -38,52 +38,49 @@ def evaluate(at: Setting, folder: Path, key: str) -> Answer:
         key: Of the result.
     """
     started = time.monotonic()
+    full_precision()
     plan = make_plan(at.store, at.job.protocol, at.card)
     runs = _fit(at, plan, folder, key)
-    selected = [decoder_of(at, r.params) for r in runs]
-    last = [decoder_of(at, r.last) for r in runs]
-    splits, draws, parts = {}, {}, []
-    for split in plan.reported:
-        scored = score(at, [*selected, *last], at.store.rows(split), instances=len(runs))
-        measures = scored.measures(at)
-        splits[split], intervals = measured_record(
-            measures[: len(runs)], measures[len(runs) :], len(scored.units), _groups(scored)
-        )
-        draws[split] = intervals.draws[at.card.metric]
-        dice, by_class = (values[: len(runs)] for values in scored.dice(at))
-        parts.append(ImageDice(split, [u.id for u in scored.units], [u.group for u in scored.units], dice, by_class))
-        if split == plan.main:
-            main_scored = scored
+    selected, last = [decoder_of(at, r.params) for r in runs], [decoder_of(at, r.last) for r in runs]
+    scored = {
+        split: score(at, [*selected, *last], at.store.rows(split), instances=len(runs)) for split in plan.reported
+    }
+    records = {split: _record(at, found, len(runs)) for split, found in scored.items()}
     fit_s = time.monotonic() - started
-    main = splits[plan.main]["metrics"][at.card.metric]
+    splits = {split: record for split, (record, _) in records.items()}
     record = {
-        "main": {
-            "split": plan.main,
-            "metric": at.card.metric,
-            **{k: main[k] for k in ("mean", "std", "ci95")},
-            "selected_on": plan.selected_on,
-        },
-        "selection": plan.selection,
-        "splits": splits,
+        **summary(plan, splits, at.card.metric),
         "baselines": {colour.NAME: {"splits": _colour(at, plan)}},
-        "contamination": _contamination(at, main_scored, len(runs)),
+        "contamination": _contamination(at, scored[plan.main], len(runs)),
         "confounds": None,
         "mpp": _mpp(at, plan.main),
         "selected": [{"run": r.run, "value": r.selected_value, **r.selected} for r in runs],
         "skipped": at.store.skipped,
         "features": "online" if online(at) else "stored",
-        "overlays": draw_overlays(at, main_scored, selected[0], folder),
+        "overlays": draw_overlays(at, scored[plan.main], selected[0], folder),
         "report": {},
-        "cost": {
-            "embed_s": float(at.store.attributes["embed_s"]),
-            "images_per_s": float(at.store.attributes["images_per_s"]),
-            "fit_s": fit_s,
-        },
+        "cost": cost(at.store, fit_s),
     }
-    for run in runs:
-        _kept(folder, run.run).unlink(missing_ok=True)
+    forget(folder)
+    parts = [_dice(at, split, found, len(runs)) for split, found in scored.items()]
     table = dice_table(parts, at.card.classes, [r.run for r in runs])
-    return Answer(record, {r.run: r.params for r in runs}, table, draws[plan.main])
+    return Answer(record, {r.run: r.params for r in runs}, table, records[plan.main][1])
+
+
+def _record(at: Setting, scored: Scored, runs: int) -> tuple[dict[str, Any], np.ndarray]:
+    """What results.json says of a split, and the draws of its main metric.
+
+    Args:
+        scored: By the selected decoders of all runs, then by those after the last step.
+    """
+    measures = scored.measures(at)
+    record, intervals = measured_record(measures[:runs], measures[runs:], len(scored.units), _groups(scored))
+    return record, intervals.draws[at.card.metric]
+
+
+def _dice(at: Setting, split: str, scored: Scored, runs: int) -> ImageDice:
+    dice, by_class = (values[:runs] for values in scored.dice(at))
+    return ImageDice(split, [u.id for u in scored.units], [u.group for u in scored.units], dice, by_class)
 
 
 def online(at: Setting) -> bool:
@@ -113,10 +110,10 @@ def _fit(at: Setting, plan: Plan, folder: Path, key: str) -> list[FittedRun]:
             def steps(step: int, before: int = run * at.rules.steps) -> None:
                 bar.update(before + step, bar.total)
 
-            found = _read_kept(_kept(folder, run), run, key)
+            found = kept(folder, run, key)
             if found is None:
                 found = _train(at, plan, source, run, steps)
-                _keep(_kept(folder, run), found, key)
+                keep(folder, found, key)
             fitted.append(found)
             bar.update((run + 1) * at.rules.steps, bar.total)
     return fitted
@@ -139,37 +136,11 @@ def _train(at: Setting, plan: Plan, source: Source, run: int, progress: Callable
     return train(decoder, source, lambda d: mean_dice(at, d, plan.select), at.rules, run, seed, progress)
 
 
-def decoder_of(at: Setting, params: dict[str, Tensor], classes: int | None = None) -> nn.Module:
+def decoder_of(at: Setting, params: Params, classes: int | None = None) -> nn.Module:
     """A trained decoder; of as many classes as the dataset has, unless given."""
     decoder = new_decoder(at.head, at.store.channels, classes or len(at.card.classes), 0, at.device)
     decoder.load_state_dict(params)
     return decoder
-
-
-def _kept(folder: Path, run: int) -> Path:
-    return folder / f"run{run}.safetensors"
-
-
-def _keep(path: Path, run: FittedRun, key: str) -> None:
-    tensors = {f"{part}.{k}": v for part in ("params", "last") for k, v in getattr(run, part).items()}
-    about = {"key": key, "value": json.dumps(run.selected_value), "selected": json.dumps(run.selected)}
-    write_bytes(path, save(tensors, about))
-
-
-def _read_kept(path: Path, run: int, key: str) -> FittedRun | None:
-    """A run that an earlier call finished; None where there is none of this key."""
-    try:
-        with safe_open(path, "pt") as file:
-            about = file.metadata()
-            if about["key"] != key:
-                return None
-            params, last = (
-                {name.partition(".")[2]: file.get_tensor(name) for name in file.keys() if name.startswith(part)}  # noqa: SIM118
-                for part in ("params.", "last.")
-            )
-    except (OSError, SafetensorError, KeyError):
-        return None
-    return FittedRun(run, params, last, json.loads(about["value"]), json.loads(about["selected"]))
 
 
 def _groups(scored: Scored) -> list[str | None] | None:

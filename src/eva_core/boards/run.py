@@ -1,0 +1,126 @@
+"""What a board lacks is run, here or over a cluster."""
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from eva_core import registry
+from eva_core.boards.board import ASKED, FAILED, Pair
+from eva_core.errors import EvaError, UsageError
+from eva_core.record import RESULTS, write_text
+
+
+def run_pair(pair: Pair, how: dict[str, Any], threads: int | None = None) -> str | None:
+    """Fit the heads that are missing; embeddings are extracted once for all of them.
+
+    Args:
+        how: Fields of `eva_core.extract.Extraction`.
+        threads: Of torch; results depend on it to the last digit. None: torch's own.
+    Returns:
+        None, or the reason why it did not work, which is also left in the folder. Ctrl-C passes through.
+    """
+    pair.folder.mkdir(parents=True, exist_ok=True)
+    asked = pair.folder / ASKED
+    write_text(asked, yaml.safe_dump(pair.config, sort_keys=False))
+    try:
+        _fit_heads(pair, asked, how, threads)
+    except Exception as error:  # a board goes on whatever happens in one place of it
+        return _failed(pair, error)
+    (pair.folder / FAILED).unlink(missing_ok=True)
+    return None
+
+
+def _failed(pair: Pair, error: Exception) -> str:
+    """Leave the reason in the folder of the pair."""
+    reason = str(error) if isinstance(error, EvaError) else f"{type(error).__name__}: {error}"
+    reason = " ".join(reason.split())
+    write_text(pair.folder / FAILED, json.dumps({"reason": reason}))
+    return reason
+
+
+def _fit_heads(pair: Pair, asked: Path, how: dict[str, Any], threads: int | None) -> None:
+    import torch
+
+    from eva_core.api import fit
+    from eva_core.config import parse
+    from eva_core.extract import Extraction
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    request = parse("fit", ["--protocol", pair.protocol, "--config", str(asked)])
+    for head in pair.heads:
+        if (pair.result(head) / RESULTS).exists():
+            continue
+        built, text = None, request.text
+        if head.config is not None:
+            config = head.config if isinstance(head.config, dict) else {"class_path": head.config}
+            built = registry.heads.build(config["class_path"], **config.get("init_args", {}))
+            text = yaml.safe_dump({**yaml.safe_load(request.text), "head": config}, sort_keys=False)
+        fit(
+            request.backbone,
+            request.dataset,
+            built,
+            request.protocol,
+            pair.result(head),
+            Extraction(**how),
+            text,
+            name=pair.model,
+        )
+
+
+Told = Callable[[Pair, str | None], None]
+
+
+def run_here(todo: list[Pair], how: dict[str, Any], begin: Callable[[Pair], None], end: Told) -> None:
+    """One pair after another in this process."""
+    for pair in todo:
+        begin(pair)
+        end(pair, run_pair(pair, how))
+
+
+def run_on_ray(
+    todo: list[Pair],
+    how: dict[str, Any],
+    begin: Callable[[Pair], None],
+    end: Told,
+    cpus: float = 1,
+    gpus: float = 0,
+    address: str | None = None,
+) -> None:
+    """Pairs over a Ray cluster that shares this file system.
+
+    Args:
+        cpus: Cores that a pair takes.
+        gpus: GPUs that a pair takes.
+        address: Of the cluster; None: the one that RAY_ADDRESS names, else a local one.
+    Raises:
+        UsageError: Ray is not installed.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise UsageError("Expected ray for --engine ray. pip install 'eva-pathology[ray]'.") from error
+    import torch
+
+    ray.init(address=address, ignore_reinit_error=True, log_to_driver=False, logging_level=logging.ERROR)
+    remote = ray.remote(num_cpus=cpus, num_gpus=gpus)(run_pair)
+    # as many threads as here: results are then the same to the last digit
+    running = {remote.remote(pair, how, torch.get_num_threads()): pair for pair in todo}
+    for pair in todo:
+        begin(pair)
+    try:
+        while running:
+            finished, _ = ray.wait(list(running), num_returns=1)
+            for reference in finished:
+                pair = running.pop(reference)
+                try:
+                    reason = ray.get(reference)
+                except ray.exceptions.RayError as error:  # the worker died: out of memory, or its machine went away
+                    reason = _failed(pair, error)
+                end(pair, reason)
+    finally:
+        ray.shutdown()
