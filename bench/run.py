@@ -24,4 +24,6 @@ if __name__ == "__main__":
         "board": run("board.py"),
     }
     found["extraction"] = run("extraction.py", str(DATA)) if DATA.is_dir() else "not run: no images at " + str(DATA)
+    maker = HERE.parents[1] / "shared" / "tools" / "make_slide.py"
+    found["slides"] = run("slides.py") if maker.exists() else f"not run: {maker} makes its slide"
     print(json.dumps(found, indent=2))

@@ -40,7 +40,9 @@ def pretend(site: Path, package: str, entries: str, code: str) -> None:
 def test_its_names_are_listed_with_its_package(site):
     assert "edges                 eva-plugin-example 0.3.0  An example plugin" in eva(site, "models").stdout
     assert "stripes" in eva(site, "datasets").stdout
-    assert "nearest_mean" in eva(site, "heads").stdout
+    heads = eva(site, "heads").stdout
+    assert "nearest_mean" in heads
+    assert "smooth_seg" in heads
     assert "licence        MIT" in eva(site, "models", "edges").stdout
 
 
@@ -54,6 +56,19 @@ def test_its_model_dataset_and_head_are_evaluated_together(site, tmp_path):
     assert results["identity"]["protocol"] == "eva-0.4+head=nearest_mean"
     assert results["main"]["mean"] > 0.9
     assert "synthetic" in done.stdout
+
+
+def test_its_head_for_masks_is_evaluated_with_its_model(site, tmp_path):
+    data = ["--dataset", "phantom_nuclei", "--dataset.train", "4", "--dataset.val", "1", "--dataset.test", "2"]
+    rules = ["--protocol", "eva-0.4-offline", "--protocol.segmentation.steps", "4", "--protocol.runs", "1"]
+    flags = ["--model", "edges", *data, "--dataset.size", "48", *rules]
+    done = eva(site, "fit", *flags, "--head", "smooth_seg", "--head.width", "5", "--output", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["identity"]["head"] == "smooth_seg(width=5)"
+    assert results["identity"]["protocol"] == "eva-0.4-offline+head=smooth_seg(width=5)+runs=1+segmentation.steps=4"
+    assert results["main"]["metric"] == "dice"
+    assert (tmp_path / "out" / "overlays" / "worst.png").exists()
 
 
 def test_its_wrong_argument_is_one_line(site):

@@ -58,12 +58,7 @@ def fit(
     how = how or Extraction()
     job = _job(model, dataset, head, protocol, name)
     task = task_of(job.dataset)
-    if not isinstance(job.head, task.head):
-        raise UsageError(
-            f"Expected a head for {job.dataset.card.task}, but {job.head_name} is for another task. "
-            f"The protocol defines {' and '.join(job.protocol.heads_for(job.dataset.card))} here."
-        )
-    task.refuse(job.dataset)
+    task.refuse(job, how)
     key = task.key(job.backbone, job.dataset, job.protocol)
     identity = _identity(job, key.content)
     result_key = digest(
@@ -208,6 +203,7 @@ def apply_heads(
     classes, params = record.read_heads(result / record.HEADS)
     job = _job(model, dataset, head, protocol)
     task = task_of(job.dataset)
+    task.refuse_applying(job)
     key = task.key(job.backbone, job.dataset, job.protocol)
     mine = _identity(job, key.content)
     for what in ("weights_sha256", "preprocess_sha256"):
@@ -239,6 +235,11 @@ def _job(
 ) -> Job:
     rules, images = _protocol(protocol), _dataset(dataset)
     built = _head(head or rules.heads_for(images.card)[0])
+    if not isinstance(built, task_of(images).head):
+        raise UsageError(
+            f"Expected a head for {images.card.task}, but {_head_name(built)} is for another task. "
+            f"The protocol defines {' and '.join(rules.heads_for(images.card))} here."
+        )
     backbone = _backbone(model)
     return Job(name or backbone.name, backbone, images, rules, _head_name(built), built)
 

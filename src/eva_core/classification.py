@@ -24,7 +24,8 @@ class Classification(Task):
 
     head = Head
 
-    def refuse(self, dataset: Dataset) -> None:
+    def refuse(self, job: Job, how: Extraction) -> None:
+        dataset = job.dataset
         if dataset.samples:
             reported_splits((s.split for s in dataset.samples), dataset.card)
         bare = [s.id for s in dataset.samples if s.target is None]
@@ -37,6 +38,9 @@ class Classification(Task):
             raise UsageError(
                 f"Expected at least 2 classes in {dataset.card.name!r}, but got {len(dataset.card.classes)}."
             )
+
+    def refuse_applying(self, job: Job) -> None:
+        """Nothing: every image has an embedding."""
 
     def key(self, backbone: Backbone, dataset: Dataset, protocol: Protocol) -> StoreKey:
         return store_key(backbone, dataset, protocol)

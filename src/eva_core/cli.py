@@ -22,6 +22,7 @@ SUMMARIES = {
     "doctor": "versions, devices, cache, tokens, plugins",
     "completion": "print a completion script for bash or zsh",
     "demo": "three models on synthetic patches, in one table",
+    "slides": "index whole slides, or show one",
     "pretrain": "not part of this version",
 }
 

@@ -293,7 +293,8 @@ class Unreadable(EvaError):
 
 
 def unreadable(sample: Sample, error: Exception) -> Unreadable:
-    return Unreadable(f"{sample.id!r} ({sample.path or 'no file'}): {' '.join(str(error).split())}")
+    reason = " ".join(str(error).split()).rstrip(".")  # what to do next follows
+    return Unreadable(f"{sample.id!r} ({sample.path or 'no file'}): {reason}")
 
 
 def _loader(work: Work, how: Extraction, batches: list[tuple[int, int]], device: str) -> Iterator[Sequence[Tensor]]:

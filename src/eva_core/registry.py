@@ -60,9 +60,9 @@ class Entry:
 class Registry:
     """The names of one group."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, group: str | None = None) -> None:
         self.kind = kind
-        self.group = f"eva.{kind}s"
+        self.group = group or f"eva.{kind}s"
         self._registered: dict[str, Entry] = {}
 
     def entries(self) -> list[Entry]:
@@ -115,7 +115,12 @@ class Registry:
     def _unknown(self, name: str) -> str:
         names = {e.name for e in self.entries()}
         close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-        hint = f"Did you mean {' or '.join(close)}?" if close else f"`eva {self.kind}s` lists them."
+        if close:
+            hint = f"Did you mean {' or '.join(close)}?"
+        elif any(command.name == f"{self.kind}s" for command in commands.entries()):
+            hint = f"`eva {self.kind}s` lists them."
+        else:
+            hint = f"There are {', '.join(sorted(names))}."
         return f"Unknown {self.kind} {name!r}. {hint}"
 
 
@@ -147,6 +152,7 @@ datasets = Registry("dataset")
 heads = Registry("head")
 commands = Registry("command")
 tasks = Registry("task")
+tissue = Registry("tissue", "eva.tissue")
 
 
 def build_model(name: str, **arguments: Any) -> Any:

@@ -7,12 +7,13 @@ from rich.table import Table
 
 from eva_core.metric_names import SEGMENTATION
 
-WIDTH = 100
 WRONG_IGNORE = "Pixels to ignore were chosen by the prediction, which is wrong: only to compare with numbers made so"
+MASKS = (*SEGMENTATION, "aji", "pq")
+"""Scores of masks that have one value for all classes."""
 
 
 def show(results: dict[str, Any], console: Console | None = None) -> None:
-    """One finished result: each split, the model beside what colour alone explains."""
+    """One finished result: each split, the model beside what colour alone explains; of masks also each class."""
     console = console or Console()
     identity, main = results["identity"], results["main"]
     metric = main["metric"]
@@ -30,8 +31,24 @@ def show(results: dict[str, Any], console: Console | None = None) -> None:
             record = splits[split]["metrics"][metric]
             table.add_row(split, name, score(record), span(record["ci95"]), number(record["last"]))
     console.print(table)
+    if metric in SEGMENTATION:
+        console.print(_classes(rows, main["split"], metric))
     for note in notes(results):
         console.print(f"  {note}", style="dim", highlight=False)
+
+
+def _classes(rows: list[tuple[str, dict[str, Any]]], split: str, metric: str) -> Table:
+    """The main metric of every class on one split: the model with its interval, then what colour alone explains."""
+    table = Table(title=f"{metric} of each class on {split}", title_justify="left")
+    (model, of_model), *others = ((name, splits[split]["metrics"]) for name, splits in rows)
+    table.add_column("class")
+    for name in (model, "95 % interval", *(name for name, _ in others)):
+        table.add_column(name, justify="right")
+    for key, record in of_model.items():
+        kind, _, label = key.partition("/")
+        if label and kind == metric:
+            table.add_row(label, score(record), span(record["ci95"]), *(number(of[key]["mean"]) for _, of in others))
+    return table
 
 
 def notes(results: dict[str, Any]) -> list[str]:
@@ -40,6 +57,12 @@ def notes(results: dict[str, Any]) -> list[str]:
     split = results["splits"][main["split"]]
     groups = f" over {split['n_groups']} groups" if split["n_groups"] else ""
     found = [f"n = {split['n']}; interval: {split['interval']}{groups}; selected on {results['selection']}"]
+    if main["metric"] in SEGMENTATION:
+        others = [name for name in MASKS if name in split["metrics"] and name != main["metric"]]
+        values = ", ".join(f"{name} {number(split['metrics'][name]['mean'])}" for name in others)
+        found.insert(0, f"means leave the background out; {values}")
+        if main["mean"] == 0:
+            found.append("no pixel of any class is found: the head has learned nothing; more steps, or another head")
     recalls = [
         m["mean"] for name, m in split["metrics"].items() if name.startswith("recall/") and m["mean"] is not None
     ]
@@ -65,16 +88,24 @@ def notes(results: dict[str, Any]) -> list[str]:
         )
     if results["skipped"]:
         found.append(f"{len(results['skipped'])} images could not be read and were left out")
-    if "ignore=prediction" in results["identity"]["protocol"]:
-        found.append(
-            "pixels to ignore were chosen by the prediction, which is wrong: only to compare with such numbers"
-        )
-    cost = results["cost"]
+    if ignores_wrongly(results["identity"]["protocol"]):
+        found.append(WRONG_IGNORE)
+    if results.get("features") == "online":
+        found.append("the backbone ran in every step")
+    cost, what, of = (
+        results["cost"],
+        *(("feature maps", "tiles") if "features" in results else ("embeddings", "images")),
+    )
     found.append(
-        f"embeddings {cost['embed_s']:.0f} s ({cost['images_per_s']:.1f} images/s), heads {cost['fit_s']:.1f} s, "
+        f"{what} {cost['embed_s']:.0f} s ({cost['images_per_s']:.1f} {of}/s), heads {cost['fit_s']:.1f} s, "
         f"peak memory {cost['peak_rss_mb']:.0f} MB"
     )
     return found
+
+
+def ignores_wrongly(protocol: str) -> bool:
+    """Whether a protocol string has the rule by which a perfect prediction need not score 1."""
+    return "ignore=prediction" in protocol
 
 
 def score(record: dict[str, Any]) -> str:

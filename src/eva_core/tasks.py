@@ -55,11 +55,19 @@ class Task(ABC):
     """The heads that fit it."""
 
     @abstractmethod
-    def refuse(self, dataset: Dataset) -> None:
+    def refuse(self, job: Job, how: Extraction) -> None:
         """Refuse what cannot be fitted, before anything is extracted.
 
         Raises:
-            UsageError: Labels or splits are missing.
+            UsageError: Labels or splits are missing, or the protocol does not allow what was asked for.
+        """
+
+    @abstractmethod
+    def refuse_applying(self, job: Job) -> None:
+        """Refuse what finished heads cannot be applied to, before anything is extracted.
+
+        Raises:
+            UsageError: The protocol makes no answer for whole images.
         """
 
     @abstractmethod

@@ -44,7 +44,7 @@ class Source(Interface):
 
 
 class Stored:
-    """Tiles of a store, read in shuffled blocks within a bound of memory; kept there where all of them fit.
+    """Tiles of a store, read in shuffled blocks within a bound of memory; kept from epoch to epoch where all fit.
 
     A block is as many neighbouring tiles as a batch has. As many random blocks as memory holds are mixed at a time.
     """
@@ -62,7 +62,7 @@ class Stored:
         self.tiles, self.backbone, self.device, self.flips = tiles, backbone, device, flips
         self._rows = [Rows(store.path, name) for name in ARRAYS]
         self._window = max(1, int(memory // sum(rows.row_bytes for rows in self._rows)))
-        self._kept = self._read(tiles) if self._window >= len(tiles) else None
+        self._kept: list[np.ndarray] | None = None
 
     def __len__(self) -> int:
         return len(self.tiles)
@@ -73,16 +73,18 @@ class Stored:
             order = random.permutation(len(arrays[0]))
             for first in range(0, len(order), size):
                 yield self._batch([values[order[first : first + size]] for values in arrays], random)
+            del arrays  # else two windows are in memory while the next is read
 
     def in_order(self, size: int) -> Iterator[Batch]:
         """All tiles as they lie in the store."""
         for first in range(0, len(self.tiles), size):
             now = slice(first, first + size)
-            arrays = self._read(self.tiles[now]) if self._kept is None else [values[now] for values in self._kept]
-            yield self._batch(arrays)
+            yield self._batch(self._read(self.tiles[now]))
 
     def _windows(self, size: int, random: np.random.Generator) -> Iterator[list[np.ndarray]]:
-        if self._kept is not None:
+        if self._window >= len(self.tiles):
+            if self._kept is None:
+                self._kept = self._read(self.tiles)
             yield self._kept
             return
         blocks = [self.tiles[first : first + size] for first in range(0, len(self.tiles), size)]

@@ -9,7 +9,6 @@ import numpy as np
 from torch import Tensor, nn
 
 from eva_core.contamination import contamination, seen
-from eva_core.errors import UsageError
 from eva_core.evaluation import Plan, cost, make_plan, summary
 from eva_core.extract import full_precision, prepare, transform_of
 from eva_core.progress import Bar, say
@@ -84,18 +83,8 @@ def _dice(at: Setting, split: str, scored: Scored, runs: int) -> ImageDice:
 
 
 def online(at: Setting) -> bool:
-    """Whether the backbone runs in every step.
-
-    Raises:
-        UsageError: Crops at random were asked for, and the backbone out of the loop.
-    """
-    crops = "crops" in at.rules.augment
-    if crops and at.how.online is False:
-        raise UsageError(
-            f"Expected the backbone in the loop, as {at.job.protocol.name} crops {at.card.name} at random, but got "
-            "--online false. Use eva-0.4-offline, or leave it out."
-        )
-    return crops if at.how.online is None else at.how.online
+    """Whether the backbone runs in every step."""
+    return "crops" in at.rules.augment if at.how.online is None else at.how.online
 
 
 def _fit(at: Setting, plan: Plan, folder: Path, key: str) -> list[FittedRun]:
@@ -165,7 +154,8 @@ def _contamination(at: Setting, scored: Scored, runs: int) -> dict[str, Any]:
     """Whether the model was trained on these images; by exact ids, also the score on those that it never saw."""
     card = at.job.backbone.card
     mark: dict[str, Any] = {"kind": contamination(card, at.card)}
-    known = seen(card, [u.id for u in scored.units], [u.group for u in scored.units])
+    ids = [str(at.store.ids[u.sample]) for u in scored.units]  # of images: a tile has a name of its own
+    known = seen(card, ids, [u.group for u in scored.units])
     if not known.any():
         return mark
     mark = {"kind": "exact", "n_seen": int(known.sum())}

@@ -149,10 +149,9 @@ def lay_out(dataset: SegmentationDataset, cutting: Cutting, skip: bool) -> tuple
         except (EvaError, OSError) as error:
             if skip:
                 continue
-            reason = " ".join(str(error).split())
             raise EvaError(
-                f"Cannot read image {sample.id!r} ({sample.path or 'no file'}): {reason}. Repair it, or go on without "
-                "such images with --on_error skip."
+                f"Cannot read image {unreadable(sample, error)}. "
+                "Repair it, or go on without such images with --on_error skip."
             ) from error
         height, width = scaled(dataset, number, (height, width), cutting.mpp)
         corners = _corners(height, width, cutting)
@@ -271,7 +270,7 @@ def feature_maps(backbone: Backbone, images: Tensor, layers: Sequence[int], fabr
     """uint8 (B, 3, S, S) -> float16 (B, D, h, w): what a store holds, and what the backbone in the loop gives.
 
     Raises:
-        EvaError: A value is too large for float16.
+        EvaError: The model gives no maps.
     """
     with torch.inference_mode(), fabric.autocast():
         found = backbone.feature_map(normalised(images.float().div_(255), backbone), list(layers) or None)

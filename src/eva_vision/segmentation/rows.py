@@ -1,6 +1,7 @@
 """Rows of a store at the speed of the file: read past HDF5, whose checksums were tried when the store was opened."""
 
 import os
+import weakref
 from pathlib import Path
 from types import TracebackType
 
@@ -19,6 +20,7 @@ class Rows:
             self._offsets = np.zeros(-(-len(array) // self._chunk), np.int64)
             array.id.chunk_iter(self._note)
         self._file = os.open(path, os.O_RDONLY)
+        self._close = weakref.finalize(self, os.close, self._file)  # every evaluation opens some
 
     def _note(self, chunk: h5py.h5d.StoreInfo) -> None:
         self._offsets[chunk.chunk_offset[0] // self._chunk] = chunk.byte_offset
@@ -29,7 +31,7 @@ class Rows:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.close(self._file)
+        self._close()
 
     @property
     def row_bytes(self) -> int:

@@ -81,13 +81,14 @@ def units_of(at: Setting, samples: np.ndarray) -> list[Unit]:
     """The units of some samples, in the order of the store."""
     store = at.store
     rows = store.tiles_of(samples)
-    numbers, first, many = np.unique(store.tiles[rows, 0], return_index=True, return_counts=True)
     if at.cutting.stitch:
+        numbers, first = np.unique(store.tiles[rows, 0], return_index=True)
         return [
             Unit(str(store.ids[n]), str(store.groups[n]), int(n), int(rows[f]), *map(int, store.sizes[n]))
             for n, f in zip(numbers, first, strict=True)
         ]
-    apart = bool((many > 1).any())  # tiles of an image are not independent: where no group is known it is the image
+    # tiles of an image are not independent: where no group is known it is the image
+    apart = len(np.unique(store.tiles[:, 0])) < len(store.tiles)
     side = at.cutting.score
     units = []
     for row in rows:

@@ -28,10 +28,10 @@ class SegmentationTask(Task):
 
     head = SegmentationHead
 
-    def refuse(self, dataset: Dataset) -> None:
+    def refuse(self, job: Job, how: Extraction) -> None:
+        dataset, images = job.dataset, _checked(job.dataset)
         if dataset.samples:
             reported_splits((s.split for s in dataset.samples), dataset.card)
-        images = _checked(dataset)
         bare = [s.id for s in images.samples if not images.labelled(s)]
         if bare:
             raise UsageError(
@@ -41,6 +41,18 @@ class SegmentationTask(Task):
         if len(dataset.card.classes) < 2:
             raise UsageError(
                 f"Expected at least 2 classes in {dataset.card.name!r}, but got {len(dataset.card.classes)}."
+            )
+        if how.online is False and "crops" in rules_for(job.protocol, dataset).augment:
+            raise UsageError(
+                f"Expected the backbone in the loop, as {job.protocol.name} crops {dataset.card.name} at random, but "
+                "got --online false. Use eva-0.4-offline, or leave it out."
+            )
+
+    def refuse_applying(self, job: Job) -> None:
+        if not rules_for(job.protocol, job.dataset).stitch:
+            raise UsageError(
+                f"Expected a protocol that stitches tiles to whole masks, but {job.protocol.name} does not here. "
+                "Fit the heads with --protocol strict."
             )
 
     def key(self, backbone: Backbone, dataset: Dataset, protocol: Protocol) -> StoreKey:
@@ -71,11 +83,6 @@ class SegmentationTask(Task):
     ) -> Path:
         """Write a mask for every image, of its own size: PNG with a palette; classes.txt names the labels."""
         at = setting(job, store, how)
-        if not at.cutting.stitch:
-            raise UsageError(
-                f"Expected a protocol that stitches tiles to whole masks, but {job.protocol.name} does not here. "
-                "Fit the heads with --protocol strict."
-            )
         decoders = [decoder_of(at, params, len(classes)) for params in heads.values()]
         for unit, mask in predicted(at, decoders, np.flatnonzero(store.readable)):
             whole = Image.fromarray(rescale_labels(mask, at.dataset.size(at.dataset.samples[unit.sample])), "P")

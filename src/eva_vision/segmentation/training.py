@@ -1,6 +1,7 @@
 """Training of a decoder on feature maps, by the rules of a protocol."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -14,10 +15,17 @@ from eva_vision.segmentation.losses import dice_ce_loss, dice_loss
 LOSSES = {"dice": dice_loss, "dice_ce": dice_ce_loss}
 
 
-def new_decoder(head: SegmentationHead, channels: int, classes: int, seed: int, device: torch.device) -> nn.Module:
-    """A decoder with the weights that `seed` draws, whatever ran before."""
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """What torch draws within depends on the seed alone, and what it draws after does not notice."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        yield
+
+
+def new_decoder(head: SegmentationHead, channels: int, classes: int, seed: int, device: torch.device) -> nn.Module:
+    """A decoder with the weights that `seed` draws, whatever ran before."""
+    with seeded(seed):
         decoder = head.decoder(channels, classes)
     return decoder.to(device).to(memory_format=torch.channels_last)  # convolutions are faster so, on CPUs too
 
@@ -37,7 +45,7 @@ def train(
         decoder: From `new_decoder`; trained in place.
         score: What is greatest in the checkpoint that is selected.
         run: Its number.
-        seed: Decides the order of the tiles and their augmentation.
+        seed: Decides the order of the tiles, their augmentation, and what the decoder draws.
         progress: Called after every step with their number.
     """
     optimiser = torch.optim.AdamW(decoder.parameters(), lr=rules.lr, weight_decay=rules.weight_decay)
@@ -47,27 +55,28 @@ def train(
     value, best_step, waited, step, epoch = -1.0, 0, 0, 0, 0
     every = rules.evaluate_every or -(-len(source) // rules.batch_size)
     decoder.train()
-    while step < rules.steps and (rules.patience is None or waited < max(1, rules.patience)):
-        for batch in source.epoch(epoch, rules.batch_size, seed):
-            loss = loss_of(logits(decoder, batch.features, batch.images, batch.masks.shape[-1]), batch.masks)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            step += 1
-            progress(step)
-            if step % every == 0:
-                found = score(decoder)
-                decoder.train()
-                waited += 1
-                if not best or found > value:
-                    best, value, best_step, waited = _copy(decoder), found, step, 0
-            if step == rules.steps or (rules.patience is not None and waited >= max(1, rules.patience)):
-                break
-        epoch += 1
+    with seeded(seed):  # dropout and the like
+        while step < rules.steps and (rules.patience is None or waited < max(1, rules.patience)):
+            for batch in source.epoch(epoch, rules.batch_size, seed):
+                loss = loss_of(logits(decoder, batch.features, batch.images, batch.masks.shape[-1]), batch.masks)
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                schedule.step()
+                step += 1
+                progress(step)
+                if step % every == 0:
+                    found = score(decoder)
+                    decoder.train()
+                    waited += 1
+                    if not best or found > value:
+                        best, value, best_step, waited = _copy(decoder), found, step, 0
+                if step == rules.steps or (rules.patience is not None and waited >= max(1, rules.patience)):
+                    break
+            epoch += 1
     last = _copy(decoder)
     if not best:
-        best, value, best_step = last, score(decoder), step
+        best, value, best_step = _copy(decoder), score(decoder), step
     return FittedRun(run, best, last, value, {"step": best_step})
 
 

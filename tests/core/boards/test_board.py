@@ -9,14 +9,21 @@ from pathlib import Path
 import pytest
 import yaml
 
-from eva_core.boards import board as boards
-from eva_core.boards.board import pairs, read_board, run_pair
+from eva_core.boards import run as runs
+from eva_core.boards.board import Pair, check, pairs, read_board
+from eva_core.boards.run import run_pair
 from eva_core.boards.standings import outside_tolerance, published_values, standings
 from eva_core.cli import main
 from eva_core.commands.compare import compare
+from eva_core.config import parse, published
+from eva_core.config_files import shipped
 from eva_core.errors import UsageError
+from eva_vision.datasets.monusac import Monusac
+from tests.conftest import write_tree
+from tests.vision.datasets.trees import monusac as tree_of_monusac
 
 VIT = {"name": "tiny_vit", "class_path": "timm_model", "init_args": {"arch": "test_vit"}}
+VIT32 = {"name": "tiny_vit", "class_path": "timm_model", "init_args": {"arch": "test_vit", "size": 32}}
 BROKEN = {"name": "broken", "class_path": "timm_model", "init_args": {"arch": "test_vit", "checkpoint": "gone.pth"}}
 
 
@@ -93,20 +100,20 @@ def test_a_finished_board_runs_nothing_and_never_imports_torch(spec: Path, finis
 
 def test_it_goes_on_where_it_was_stopped(spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     out, argv = tmp_path / "out", ["leaderboard", "--config", str(spec), "--device", "cpu", "--workers", "0"]
-    real, calls = boards.run_pair, []
+    real, calls = runs.run_pair, []
 
-    def stopped(pair: boards.Pair, how: dict) -> str | None:
+    def stopped(pair: Pair, how: dict) -> str | None:
         if calls:
             raise KeyboardInterrupt
         calls.append(pair.model)
         return real(pair, how)
 
-    monkeypatch.setattr(boards, "run_pair", stopped)
+    monkeypatch.setattr(runs, "run_pair", stopped)
     assert main([*argv, "--output", str(out)]) == 130
     assert (out / "leaderboard.html").exists()  # each result as it comes
     first = next(out.glob("tree/colour_stats-*/linear/results.json"))
     before = first.stat().st_mtime_ns
-    monkeypatch.setattr(boards, "run_pair", lambda pair, how: calls.append(pair.model) or real(pair, how))
+    monkeypatch.setattr(runs, "run_pair", lambda pair, how: calls.append(pair.model) or real(pair, how))
     assert main([*argv, "--output", str(out)]) == 0
     assert calls == ["colour_stats", "tiny_vit", "broken"]
     assert first.stat().st_mtime_ns == before
@@ -253,3 +260,126 @@ def test_a_board_without_a_single_score_fails(spec: Path, tmp_path: Path):
     content = yaml.safe_load(spec.read_text())
     spec.write_text(yaml.safe_dump({**content, "models": [BROKEN]}))
     assert main(["leaderboard", "--config", str(spec), "--output", str(tmp_path / "o"), "--device", "cpu"]) == 1
+
+
+NUCLEI = {"config": "phantom_nuclei", "init_args": {"train": 5, "val": 4, "test": 8, "size": 64}}
+MASKS = {"tile": 32, "overlap": 0, "steps": 4, "lr": 0.05, "empty": "ignore"}
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A board without heads, finished: patches, nuclei, and nuclei scored by the wrong rule; and its folder."""
+    folder = tmp_path_factory.mktemp("mixed")
+    # a name that eva ships: only then does the string say what differs
+    protocol = {"name": "strict", "steps": 20, "runs": 2, "lr": [0.05], "geometry": {"resize": 32, "crop": 32}}
+    (folder / "quick.yaml").write_text(yaml.safe_dump({**protocol, "segmentation": MASKS}))
+    patches = {"name": "patches", "config": "folder", "init_args": {"root": str(write_tree(folder / "tree"))}}
+    wrong = {"name": "wrong", **NUCLEI, "protocol": {"segmentation": {"ignore": "prediction"}}}
+    content = {"models": ["colour_stats", VIT32], "tasks": [patches, {"name": "nuclei", **NUCLEI}, wrong]}
+    (folder / "board.yaml").write_text(yaml.safe_dump({**content, "protocol": "quick.yaml"}))
+    out = folder / "out #1"
+    argv = ["leaderboard", "--config", str(folder / "board.yaml"), "--output", str(out), "--device", "cpu"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EVA_CACHE", str(folder / "cache"))
+        assert main([*argv, "--workers", "0"]) == 0
+    return folder / "board.yaml", out
+
+
+def test_a_board_without_heads_takes_the_one_that_the_protocol_has_for_each_task(mixed: tuple[Path, Path]):
+    found = standings(read_board(str(mixed[0])), mixed[1])
+    assert [(row.model, row.head) for row in found.rows].count(("colour_stats", "default")) == 1
+    for row in found.rows:
+        assert {task: cell.head for task, cell in row.cells.items()} == {
+            "patches": "linear",
+            "nuclei": "linear_seg",
+            "wrong": "linear_seg",
+        }
+        assert row.average is not None
+        assert row.rank is not None
+    lines = list(csv.DictReader((mixed[1] / "leaderboard.csv").open()))
+    assert {(line["task"], line["head"], line["metric"]) for line in lines} == {
+        ("patches", "linear", "balanced_accuracy"),
+        ("nuclei", "linear_seg", "dice"),
+        ("wrong", "linear_seg", "dice"),
+    }
+
+
+def test_masks_have_headroom_mpp_more_scores_and_pictures(mixed: tuple[Path, Path]):
+    for row in standings(read_board(str(mixed[0])), mixed[1]).rows:
+        cell = row.cells["nuclei"]
+        content = json.loads((mixed[1] / cell.folder / "results.json").read_text())
+        colour = content["baselines"]["colour_pixels"]["splits"]["test"]["metrics"]["dice"]["mean"]
+        assert cell.headroom == pytest.approx((cell.value - colour) / (1 - colour))
+        assert cell.mpp == 0.25
+        assert cell.contamination["kind"] in ("none declared", "unknown")
+        metrics = content["splits"]["test"]["metrics"]
+        assert cell.extras == {name: metrics[name]["mean"] for name in ("iou", "aji", "pq")}
+        assert [picture["which"] for picture in cell.pictures] == ["best", "median", "worst"]
+        assert all((mixed[1] / picture["file"]).stat().st_size > 1000 for picture in cell.pictures)
+        assert row.cells["patches"].pictures == []
+        assert row.cells["patches"].extras == {}
+    line = next(line for line in csv.DictReader((mixed[1] / "leaderboard.csv").open()) if line["task"] == "nuclei")
+    assert 0 <= float(line["aji"]) <= 1
+    assert 0 <= float(line["iou"]) <= float(line["value"])
+
+
+def test_scores_by_the_wrong_rule_are_marked_wherever_they_stand(mixed: tuple[Path, Path]):
+    row = standings(read_board(str(mixed[0])), mixed[1]).rows[0]
+    assert "segmentation.ignore=prediction" in row.cells["wrong"].protocol
+    assert "wrong" in row.cells["wrong"].remark
+    assert row.cells["nuclei"].remark == ""
+    lines = list(csv.DictReader((mixed[1] / "leaderboard.csv").open()))
+    assert {line["task"] for line in lines if "chosen by the prediction" in line["remark"]} == {"wrong"}
+    markdown = (mixed[1] / "leaderboard.md").read_text()
+    assert markdown.count("‡") == 2 + 1
+    assert "‡ Pixels to ignore were chosen by the prediction" in markdown
+    latex = (mixed[1] / "leaderboard.tex").read_text()
+    assert latex.count(r"$^\ddagger$") == 2 + 1
+    assert r"\multicolumn{7}{l}{$^\ddagger$ Pixels" in latex
+    assert "‡" not in latex
+
+
+def test_what_a_task_changes_of_the_protocol_is_another_pair_with_its_own_string(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    found = {pair.task: pair for pair in pairs(read_board("segmentation"), tmp_path) if pair.model == "uni"}
+    assert found["monusac"].config["protocol"] == {"segmentation": {"ignore": "prediction"}}
+    assert found["consep"].config["protocol"] == "eva-0.4"
+    tree_of_monusac(tmp_path / "monusac")
+    monkeypatch.setattr(Monusac, "counts", {})
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path))
+    asked = tmp_path / "asked.yaml"
+    asked.write_text(yaml.safe_dump({**found["monusac"].config, "model": {"class_path": "colour_stats"}}))
+    built = parse("fit", ["--protocol", found["monusac"].protocol, "--config", str(asked)])
+    by_flag = ["--protocol", "eva-0.4", "--protocol.segmentation.ignore", "prediction"]
+    same = parse("fit", ["--config", "monusac", "--model", "colour_stats", *by_flag])
+    assert built.protocol == same.protocol
+    string = built.protocol.title(published("eva-0.4"), "conv_seg_image", built.dataset.card)
+    assert string == "eva-0.4+segmentation.ignore=prediction"
+    values = published_values()
+    assert values["uni", "monusac", "val", "dice"] == {string: 0.659, "midnight-2025": 0.662}
+    assert values["uni", "consep", "val", "dice"]["eva-0.4"] > 0
+
+
+@pytest.mark.parametrize(
+    ("protocol", "message"),
+    [
+        ({"segmentation": {"ignor": "prediction"}}, "segmentation.ignor"),
+        ({"segmentation": {"ignore": "predictions"}}, "Got value: predictions"),
+        ({"step": 5}, "'step'"),
+        ("strict", "a mapping of fields that differ, but got 'strict'"),
+    ],
+)
+def test_changes_of_a_protocol_that_make_no_sense(protocol: object, message: str, tmp_path: Path):
+    path = tmp_path / "b.yaml"
+    task = {"name": "nuclei", **NUCLEI, "protocol": protocol}
+    path.write_text(yaml.safe_dump({"models": ["colour_stats"], "tasks": [task]}))
+    with pytest.raises(UsageError, match=message):
+        check(read_board(str(path)))
+
+
+@pytest.mark.parametrize("name", [path.stem for path in sorted((shipped("configs") / "boards").glob("*.yaml"))])
+def test_every_shipped_board_could_run(name: str, tmp_path: Path):
+    board = read_board(name)
+    check(board)
+    assert len(pairs(board, tmp_path)) == len(board.models) * len(board.tasks)

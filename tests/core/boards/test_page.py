@@ -6,9 +6,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlparse
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from eva_core.boards.page import write_page
 from eva_core.boards.standings import Cell, Row, Standings, Task
@@ -55,6 +57,40 @@ def big_board() -> Standings:
             rows.append(Row(f"model_{m:02d}", head, cells, card, average, (place, place - 1, place + 1), 0.1, 1500.0))
     rows[0].cells["task_03"] = Cell(reason="paige-ai/Virchow is gated: ask for access at its page, then set HF_TOKEN.")
     return Standings("big", "SYNTHETIC board", "eva-0.4", tasks, rows, 0, True)
+
+
+def board_with_pictures(folder: Path) -> Standings:
+    """Two models on nuclei, regions and patches; pictures lie in `folder`, whose names need care in a link."""
+    tasks = [Task("nuclei", "dice", "val"), Task("regions", "dice", "val"), Task("patches", "auroc", "val")]
+    rows = []
+    for model, value in (("vit #1 (50 %)", 0.6), ("cnn", 0.4)):
+        cells = {"patches": Cell(head="linear", value=value, cost={"embed_s": 1.0}, contamination={"kind": "unknown"})}
+        for name in ("nuclei", "regions"):
+            below = folder / name / model / "default"
+            below.mkdir(parents=True)
+            pictures = []
+            for which, dice in (("best", value + 0.1), ("median", value), ("worst", value - 0.1)):
+                Image.new("RGB", (844, 258), (200, 120, 180)).save(below / f"{which}.png")
+                file = (below / f"{which}.png").relative_to(folder).as_posix()
+                pictures.append({"which": which, "id": f"{which} <b>{name}</b>.png", "dice": dice, "file": file})
+            cells[name] = Cell(
+                head="conv_seg",
+                value=value,
+                ci95=[value - 0.1, value + 0.1],
+                cost={"embed_s": 1.0},
+                contamination={"kind": "unknown"},
+                remark="Chosen by the prediction" if name == "nuclei" else "",
+                extras={"iou": value / 2, "aji": value / 3} if name == "nuclei" else {},
+                pictures=pictures,
+            )
+        rows.append(Row(model, "default", cells, average=value))
+    return Standings("masks", "Masks", "eva-0.4", tasks, rows, 0, False)
+
+
+@pytest.fixture(scope="module")
+def page_with_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    return write_page(board_with_pictures(folder), folder / "leaderboard.html")
 
 
 @pytest.fixture(scope="module")
@@ -190,3 +226,91 @@ def test_dark_and_light(fresh: Any):
     before = fresh.execute_script(script)
     fresh.find_element("id", "theme").click()
     assert fresh.execute_script(script) != before
+
+
+@pytest.fixture
+def pictured(browser: Any, page_with_pictures: Path) -> Any:
+    browser.get(page_with_pictures.as_uri())
+    return browser
+
+
+def strips(browser: Any) -> list[str]:
+    """The model of every strip."""
+    return browser.execute_script("return [...document.querySelectorAll('summary span')].map(s => s.textContent)")
+
+
+def loaded(browser: Any) -> list[str]:
+    """Captions of the pictures that are there to see."""
+    script = """
+      const shown = [...document.querySelectorAll('details[open] img')];
+      shown.forEach(i => i.loading = 'eager');
+      const seen = () => shown.filter(i => i.naturalWidth === 844).map(i => i.alt);
+      Promise.all(shown.map(i => i.decode())).then(() => arguments[0](seen()), e => arguments[0]([String(e)]));"""
+    return browser.execute_async_script(script)
+
+
+def test_a_page_without_pictures_has_no_section_for_them(fresh: Any):
+    assert not fresh.find_element("id", "pictures").is_displayed()
+    assert "masks" not in fresh.find_element("id", "show").get_attribute("innerHTML")
+
+
+def test_the_first_row_shows_its_pictures_and_the_others_wait(pictured: Any):
+    assert strips(pictured) == ["vit #1 (50 %)", "cnn"]
+    assert loaded(pictured) == [
+        "best Dice 0.700 · best <b>nuclei</b>.png · vit #1 (50 %), conv_seg",
+        "median Dice 0.600 · median <b>nuclei</b>.png · vit #1 (50 %), conv_seg",
+        "worst Dice 0.500 · worst <b>nuclei</b>.png · vit #1 (50 %), conv_seg",
+    ]
+    images = pictured.find_elements("css selector", "details img")
+    assert len(images) == 6
+    assert {image.get_attribute("loading") for image in images[3:]} == {"lazy"}
+    assert {image.get_property("complete") and image.get_property("naturalWidth") for image in images[3:]} == {False}
+    assert [entry for entry in pictured.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
+
+
+def test_a_strip_opens_and_stays_open_whatever_is_sorted_or_filtered(pictured: Any):
+    pictured.find_elements("tag name", "summary")[1].click()
+    assert len(loaded(pictured)) == 6
+    press(pictured, "nuclei")
+    press(pictured, "nuclei")
+    assert strips(pictured) == ["cnn", "vit #1 (50 %)"]
+    assert len(loaded(pictured)) == 6
+    choose(pictured, "filter", "cnn")
+    assert strips(pictured) == ["cnn"]
+
+
+def test_another_task_has_other_pictures(pictured: Any):
+    options = "return [...document.getElementById('task').options].map(o => o.value)"
+    assert pictured.execute_script(options) == ["nuclei", "regions"]
+    choose(pictured, "task", "regions")
+    assert [text.split(" · ")[1] for text in loaded(pictured)] == [
+        f"{which} <b>regions</b>.png" for which in ("best", "median", "worst")
+    ]
+    assert pictured.execute_script("return document.querySelectorAll('#pictures b').length") == 0
+
+
+def test_a_link_leads_to_the_picture(pictured: Any, page_with_pictures: Path):
+    link = pictured.find_element("css selector", "details a").get_attribute("href")
+    assert unquote(urlparse(link).path) == str(page_with_pictures.parent / "nuclei/vit #1 (50 %)/default/best.png")
+
+
+def test_wrong_rules_carry_a_mark_and_a_reason(pictured: Any):
+    row = pictured.find_element("css selector", "tbody tr").text
+    assert row.count("‡") == 1
+    assert "‡: Chosen by the prediction." in pictured.find_element("id", "legend").text
+    choose(pictured, "show", "published")
+    assert pictured.find_element("css selector", "tbody tr").text.count("‡") == 1
+
+
+def test_more_scores_of_masks(pictured: Any):
+    choose(pictured, "show", "masks")
+    text = pictured.find_element("css selector", "tbody tr").text
+    assert "iou 0.300" in text
+    assert "aji 0.200" in text
+
+
+def test_pictures_fit_a_phone(pictured: Any):
+    pictured.set_window_size(500, 800)
+    assert pictured.execute_script("return document.documentElement.scrollWidth <= window.innerWidth + 1")
+    assert pictured.execute_script("return document.querySelector('details img').getBoundingClientRect().width >= 600")
+    pictured.set_window_size(1300, 900)

@@ -1,15 +1,26 @@
-"""What a third party writes: a model, a dataset and a head, found through entry points."""
+"""What a third party writes: a model, a dataset, and a head for labels and one for masks, found by entry points."""
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from eva_core.metrics import selection_metric
 from eva_core.protocol import Protocol
-from eva_core.types import Backbone, Dataset, DatasetCard, Embedded, FittedRun, Head, ModelCard, Sample, card
+from eva_core.types import (
+    Backbone,
+    Dataset,
+    DatasetCard,
+    Embedded,
+    FittedRun,
+    Head,
+    ModelCard,
+    Sample,
+    SegmentationHead,
+    card,
+)
 
 EDGES = ModelCard("edges", dim=6, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), pooling="mean", licence="MIT")
 
@@ -80,3 +91,30 @@ class NearestMean(Head):
     def logits(self, params: dict[str, Tensor], x: Tensor) -> Tensor:
         """(N, D) -> (N, C)."""
         return -torch.cdist(F.normalize(x), F.normalize(params["means"]))
+
+
+class SmoothSeg(SegmentationHead):
+    """One linear layer on features that are averaged with their neighbours.
+
+    Args:
+        width: Side of the square that is averaged, in positions of the feature map.
+    """
+
+    def __init__(self, width: int = 3) -> None:
+        self.width = width
+
+    def decoder(self, channels: int, classes: int) -> nn.Module:
+        """(B, channels, h, w) -> (B, classes, h, w)."""
+        return Smooth(channels, classes, self.width)
+
+
+class Smooth(nn.Module):
+    """The network behind `SmoothSeg`."""
+
+    def __init__(self, channels: int, classes: int, width: int) -> None:
+        super().__init__()
+        self.mean, self.linear = nn.AvgPool2d(width, 1, width // 2), nn.Conv2d(channels, classes, 1)
+
+    def forward(self, features: Tensor, images: Tensor) -> Tensor:
+        """The image is there for those who want it."""
+        return self.linear(self.mean(features))

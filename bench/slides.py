@@ -1,0 +1,223 @@
+"""Reading patches from slides against other libraries, in turns, on one large slide: ratios, and CPU per patch.
+
+The slide is what `../shared/tools/make_slide.py` makes, or any whose level 0 has 0.25 micrometres per pixel. What needs
+`wsistream`, or `tiffslide` and `s3fs`, is left out where these are not installed. The storage is a server of this
+machine that waits 30 ms before each answer.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openslide
+import psutil
+from PIL import Image
+from storage import Storage  # beside this file
+
+from eva_pretrain.data import PatchLoader, PatchStream
+from eva_vision.slides import open_slide
+from eva_vision.slides.building import build, here
+from eva_vision.slides.index import Index
+from eva_vision.slides.sampling import Sampler, Sampling
+
+MAKER = Path(__file__).parents[2] / "shared" / "tools" / "make_slide.py"
+BATCH = 64
+Place = tuple[int, int, int, float]
+
+
+def has(*modules: str) -> bool:
+    return all(importlib.util.find_spec(module) is not None for module in modules)
+
+
+def places(index: Index, size: int, mpp: tuple[float, ...], n: int) -> list[Place]:
+    """Places in tissue."""
+    sampler = Sampler(index.entries, index.mask, Sampling(size=size, mpp=mpp), seed=7)
+    return [(at.x, at.y, at.size, at.mpp) for at in map(sampler.place, range(n))]
+
+
+def by_openslide(slide: openslide.OpenSlide, where: Sequence[Place]) -> None:
+    """As one would by hand: the lowest level that is fine enough, on its grid, then a resize."""
+    for x, y, size, mpp in where:
+        scale = mpp / 0.25
+        level = slide.get_best_level_for_downsample(scale * 1.001)
+        step = slide.level_downsamples[level]
+        side = round(size * scale / step)
+        corner = (round(round(x / step) * step), round(round(y / step) * step))
+        image = slide.read_region(corner, level, (side, side)).convert("RGB")
+        np.asarray(image if side == size else image.resize((size, size), Image.Resampling.BOX))
+
+
+def turns(ours: Callable[[], Any], theirs: Callable[[], Any], n: int, turns: int) -> dict[str, float]:
+    """CPU milliseconds per patch of both, and the median of theirs / ours over turns."""
+    ours(), theirs()
+    pairs = []
+    for _ in range(turns):
+        pair = []
+        for job in (ours, theirs):
+            started = time.process_time()
+            job()
+            pair.append(1e3 * (time.process_time() - started) / n)
+        pairs.append(pair)
+    a, b = (statistics.median(column) for column in zip(*pairs, strict=True))
+    ratio = statistics.median(theirs / ours for ours, theirs in pairs)
+    return {"ratio": round(ratio, 2), "ours_cpu_ms": round(a, 3), "theirs_cpu_ms": round(b, 3)}
+
+
+def readers(path: Path, index: Index, n: int, rounds: int) -> dict[str, Any]:
+    """The reader against openslide-python."""
+    theirs, ours = openslide.OpenSlide(path), index.open(0)
+    work = {
+        "256_at_level_0": places(index, 256, (0.25,), n),
+        "224_at_0.5": places(index, 224, (0.5,), n),
+        "mix_5_10_20_40x": places(index, 256, (0.25, 0.5, 1.0, 2.0), n),
+        "any_mpp": [(x, y, s, float(m)) for (x, y, s, _), m in
+                    zip(places(index, 256, (2.0,), n), np.geomspace(0.25, 2, n), strict=True)],
+    }  # fmt: skip
+    return {
+        name: turns(lambda at=at: ours.read_many(at), lambda at=at: by_openslide(theirs, at), n, rounds)
+        for name, at in work.items()
+    }
+
+
+def rate(batches: Iterator[Any], n: int, first: int = 4) -> tuple[float, float]:
+    """Patches per second, and CPU milliseconds per patch of all processes, after the first batches."""
+    for _ in range(first):
+        next(batches)
+    here_ = psutil.Process()
+    them = [here_, *here_.children(recursive=True)]
+
+    def cpu() -> float:
+        return sum(sum(process.cpu_times()[:2]) for process in them)
+
+    wall, before = time.perf_counter(), cpu()
+    for _ in range(n):
+        next(batches)
+    return n * BATCH / (time.perf_counter() - wall), 1e3 * (cpu() - before) / (n * BATCH)
+
+
+def our_stream(index: Index, sampling: Sampling, n: int, first: int = 4) -> tuple[float, float]:
+    loader = PatchLoader(PatchStream(index, sampling, BATCH), workers=2)
+    try:
+        return rate(iter(loader), n, first)
+    finally:
+        loader.close()
+
+
+def wsistream(paths: Sequence[str], n: int) -> tuple[float, float]:
+    """At its best: slides stay open, masks are kept, the cheap mask, uint8."""
+    from torch.utils.data import DataLoader
+    from wsistream.backends import OpenSlideBackend
+    from wsistream.sampling import RandomSampler
+    from wsistream.tissue import HSVTissueDetector
+    from wsistream.torch import WsiStreamDataset
+
+    dataset = WsiStreamDataset(
+        list(paths), OpenSlideBackend(), HSVTissueDetector(), RandomSampler(256, target_mpp=0.25, tissue_threshold=0.4),
+        patches_per_slide=10**9, cycle=True, tissue_mask_cache_size=64, seed=0, output_dtype="uint8",
+    )  # fmt: skip
+    return rate(iter(DataLoader(dataset, batch_size=BATCH, num_workers=2)), n)
+
+
+def stream(path: Path, folder: Path, n: int, rounds: int) -> dict[str, Any]:
+    """The whole stream, 2 workers: independent patches, and 16 from each region."""
+    paths = [folder / f"slide{k}.svs" for k in range(4)]  # so that each worker of either has its own
+    for link in paths:
+        link.symlink_to(path)
+    index = build([str(link) for link in paths], folder / "four", "hsv", None, here)
+    plain = Sampling(size=256, mpp=(0.25,))
+    runs: dict[str, Callable[[], tuple[float, float]]] = {"ours": lambda: our_stream(index, plain, n)}
+    if has("wsistream"):
+        runs["wsistream"] = lambda: wsistream([str(link) for link in paths], n)
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, job in runs.items():
+            found[name].append(job())
+    median = {name: [round(statistics.median(c), 3) for c in zip(*rates, strict=True)] for name, rates in found.items()}
+    out: dict[str, Any] = {name: {"patches_per_s": r, "cpu_ms": c} for name, (r, c) in median.items()}
+    # the first batch of each of 16 lanes fills its buffer
+    per_second, cpu = our_stream(index, Sampling(size=256, mpp=(0.25,), per_window=16), 32, first=20)
+    out["ours_16_per_region"] = {"patches_per_s": round(per_second, 3), "cpu_ms": round(cpu, 3)}
+    if "wsistream" in found:
+        both = list(zip(found["ours"], found["wsistream"], strict=True))
+        out["ratio_of_rates"] = round(statistics.median(a[0] / b[0] for a, b in both), 2)
+        out["ratio_of_cpu"] = round(statistics.median(b[1] / a[1] for a, b in both), 2)
+    return out
+
+
+def remote(path: Path, index: Index, n: int) -> dict[str, Any]:
+    """From blob storage that takes 30 ms to answer, 64 requests in flight."""
+    with Storage(path.parent, latency=0.03) as storage:
+        os.environ |= {
+            "AWS_ENDPOINT_URL": storage.address, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b",
+            "AWS_REGION": "us-east-1", "AWS_ALLOW_HTTP": "true", "AWS_EC2_METADATA_DISABLED": "true",
+        }  # fmt: skip
+        where = places(index, 256, (0.25,), n)
+        with index.open(0) as local, open_slide(f"s3://slides/{path.name}", layout=local.layout) as slide:
+            slide.read_many(where[:8])
+            before, started = storage.counted(), time.perf_counter()
+            slide.read_many(where)
+            seconds = time.perf_counter() - started
+            requests, sent = (b - a for a, b in zip(before, storage.counted(), strict=True))
+        out = {"patches_per_s": n / seconds, "requests_per_patch": requests / n, "kb_per_patch": sent / n / 1e3}
+        if has("tiffslide", "s3fs"):
+            import s3fs
+            import tiffslide
+
+            files = s3fs.S3FileSystem(key="a", secret="b", client_kwargs={"endpoint_url": storage.address})
+            with files.open(f"slides/{path.name}", cache_type="none") as file:
+                other = tiffslide.TiffSlide(file)
+                few = where[:20]
+                started = time.perf_counter()
+                for x, y, size, _ in few:
+                    other.read_region((x, y), 0, (size, size), as_array=True)
+                out["tiffslide_s3fs_patches_per_s"] = len(few) / (time.perf_counter() - started)
+            out["ratio"] = out["patches_per_s"] / out["tiffslide_s3fs_patches_per_s"]
+    return {name: round(value, 2) for name, value in out.items()}
+
+
+def opening(index: Index) -> dict[str, float]:
+    """Milliseconds to open a slide of the index, and to have the mask of one that was not used lately."""
+    jobs = {"slide": lambda: index.open(0).close(), "mask": lambda: (index._masks.clear(), index.mask(0))}
+    spent: dict[str, list[float]] = {name: [] for name in jobs}
+    for _ in range(50):
+        for name, job in jobs.items():
+            started = time.perf_counter()
+            job()
+            spent[name].append(1e3 * (time.perf_counter() - started))
+    return {name: round(statistics.median(times), 2) for name, times in spent.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("slide", type=Path, nargs="?", help="default: one is made, in two minutes, and kept")
+    parser.add_argument("--patches", type=int, default=150)
+    parser.add_argument("--turns", type=int, default=5)
+    given = parser.parse_args()
+    path = given.slide or Path(tempfile.gettempdir()) / "eva_bench" / "slide.svs"
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        subprocess.run([sys.executable, MAKER, path.with_suffix(".part.svs")], check=True, stdout=sys.stderr)
+        path.with_suffix(".part.svs").rename(path)
+    with tempfile.TemporaryDirectory() as folder:
+        index = build([str(path.resolve())], Path(folder) / "index", "hsv", None, here)
+        found = {
+            "against_openslide": readers(path, index, given.patches, given.turns),
+            "opening_ms": opening(index),
+            "stream": stream(path.resolve(), Path(folder), 20, max(1, given.turns // 2)),
+            "remote": remote(path.resolve(), index, 4 * given.patches),
+        }
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

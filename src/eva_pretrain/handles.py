@@ -1,0 +1,118 @@
+"""Open slides, as many as files and memory allow: of 10,000 slides, a worker keeps those that it used last."""
+
+import errno
+import resource
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from eva_core.errors import EvaError
+from eva_vision.slides.slide import Slide
+from eva_vision.slides.tiff import TiffSlide
+
+MOST = 256
+"""Open slides; fewer where the system allows a process fewer than eight times as many files."""
+BYTES = 128 * 2**20
+"""Of their tables of tiles."""
+_OPENSLIDE = 3 * 2**20
+"""What a handle of OpenSlide takes beside its shared cache: 2.2 MB measured on an SVS of 40,000 x 30,000."""
+
+
+@dataclass
+class _Held:
+    slide: Slide
+    bytes: int
+    users: int = 0
+
+
+class Handles:
+    """Slides by number, the least recently used closed first. Threads may share it; processes may not."""
+
+    def __init__(self, open_slide: Callable[[int], Slide], most: int = MOST, most_bytes: int = BYTES) -> None:
+        """Open none yet.
+
+        Args:
+            open_slide: Opens the slide of a number.
+            most: Slides that are kept open.
+            most_bytes: Memory that they may take.
+        """
+        self._open, self._most_bytes = open_slide, most_bytes
+        self._most = max(1, min(most, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 8))
+        self._held: OrderedDict[int, _Held] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    @property
+    def bytes(self) -> int:
+        """Memory that the open slides take, by estimate."""
+        return sum(held.bytes for held in self._held.values())
+
+    @contextmanager
+    def use(self, number: int) -> Iterator[Slide]:
+        """A slide that stays open within.
+
+        Raises:
+            EvaError: It does not open.
+        """
+        with self._lock:
+            held = self._held.get(number)
+            if held is not None:
+                held.users += 1
+        if held is None:
+            held = self._opened(number)
+        try:
+            yield held.slide
+        finally:
+            with self._lock:
+                held.users -= 1
+                if number in self._held:
+                    self._held.move_to_end(number)
+                self._shrink()
+
+    def drop(self, number: int) -> None:
+        """Close a slide that nobody uses."""
+        with self._lock:
+            held = self._held.get(number)
+            if held is not None and not held.users:
+                self._held.pop(number).slide.close()
+
+    def close(self) -> None:
+        """Close all that nobody uses."""
+        for number in list(self._held):
+            self.drop(number)
+
+    def _opened(self, number: int) -> _Held:
+        try:
+            slide = self._open(number)
+        except EvaError as error:
+            if getattr(error.__cause__, "errno", None) not in (errno.EMFILE, errno.ENFILE):
+                raise
+            self.close()  # the slide is not to blame where there are no files left
+            slide = self._open(number)
+        with self._lock:
+            other = self._held.get(number)
+            if other is not None:  # another thread was faster
+                slide.close()
+                other.users += 1
+                return other
+            held = self._held[number] = _Held(slide, _bytes(slide), users=1)
+            return held
+
+    def _shrink(self) -> None:
+        total = self.bytes if len(self._held) > 1 else 0
+        for number, held in list(self._held.items()):
+            if len(self._held) <= self._most and total <= self._most_bytes:
+                return
+            if not held.users:
+                total -= held.bytes
+                self._held.pop(number).slide.close()
+
+
+def _bytes(slide: Slide) -> int:
+    if isinstance(slide, TiffSlide):
+        return sum(level.offsets.nbytes + level.counts.nbytes for level in slide.layout.tiles)
+    return _OPENSLIDE

@@ -1,0 +1,61 @@
+"""Which samples make a batch: a rule, so that nothing has to be remembered or shared."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from eva_core.errors import UsageError
+
+LANES = 16
+"""Batches are dealt to these; each lane keeps its own regions, and one worker serves a lane from first to last."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """Numbers of the samples in each batch of one rank.
+
+    With one patch per region, ranks take samples in turn: all ranks together take 0, 1, 2, ... without a gap.
+
+    With k patches per region, place s of a lane's batches takes one patch of the same region k times, then goes on to
+    another region; places change at different times. So a batch has never two patches of one region unless `distinct`
+    is small, every batch needs about as many new regions as the next, and a region is read once.
+
+    Attributes:
+        batch_size: Of one rank.
+        rank: Of this process.
+        ranks: How many there are.
+        per_window: Patches that are cut from one region.
+    """
+
+    batch_size: int
+    rank: int = 0
+    ranks: int = 1
+    per_window: int = 1
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise UsageError(f"Expected batch_size to be at least 1, but got {self.batch_size}. Change it.")
+        if not 0 <= self.rank < self.ranks:
+            raise UsageError(f"Expected a rank below {self.ranks} ranks, but got {self.rank}. Change one of them.")
+
+    def numbers(self, batch: int) -> np.ndarray:
+        """Numbers of the samples of a batch, int64 (batch_size,)."""
+        place = np.arange(self.batch_size)
+        if self.per_window == 1:
+            return self.rank + self.ranks * (batch * self.batch_size + place)
+        turn, lane = divmod(batch, LANES)
+        at = turn + place % self.per_window
+        region = at // self.per_window * self.batch_size + place
+        region = (region * LANES + lane) * self.ranks + self.rank
+        return region * self.per_window + at % self.per_window
+
+    def check(self, workers: int) -> None:
+        """Whether each lane has one worker.
+
+        Raises:
+            UsageError: It has not.
+        """
+        if self.per_window > 1 and LANES % workers:
+            raise UsageError(
+                f"Expected 1, 2, 4, 8 or 16 workers where per_window is above 1, but got {workers}. Change workers."
+            )

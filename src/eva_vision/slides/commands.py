@@ -1,0 +1,92 @@
+"""`eva slides index` and `eva slides show`."""
+
+import os
+from functools import partial
+from pathlib import Path
+
+from eva_core.arguments import Parser
+from eva_core.errors import EvaError, UsageError, some
+from eva_core.progress import say
+
+_HELP = """usage: eva slides {index,show} [...]
+
+Whole slides, on disk or in blob storage.
+
+  index PATTERN --output DIR   find the tissue of many slides, so that patches are sampled without opening them first
+  show FILE                    one slide: metadata, tissue mask, and patches at each magnification
+
+`eva slides index --help` tells more."""
+
+
+def main(argv: list[str]) -> int:
+    commands = {"index": index, "show": show}
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_HELP)
+        return 0
+    if argv[0] not in commands:
+        raise UsageError(f"Expected index or show after `eva slides`, but got {argv[0]}.")
+    return commands[argv[0]](argv[1:])
+
+
+def index(argv: list[str]) -> int:
+    """Index slides, and list those that do not work."""
+    parser = Parser(
+        prog="eva slides index",
+        description="Find size, magnification, tiles and tissue of slides. The same command goes on where it was "
+        "stopped, takes in what is new or has changed, and tries again what failed.",
+    )
+    parser.add_argument("pattern", help="files or URLs, such as 's3://bucket/**/*.svs', in quotes")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the index; others that are in it stay")
+    parser.add_argument("--tissue", default="hsv", help="how tissue is found: hsv, otsu, or a plugin's name")
+    parser.add_argument("--mpp", type=float, help="micrometres per pixel of slides that state none")
+    parser.add_argument("--workers", type=int, help="processes; one for each core unless given")
+    parser.add_argument("--strict", action="store_true", help="exit 1 where a slide could not be indexed")
+    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="ray: slides over a cluster")
+    parser.add_argument("--address", help="of the Ray cluster; a local one unless given")
+    given = parser.parse_args(argv)
+    from eva_vision.slides.building import build, here, in_processes, on_ray
+    from eva_vision.slides.remote import list_slides
+
+    if given.mpp is not None and not 0 < given.mpp < float("inf"):
+        raise UsageError(f"Expected --mpp above 0, but got {given.mpp}. Give micrometres per pixel.")
+    workers = given.workers if given.workers is not None else len(os.sched_getaffinity(0))
+    if workers < 1:
+        raise UsageError(f"Expected --workers of at least 1, but got {workers}.")
+    run = here if workers == 1 else partial(in_processes, workers=workers)
+    if given.engine == "ray":
+        run = partial(on_ray, address=given.address)
+    found = build(list_slides(given.pattern), given.output, given.tissue, given.mpp, run)
+    fast = sum(entry.reader == "fast" for entry in found.entries)
+    area = sum(entry.area for entry in found.entries)
+    print(f"{len(found)} slides in {given.output}: {area:,.0f} mm2 of tissue, {fast} by the fast path.")
+    differ = [entry.name for entry in found.entries if entry.agreed is False]
+    if differ:
+        say(f"{len(differ)} are read by OpenSlide, because the fast path gave other pixels: {some(differ)}.")
+    for entry in found.failed:
+        say(f"{entry.path}: {entry.error}")
+    if found.failed and (given.strict or not len(found)):
+        raise EvaError(f"Expected every slide to be indexed, but {len(found.failed)} were not: see above.")
+    return 0
+
+
+def show(argv: list[str]) -> int:
+    """Print what is known of a slide, and draw it."""
+    parser = Parser(prog="eva slides show", description="Metadata of a slide, and a picture of its tissue and patches.")
+    parser.add_argument("file", help="a slide: path or URL")
+    parser.add_argument("--output", type=Path, help="PNG to write; NAME.png here unless given")
+    parser.add_argument("--mpp", type=float, help="micrometres per pixel, where the file states none")
+    parser.add_argument("--tissue", default="hsv", help="how tissue is found: hsv, otsu, or a plugin's name")
+    given = parser.parse_args(argv)
+    from eva_vision.slides.barcodes import stem
+    from eva_vision.slides.reader import open_slide
+    from eva_vision.slides.show import describe, draw
+    from eva_vision.slides.tissue import tissue_mask
+
+    with open_slide(given.file, given.mpp) as slide:
+        mask = tissue_mask(slide, given.tissue)
+        for name, value in describe(slide, mask).items():
+            print(f"{name:<10} {value}")
+        output = given.output or Path(f"{stem(slide.name)}.png")
+        draw(slide, mask, output)
+    print(f"{'picture':<10} {output}")
+    return 0

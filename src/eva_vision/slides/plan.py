@@ -1,0 +1,108 @@
+"""How a patch is read: from which level, at which scale of the JPEG decoder, which pixels."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from eva_core.errors import UsageError
+
+TOLERANCE = 1e-3
+"""A level serves although it is coarser than asked by this share: pyramids of odd sizes are never exact."""
+_SAME = 5e-3
+"""Of sources whose scales differ by less than this share, that with the fewest bytes is read."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level of the pyramid: its size in its own pixels, and how many level-0 pixels one of them spans."""
+
+    width: int
+    height: int
+    downsample: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which pixels make a patch.
+
+    Attributes:
+        level: Level of the pyramid.
+        reduce: Scale of the JPEG decoder: 1, 2, 4 or 8 level pixels become one.
+        left: First column, in pixels of the level after reduction; may lie outside.
+        top: First row, likewise.
+        span: Side of the region in the same pixels, a fraction where no whole number gives the exact mpp.
+        side: Pixels to read for it.
+        step: Level-0 pixels that one of them spans.
+        x: Level-0 pixels of the corner, after snapping.
+        y: Likewise.
+        inside: Share of the region that lies in the slide.
+    """
+
+    level: int
+    reduce: int
+    left: int
+    top: int
+    span: float
+    side: int
+    step: float
+    x: int
+    y: int
+    inside: float
+
+
+def plan(levels: Sequence[Level], reduces: Sequence[int], own: float, x: int, y: int, size: int, mpp: float) -> Plan:
+    """Choose the coarsest source that is fine enough, and snap the corner to its pixels.
+
+    Args:
+        levels: Of the slide, the largest first.
+        reduces: Scales that the decoder offers, ascending from 1.
+        own: Micrometres per pixel of level 0.
+        x: Level-0 pixels of the corner; it may lie outside.
+        y: Likewise.
+        size: Side of the patch in pixels.
+        mpp: Micrometres per pixel of the patch.
+
+    Raises:
+        UsageError: A size below 1, or an mpp that is not positive.
+    """
+    if size < 1:
+        raise UsageError(f"Expected argument size to be at least 1, but got {size}. Give the patch's side in pixels.")
+    if not 0 < mpp < float("inf"):
+        raise UsageError(f"Expected argument mpp to be positive, but got {mpp}. Give micrometres per pixel.")
+    scale = mpp / own
+    level, reduce, step = _source(levels, reduces, scale)
+    left, top = round(x / step), round(y / step)
+    span = round(size * scale / step, 6)  # 187.00000000000003 is 187
+    if abs(span - size) < 0.5 and abs(span / size - 1) <= 2 * TOLERANCE:
+        span = float(size)  # native: the pixels as they are
+    side = math.ceil(span)
+    width, height = levels[level].width // reduce, levels[level].height // reduce
+    inside = _overlap(left, side, width) * _overlap(top, side, height) / side**2
+    return Plan(level, reduce, left, top, span, side, step, round(left * step), round(top * step), inside)
+
+
+def _source(levels: Sequence[Level], reduces: Sequence[int], scale: float) -> tuple[int, int, float]:
+    """Level, reduction and their product in level-0 pixels: the coarsest that serves, else the finest there is."""
+    sources = [(i, k, level.downsample * k) for i, level in enumerate(levels) for k in reduces]
+    fit = [source for source in sources if source[2] <= scale * (1 + TOLERANCE)]
+    if not fit:
+        return 0, 1, levels[0].downsample
+    coarsest = max(step for _, _, step in fit)
+    return max((s for s in fit if s[2] >= coarsest * (1 - _SAME)), key=lambda s: (s[0], -s[1]))
+
+
+def _overlap(first: int, length: int, end: int) -> int:
+    return max(0, min(first + length, end) - max(first, 0))
+
+
+def downsample(full: tuple[int, int], level: tuple[int, int]) -> float:
+    """Level-0 pixels per pixel of a level, from their (width, height).
+
+    A whole number where both sides can come from it by rounding down or up: a scanner that halves 46,003 px
+    writes 23,001, yet the pixels lie on a grid of 2.
+    """
+    ratios = [a / b for a, b in zip(full, level, strict=True)]
+    whole = round(sum(ratios) / 2)
+    if whole >= 1 and all(a // whole <= b <= -(-a // whole) for a, b in zip(full, level, strict=True)):
+        return float(whole)
+    return sum(ratios) / 2

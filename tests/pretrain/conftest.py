@@ -1,0 +1,37 @@
+"""Three tiny phantom slides and their index; a copy of them that a test may damage."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from eva_vision.phantom_slides import write_phantom_slide
+from eva_vision.slides.building import build, here
+from eva_vision.slides.index import Index
+
+
+def make_index(root: Path) -> Index:
+    """Of the slides in a folder, beside them."""
+    return build([str(path) for path in sorted(root.glob("*.svs"))], root / "index", "hsv", None, here)
+
+
+@pytest.fixture(scope="session")
+def slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of `a.svs`, `b.svs` and `c.svs`, 1024 x 768 px at 0.25 micrometres per pixel."""
+    root = tmp_path_factory.mktemp("slides")
+    for seed, name in enumerate("abc"):
+        write_phantom_slide(root / f"{name}.svs", 1024, 768, seed=seed, levels=2)
+    return root
+
+
+@pytest.fixture(scope="session")
+def index(slides: Path) -> Index:
+    return make_index(slides)
+
+
+@pytest.fixture
+def fragile(slides: Path, tmp_path: Path) -> Index:
+    """An index of a copy of the slides."""
+    for path in slides.glob("*.svs"):
+        shutil.copy(path, tmp_path)
+    return make_index(tmp_path)

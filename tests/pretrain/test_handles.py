@@ -1,0 +1,150 @@
+"""A bounded number of slides is open, the last used ones, and none is closed under anyone's hands."""
+
+import errno
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eva_core.errors import EvaError
+from eva_pretrain.handles import Handles
+from eva_pretrain.reading import Failure, read_all
+from eva_vision.slides.reader import OpenSlideSlide
+from eva_vision.slides.slide import Slide
+
+
+class Fake:
+    """Something that is open, and counted."""
+
+    def __init__(self, opened: set["Fake"]) -> None:
+        self._opened = opened
+        opened.add(self)
+
+    def close(self) -> None:
+        self._opened.remove(self)
+
+
+def test_the_least_recently_used_are_closed():
+    opened: set[Fake] = set()
+    asked: list[int] = []
+
+    def open_slide(number: int) -> Fake:
+        asked.append(number)
+        return Fake(opened)
+
+    handles = Handles(open_slide, most=3)
+    for number in (0, 1, 2, 0, 3, 0, 1):
+        with handles.use(number):
+            assert len(opened) <= 4
+    assert asked == [0, 1, 2, 3, 1]
+    assert len(handles) == len(opened) == 3
+    handles.close()
+    assert not opened
+
+
+def files_below(folder: Path) -> int:
+    """Open files of this process."""
+    links = Path("/proc/self/fd").iterdir()
+    return sum(link.is_symlink() and link.resolve().is_relative_to(folder) for link in links)
+
+
+def test_ten_thousand_slides_stay_within_files_and_memory(fragile, tmp_path):
+    index = fragile
+    with index.open(0) as slide:
+        one = sum(level.offsets.nbytes + level.counts.nbytes for level in slide.layout.tiles)
+    handles = Handles(lambda number: index.open(number % 3), most=40, most_bytes=30 * one)
+    for number in np.random.default_rng(0).integers(10_000, size=1_000).tolist():
+        with handles.use(number):
+            pass
+        assert handles.bytes <= 30 * one
+    assert len(handles) == 30
+    assert files_below(tmp_path) == 30
+    handles.close()
+    assert files_below(tmp_path) == 0
+
+
+def test_memory_of_openslide_is_counted(slides):
+    handles = Handles(lambda number: OpenSlideSlide(str(slides / "a.svs")), most_bytes=10 * 2**20)
+    for number in range(6):
+        with handles.use(number):
+            pass
+    assert len(handles) == 3
+
+
+def test_a_slide_in_use_stays_open():
+    opened: set[Fake] = set()
+    handles = Handles(lambda number: Fake(opened), most=1)
+    with handles.use(0) as first, handles.use(1) as second:
+        handles.drop(0)
+        assert opened == {first, second}
+    assert len(opened) == 1
+
+
+def test_threads_share_one_handle():
+    opened: set[Fake] = set()
+    gate = threading.Barrier(8)
+
+    def open_slide(number: int) -> Fake:
+        gate.wait(5)  # all of them come at once
+        return Fake(opened)
+
+    handles = Handles(open_slide)
+    found = []
+
+    def use() -> None:
+        with handles.use(7) as slide:
+            found.append(slide)
+
+    threads = [threading.Thread(target=use) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(found)) == len(opened) == 1
+
+
+def test_a_slide_is_not_to_blame_where_files_run_out():
+    opened: set[Fake] = set()
+
+    def open_slide(number: int) -> Fake:
+        if len(opened) == 2:
+            raise EvaError("it does not open") from OSError(errno.EMFILE, "too many open files")
+        return Fake(opened)
+
+    handles = Handles(open_slide)
+    for number in range(5):
+        with handles.use(number):
+            pass
+    assert len(opened) == 1
+
+
+def test_slides_side_by_side_give_the_same(index):
+    places = [(n % 3, (40 * n, 30 * n, 64, 0.5)) for n in range(12)]
+    alone = read_all(Handles(index.open), places, together=False)
+    together = read_all(Handles(index.open), places, together=True)
+    assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(alone, together, strict=True))
+
+
+def test_one_bad_place_does_not_spoil_the_others(index, monkeypatch):
+    plain = Slide.read_patch
+
+    def read_patch(slide, x, y, size, mpp):
+        if x == 300:
+            raise EvaError("a bad tile")
+        return plain(slide, x, y, size, mpp)
+
+    monkeypatch.setattr("eva_vision.slides.tiff.TiffSlide.read_many", lambda s, p: [read_patch(s, *q) for q in p])
+    monkeypatch.setattr("eva_vision.slides.slide.Slide.read_patch", read_patch)
+    found = read_all(Handles(index.open), [(0, (x, 200, 32, 0.25)) for x in (280, 300, 320)], together=False)
+    assert found[1] == Failure("a bad tile", final=False)
+    assert (found[0].x, found[2].x) == (280, 320)
+
+
+def test_what_does_not_open_is_final(tmp_path):
+    def open_slide(number: int) -> Slide:
+        raise EvaError(f"no slide {number}")
+
+    with pytest.raises(EvaError, match="no slide 4"), Handles(open_slide).use(4):
+        pass
+    assert read_all(Handles(open_slide), [(4, (0, 0, 8, 1.0))], together=False) == [Failure("no slide 4", final=True)]

@@ -1,0 +1,263 @@
+"""The stream is a function of the seed and the batch: not of workers, nor of where it was taken up."""
+
+import itertools
+import os
+import pickle
+
+import numpy as np
+import openslide
+import pytest
+import torch
+from torch.utils.data import DataLoader
+from torchdata.stateful_dataloader import StatefulDataLoader
+
+from eva_core.errors import EvaError, UsageError
+from eva_pretrain import stream
+from eva_pretrain.stream import Batch, PatchStream
+from eva_vision.slides.building import build, here
+from eva_vision.slides.index import Index
+from eva_vision.slides.sampling import Sampling
+from eva_vision.slides.tissue import patch_filter
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:This DataLoader will create"),
+    pytest.mark.filterwarnings("ignore:'set_vital' is deprecated"),
+]
+SAMPLING = Sampling(size=48, mpp=(0.25, 0.5, 0.6))
+REGIONS = Sampling(size=32, mpp=(0.25, 0.5), per_window=4, window=96)
+
+
+def take(batches, n: int) -> list[Batch]:
+    return list(itertools.islice(iter(batches), n))
+
+
+def loaded(source: PatchStream, n: int, workers: int, context: str | None = None) -> list[Batch]:
+    loader = DataLoader(
+        source, batch_size=None, num_workers=workers, multiprocessing_context=context, collate_fn=lambda batch: batch
+    )
+    return take(loader, n)
+
+
+def same(a: list[Batch], b: list[Batch]) -> bool:
+    """Pixels and where they are from."""
+    assert len(a) == len(b)
+    return all(
+        torch.equal(one.pixels, other.pixels)
+        and all(np.array_equal(p, q) for p, q in zip(one[1:9], other[1:9], strict=True))
+        for one, other in zip(a, b, strict=True)
+    )
+
+
+def bright(pixels: np.ndarray) -> bool:
+    return bool(pixels.mean() > 150)
+
+
+def never(pixels: np.ndarray) -> bool:
+    return False
+
+
+def as_it_lies(index: Index, batch: Batch) -> bool:
+    """Whether each patch is what its slide, whole, gives at the place that is named."""
+    for pixels, number, x, y, mpp in zip(batch.pixels, batch.slide, batch.x, batch.y, batch.mpp, strict=True):
+        with index.open(int(number)) as slide:
+            if not np.array_equal(pixels.permute(1, 2, 0), slide.read(int(x), int(y), pixels.shape[1], float(mpp))):
+                return False
+    return True
+
+
+@pytest.mark.parametrize("sampling", [SAMPLING, REGIONS], ids=["independent", "regions"])
+def test_the_same_patches_whatever_the_number_of_workers(index, sampling):
+    alone = take(PatchStream(index, sampling, 5, seed=1), 37)
+    for workers in (1, 2, 4):
+        assert same(alone, loaded(PatchStream(index, sampling, 5, seed=1), 37, workers))
+    assert not same(alone, take(PatchStream(index, sampling, 5, seed=2), 37))
+
+
+def test_pixels_are_those_of_the_place_that_a_batch_names(index):
+    for batch in take(PatchStream(index, SAMPLING, 6, seed=4), 5):
+        assert batch.pixels.shape == (6, 3, 48, 48)
+        assert batch.pixels.dtype == torch.uint8
+        assert batch.pixels.is_contiguous(memory_format=torch.channels_last)
+        for k, (number, x, y, mpp) in enumerate(zip(batch.slide, batch.x, batch.y, batch.mpp, strict=True)):
+            with index.open(int(number)) as slide:
+                patch = slide.read_patch(int(x), int(y), 48, float(mpp))
+            assert np.array_equal(batch.pixels[k].permute(1, 2, 0).numpy(), patch.pixels)
+            assert (batch.level[k], batch.reduce[k], batch.inside[k]) == (patch.level, patch.reduce, patch.inside)
+            assert patch.inside == 1
+
+
+def test_patches_of_regions_are_those_that_are_read_alone(index):
+    """At native levels, where nothing is resampled."""
+    batches = take(PatchStream(index, REGIONS, 4, seed=4), 70)
+    assert all(as_it_lies(index, batch) for batch in batches)
+    seen = [place for b in batches for place in zip(b.slide.tolist(), b.x.tolist(), b.y.tolist(), b.mpp, strict=True)]
+    assert len(set(seen)) > 0.9 * len(seen)
+
+
+def test_a_region_is_read_once(index, monkeypatch):
+    asked = []
+    plain = stream.read_all
+    monkeypatch.setattr(
+        stream, "read_all", lambda h, requests, together: asked.extend(requests) or plain(h, requests, together)
+    )
+    take(PatchStream(index, REGIONS, 8, seed=1), 64)
+    assert len(asked) < 8 * 64 / 4 + 16 * 8
+    assert {place[2] for _, place in asked} == {96}
+
+
+def test_regions_of_few_distinct_patches(index):
+    few = Sampling(size=32, mpp=(0.25,), per_window=4, window=64, distinct=10)
+    batches = take(PatchStream(index, few, 3), 40)
+    places = {(int(s), int(x), int(y)) for b in batches for s, x, y in zip(b.slide, b.x, b.y, strict=True)}
+    assert len(places) <= 10
+    assert same(batches[20:], take(PatchStream(index, few, 3, start=20), 20))
+
+
+@pytest.mark.parametrize("sampling", [SAMPLING, REGIONS], ids=["independent", "regions"])
+def test_it_is_taken_up_where_it_stopped(index, sampling):
+    whole = take(PatchStream(index, sampling, 5), 50)
+    assert same(whole[23:], take(PatchStream(index, sampling, 5, start=23), 27))
+    assert same(whole[23:40], loaded(PatchStream(index, sampling, 5, start=23), 17, 2))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_torchdata_takes_it_up_where_it_stopped(index, workers):
+    def loader() -> StatefulDataLoader:
+        return StatefulDataLoader(PatchStream(index, SAMPLING, 4, seed=5), batch_size=None, num_workers=workers)
+
+    def prints(batches) -> list[tuple[bytes, list[int]]]:
+        return [(batch.pixels.numpy().tobytes(), list(batch.number)) for batch in batches]
+
+    whole = prints(take(loader(), 7))
+    first = loader()
+    batches = iter(first)
+    assert prints(itertools.islice(batches, 3)) == whole[:3]
+    state = pickle.loads(pickle.dumps(first.state_dict()))
+    second = loader()
+    second.load_state_dict(state)
+    assert prints(take(second, 4)) == whole[3:]
+
+
+def test_ranks_divide_the_stream(index):
+    together = take(PatchStream(index, SAMPLING, 6), 4)
+    parts = [take(PatchStream(index, SAMPLING, 2, rank=rank, ranks=3), 4) for rank in range(3)]
+    for whole, batches in zip(together, zip(*parts, strict=True), strict=True):
+        numbers = np.concatenate([batch.number for batch in batches])
+        assert sorted(numbers.tolist()) == whole.number.tolist()
+        pixels = torch.cat([batch.pixels for batch in batches])[torch.from_numpy(np.argsort(numbers))]
+        assert torch.equal(pixels, whole.pixels)
+
+
+def test_exact_means_level_0(index):
+    for batch in take(PatchStream(index, Sampling(size=32, mpp=(1.0,)), 8, exact=True), 2):
+        assert (batch.level == 0).all()
+        assert (batch.reduce == 1).all()
+    assert any((batch.reduce > 1).any() for batch in take(PatchStream(index, SAMPLING, 8), 2))
+
+
+def test_what_does_not_pass_the_filter_is_replaced(index):
+    plain = take(PatchStream(index, SAMPLING, 8), 6)
+    passed = loaded(PatchStream(index, SAMPLING, 8, keep=bright), 6, 2)
+    assert same(passed, take(PatchStream(index, SAMPLING, 8, keep=bright), 6))
+    failing = [not bright(p.permute(1, 2, 0).numpy()) for batch in plain for p in batch.pixels]
+    replaced = [
+        not torch.equal(p, q)
+        for a, b in zip(plain, passed, strict=True)
+        for p, q in zip(a.pixels, b.pixels, strict=True)
+    ]
+    assert replaced == failing
+    assert sum(batch.rejected for batch in passed) >= sum(failing) > 0
+    assert all(bright(p.permute(1, 2, 0).numpy()) for batch in passed for p in batch.pixels)
+    stained = take(PatchStream(index, SAMPLING, 8, keep=patch_filter), 2)
+    assert all(patch_filter(p.permute(1, 2, 0).numpy()) for batch in stained for p in batch.pixels)
+
+
+def test_a_filter_that_nothing_passes(index, monkeypatch):
+    monkeypatch.setattr(stream, "_MOST_REJECTED", 20)
+    with pytest.raises(EvaError, match="patches that pass the filter, but 21 in a row did not"):
+        take(PatchStream(index, SAMPLING, 2, keep=never), 1)
+
+
+def cut(index: Index, number: int, share: float) -> None:
+    """Truncate a slide after a part of its tiles."""
+    os.truncate(index.entries[number].path, int(index.entries[number].bytes * share))
+
+
+@pytest.mark.parametrize("sampling", [SAMPLING, REGIONS], ids=["independent", "regions"])
+def test_a_truncated_slide_is_replaced_then_left_out(index, fragile, sampling, monkeypatch):
+    monkeypatch.setattr(stream, "HORIZON", 24)
+    cut(fragile, 1, 0.3)
+    alone = take(PatchStream(fragile, sampling, 6), 60)
+    begun = next(n for n, batch in enumerate(alone) if batch.failures)
+    assert {slide for batch in alone for slide, _ in batch.failures} == {1}
+    assert "the file is cut" in alone[begun].failures[0][1]
+    assert all((batch.slide != 1).all() for batch in alone[begun + 24 :])
+    assert any((batch.slide == 1).any() for batch in alone[begun : begun + 24])  # what can be read of it
+    assert same(alone, loaded(PatchStream(fragile, sampling, 6), 60, 4))
+    assert all(as_it_lies(index, batch) for batch in alone)
+
+
+def test_resuming_knows_what_was_left_out(fragile, monkeypatch):
+    monkeypatch.setattr(stream, "HORIZON", 12)
+    cut(fragile, 1, 0.3)
+    whole = take(PatchStream(fragile, SAMPLING, 6), 40)
+    first = PatchStream(fragile, SAMPLING, 6)
+    take(first, 20)
+    second = PatchStream(fragile, SAMPLING, 6)
+    second.load_state_dict(first.state_dict())
+    assert list(second.left_out()) == [fragile.entries[1].path]
+    assert same(whole[20:], take(second, 20))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_slide_that_vanished(fragile, workers):
+    os.unlink(fragile.entries[2].path)
+    batches = loaded(PatchStream(fragile, SAMPLING, 6), 8, workers)
+    assert all((batch.slide != 2).all() for batch in batches)
+    assert [slide for batch in batches for slide, _ in batch.failures].count(2) == max(workers, 1)
+
+
+def test_a_slide_that_is_cut_in_the_middle_of_training(index, fragile):
+    batches = iter(PatchStream(fragile, SAMPLING, 6))
+    assert not any(batch.failures for batch in itertools.islice(batches, 4))
+    cut(fragile, 0, 0.1)
+    later = list(itertools.islice(batches, 12))
+    assert {slide for batch in later for slide, _ in batch.failures} == {0}
+    assert all(as_it_lies(index, batch) for batch in later)
+
+
+def test_no_slide_is_left(fragile):
+    for entry in fragile.entries:
+        os.unlink(entry.path)
+    with pytest.raises(EvaError, match=r"Expected slides that can be read, but all 3 failed, \w.svs so: ") as raised:
+        take(PatchStream(fragile, SAMPLING, 6), 1)
+    assert "\n" not in str(raised.value)
+
+
+def test_nothing_of_the_slides_can_be_read(fragile):
+    for number in range(3):
+        cut(fragile, number, 0.001)
+    with pytest.raises(EvaError, match=r"101 attempts at a patch failed, the last so: .*the file is cut"):
+        take(PatchStream(fragile, SAMPLING, 6), 1)
+
+
+def test_a_stream_pickles(index):
+    source = PatchStream(index, SAMPLING, 4)
+    take(source, 2)
+    assert same(take(pickle.loads(pickle.dumps(source)), 2), take(PatchStream(index, SAMPLING, 4), 2))
+
+
+def test_workers_that_do_not_fit_regions(index):
+    with pytest.raises(UsageError, match="got 3"):
+        loaded(PatchStream(index, REGIONS, 4), 1, 3)
+
+
+@pytest.mark.real_data
+def test_a_real_slide_is_what_openslide_gives(real_data, tmp_path):
+    path = real_data / "slides" / "CMU-1-Small-Region.svs"
+    real = build([str(path)], tmp_path / "index", "hsv", None, here)
+    own = openslide.OpenSlide(path)
+    for batch in take(PatchStream(real, Sampling(size=224, mpp=(real.entries[0].mpp,)), 8), 3):
+        for pixels, x, y in zip(batch.pixels, batch.x.tolist(), batch.y.tolist(), strict=True):
+            theirs = own.read_region((x, y), 0, (224, 224)).convert("RGB")
+            assert np.array_equal(pixels.permute(1, 2, 0), np.asarray(theirs))

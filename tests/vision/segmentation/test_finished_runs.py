@@ -1,0 +1,47 @@
+"""Finished runs: read back to the bit, by their key alone, or not at all."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from eva_core.types import FittedRun
+from eva_vision.heads.segmentation import ConvSegImage
+from eva_vision.segmentation.finished_runs import forget, keep, kept
+
+FILE = "run2.safetensors"
+
+
+@pytest.fixture
+def run() -> FittedRun:
+    params, last = (ConvSegImage().decoder(3, 2).state_dict() for _ in range(2))
+    return FittedRun(2, params, last, 0.5, {"step": 6})
+
+
+def test_what_is_kept_is_read_back(run: FittedRun, tmp_path: Path):
+    assert kept(tmp_path, 2, "key") is None
+    keep(tmp_path, run, "key")
+    again = kept(tmp_path, 2, "key")
+    assert again is not None
+    assert (again.run, again.selected_value, again.selected) == (2, 0.5, {"step": 6})
+    for mine, theirs in ((again.params, run.params), (again.last, run.last)):
+        assert mine.keys() == theirs.keys()
+        assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def test_another_key_another_run_and_a_damaged_file_are_none(run: FittedRun, tmp_path: Path):
+    keep(tmp_path, run, "key")
+    assert kept(tmp_path, 2, "another") is None
+    assert kept(tmp_path, 1, "key") is None
+    file = tmp_path / FILE
+    file.write_bytes(file.read_bytes()[:-7])
+    assert kept(tmp_path, 2, "key") is None
+    file.write_bytes(b"")
+    assert kept(tmp_path, 2, "key") is None
+
+
+def test_what_is_forgotten_is_gone_and_nothing_else(run: FittedRun, tmp_path: Path):
+    keep(tmp_path, run, "key")
+    (tmp_path / "heads.safetensors").write_bytes(b"heads")
+    forget(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["heads.safetensors"]

@@ -1,0 +1,98 @@
+"""`eva slides`: what is printed, what is written, and how it fails."""
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from eva_core.cli import main
+from eva_vision.phantom_slides import write_phantom_slide
+from eva_vision.slides.index import Index
+
+
+@pytest.fixture
+def folder(slides, tmp_path):
+    folder = tmp_path / "slides"
+    folder.mkdir()
+    for name in ("ycbcr", "single"):
+        shutil.copy(slides[name], folder)
+    return folder
+
+
+def test_help_lists_both(capsys):
+    for argv in (["slides"], ["slides", "--help"]):
+        assert main(argv) == 0
+        printed = capsys.readouterr().out
+        assert "index PATTERN --output DIR" in printed
+        assert "show FILE" in printed
+    assert main(["slides", "list"]) == 2
+    assert "Expected index or show" in capsys.readouterr().err
+
+
+def test_index_prints_what_it_found(folder, capsys):
+    assert main(["slides", "index", f"{folder}/*.svs", "--output", "index", "--workers", "1"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("2 slides in index: ")
+    assert "2 by the fast path" in printed.out
+    assert "Indexing: 2 slides" in printed.err
+    assert main(["slides", "index", f"{folder}/*.svs", "--output", "index", "--workers", "1"]) == 0
+    assert "Indexing: 0 slides" in capsys.readouterr().err
+    assert len(Index("index")) == 2
+
+
+def test_a_bad_slide_is_listed_and_strict_fails(folder, capsys):
+    (folder / "bad.svs").write_text("no slide")
+    asked = ["slides", "index", f"{folder}/*.svs", "--output", "index", "--workers", "1"]
+    assert main(asked) == 0
+    printed = capsys.readouterr()
+    assert "2 slides in index" in printed.out
+    assert f"{folder}/bad.svs: Expected a slide" in printed.err
+    assert main([*asked, "--strict"]) == 1
+    assert "Expected every slide to be indexed, but 1 were not" in capsys.readouterr().err
+    only_bad = ["slides", "index", f"{folder}/bad.svs", "--output", "other", "--workers", "1"]
+    assert main(only_bad) == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--mpp", "0"], "Expected --mpp above 0"),
+        (["--workers", "0"], "Expected --workers of at least 1"),
+        (["--tissue", "hvs"], "Did you mean hsv"),
+        (["--engine", "dask"], "choice"),
+    ],
+)
+def test_wrong_flags(folder, capsys, more, message):
+    assert main(["slides", "index", f"{folder}/*.svs", "--output", "index", *more]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_pattern_without_matches(tmp_path, capsys):
+    assert main(["slides", "index", f"{tmp_path}/*.svs", "--output", "index"]) == 2
+    assert "nothing matches" in capsys.readouterr().err
+
+
+def test_show_prints_and_draws(slides, tmp_path, capsys):
+    output = tmp_path / "new" / "picture.png"
+    assert main(["slides", "show", str(slides["ycbcr"]), "--output", str(output)]) == 0
+    printed = capsys.readouterr().out
+    for fact in ("1,800 x 1,300 px", "0.25 micrometres", "aperio", "mm2", "fast path", str(output)):
+        assert fact in printed
+    with Image.open(output) as picture:
+        pixels = np.asarray(picture.convert("RGB"))
+    assert pixels.shape[1] > 1000
+    assert ((pixels == (0, 114, 178)).all(-1)).sum() > 500  # the outline of the tissue
+    assert list(output.parent.iterdir()) == [output]
+
+
+def test_show_of_a_slide_without_tissue_or_mpp(slides, tmp_path, capsys):
+    assert main(["slides", "show", str(slides["no_mpp"])]) == 2
+    assert "micrometres per pixel" in capsys.readouterr().err
+    assert main(["slides", "show", str(slides["no_mpp"]), "--mpp", "0.5"]) == 0
+    assert (tmp_path.cwd() / "no_mpp.png").exists()
+    assert main(["slides", "show", "missing.svs"]) == 1
+    small = write_phantom_slide(tmp_path / "tiny.svs", 128, 100, levels=1, mpp=0.5)
+    assert main(["slides", "show", str(small)]) == 0

@@ -1,0 +1,77 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eva_core.errors import UsageError
+from eva_vision.slides.plan import Level, downsample, plan
+
+LEVELS = (Level(40_000, 30_000, 1.0), Level(10_000, 7_500, 4.0), Level(2_500, 1_875, 16.0))
+SCALES = (1, 2, 4, 8)
+
+
+@pytest.mark.parametrize(
+    ("mpp", "level", "reduce"),
+    [
+        (0.1, 0, 1),
+        (0.25, 0, 1),
+        (0.4, 0, 1),
+        (0.5, 0, 2),
+        (0.9, 0, 2),
+        (1.0, 1, 1),
+        (2.0, 1, 2),
+        (4.0, 2, 1),
+        (9, 2, 2),
+    ],
+)
+def test_the_coarsest_source_that_is_fine_enough(mpp, level, reduce):
+    found = plan(LEVELS, SCALES, 0.25, 0, 0, 224, mpp)
+    assert (found.level, found.reduce) == (level, reduce)
+    assert found.step == LEVELS[level].downsample * reduce
+
+
+def test_a_level_that_is_a_little_coarse_or_fine_still_serves():
+    levels = (Level(46_003, 33_001, 1.0), Level(11_497, 8_249, 4.0008), Level(2_876, 2_064, 15.99))
+    assert plan(levels, SCALES, 0.25, 0, 0, 256, 1.0).level == 1
+    assert plan(levels, SCALES, 0.25, 0, 0, 256, 1.0).span == 256
+    assert plan(levels, SCALES, 0.25, 0, 0, 256, 4.0).level == 2  # not level 1 by 1/4, of 15 times the bytes
+
+
+@given(
+    x=st.integers(-5_000, 45_000),
+    y=st.integers(-5_000, 35_000),
+    size=st.integers(1, 600),
+    mpp=st.floats(0.05, 40),
+    decoder=st.booleans(),
+)
+def test_what_every_plan_keeps(x, y, size, mpp, decoder):
+    found = plan(LEVELS, SCALES if decoder else (1,), 0.25, x, y, size, mpp)
+    assert abs(found.x - x) <= found.step / 2 + 0.5  # snapped by at most half a pixel of what is read
+    assert abs(found.y - y) <= found.step / 2 + 0.5
+    assert found.span <= found.side < found.span + 1
+    assert found.span * found.step * 0.25 == pytest.approx(size * mpp, rel=2e-3)  # the mpp that was asked
+    assert found.step <= max(1.0, mpp / 0.25 * 1.001)  # never from coarser pixels than asked
+    assert 0 <= found.inside <= 1
+    away = x + size * mpp / 0.25 < -found.step or x > 40_000 + found.step
+    assert found.inside == 0 or not away
+
+
+@pytest.mark.parametrize(
+    ("size", "mpp"), [(0, 0.5), (-3, 0.5), (10, 0), (10, -1), (10, float("nan")), (10, float("inf"))]
+)
+def test_nonsense_is_refused(size, mpp):
+    with pytest.raises(UsageError, match="Expected argument"):
+        plan(LEVELS, SCALES, 0.25, 0, 0, size, mpp)
+
+
+@pytest.mark.parametrize(
+    ("full", "level", "expected"),
+    [
+        ((46_003, 33_001), (23_001, 16_500), 2.0),
+        ((46_003, 33_001), (23_002, 16_501), 2.0),
+        ((40_000, 30_000), (10_000, 7_500), 4.0),
+        ((1000, 1000), (400, 400), 2.5),
+        ((1000, 500), (1000, 500), 1.0),
+    ],
+)
+def test_downsample_is_whole_where_it_can_be(full, level, expected):
+    assert downsample(full, level) == expected
