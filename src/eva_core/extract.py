@@ -141,6 +141,7 @@ class Work:
         ids: Name of each row, for messages.
         forward: One batch of items -> named rows, the first of them from the backbone.
         finish: Makes the store of finished parts, given facts on versions and device.
+        unit: What a row is, for the progress.
     """
 
     key: StoreKey
@@ -150,6 +151,7 @@ class Work:
     ids: Sequence[str]
     forward: Forward
     finish: Callable[[dict[str, Any]], None]
+    unit: str = "images"
 
 
 def run(work: Work, how: Extraction) -> None:
@@ -203,7 +205,7 @@ def full_precision() -> None:
 def _write_parts(fabric: Fabric, work: Work, how: Extraction, batches: list[tuple[int, int]]) -> None:
     writer = PartWriter(work.key.path)
     total = sum(b - a for a, b in batches)
-    with Bar(f"{work.key.model} on {work.key.dataset}", total, "images", visible=fabric.global_rank == 0) as bar:
+    with Bar(f"{work.key.model} on {work.key.dataset}", total, work.unit, visible=fabric.global_rank == 0) as bar:
         try:
             for (first, stop), batch in zip(batches, _loader(work, how, batches, fabric.device.type), strict=True):
                 rows = work.forward(fabric, work.backbone, batch)

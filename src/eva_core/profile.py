@@ -40,21 +40,40 @@ def profile(config: str, models: list[str], mpps: list[float], protocol: str | N
             raise UsageError(f"Expected a dataset that states its mpp, but {dataset.card.name!r} does not.")
         points = []
         for mpp in mpps:
-            geometry = geometry_at(mpp, native, _short_side(dataset), asked.protocol, card)
-            if geometry is None:
+            rules = protocol_at(mpp, native, dataset, asked.protocol, card)
+            if rules is None:
                 say(f"{mpp:g} mpp is left out: images of {native:g} mpp cannot show it to {model}.")
                 continue
-            rules = replace(asked.protocol, geometry=geometry)
             text = yaml.safe_dump({**yaml.safe_load(asked.text), "protocol": plain(rules)}, sort_keys=False)
             result = fit(asked.backbone, dataset, asked.head, rules, output / model / f"{mpp:g}", asked.how, text)
             main = result["main"]
-            points.append({"mpp": mpp, "crop": geometry.crop, "mean": main["mean"], "ci95": main["ci95"]})
+            points.append(
+                {"mpp": mpp, "crop": rules.geometry_for(card).crop, "mean": main["mean"], "ci95": main["ci95"]}
+            )
         if not points:
             raise UsageError(f"Expected an --mpp of {native:g} or coarser for {dataset.card.name!r}, but got none.")
         curves[model] = {"trained_at": list(card.mpp), "metric": main["metric"], "points": points}
     title = dataset.card.name + (" (synthetic data)" if dataset.card.synthetic else "")
     (output / "profile.json").write_text(json.dumps({"dataset": title, "curves": curves}, indent=2), encoding="utf-8")
     return draw(title, curves, output / "profile.png")
+
+
+def protocol_at(mpp: float, native: float, dataset: Dataset, protocol: Protocol, card: ModelCard) -> Protocol | None:
+    """The protocol at another magnification; None where it cannot be.
+
+    Raises:
+        UsageError: Masks are not stitched, so that their magnification depends on the size of the image.
+    """
+    if dataset.card.task != "segmentation":
+        geometry = geometry_at(mpp, native, _short_side(dataset), protocol, card)
+        return None if geometry is None else replace(protocol, geometry=geometry)
+    if not protocol.segmentation.of(dataset.card.name).stitch:
+        raise UsageError(
+            f"Expected a protocol that stitches tiles, but {protocol.name} does not. Use --protocol strict."
+        )
+    if mpp < native * 0.99:
+        return None
+    return replace(protocol, segmentation=replace(protocol.segmentation, mpp=mpp))
 
 
 def geometry_at(mpp: float, native: float, side: int, protocol: Protocol, card: ModelCard) -> Geometry | None:

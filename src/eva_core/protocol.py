@@ -163,6 +163,8 @@ class Protocol:
         departures: dict[str, Any] = {}
         if published is None:
             departures["unpublished"] = hashlib.sha256(repr(self).encode()).hexdigest()[:8]
+            if dataset.task == "segmentation" and self.segmentation.of(dataset.name).ignore == "prediction":
+                departures["segmentation.ignore"] = "prediction"  # said whatever the protocol is called
         else:
             mine, theirs = _rules(self, dataset), _rules(published, dataset)
             departures = {name: value for name, value in mine.items() if value != theirs[name]}

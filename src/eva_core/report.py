@@ -60,7 +60,8 @@ def notes(results: dict[str, Any]) -> list[str]:
     if main["metric"] in SEGMENTATION:
         others = [name for name in MASKS if name in split["metrics"] and name != main["metric"]]
         values = ", ".join(f"{name} {number(split['metrics'][name]['mean'])}" for name in others)
-        found.insert(0, f"means leave the background out; {values}")
+        left_out = results["background"]
+        found.insert(0, f"means {f'leave {left_out} out' if left_out else 'go over all classes'}; {values}")
         if main["mean"] == 0:
             found.append("no pixel of any class is found: the head has learned nothing; more steps, or another head")
     recalls = [

@@ -1,6 +1,5 @@
 """The stream of patches as training takes it: workers that read ahead, exact resuming, and an account of it all."""
 
-import hashlib
 import time
 import warnings
 from collections.abc import Iterator
@@ -177,14 +176,13 @@ class PatchLoader:
 
     def _identity(self) -> dict[str, Any]:
         """What the patches depend on."""
-        paths = "\n".join(entry.path for entry in self.stream.index.entries)
         order = self.stream.order
         return {
             "seed": self.stream.sampler.seed,
             "batch_size": order.batch_size,
             "ranks": order.ranks,
             "sampling": repr(self.stream.sampler.sampling),
-            "slides": hashlib.sha256(paths.encode()).hexdigest(),
+            "slides": self.stream.slides_sha256,
         }
 
 

@@ -9,6 +9,7 @@ reading the batches in between, and without knowing; so the stream stays the sam
 they read less than `HORIZON` batches ahead. A slide that does not even open, or fails slowly, is not asked for again.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -112,12 +113,24 @@ class PatchStream(IterableDataset[Batch]):
         self.index, self.start, self.keep, self.exact = index, start, keep, exact
         self.sampler = Sampler(index.entries, index.mask, sampling, seed)
         self.order = Order(batch_size, rank, ranks, sampling.per_window)
+        self.slides_sha256 = _sha256(index)
         self._next: int | None = None
         self._resumed: int | None = None
         # the first batch in which a slide is not sampled any more, by who found out; all workers see it
         self._out = torch.full((_ROWS, len(index)), _NEVER, dtype=torch.int32).share_memory_()
 
     def __iter__(self) -> Iterator[Batch]:
+        """The batches of this worker, from the first on, or from where a `state_dict` was.
+
+        Raises:
+            UsageError: Regions with a number of workers that does not divide 16.
+            EvaError: No slide can be read, no patch passes the filter, or the index has other slides now.
+        """
+        if _sha256(self.index) != self.slides_sha256:  # a spawned worker has read the index anew
+            raise EvaError(
+                f"Expected the slides of {self.index.folder} as when the stream was made, but there are others. "
+                "Start again, and let the index be while training starts."
+            )
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
         self.order.check(workers)
@@ -270,6 +283,11 @@ class _Reader:
         slide, reason = next(iter(self._gone.items()), (None, ""))
         example = f", {self.entries[slide].name} so: {reason}" if slide is not None else ". Check where they lie."
         return EvaError(f"Expected slides that can be read, but all {n} failed{example}")
+
+
+def _sha256(index: Index) -> str:
+    """Of the paths: a slide's number is its place among them."""
+    return hashlib.sha256("\n".join(entry.path for entry in index.entries).encode()).hexdigest()
 
 
 def _empty(shape: tuple[int, ...]) -> torch.Tensor:

@@ -4,10 +4,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from eva_core import registry
 from eva_core.cli import main
 from eva_core.commands.profile import steps
+from eva_core.config import load_protocol
 from eva_core.errors import UsageError
-from eva_core.profile import geometry_at
+from eva_core.profile import geometry_at, protocol_at
 from eva_core.protocol import Protocol
 from eva_core.types import ModelCard
 
@@ -34,6 +36,17 @@ def test_geometry_makes_the_mpp_and_keeps_to_whole_tokens():
     assert (at[2].resize, at[2].crop) == (56, 48)
     assert at[16] is None  # smaller than a token
     assert geometry_at(1, 0.5, 224, Protocol("p"), ModelCard("m", 384, patch_size=16, sizes=(224,))) is None
+
+
+def test_masks_are_brought_to_another_mpp_and_keep_the_input():
+    nuclei, card = registry.datasets.build("phantom_nuclei", train=1, val=1, test=1, size=64), ModelCard("m", 384)
+    rules = protocol_at(0.5, 0.25, nuclei, load_protocol("strict"), card)
+    assert rules is not None
+    assert rules.segmentation.mpp == 0.5
+    assert rules.geometry_for(card) == card.geometry
+    assert protocol_at(0.1, 0.25, nuclei, load_protocol("strict"), card) is None
+    with pytest.raises(UsageError, match="stitches"):
+        protocol_at(0.5, 0.25, nuclei, load_protocol("eva-0.4"), card)
 
 
 def test_the_command_draws_a_curve_for_each_model(tmp_path: Path, capsys: pytest.CaptureFixture):

@@ -11,7 +11,7 @@ from eva_vision.slides.index import Index
 
 
 def make_index(root: Path) -> Index:
-    """Of the slides in a folder, beside them."""
+    """Of the slides in a folder, in it."""
     return build([str(path) for path in sorted(root.glob("*.svs"))], root / "index", "hsv", None, here)
 
 

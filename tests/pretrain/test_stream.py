@@ -14,10 +14,12 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 from eva_core.errors import EvaError, UsageError
 from eva_pretrain import stream
 from eva_pretrain.stream import Batch, PatchStream
+from eva_vision.phantom_slides import write_phantom_slide
 from eva_vision.slides.building import build, here
 from eva_vision.slides.index import Index
 from eva_vision.slides.sampling import Sampling
 from eva_vision.slides.tissue import patch_filter
+from tests.pretrain.conftest import make_index
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:This DataLoader will create"),
@@ -245,6 +247,14 @@ def test_a_stream_pickles(index):
     source = PatchStream(index, SAMPLING, 4)
     take(source, 2)
     assert same(take(pickle.loads(pickle.dumps(source)), 2), take(PatchStream(index, SAMPLING, 4), 2))
+
+
+def test_an_index_that_grew_meanwhile(fragile, tmp_path):
+    pickled = pickle.dumps(PatchStream(fragile, SAMPLING, 4))
+    write_phantom_slide(tmp_path / "0.svs", 600, 500, levels=1)
+    make_index(tmp_path)
+    with pytest.raises(EvaError, match="as when the stream was made, but there are others"):
+        take(pickle.loads(pickled), 1)
 
 
 def test_workers_that_do_not_fit_regions(index):

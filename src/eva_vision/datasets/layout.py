@@ -107,9 +107,9 @@ def check_counts(where: Path, expected: Mapping[str, int], samples: Collection[S
     for split, n in expected.items():
         if found[split] != n:
             classes = Counter(card.classes[s.target] for s in samples if s.split == split and s.target is not None)
-            listed = ", ".join(f"{name} {classes[name]:,}" for name in card.classes)
+            listed = f" ({', '.join(f'{name} {classes[name]:,}' for name in card.classes)})" if classes else ""
             differ = f"{n - found[split]:,} missing" if found[split] < n else f"{found[split] - n:,} extra"
-            wrong.append(f"{found[split]:,} of {n:,} in {split}: {differ} ({listed})")
+            wrong.append(f"{found[split]:,} of {n:,} in {split}: {differ}{listed}")
     if wrong:
         raise UsageError(f"Expected the images in {where} as published, but got {'; '.join(wrong)}. Unpack it again.")
 

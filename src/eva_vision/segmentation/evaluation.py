@@ -56,6 +56,7 @@ def evaluate(at: Setting, folder: Path, key: str) -> Answer:
         "selected": [{"run": r.run, "value": r.selected_value, **r.selected} for r in runs],
         "skipped": at.store.skipped,
         "features": "online" if online(at) else "stored",
+        "background": None if at.card.background is None else at.card.classes[at.card.background],
         "overlays": draw_overlays(at, scored[plan.main], selected[0], folder),
         "report": {},
         "cost": cost(at.store, fit_s),

@@ -132,6 +132,7 @@ def _fill(
         [dataset.samples[t.sample].id for t in tiles],
         partial(_maps, rules.layers),
         partial(join_parts, key.path, key, len(tiles), columns),
+        unit="tiles",
     )
     run(work, how)
 

@@ -36,6 +36,12 @@ def test_a_rule_of_colour_is_found(loss):
     assert dice(model, tiles(2)) > 0.95
 
 
+def test_faint_colours_are_enough():
+    strong, other = tiles(0, noise=0.0), tiles(2, noise=0.0)
+    faint, unseen = (Batch(b.features, 0.6 + 0.02 * b.images, b.masks) for b in (strong, other))
+    assert dice(fit_colour([faint], 4, 3, dice_ce_loss), unseen) > 0.95
+
+
 def test_noise_on_single_pixels_is_smoothed_away():
     """Where a pixel alone says little, its surroundings do."""
     batch = tiles(0, noise=0.6, side=60)
