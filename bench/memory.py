@@ -19,8 +19,9 @@ def make_store() -> Path:
     """A store of random embeddings, as `eva import` would leave it."""
     import numpy as np
 
-    from eva_core.embeddings import PartWriter, StoreKey, merge
+    from eva_core.embeddings import StoreKey
     from eva_core.kaiko import Imported, rows_of
+    from eva_core.parts import PartWriter, merge
     from eva_core.types import DatasetCard, Sample
 
     key = StoreKey("random", "random", {"classes": ["a", "b"], "dataset": "random", "weights_sha256": "0"})

@@ -16,8 +16,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from eva_core.embeddings import PartWriter, Store, StoreKey, finished_parts, locked, merge, open_store
+from eva_core.cache import locked
+from eva_core.embeddings import Store, StoreKey, open_store
 from eva_core.errors import EvaError, UsageError
+from eva_core.parts import PartWriter, finished_parts, merge
 from eva_core.progress import Bar, say
 from eva_core.protocol import Protocol
 from eva_core.registry import class_path_of, import_object

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from eva_core.embeddings import PartWriter, Store, StoreKey, locked, merge, open_store
+from eva_core.cache import locked
+from eva_core.embeddings import Store, StoreKey, open_store
 from eva_core.errors import EvaError, UsageError, some
+from eva_core.parts import PartWriter, merge
 from eva_core.types import Dataset, DatasetCard, Sample
 
 COLUMNS = ("origin", "embeddings", "target", "split")

@@ -13,7 +13,7 @@ from eva_vision.slides.slide import Slide
 from eva_vision.slides.tiff import TiffSlide
 
 MOST = 256
-"""Open slides; fewer where the system allows a process fewer than eight times as many files."""
+"""Open slides; fewer where the system allows a process fewer than four times as many files."""
 BYTES = 128 * 2**20
 """Of their tables of tiles."""
 _OPENSLIDE = 3 * 2**20
@@ -39,7 +39,7 @@ class Handles:
             most_bytes: Memory that they may take.
         """
         self._open, self._most_bytes = open_slide, most_bytes
-        self._most = max(1, min(most, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 8))
+        self._most = max(1, min(most, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4))
         self._held: OrderedDict[int, _Held] = OrderedDict()
         self._lock = threading.Lock()
 

@@ -21,10 +21,11 @@ Request = tuple[int, tuple[int, int, int, float]]
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a place could not be read, and whether asking this slide again is of no use."""
+    """Why a place could not be read: its slide does not open, or storage did not answer for long, or neither."""
 
     reason: str
-    final: bool
+    gone: bool = False
+    silent: bool = False
 
 
 def read_all(handles: Handles, requests: Sequence[Request], together: bool) -> list[Patch | Failure]:
@@ -42,7 +43,7 @@ def read_all(handles: Handles, requests: Sequence[Request], together: bool) -> l
     def read(slide: int) -> list[Patch | Failure]:
         return _read_slide(handles, slide, [requests[at][1] for at in by_slide[slide]])
 
-    found: list[Patch | Failure] = [Failure("", False)] * len(requests)
+    found: list[Patch | Failure] = [Failure("")] * len(requests)
     each = _pool(os.getpid()).map if together and len(by_slide) > 1 else map
     for places, patches in zip(by_slide.values(), each(read, by_slide), strict=True):
         for at, patch in zip(places, patches, strict=True):
@@ -69,11 +70,11 @@ def _read_slide(handles: Handles, slide: int, places: Sequence[tuple[int, int, i
                     found.append(_failure(error, began))
             return found
     except (EvaError, OSError) as error:
-        return [Failure(str(error), final=True)] * len(places)
+        return [Failure(str(error), gone=True)] * len(places)
 
 
 def _failure(error: Exception, began: float) -> Failure:
-    return Failure(str(error), final=time.monotonic() - began > _SLOW)
+    return Failure(str(error), silent=time.monotonic() - began > _SLOW)
 
 
 @lru_cache(1)

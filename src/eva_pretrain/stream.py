@@ -7,6 +7,7 @@ the next attempt at the same sample, which depends on (seed, n, attempt) alone.
 A slide that failed in batch b is not sampled from batch b + `HORIZON` on. Not at once: other workers are already
 reading the batches in between, and without knowing; so the stream stays the same whatever their number, as long as
 they read less than `HORIZON` batches ahead. A slide that does not even open, or fails slowly, is not asked for again.
+Where most of a batch fails slowly, it is the storage, and the stream ends with an error.
 """
 
 import hashlib
@@ -124,7 +125,8 @@ class PatchStream(IterableDataset[Batch]):
 
         Raises:
             UsageError: Regions with a number of workers that does not divide 16.
-            EvaError: No slide can be read, no patch passes the filter, or the index has other slides now.
+            EvaError: No slide can be read, no patch passes the filter, the storage does not answer, or the index has
+                other slides now.
         """
         if _sha256(self.index) != self.slides_sha256:  # a spawned worker has read the index anew
             raise EvaError(
@@ -184,7 +186,7 @@ class _Reader:
         """Read all patches of a batch.
 
         Raises:
-            EvaError: No slide can be read, or no patch passes the filter.
+            EvaError: No slide can be read, no patch passes the filter, or the storage does not answer.
         """
         wanted = [_Wanted(at, int(number)) for at, number in enumerate(self.stream.order.numbers(batch))]
         pixels = _empty((len(wanted), self.sampler.sampling.size, self.sampler.sampling.size, 3))
@@ -228,6 +230,12 @@ class _Reader:
                 place, own = (batch % LANES, want.at), self.entries[want.slide].mpp
                 patch = self._regions.cut(place, want.number, want.window, patch, own)
             want.patch = patch
+        silent = [patch.reason for patch in found if isinstance(patch, Failure) and patch.silent]
+        if len(silent) > len(todo) / 2:  # then it is not for the slides, and none should be left out
+            raise EvaError(
+                f"Expected storage that answers, but {len(silent)} of {len(todo)} patches waited in vain, the last so: "
+                f"{silent[-1]} Go on from the last checkpoint when it does."
+            )
 
     def _draw(self, batch: int, want: _Wanted) -> None:
         """Decide where a sample is read; or take its patch, where its region was read before.
@@ -262,7 +270,7 @@ class _Reader:
     def _note(self, batch: int, want: _Wanted, failure: Failure) -> None:
         self.handles.drop(want.slide)
         self._found_out[want.slide] = min(int(self._found_out[want.slide]), batch + HORIZON)
-        if failure.final:
+        if failure.gone or failure.silent:
             self._gone[want.slide] = failure.reason
         want.failures += 1
         if want.failures > _MOST_FAILURES:

@@ -16,7 +16,7 @@ from http.client import HTTPException, HTTPResponse
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
-from eva_core.embeddings import locked
+from eva_core.cache import locked
 from eva_core.errors import EvaError, UsageError, some
 from eva_core.progress import Bar, say
 from eva_core.types import DatasetCard

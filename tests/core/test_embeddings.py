@@ -3,8 +3,10 @@ import numpy as np
 import pytest
 import torch
 
-from eva_core.embeddings import PartWriter, Store, StoreKey, finished_parts, locked, merge, open_store
+from eva_core.cache import locked
+from eva_core.embeddings import Store, StoreKey, open_store
 from eva_core.errors import EvaError
+from eva_core.parts import PartWriter, finished_parts, merge
 
 
 def batch(first: int, n: int, dim: int = 4) -> dict[str, np.ndarray]:
@@ -102,7 +104,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_file(key, monkeypatch):
 
     writer = PartWriter(key.path)
     writer.add(0, batch(0, 10))
-    monkeypatch.setattr("eva_core.embeddings.os.fsync", full)
+    monkeypatch.setattr("eva_core.parts.os.fsync", full)
     with pytest.raises(EvaError, match=r"No space left on device.*finished parts are kept"):
         writer.flush()
     assert [p.name for p in key.path.parent.iterdir()] == []

@@ -137,7 +137,7 @@ def test_one_bad_place_does_not_spoil_the_others(index, monkeypatch):
     monkeypatch.setattr("eva_vision.slides.tiff.TiffSlide.read_many", lambda s, p: [read_patch(s, *q) for q in p])
     monkeypatch.setattr("eva_vision.slides.slide.Slide.read_patch", read_patch)
     found = read_all(Handles(index.open), [(0, (x, 200, 32, 0.25)) for x in (280, 300, 320)], together=False)
-    assert found[1] == Failure("a bad tile", final=False)
+    assert found[1] == Failure("a bad tile")
     assert (found[0].x, found[2].x) == (280, 320)
 
 
@@ -147,4 +147,4 @@ def test_what_does_not_open_is_final(tmp_path):
 
     with pytest.raises(EvaError, match="no slide 4"), Handles(open_slide).use(4):
         pass
-    assert read_all(Handles(open_slide), [(4, (0, 0, 8, 1.0))], together=False) == [Failure("no slide 4", final=True)]
+    assert read_all(Handles(open_slide), [(4, (0, 0, 8, 1.0))], together=False) == [Failure("no slide 4", gone=True)]

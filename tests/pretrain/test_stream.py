@@ -243,6 +243,23 @@ def test_nothing_of_the_slides_can_be_read(fragile):
         take(PatchStream(fragile, SAMPLING, 6), 1)
 
 
+def test_storage_that_does_not_answer_leaves_no_slide_out(fragile, monkeypatch):
+    monkeypatch.setattr("eva_pretrain.reading._SLOW", -1.0)
+    for number in range(3):
+        cut(fragile, number, 0.001)
+    source = PatchStream(fragile, SAMPLING, 6)
+    with pytest.raises(EvaError, match="storage that answers, but 6 of 6 patches waited in vain"):
+        take(source, 1)
+    assert not source.left_out()
+
+
+def test_a_slide_that_fails_slowly_is_not_asked_again(fragile, monkeypatch):
+    monkeypatch.setattr("eva_pretrain.reading._SLOW", -1.0)
+    cut(fragile, 1, 0.001)
+    batches = take(PatchStream(fragile, SAMPLING, 8, seed=1), 9)
+    assert sum(len(batch.failures) for batch in batches) == 1
+
+
 def test_a_stream_pickles(index):
     source = PatchStream(index, SAMPLING, 4)
     take(source, 2)

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from eva_core.embeddings import cache_root
+from eva_core.cache import cache_root
 from eva_core.errors import EvaError
 from eva_core.types import IGNORE, DatasetCard, Sample
 from eva_vision.datasets.layout import check_counts, locate, refuse, scan, tell_crossing

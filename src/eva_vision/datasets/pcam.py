@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import h5py
 import numpy as np
 
-from eva_core.embeddings import locked
+from eva_core.cache import locked
 from eva_core.errors import EvaError, UsageError
 from eva_core.types import Dataset, DatasetCard, Sample
 from eva_vision.datasets.layout import check_counts, read_table, tell_crossing

@@ -16,7 +16,7 @@ from huggingface_hub.utils import validate_repo_id
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from eva_core.embeddings import cache_root, locked
+from eva_core.cache import cache_root, locked
 from eva_core.errors import EvaError, UsageError, some
 from eva_core.progress import say
 from eva_vision.download import fetch

@@ -9,13 +9,14 @@ import numpy as np
 from torch import Tensor, nn
 
 from eva_core.contamination import contamination, seen
+from eva_core.errors import UsageError
 from eva_core.evaluation import Plan, cost, make_plan, summary
 from eva_core.extract import full_precision, prepare, transform_of
 from eva_core.progress import Bar, say
 from eva_core.record import ImageDice, dice_table
 from eva_core.scoring import measured_record
 from eva_core.tasks import Answer
-from eva_core.types import FittedRun
+from eva_core.types import IGNORE, FittedRun
 from eva_vision.segmentation import colour
 from eva_vision.segmentation.batches import Online, Source
 from eva_vision.segmentation.features import TileImages
@@ -35,10 +36,17 @@ def evaluate(at: Setting, folder: Path, key: str) -> Answer:
     Args:
         folder: Of the result: pictures and finished runs go there.
         key: Of the result.
+    Raises:
+        UsageError: There is nothing to learn from.
     """
     started = time.monotonic()
     full_precision()
     plan = make_plan(at.store, at.job.protocol, at.card)
+    if not at.store.pixels[plan.train, :IGNORE].any():
+        raise UsageError(
+            f"Expected pixels of some class in the train split of {at.card.name!r}, but all are ignored. "
+            "Correct its masks."
+        )
     runs = _fit(at, plan, folder, key)
     selected, last = [decoder_of(at, r.params) for r in runs], [decoder_of(at, r.last) for r in runs]
     scored = {

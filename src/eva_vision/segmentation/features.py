@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 from torchvision.transforms.v2.functional import center_crop
 
-from eva_core.embeddings import TEXTS, Samples, StoreKey, join_parts, locked, open_store, sample_columns
+from eva_core.cache import locked
+from eva_core.embeddings import TEXTS, Samples, StoreKey, open_store
 from eva_core.errors import EvaError, UsageError
 from eva_core.extract import (
     SIGNATURE,
@@ -31,6 +32,7 @@ from eva_core.extract import (
     transform_of,
     unreadable,
 )
+from eva_core.parts import join_parts, sample_columns
 from eva_core.protocol import Protocol, Segmentation
 from eva_core.registry import class_path_of
 from eva_core.types import IGNORE, Backbone, Geometry, SegmentationDataset, sha256_of_weights
@@ -301,16 +303,22 @@ class MapStore(Samples):
             return file["signature"][:][first]
 
     @cached_property
-    def targets(self) -> np.ndarray:  # type: ignore[override]
-        """The class that most pixels of a sample have, not counting the most frequent class of all: (samples,).
-
-        A hold-out is balanced by it, so that rare classes are in both parts.
-        """
+    def pixels(self) -> np.ndarray:
+        """How many pixels of every label each sample has, (samples, 256)."""
         counts = np.zeros((len(self.ids), IGNORE + 1), np.int64)
         with h5py.File(self.path, "r") as file:
             for chunk in file["masks"].iter_chunks():
                 for row, mask in zip(range(chunk[0].start, chunk[0].stop), file["masks"][chunk], strict=True):
                     counts[self.tiles[row, 0]] += np.bincount(mask.ravel(), minlength=IGNORE + 1)
+        return counts
+
+    @cached_property
+    def targets(self) -> np.ndarray:  # type: ignore[override]
+        """The class that most pixels of a sample have, not counting the most frequent class of all: (samples,).
+
+        A hold-out is balanced by it, so that rare classes are in both parts.
+        """
+        counts = self.pixels.copy()
         counts[:, [IGNORE, counts[:, :IGNORE].sum(0).argmax()]] = 0
         return counts.argmax(1)
 

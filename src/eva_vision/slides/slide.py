@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 
 from eva_core.errors import UsageError
-from eva_vision.slides.area import area_resize, cubic_resize
+from eva_vision.slides.area import area_resize, enlarge, sharp_order
 from eva_vision.slides.plan import Level, Plan, plan
 
 _STRIP = 2**24
@@ -139,9 +139,10 @@ def window(where: Plan) -> tuple[int, int, int, int, int, int]:
 
 def make_patch(where: Plan, region: np.ndarray, size: int, mpp: float) -> Patch:
     """Bring the pixels of a plan to the size that was asked."""
-    if where.span != size:
-        single = where.step == 1 and where.span > size
-        region = area_resize(region, size, size, where.span) if single else cubic_resize(region, size, where.span)
+    if where.span < size:
+        region = enlarge(region, size, where.span)
+    elif where.span > size:
+        region = area_resize(region, size, size, where.span, sharp_order(where.step, where.span / size))
     return Patch(region, where.x, where.y, mpp, where.level, where.reduce, where.inside)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from eva_core.embeddings import cache_root, locked
+from eva_core.cache import cache_root, locked
 from eva_core.errors import EvaError, UsageError
 from eva_core.progress import say
 from eva_vision.slides.remote import Blob, list_objects

@@ -87,7 +87,7 @@ def test_results_keep_the_contract_of_every_task(result: tuple[Path, dict], tmp_
     assert results == json.loads((folder / "results.json").read_text())
     quick = replace(load_protocol("eva-0.4"), steps=5, runs=1)
     other = fit("colour_stats", Pictures(), protocol=quick, output=tmp_path, how=HOW)
-    assert set(results) == {*other, "features", "overlays"}
+    assert set(results) == {*other, "background", "features", "overlays"}
     for part in ("identity", "main", "cost"):
         assert set(results[part]) == set(other[part])
     assert set(results["splits"]) == set(results["baselines"]["colour_pixels"]["splits"]) == {"val", "test"}
@@ -116,6 +116,7 @@ def test_what_results_say(result: tuple[Path, dict]):
     assert all(0 < run["step"] <= 30 for run in results["selected"])
     assert (results["features"], results["skipped"], results["synthetic"]) == ("stored", [], True)
     assert results["mpp"] == {"native": None, "reached": None}
+    assert results["background"] == 0
 
 
 def test_overlays_are_pictures_of_the_best_the_median_and_the_worst(result: tuple[Path, dict]):
@@ -427,6 +428,13 @@ def test_images_of_nothing_do_no_harm(empty: str, tmp_path: Path):
     dice = read_dice(tmp_path, "test")[0].scores
     assert np.isnan(dice[:, 1]).all()
     assert (dice[:, 2:] > 0.9).all()
+
+
+def test_masks_in_which_nothing_counts_are_refused_before_training(tmp_path: Path):
+    dataset = Painted(hole=20, train=[(20, 20)] * 4, val=[(30, 30)])
+    with pytest.raises(UsageError, match="Expected pixels of some class in the train split of 'painted', but all are"):
+        fit(Pixels(), dataset, protocol=protocol("eva-0.4-offline"), output=tmp_path, how=HOW)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.usefixtures("undrawn")
