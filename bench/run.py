@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-DATA = Path(os.environ.get("EVA_TEST_DATA", HERE.parents[1] / "shared" / "data")) / "crc_polyp5"
+DATA = Path(os.environ.get("EVA_TEST_DATA", HERE.parents[1] / "shared" / "data"))
+PATCHES, MASKS = DATA / "crc_polyp5", DATA / "consep_patches"
 
 
 def run(name: str, *argv: str) -> dict:
@@ -23,7 +24,8 @@ if __name__ == "__main__":
         "memory": run("memory.py"),
         "board": run("board.py"),
     }
-    found["extraction"] = run("extraction.py", str(DATA)) if DATA.is_dir() else "not run: no images at " + str(DATA)
+    for name, root in (("extraction", PATCHES), ("segmentation", MASKS)):
+        found[name] = run(f"{name}.py", str(root)) if root.is_dir() else f"not run: no images at {root}"
     maker = HERE.parents[1] / "shared" / "tools" / "make_slide.py"
     found["slides"] = run("slides.py") if maker.exists() else f"not run: {maker} makes its slide"
     print(json.dumps(found, indent=2))

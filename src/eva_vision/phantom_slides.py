@@ -33,13 +33,42 @@ def write_phantom_slide(
     step: int = 4,
     quality: int = 85,
 ) -> Path:
-    """Write a TIFF of JPEG tiles: levels by factors of `step` and a thumbnail, described as Aperio does.
+    """Write a slide of phantom tissue.
 
     Args:
         path: The file; its folder is made.
         width: Of level 0 in pixels.
         height: Likewise.
         seed: Decides the pixels.
+        mpp: As `write_slide` has it, and so on.
+        levels: Likewise.
+        tile: Likewise.
+        colour: Likewise.
+        step: Likewise.
+        quality: Likewise.
+
+    Raises:
+        UsageError: A size is not positive, a tile no multiple of 16, or the last level would be empty.
+    """
+    _check(width, height, levels, tile, step)
+    return write_slide(path, phantom_tissue(width, height, seed), mpp, levels, tile, colour, step, quality)
+
+
+def write_slide(
+    path: str | Path,
+    image: np.ndarray,
+    mpp: float | None = 0.25,
+    levels: int = 1,
+    tile: int = 256,
+    colour: Literal["YCbCr", "RGB"] = "YCbCr",
+    step: int = 4,
+    quality: int = 85,
+) -> Path:
+    """Write a TIFF of JPEG tiles: levels by factors of `step` and a thumbnail, described as Aperio does.
+
+    Args:
+        path: The file; its folder is made.
+        image: Level 0, uint8 RGB (height, width, 3).
         mpp: Stated micrometres per pixel; None: none are.
         levels: Of the pyramid.
         tile: Side of a tile, a multiple of 16.
@@ -49,14 +78,10 @@ def write_phantom_slide(
         quality: Of the JPEG streams.
 
     Raises:
-        UsageError: A size is not positive, a tile no multiple of 16, or the last level would be empty.
+        UsageError: A tile is no multiple of 16, or the last level would be empty.
     """
-    if tile < 16 or tile % 16 or levels < 1 or min(width, height) // step ** (levels - 1) < 1:
-        raise UsageError(
-            f"Expected a tile of a multiple of 16 px and levels of at least 1 px, but got tile {tile} and {levels} "
-            f"levels of {width} x {height} px. Change them."
-        )
-    image = phantom_tissue(width, height, seed)
+    height, width = image.shape[:2]
+    _check(width, height, levels, tile, step)
     name = Path(path).stem
     pages = []
     for level in range(levels):
@@ -76,6 +101,14 @@ def write_phantom_slide(
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(_tiff(pages))
     return target
+
+
+def _check(width: int, height: int, levels: int, tile: int, step: int) -> None:
+    if tile < 16 or tile % 16 or levels < 1 or min(width, height) // step ** (levels - 1) < 1:
+        raise UsageError(
+            f"Expected a tile of a multiple of 16 px and levels of at least 1 px, but got tile {tile} and {levels} "
+            f"levels of {width} x {height} px. Change them."
+        )
 
 
 def phantom_tissue(width: int, height: int, seed: int) -> np.ndarray:

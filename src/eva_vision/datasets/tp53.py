@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import openslide
-from PIL import Image
 
+from eva_core.cache import cache_root, locked
 from eva_core.errors import EvaError, UsageError, some
 from eva_core.holdout import hold_out
 from eva_core.progress import Bar, say
@@ -18,18 +17,21 @@ from eva_core.record import Predictions
 from eva_core.types import Dataset, DatasetCard, Sample
 from eva_vision.datasets.layout import read_table, refuse, repeated
 from eva_vision.datasets.slide_level import metadata_baseline, slide_scores
+from eva_vision.slides.building import build, here
+from eva_vision.slides.index import Index
+from eva_vision.slides.selection import COARSER
+from eva_vision.slides.slide import Slide
+from eva_vision.slides.tissue import SHARE as TISSUE
 
 MPP = 0.5
-TISSUE = 0.4
 SHARE = 0.2
 """Share of the patients in val, and again in test, where the manifest has no split."""
-_MASK_MPP = 8.0
 _SPLITS = ("train", "val", "test")
 _COLUMNS = ("slide", "patient", "cohort", "site", "label")
 
 
-class Slide(NamedTuple):
-    """One line of the manifest. `mpp` is for files that do not state their own."""
+class Line(NamedTuple):
+    """A slide, by the manifest. `mpp` is for files that do not state their own."""
 
     name: str
     path: Path
@@ -82,19 +84,21 @@ class Tp53(Dataset):
             hold_out_sites: Whole tissue source sites go to train, val and test instead of patients.
         Raises:
             UsageError: Names lines that are wrong, slides that are missing or patients in two splits.
-            EvaError: A slide does not open, or is too coarse.
+            EvaError: A slide does not open, states no mpp where the manifest gives none, or is too coarse.
         """
         for name, value in (("patches", patches), ("size", size)):
             if value < 1:
                 raise UsageError(f"Expected argument {name} to be at least 1, but got {value}.")
         self.size = size
         self.slides = _read_manifest(Path(root).expanduser() / manifest, seed, hold_out_sites)
-        self._last: tuple[int, Path, openslide.AbstractSlide] | None = None
+        self._indexes = _index(self.slides)
+        self._mpp = {slide.path: slide.mpp for slide in self.slides}
+        self._last: tuple[int, Path, Slide] | None = None
         self.samples = []
         without = []
         with Bar("tp53: choosing patches", len(self.slides), "slides") as bar:
             for slide in self.slides:
-                chosen = _choose(slide, patches, size, seed)
+                chosen = _choose(slide, self._indexes[slide.mpp], patches, size, seed)
                 self.samples += [
                     Sample(
                         id=f"{slide.name}/{x}_{y}",
@@ -113,19 +117,15 @@ class Tp53(Dataset):
                 bar.advance(1)
         if without:
             say(f"tp53: {len(without)} slides have no patch with {TISSUE:.0%} tissue: {some(without)}.")
-        self._mpp = {slide.path: slide.mpp for slide in self.slides}
 
     def image(self, sample: Sample) -> np.ndarray:
         """Read a patch at 0.5 micrometres per pixel: uint8 RGB, (size, size, 3)."""
         assert sample.path is not None
         if self._last is None or self._last[:2] != (os.getpid(), sample.path):  # a handle must not outlive a fork
-            self._last = (os.getpid(), sample.path, _open(sample.path))
-        slide = self._last[2]
+            index = self._indexes[self._mpp[sample.path]]
+            self._last = (os.getpid(), sample.path, index.open(index.number(str(sample.path.absolute()))))
         x, y = map(int, sample.id.rpartition("/")[2].split("_"))
-        wanted = MPP / _mpp(slide, sample.path, self._mpp[sample.path])
-        level = slide.get_best_level_for_downsample(wanted * 1.01)  # a level of 4.0003 serves for 4
-        side = max(1, round(self.size * wanted / slide.level_downsamples[level]))
-        return np.array(_flat(slide.read_region((x, y), level, (side, side))).resize((self.size, self.size)))
+        return self._last[2].read(x, y, self.size, MPP)
 
     def report(self, predictions: Sequence[Predictions]) -> dict[str, Any]:
         """Scores per slide, by run, and what the cohort or the site alone would score."""
@@ -148,54 +148,36 @@ class Tp53(Dataset):
         return {**self.__dict__, "_last": None}  # open slides do not travel to loader processes
 
 
-def _open(path: Path) -> openslide.AbstractSlide:
-    try:
-        return openslide.open_slide(path)
-    except (openslide.OpenSlideError, OSError) as error:
-        raise EvaError(f"Expected a slide that OpenSlide reads, but {path} is none ({error}). Get it again.") from error
+def _index(slides: Sequence[Line]) -> dict[float | None, Index]:
+    """Where the tissue of each slide is, by the mpp that the manifest gives; slides that are known are not opened."""
+    indexes = {}
+    for mpp in {slide.mpp for slide in slides}:
+        folder = cache_root() / "tp53" / ("stated" if mpp is None else f"{mpp:g}")
+        paths = {str(slide.path.absolute()) for slide in slides if slide.mpp == mpp}
+        with locked(folder):
+            index = indexes[mpp] = build(sorted(paths), folder, "hsv", mpp, here)
+        failed = [entry for entry in index.failed if entry.path in paths]
+        if failed:
+            raise EvaError(f"{len(failed)} slides cannot be read, the first of which says: {failed[0].error}")
+        coarse = [e for e in index.entries if e.path in paths and e.mpp > MPP * COARSER]
+        if coarse:
+            raise EvaError(
+                f"Expected {MPP} micrometres per pixel or finer, but {coarse[0].path} has {coarse[0].mpp:g}. Leave it out."
+            )
+    return indexes
 
 
-def _mpp(slide: openslide.AbstractSlide, path: Path, given: float | None) -> float:
-    stated = slide.properties.get(openslide.PROPERTY_NAME_MPP_X)
-    mpp = given or (float(stated) if stated else None)
-    if mpp is None:
-        raise EvaError(f"Expected micrometres per pixel in {path}, but it has none. Add a column mpp to the manifest.")
-    if mpp > MPP * 1.1:
-        raise EvaError(f"Expected {MPP} micrometres per pixel or finer, but {path} has {mpp:g}. Leave it out.")
-    return mpp
-
-
-def _flat(image: Image.Image) -> Image.Image:
-    """What lies outside the scan is transparent: make it white."""
-    white = Image.new("RGBA", image.size, "white")
-    return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
-
-
-def _choose(slide: Slide, patches: int, size: int, seed: int) -> list[tuple[int, int]]:
+def _choose(slide: Line, index: Index, patches: int, size: int, seed: int) -> list[tuple[int, int]]:
     """Places (x, y) on level 0 of up to so many patches of a grid that are tissue, top to bottom."""
-    opened = _open(slide.path)
-    mpp = _mpp(opened, slide.path, slide.mpp)
-    (width, height), cell = opened.dimensions, size * MPP / mpp
-    columns, rows = int(width / cell), int(height / cell)
-    if not columns or not rows:
-        return []
-    small = max(1, round(width * mpp / _MASK_MPP)), max(1, round(height * mpp / _MASK_MPP))
-    mask = Image.fromarray(tissue(np.asarray(_flat(opened.get_thumbnail(small)))).astype(np.float32))
-    inside = (0, 0, columns * cell / width * mask.width, rows * cell / height * mask.height)
-    share = np.asarray(mask.resize((columns, rows), Image.Resampling.BOX, box=inside))
-    places = np.argwhere(share >= TISSUE)
+    number = index.number(str(slide.path.absolute()))
+    cell = size * MPP / index.entries[number].mpp
+    places = np.argwhere(index.mask(number).grid(cell) >= TISSUE)
     own = int.from_bytes(hashlib.sha256(slide.name.encode()).digest()[:8])
     kept = np.random.default_rng((seed, own)).permutation(len(places))[:patches]
     return [(round(column * cell), round(row * cell)) for row, column in places[np.sort(kept)].tolist()]
 
 
-def tissue(pixels: np.ndarray) -> np.ndarray:
-    """Stained and neither glass nor ink: by saturation and value of HSV, uint8 (H, W, 3) -> bool (H, W)."""
-    high, low = pixels.max(-1).astype(np.float32), pixels.min(-1).astype(np.float32)
-    return ((high - low) / np.maximum(high, 1) > 0.08) & (high > 50)
-
-
-def _read_manifest(file: Path, seed: int, by_site: bool) -> list[Slide]:
+def _read_manifest(file: Path, seed: int, by_site: bool) -> list[Line]:
     rows = read_table(file, _COLUMNS)
     if not rows:
         raise UsageError(f"Expected slides in {file}, but it lists none.")
@@ -220,7 +202,7 @@ def _read_manifest(file: Path, seed: int, by_site: bool) -> list[Slide]:
     if crossing:
         raise UsageError(f"{len(crossing)} patients cross splits in {file}: {some(crossing)}. Move each into one.")
     return [
-        Slide(
+        Line(
             name=row["slide"],
             path=file.parent / row["slide"],
             patient=row["patient"],

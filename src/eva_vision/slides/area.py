@@ -1,18 +1,15 @@
 """Resampling, so that a patch is as sharp as if it came from level 0 by area."""
 
-import math
 from functools import lru_cache
 
 import numpy as np
 from PIL import Image
 
-_CLOSE = 1.55
-"""Old pixels in a new one, below which the places between old pixels decide how sharp it is."""
+_CLOSE = 1.45
+"""Old pixels in a new one, below which how sharp it is depends on how places between old pixels are found."""
 
 
-def area_resize(
-    pixels: np.ndarray, width: int, height: int, span: float | None = None, order: int = 2
-) -> np.ndarray:
+def area_resize(pixels: np.ndarray, width: int, height: int, span: float | None = None, order: int = 2) -> np.ndarray:
     """Each new pixel from the area that it covers: uint8 (H, W, 3) -> (height, width, 3).
 
     The sum of a row up to any place, interpolated between whole places by Lagrange's polynomial through `order` of
@@ -50,7 +47,9 @@ def sharp_order(step: float, ratio: float) -> int:
         return 2
     if step > 2:
         return 12 if ratio < _CLOSE else 8
-    return 6 if ratio < _CLOSE else 4  # the JPEG decoder's half scale is sharper than means are
+    if ratio == 1.5:
+        return 8  # every other place lies half-way, where low orders lose most
+    return 6 if ratio < _CLOSE else 4  # less, for there is less of the highest frequencies than further down
 
 
 def enlarge(pixels: np.ndarray, size: int, span: float) -> np.ndarray:
@@ -65,8 +64,8 @@ def _shrink(pixels: np.ndarray, span: float, length: int, order: int) -> np.ndar
         return pixels
     rows = pixels.reshape(len(pixels), -1).astype(np.int16)
     one, taps = _taps(len(pixels), span, length, order)
-    # 128 less than the pixel, which keeps the end within int16, also where orders above 2 overshoot by half; that sums
-    # on the way there may wrap does no harm
+    # 128 less than the pixel, which keeps the end within int16, also where orders above 2 overshoot by a third; that
+    # sums on the way there may wrap does no harm
     total = np.full((length, rows.shape[1]), one // 2 - 128 * one, np.int16)
     part = np.empty_like(total)
     for at, weight in taps:
@@ -82,7 +81,7 @@ def _shrink(pixels: np.ndarray, span: float, length: int, order: int) -> np.ndar
 
 @lru_cache(512)
 def _taps(n: int, span: float, length: int, order: int) -> tuple[int, list[tuple[np.ndarray, np.ndarray]]]:
-    """What 1 is in weights; and for the first, second, ... old row of a new one: number (length,), weight (length, 1)."""
+    """What 1 is in weights; of the first, second, ... old row of new ones number (length,) and weight (length, 1)."""
     one = 256 if order == 2 else 128
     edges = np.arange(length + 1) * (span / length)
     before = np.minimum(edges.astype(int), n - 1)

@@ -23,7 +23,7 @@ from eva_vision.slides.index import Entry, Index, Writer
 from eva_vision.slides.reader import OpenSlideSlide, agrees, open_slide
 from eva_vision.slides.remote import Blob, is_url
 from eva_vision.slides.slide import Slide
-from eva_vision.slides.tiff import layout_of
+from eva_vision.slides.tiff import TiffSlide, layout_of
 from eva_vision.slides.tissue import tissue_mask
 
 _HEAD = 2**16
@@ -188,17 +188,7 @@ def _current(entry: Entry | None, path: str) -> bool:
 
 
 def _indexed(path: str, size: int, modified: int, tissue: str, mpp: float | None) -> Indexed:
-    layout, agreed = layout_of(path), None
-    if layout is not None and not is_url(path):
-        # where OpenSlide does not know it there is nothing to compare with
-        with open_slide(path, layout.mpp or mpp, layout=layout) as fast, suppress(EvaError):
-            agreed = agrees(fast)
-    if agreed is False:
-        layout = None
-    if layout is not None:
-        slide: Slide = open_slide(path, layout.mpp or mpp, layout=layout)
-    else:
-        slide = _by_openslide(path, mpp)
+    slide, agreed = _open(path, mpp)
     with slide:
         mask = tissue_mask(slide, tissue)
         entry = {
@@ -212,10 +202,25 @@ def _indexed(path: str, size: int, modified: int, tissue: str, mpp: float | None
             "vendor": slide.vendor,
             "levels": tuple((level.width, level.height) for level in slide.levels),
             "area": mask.area,
-            "reader": "openslide" if layout is None else "fast",
+            "reader": "fast" if isinstance(slide, TiffSlide) else "openslide",
             "agreed": agreed,
         }
-    return Indexed(entry, layout.to_bytes() if layout is not None else b"", mask.to_bytes())
+        layout = slide.layout.to_bytes() if isinstance(slide, TiffSlide) else b""
+    return Indexed(entry, layout, mask.to_bytes())
+
+
+def _open(path: str, mpp: float | None) -> tuple[Slide, bool | None]:
+    """By the fast path, unless OpenSlide gives other pixels; and whether it gives the same."""
+    layout, agreed = layout_of(path), None
+    if layout is None:
+        return _by_openslide(path, mpp), agreed
+    fast = open_slide(path, layout.mpp or mpp, layout=layout)
+    with suppress(EvaError):  # where OpenSlide does not know it there is nothing to compare with
+        agreed = agrees(fast)
+    if agreed is False:
+        fast.close()
+        return _by_openslide(path, mpp), agreed
+    return fast, agreed
 
 
 def _by_openslide(path: str, mpp: float | None) -> Slide:

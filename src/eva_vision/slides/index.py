@@ -8,6 +8,7 @@ whole index of what was done. Of several lines on one slide the last counts.
 import json
 import os
 import zlib
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -104,6 +105,20 @@ class Index:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Index, (self.folder,)
+
+    def number(self, path: str) -> int:
+        """The number of a slide.
+
+        Args:
+            path: Absolute, or a URL.
+
+        Raises:
+            UsageError: It is not in the index, or could not be indexed.
+        """
+        found = bisect_left(self.entries, path, key=lambda entry: entry.path)
+        if found == len(self) or self.entries[found].path != path:
+            raise UsageError(f"Expected {path} in {self.folder}, but it is not there. `eva slides index` adds it.")
+        return found
 
     def open(self, number: int, exact: bool = False) -> Slide:
         """Open a slide without parsing it; see `open_slide`.

@@ -87,6 +87,23 @@ class TissueMask:
             total = _difference(total, length, axis)
         return total / (across * down)
 
+    def grid(self, side: float) -> np.ndarray:
+        """The share of squares side by side from the corner on, as far as they lie in the slide, exactly.
+
+        Args:
+            side: In level-0 pixels.
+
+        Returns:
+            float64 (rows, columns).
+        """
+        tissue = self.pixels.astype(float)
+        for axis, (extent, length) in enumerate(((self.slide_height, self.height), (self.slide_width, self.width))):
+            edges = np.arange(int(extent / side) + 1) * (side * length / extent)
+            whole = np.minimum(edges.astype(int), length - 1)
+            part = np.expand_dims(edges - whole, 1 - axis) * tissue.take(whole, axis)
+            tissue = np.diff(np.cumsum(tissue, axis).take(whole, axis) - tissue.take(whole, axis) + part, axis=axis)
+        return tissue * (self.slide_width * self.slide_height / (side**2 * self.width * self.height))
+
     def nth(self, n: int) -> tuple[int, int]:
         """Row and column of the nth pixel of tissue, row by row from 0."""
         row = int(np.searchsorted(self.row_sums, n, side="right"))

@@ -116,7 +116,7 @@ def test_what_results_say(result: tuple[Path, dict]):
     assert all(0 < run["step"] <= 30 for run in results["selected"])
     assert (results["features"], results["skipped"], results["synthetic"]) == ("stored", [], True)
     assert results["mpp"] == {"native": None, "reached": None}
-    assert results["background"] == 0
+    assert results["background"] == "background"
 
 
 def test_overlays_are_pictures_of_the_best_the_median_and_the_worst(result: tuple[Path, dict]):

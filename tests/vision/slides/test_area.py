@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.interpolate import BarycentricInterpolator
 
-from eva_vision.slides.area import area_resize, cubic_resize
+from eva_vision.slides.area import _shrink, area_resize, enlarge, sharp_order
 
 
 def exact(pixels: np.ndarray, rows: int, columns: int, down: float, across: float) -> np.ndarray:
@@ -39,10 +40,44 @@ def test_a_span_need_not_be_whole(size, factor, seed):
 def test_flat_stays_flat(value):
     flat = np.full((101, 101, 3), value, np.uint8)
     assert (area_resize(flat, 64, 37) == value).all()
-    assert (cubic_resize(flat, 64, 100.5) == value).all()
+    assert (area_resize(flat, 64, 64, 100.5, order=12) == value).all()
+    assert (enlarge(flat, 128, 100.5) == value).all()
 
 
 def test_whole_factors_average_exactly():
     pixels = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
     means = pixels.reshape(16, 4, 24, 4, 3).mean(axis=(1, 3))
     assert np.abs(area_resize(pixels, 24, 16) - means).max() <= 0.5
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(3, 40), st.floats(1.001, 3.9), st.sampled_from([4, 6, 8, 12]), st.integers(0, 99))
+def test_higher_orders_are_differences_of_interpolated_sums(size, factor, order, seed):
+    """The running sum by scipy's polynomial through the places round each edge, in float64."""
+    span = size * factor
+    pixels = np.random.default_rng(seed).integers(0, 256, (int(np.ceil(span)), 1, 3), np.uint8)
+    mirrored = np.concatenate([pixels[:1].repeat(order, 0), pixels, pixels[-1:].repeat(order, 0)])  # the edge goes on
+    sums = np.concatenate([np.zeros((1, 3)), np.cumsum(mirrored[:, 0].astype(float), axis=0)])
+    edges = []
+    for at in np.arange(size + 1) * (span / size) + order:
+        low = min(int(at + 1e-9), len(pixels) - 1 + order) - order // 2 + 1
+        edges.append(BarycentricInterpolator(np.arange(order), sums[low : low + order])(at - low))
+    expected = np.clip(np.diff(np.array(edges), axis=0) / factor, 0, 255)
+    resized = _shrink(pixels, span, size, order)[:, 0]
+    assert np.abs(resized - expected).max() <= 0.5 + 255 * 16 / 128 / 8  # weights are 128ths
+    assert np.abs(resized - expected).mean() <= 2
+
+
+@pytest.mark.parametrize("order", [4, 6, 8, 12])
+def test_overshoot_is_cut_and_never_wraps(order):
+    stripes = np.where(np.arange(300) // 3 % 2, 255, 0).astype(np.uint8)
+    pixels = np.broadcast_to(stripes[:, None, None], (300, 300, 3)).copy()
+    resized, plain = area_resize(pixels, 250, 250, 300.0, order), area_resize(pixels, 250, 250, 300.0)
+    assert np.abs(resized.astype(int) - plain).max() < 100
+    assert (resized[plain == 255] >= 200).all()
+    assert (resized[plain == 0] <= 55).all()
+
+
+def test_the_order_rises_with_what_was_averaged_before():
+    assert [sharp_order(1, 1.9), sharp_order(2, 1.2), sharp_order(2, 1.5), sharp_order(2, 1.51)] == [2, 6, 8, 4]
+    assert [sharp_order(4, 1.2), sharp_order(16, 1.9)] == [12, 8]

@@ -1,6 +1,7 @@
 """`eva slides`: what is printed, what is written, and how it fails."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,11 @@ from PIL import Image
 
 from eva_core.cli import main
 from eva_vision.phantom_slides import write_phantom_slide
+from eva_vision.slides import open_slide
+from eva_vision.slides.building import build, here, index_slide
 from eva_vision.slides.index import Index
+from eva_vision.slides.sampling import Sampler, Sampling
+from eva_vision.slides.tissue import tissue_mask
 
 
 @pytest.fixture
@@ -96,3 +101,74 @@ def test_show_of_a_slide_without_tissue_or_mpp(slides, tmp_path, capsys):
     assert main(["slides", "show", "missing.svs"]) == 1
     small = write_phantom_slide(tmp_path / "tiny.svs", 128, 100, levels=1, mpp=0.5)
     assert main(["slides", "show", str(small)]) == 0
+
+
+# From blob storage.
+
+
+def same_as_local(index, number, path):
+    with index.open(number) as far, open_slide(path) as near:
+        assert (type(far), far.mpp, far.levels) == (type(near), near.mpp, near.levels)
+        places = [(200, 100, 128, near.mpp * factor) for factor in (1, 2, 3.3)]
+        for ours, theirs in zip(far.read_many(places), near.read_many(places), strict=True):
+            assert np.array_equal(ours.pixels, theirs.pixels)
+        assert np.array_equal(index.mask(number).pixels, tissue_mask(near).pixels)
+
+
+def test_a_bucket_is_indexed_and_read_by_the_index(bucket, slides, capsys):
+    asked = ["slides", "index", f"{bucket}/**/*.svs", "--output", "index", "--workers", "2"]
+    assert main(asked) == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("3 slides in index: ")
+    assert "3 by the fast path" in printed.out
+    index = Index("index")
+    assert [entry.path.removeprefix(bucket) for entry in index.entries] == ["/a/b/two & 3.svs", "/a/one.svs", "/c.svs"]
+    for number, name in enumerate(("rgb", "ycbcr", "single")):
+        entry = index.entries[number]
+        assert (entry.agreed, entry.bytes) == (True, slides[name].stat().st_size)
+        assert entry.sha256 == index_slide(str(slides[name]), "hsv", None).entry["sha256"]
+        same_as_local(index, number, slides[name])
+    sampler = Sampler(index.entries, index.mask, Sampling(size=64))
+    place = sampler.place(0)
+    with index.open(place.slide) as slide:
+        assert slide.read(place.x, place.y, place.size, place.mpp).mean() < 235
+    assert main(asked) == 0
+    assert "Indexing: 0 slides" in capsys.readouterr().err
+    (failed,) = build([f"{bucket}/no.svs"], index.folder, "hsv", None, here).failed
+    assert "there is none" in failed.error
+
+
+def test_a_bucket_with_what_only_openslide_reads(bucket, plain, capsys):
+    assert main(["slides", "index", f"{bucket}/*.tif", "--output", "index", "--workers", "1"]) == 0
+    assert "0 by the fast path" in capsys.readouterr().out
+    index = Index("index")
+    assert (index.entries[0].reader, index.entries[0].agreed) == ("openslide", None)
+    same_as_local(index, 0, plain)
+
+
+def test_a_web_address_is_indexed_in_few_requests(web, slides, capsys):
+    url = f"http://127.0.0.1:{web.server_port}/ycbcr.svs"
+    web.faults.extend(["503", "", "reset", "", "truncate"])
+    assert main(["slides", "index", url, "--output", "index", "--workers", "1"]) == 0
+    assert web.requests <= 45
+    index = Index("index")
+    assert index.entries[0].agreed is True
+    same_as_local(index, 0, slides["ycbcr"])
+
+
+def test_another_reading_of_a_remote_slide_is_found(web, monkeypatch):
+    monkeypatch.setattr("eva_vision.slides.layout._COLOURS", {2: "YCbCr", 6: "RGB"})
+    monkeypatch.setattr("eva_vision.slides.layout._decodes", lambda layout, file: True)
+    found = index_slide(f"http://127.0.0.1:{web.server_port}/ycbcr.svs", "hsv", None)
+    assert (found.entry["reader"], found.entry["agreed"], found.layout) == ("openslide", False, b"")
+
+
+@pytest.mark.parametrize("name", ["ycbcr.svs", "plain.tif"])
+def test_show_of_an_address(web, bucket, plain, name, tmp_path, capsys):
+    url = f"http://127.0.0.1:{web.server_port}/{name}"
+    assert main(["slides", "show", url]) == 0
+    assert url in capsys.readouterr().out
+    assert (tmp_path.cwd() / Path(name).with_suffix(".png")).stat().st_size > 10_000
+    assert (
+        main(["slides", "show", f"{bucket}/{'a/one.svs' if name == 'ycbcr.svs' else name}", "--output", "b.png"]) == 0
+    )

@@ -23,41 +23,6 @@ def url(web):
     return f"http://127.0.0.1:{web.server_port}/ycbcr.svs"
 
 
-@pytest.fixture(scope="session")
-def bucket(slides):
-    """A bucket with the slides in two folders, on an S3 server of the tests' own."""
-    boto3 = pytest.importorskip("boto3")
-    server = pytest.importorskip("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    credentials = {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in credentials.items():
-            patch.setenv(name, value)
-        client = boto3.client("s3", region_name="us-east-1")
-        client.create_bucket(Bucket="cohort")
-        for key, name in {
-            "a/one.svs": "ycbcr",
-            "a/b/two & 3.svs": "rgb",
-            "c.svs": "single",
-            "a/x.txt": "single",
-        }.items():
-            client.upload_file(str(slides[name]), "cohort", key)
-        client.upload_file(str(slides["single"].with_name("plain.tif")), "cohort", "plain.tif")
-        yield "s3://cohort"
-    server.stop()
-
-
-@pytest.fixture(autouse=True)
-def _plain_first(plain):
-    """The bucket holds it."""
-
-
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     x=st.integers(-200, 1900),
