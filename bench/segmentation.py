@@ -80,7 +80,7 @@ def epochs(at: Setting, turns: int) -> dict[str, dict[str, object]]:
         for _ in range(turns):
             slow = seconds(lambda name=name: trained(at, name, online, 1))
             ratios.append(slow / seconds(lambda name=name: trained(at, name, stored, 1)))
-        dice = [mean_dice(at, trained(at, name, source, 3), test_rows) for source in (stored, online)]
+        dice = [mean_dice(at, trained(at, name, source, 2), test_rows) for source in (stored, online)]
         found[name] = {
             "times_faster": round(statistics.median(ratios), 1),
             "turns": [round(ratio, 1) for ratio in ratios],

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from eva_core import record
 from eva_core.embeddings import Store, StoreKey
-from eva_core.errors import UsageError
-from eva_core.evaluation import Question, evaluate, reported_splits
+from eva_core.evaluation import Question, evaluate, refuse_unfit
 from eva_core.extract import Extraction, extract, store_key
 from eva_core.metrics import probabilities
 from eva_core.protocol import Protocol
@@ -25,19 +24,8 @@ class Classification(Task):
     head = Head
 
     def refuse(self, job: Job, how: Extraction) -> None:
-        dataset = job.dataset
-        if dataset.samples:
-            reported_splits((s.split for s in dataset.samples), dataset.card)
-        bare = [s.id for s in dataset.samples if s.target is None]
-        if bare:
-            raise UsageError(
-                f"Expected a label for every image, but {len(bare)} have none, first {bare[0]!r}. "
-                "Label them, or apply finished heads with `eva predict --head RESULT`."
-            )
-        if len(dataset.card.classes) < 2:
-            raise UsageError(
-                f"Expected at least 2 classes in {dataset.card.name!r}, but got {len(dataset.card.classes)}."
-            )
+        bare = [s.id for s in job.dataset.samples if s.target is None]
+        refuse_unfit(job.dataset, bare, "label")
 
     def refuse_applying(self, job: Job) -> None:
         """Nothing: every image has an embedding."""

@@ -19,7 +19,7 @@ from eva_core.protocol import Protocol
 from eva_core.record import Predictions, predictions_table
 from eva_core.scoring import split_record
 from eva_core.tasks import Answer
-from eva_core.types import DatasetCard, Embedded, FittedRun, Head, ModelCard
+from eva_core.types import Dataset, DatasetCard, Embedded, FittedRun, Head, ModelCard
 
 HELD_OUT = ("val", "test")
 COLOUR = "colour_stats"
@@ -84,6 +84,26 @@ def evaluate(
     }
     table = predictions_table(list(predictions.values()), asked.dataset.classes, [r.run for r in runs])
     return Answer(record, {r.run: r.params for r in runs}, table, draws[main_split])
+
+
+def refuse_unfit(dataset: Dataset, bare: Sequence[str], what: str) -> None:
+    """Refuse a dataset that cannot be learnt from, before anything is extracted.
+
+    Args:
+        bare: Ids of the samples without a label.
+        what: A label of this task, in a word.
+    Raises:
+        UsageError: Splits, labels or classes are missing.
+    """
+    if dataset.samples:
+        reported_splits((s.split for s in dataset.samples), dataset.card)
+    if bare:
+        raise UsageError(
+            f"Expected a {what} for every image, but {len(bare)} have none, first {bare[0]!r}. "
+            "Add them, or apply finished heads with `eva predict --head RESULT`."
+        )
+    if len(dataset.card.classes) < 2:
+        raise UsageError(f"Expected at least 2 classes in {dataset.card.name!r}, but got {len(dataset.card.classes)}.")
 
 
 def summary(plan: Plan, splits: dict[str, Any], metric: str) -> dict[str, Any]:
@@ -153,7 +173,8 @@ def make_plan(store: Samples, protocol: Protocol, dataset: DatasetCard) -> Plan:
     how = "group" if grouped else "clusters of near-duplicates, as the dataset names no groups"
     if not held.any() or held.all():
         raise UsageError(
-            f"Expected several groups in the train split of {dataset.name!r} to hold some out, but it has one."
+            f"Expected groups in the train split of {dataset.name!r} of which some can be held out, but it has "
+            f"{len(np.unique(groups))}. Add some, or use --protocol eva-0.4."
         )
     text = f"{held.mean():.0%} of train, held out by {how}"
     return Plan(train[~held], train[held], reported, main, "holdout", text)

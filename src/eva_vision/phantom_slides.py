@@ -12,7 +12,7 @@ from PIL import Image
 
 from eva_core.errors import UsageError
 from eva_vision.phantom import CLASSES, phantom_patch, random_stain, value_noise
-from eva_vision.slides.area import area_resize
+from eva_vision.slides.resize import area_resize
 
 _CELL = 512
 _GLASS = 243
@@ -33,19 +33,13 @@ def write_phantom_slide(
     step: int = 4,
     quality: int = 85,
 ) -> Path:
-    """Write a slide of phantom tissue.
+    """Write a slide of phantom tissue by `write_slide`, which explains the rest.
 
     Args:
         path: The file; its folder is made.
         width: Of level 0 in pixels.
         height: Likewise.
         seed: Decides the pixels.
-        mpp: As `write_slide` has it, and so on.
-        levels: Likewise.
-        tile: Likewise.
-        colour: Likewise.
-        step: Likewise.
-        quality: Likewise.
 
     Raises:
         UsageError: A size is not positive, a tile no multiple of 16, or the last level would be empty.

@@ -9,12 +9,13 @@ from torch import Tensor
 
 from eva_core.embeddings import StoreKey
 from eva_core.errors import UsageError
-from eva_core.evaluation import reported_splits
+from eva_core.evaluation import refuse_unfit
 from eva_core.extract import Extraction
 from eva_core.protocol import Protocol
 from eva_core.record import write_text
 from eva_core.tasks import Answer, Job, Task
 from eva_core.types import Backbone, Dataset, SegmentationDataset, SegmentationHead
+from eva_vision.images import SUFFIXES
 from eva_vision.segmentation.evaluation import decoder_of, evaluate
 from eva_vision.segmentation.features import MapStore, extract_maps, maps_key
 from eva_vision.segmentation.overlays import colours_of
@@ -29,19 +30,8 @@ class SegmentationTask(Task):
     head = SegmentationHead
 
     def refuse(self, job: Job, how: Extraction) -> None:
-        dataset, images = job.dataset, _checked(job.dataset)
-        if dataset.samples:
-            reported_splits((s.split for s in dataset.samples), dataset.card)
-        bare = [s.id for s in images.samples if not images.labelled(s)]
-        if bare:
-            raise UsageError(
-                f"Expected a mask for every image, but {len(bare)} have none, first {bare[0]!r}. "
-                "Add them, or apply finished heads with `eva predict --head RESULT`."
-            )
-        if len(dataset.card.classes) < 2:
-            raise UsageError(
-                f"Expected at least 2 classes in {dataset.card.name!r}, but got {len(dataset.card.classes)}."
-            )
+        dataset = _checked(job.dataset)
+        refuse_unfit(dataset, [s.id for s in dataset.samples if not dataset.labelled(s)], "mask")
         if how.online is False and "crops" in rules_for(job.protocol, dataset).augment:
             raise UsageError(
                 f"Expected the backbone in the loop, as {job.protocol.name} crops {dataset.card.name} at random, but "
@@ -87,7 +77,8 @@ class SegmentationTask(Task):
         for unit, mask in predicted(at, decoders, np.flatnonzero(store.readable)):
             whole = Image.fromarray(rescale_labels(mask, at.dataset.size(at.dataset.samples[unit.sample])), "P")
             whole.putpalette(colours_of(len(classes), at.card.background))
-            path = output / "masks" / f"{unit.id}.png"
+            name = Path(unit.id)  # an id may end like a file, or in an mpp
+            path = output / "masks" / f"{name.with_suffix('') if name.suffix.lower() in SUFFIXES else name}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             whole.save(path)
         write_text(output / "classes.txt", "\n".join(classes) + "\n")

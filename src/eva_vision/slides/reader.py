@@ -7,7 +7,6 @@ from contextlib import suppress
 from ctypes import ArgumentError
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import openslide
@@ -18,10 +17,8 @@ from eva_vision.slides.plan import Level, downsample
 from eva_vision.slides.remote import Blob, is_url
 from eva_vision.slides.slide import Patch, Slide, decide_mpp, plausible
 from eva_vision.slides.sparse import Region, sparse_copy
+from eva_vision.slides.staging import Staged, stage
 from eva_vision.slides.tiff import Layout, LocalFile, Source, TiffSlide, layout_of
-
-if TYPE_CHECKING:
-    from eva_vision.slides.staging import Staged
 
 __all__ = ["Level", "OpenSlideSlide", "Patch", "Slide", "open_slide"]
 
@@ -70,8 +67,6 @@ class OpenSlideSlide(Slide):
         """Open; see `open_slide`."""
         self._staged: Staged | None = None
         if is_url(path):
-            from eva_vision.slides.staging import stage  # brings torch
-
             self._staged = stage(path)
         local = self._staged.path if self._staged else path
         try:

@@ -9,8 +9,8 @@ from typing import Self
 import numpy as np
 
 from eva_core.errors import UsageError
-from eva_vision.slides.area import area_resize, enlarge, sharp_order
 from eva_vision.slides.plan import Level, Plan, plan
+from eva_vision.slides.resize import area_resize, enlarge, sharp_order
 
 _STRIP = 2**24
 """Pixels that a thumbnail reads at once."""

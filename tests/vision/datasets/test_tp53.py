@@ -5,15 +5,18 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+import openslide
 import pytest
-from PIL import Image
 
 from eva_core.api import fit
 from eva_core.extract import Extraction
 from eva_core.protocol import Protocol
 from eva_core.record import Predictions
 from eva_vision.datasets.slide_level import metadata_baseline, slide_scores
-from eva_vision.datasets.tp53 import Tp53, tissue
+from eva_vision.datasets.tp53 import Tp53
+from eva_vision.phantom_slides import write_slide
+from eva_vision.slides import open_slide
+from eva_vision.slides.reader import over_white
 from tests.conftest import picture
 from tests.vision.datasets import trees
 
@@ -30,12 +33,12 @@ def edit(root: Path, old: str, new: str) -> None:
 
 def many(root: Path, patients: int = 40) -> Path:
     """A manifest without splits: two slides a patient, twenty sites, two cohorts; all slides the same file's copies."""
-    Image.fromarray(picture(0, size=64)).save(root / "one.png")
+    one = write_slide(root / "one.svs", picture(0, size=256), mpp=0.5)
     rows = []
     for p in range(patients):
         for k in range(2):
-            name = f"{p}_{k}.png"
-            (root / name).hardlink_to(root / "one.png")
+            name = f"{p}_{k}.svs"
+            (root / name).hardlink_to(one)
             rows.append(
                 {
                     "slide": name,
@@ -43,7 +46,6 @@ def many(root: Path, patients: int = 40) -> Path:
                     "cohort": f"C{p % 2}",
                     "site": f"S{p % 20}",
                     "label": Tp53.card.classes[p // 2 % 2],
-                    "mpp": 0.5,
                 }
             )
     trees.write_table(root / "manifest.csv", rows)
@@ -55,20 +57,42 @@ def many(root: Path, patients: int = 40) -> Path:
 
 def test_patches_are_tissue_and_neither_glass_nor_ink(root: Path):
     dataset = trees.build_tp53(str(root))
-    first = [s for s in dataset.samples if s.id.startswith("slide_0.png/")]
-    assert [s.id for s in first] == [f"slide_0.png/{x}_{y}" for y in (0, 32) for x in (0, 32)]
+    first = [s for s in dataset.samples if s.id.startswith("slide_0.svs/")]
+    assert [s.id for s in first] == [f"slide_0.svs/{x}_{y}" for y in (0, 128, 256) for x in (0, 128)]
     sample = first[3]
     assert (sample.group, sample.site) == ("TCGA-0A-0000", "0A")
     assert (sample.split, sample.target, sample.mpp) == ("train", 0, 0.5)
-    assert np.array_equal(dataset.image(sample), picture(0, size=64)[32:, 32:])
+    with openslide.OpenSlide(root / "slide_0.svs") as slide:
+        assert np.array_equal(dataset.image(sample), over_white(slide.read_region((128, 128), 0, (128, 128))))
 
 
 def test_another_resolution_is_read_at_half_a_micrometre(root: Path):
     edit(root, "wild-type,0.5", "wild-type,0.25")
-    dataset = Tp53(str(root), size=16)
-    sample = next(s for s in dataset.samples if s.id == "slide_0.png/32_0")
-    expected = Image.fromarray(picture(0, size=64)[:32, 32:]).resize((16, 16))
-    assert np.array_equal(dataset.image(sample), np.asarray(expected))
+    dataset = trees.build_tp53(str(root), size=64)
+    sample = next(s for s in dataset.samples if s.id == "slide_0.svs/128_0")
+    with openslide.OpenSlide(root / "slide_0.svs") as slide:
+        expected = slide.read_region((128, 0), 0, (128, 128)).convert("RGB").reduce(2)
+    assert (
+        np.abs(dataset.image(sample).astype(int) - np.asarray(expected)).mean() < 5
+    )  # noise of 25: a pixel beside would be 14
+
+
+def test_the_second_time_no_slide_is_opened(root: Path, monkeypatch: pytest.MonkeyPatch):
+    first = trees.build_tp53(str(root))
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("opened")
+
+    with monkeypatch.context() as patch:
+        for name in ("layout_of", "open_slide", "OpenSlideSlide"):
+            patch.setattr(f"eva_vision.slides.building.{name}", refuse)
+        again = trees.build_tp53(str(root), size=120)
+        assert trees.build_tp53(str(root)).samples == first.samples
+    assert {s.id.partition("/")[0] for s in again.samples} == {f"slide_{n}.svs" for n in range(6)}
+    write_slide(root / "slide_1.svs", picture(9, size=512), mpp=None)
+    changed = trees.build_tp53(str(root))
+    assert len(changed.samples) == len(first.samples) + 10  # all of its 16 places are tissue now
+    assert changed.fingerprint() != first.fingerprint()
 
 
 def test_at_most_so_many_a_slide_by_seed_and_slide_alone(root: Path):
@@ -87,14 +111,16 @@ def test_at_most_so_many_a_slide_by_seed_and_slide_alone(root: Path):
 
 
 def test_a_slide_without_tissue_is_told(root: Path, capsys: pytest.CaptureFixture[str]):
-    Image.fromarray(np.full((96, 96, 3), 245, np.uint8)).save(root / "slide_3.png")
+    write_slide(root / "slide_3.svs", np.full((512, 512, 3), 245, np.uint8), mpp=None)
     dataset = trees.build_tp53(str(root))
     assert not [s for s in dataset.samples if s.id.startswith("slide_3")]
-    assert "tp53: 1 slides have no patch with 40% tissue: slide_3.png." in capsys.readouterr().err
+    assert "tp53: 1 slides have no patch with 40% tissue: slide_3.svs." in capsys.readouterr().err
 
 
 def test_the_fingerprint_sees_size_and_places(root: Path):
-    seen = {Tp53(str(root), **more).fingerprint() for more in ({"size": 32}, {"size": 31}, {"size": 32, "patches": 2})}
+    seen = {
+        Tp53(str(root), **more).fingerprint() for more in ({"size": 128}, {"size": 127}, {"size": 128, "patches": 2})
+    }
     assert len(seen) == 3
 
 
@@ -111,10 +137,12 @@ def test_a_real_slide(real_data: Path, tmp_path: Path):
     trees.write_table(tmp_path / "manifest.csv", [{**row, "split": "train"}])
     dataset = Tp53(str(tmp_path), patches=20)
     assert len(dataset.samples) == 20  # of 9 x 13 places
-    for sample in dataset.samples[::5]:
-        image = dataset.image(sample)
-        assert image.shape == (224, 224, 3)
-        assert tissue(image).mean() > 0.3
+    with open_slide(tmp_path / "CMU-1-Small-Region.svs", exact=True) as slide:
+        for sample in dataset.samples[::5]:
+            x, y = map(int, sample.id.rpartition("/")[2].split("_"))
+            image = dataset.image(sample)
+            assert np.array_equal(image, slide.read(x, y, 224, 0.5))
+            assert (image.min(2) < 200).mean() > 0.3
 
 
 # The manifest.
@@ -123,15 +151,15 @@ def test_a_real_slide(real_data: Path, tmp_path: Path):
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("slide_0.png", "gone.png", "1 missing (gone.png)"),
-        ("slide_1.png", "slide_0.png", "1 duplicate (slide_0.png)"),
+        ("slide_0.svs", "gone.png", "1 missing (gone.png)"),
+        ("slide_1.svs", "slide_0.svs", "1 duplicate (slide_0.svs)"),
         ("wild-type", "wildtype", "got wildtype"),
         ("mutant,0.5,train", "mutant,0.5,holdout", "got holdout"),
-        (",BRCA,", ",,", "got none for slide_0.png"),
+        (",BRCA,", ",,", "got none for slide_0.svs"),
         ("cohort", "study", "Expected the columns slide, patient, cohort, site, label"),
         ("TCGA-1A-0002", "TCGA-0A-0000", "1 patients cross splits"),
-        ("wild-type,0.5,train", "wild-type,,train", "Add a column mpp"),
-        ("wild-type,0.5,train", "wild-type,2,train", "slide_0.png has 2"),
+        ("wild-type,0.5,train", "wild-type,,train", "or a column mpp"),
+        ("wild-type,0.5,train", "wild-type,2,train", "slide_0.svs has 2"),
     ],
 )
 def test_a_wrong_manifest_is_named(root: Path, refusal, old: str, new: str, said: str):
@@ -140,8 +168,8 @@ def test_a_wrong_manifest_is_named(root: Path, refusal, old: str, new: str, said
 
 
 def test_what_is_no_slide_is_named(root: Path, refusal):
-    (root / "slide_2.png").write_text("a table, renamed")
-    assert "slide_2.png" in refusal(trees.build_tp53, root)
+    (root / "slide_2.svs").write_text("a table, renamed")
+    assert "slide_2.svs is none" in refusal(trees.build_tp53, root)
 
 
 def test_wrong_arguments_are_named(root: Path, refusal):

@@ -26,6 +26,7 @@ from eva_vision.datasets.monusac import Monusac
 from eva_vision.datasets.pcam import Pcam
 from eva_vision.datasets.tp53 import Tp53
 from eva_vision.datasets.unitopatho import UniToPatho
+from eva_vision.phantom_slides import write_slide
 from tests.conftest import picture
 
 
@@ -143,17 +144,16 @@ def bracs(root: Path) -> Path:
 
 
 def tp53(root: Path, split: bool = True) -> Path:
-    """Six slides of three by three cells of 32 px: tissue left, glass right, ink in the last row."""
+    """Six slides of four by four cells of 128 px: tissue left, glass right, ink in the last row."""
     rows = []
     for i in range(6):
-        pixels = np.full((96, 96, 3), 245, np.uint8)
-        pixels[:64, :64] = picture(i, size=64)
-        pixels[64:] = 10
-        root.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(root / f"slide_{i}.png")
+        pixels = np.full((512, 512, 3), 245, np.uint8)
+        pixels[:, :256] = picture(i, size=512)[:, :256]
+        pixels[384:] = 10
+        write_slide(root / f"slide_{i}.svs", pixels, mpp=None)
         rows.append(
             {
-                "slide": f"slide_{i}.png",
+                "slide": f"slide_{i}.svs",
                 "patient": f"TCGA-{i // 2}A-{i:04d}",
                 "cohort": ("BRCA", "COAD")[i % 2],
                 "site": f"{i // 2}A",
@@ -167,7 +167,7 @@ def tp53(root: Path, split: bool = True) -> Path:
 
 
 def build_tp53(root: str, **arguments: object) -> Tp53:
-    return Tp53(root, size=32, **arguments)  # type: ignore[arg-type]
+    return Tp53(root, **{"size": 128, **arguments})  # type: ignore[arg-type]
 
 
 def labels(seed: int, values: Sequence[int], size: int = 8) -> np.ndarray:

@@ -189,7 +189,7 @@ def test_masks_for_new_images_by_the_command_line(tmp_path: Path, capsys: pytest
     assert capsys.readouterr().out.strip() == str(masks / "masks")
     assert (masks / "classes.txt").read_text().split() == list(CLASSES)
     for i, (height, width) in enumerate([(30, 41), (7, 9), (100, 60)]):
-        with Image.open(masks / "masks" / f"{i}.png.png") as mask:
+        with Image.open(masks / "masks" / f"{i}.png") as mask:
             assert (mask.mode, mask.size) == ("P", (width, height))
             assert np.array(mask).max() < 3
     assert main(["predict", "--head", str(out), "--dataset.root", str(new), "--output", str(masks)]) == 2

@@ -59,6 +59,14 @@ def test_everything_of_a_slide_comes_back(slides, three, plain, tmp_path):
     assert {entry.reader for entry in index.entries} == {"fast", "openslide"}
 
 
+def test_a_slide_is_found_by_its_path(three, tmp_path):
+    index = built([*three, tmp_path / "gone.svs"], tmp_path / "index")
+    assert [index.number(str(path)) for path in three] == [0, 1, 2]
+    for path in ("/a", str(tmp_path / "gone.svs"), "/zzz"):
+        with pytest.raises(UsageError, match="is not there"):
+            index.number(path)
+
+
 def test_patches_are_sampled_and_read_by_the_index(three, tmp_path):
     index = built(three, tmp_path / "index")
     sampler = Sampler(index.entries, index.mask, Sampling(size=64))

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from eva_vision import phantom_slides
 from eva_vision.models.baselines import random_vits16
+from eva_vision.phantom_slides import write_phantom_slide, write_slide
 from eva_vision.slides import Patch, open_slide
 from eva_vision.slides.tiff import layout_of
 
@@ -64,7 +64,7 @@ def test_a_phantom_slide(backbone, tmp_path_factory, mpp):
     """Within 6 %: it is drawn with hardly any energy at high frequencies, of which a little more is a larger share."""
     path = tmp_path_factory.getbasetemp() / "sharpness.svs"
     if not path.exists():
-        phantom_slides.write_phantom_slide(path, 3072, 3072, seed=1, quality=95)
+        write_phantom_slide(path, 3072, 3072, seed=1, quality=95)
     corners = np.random.default_rng(0).integers(80, 150, (4, 2)) * 8
     ways = three_ways(path, mpp, corners)
     assert {(patch.level, patch.reduce) for patch in ways["exact"]} == {(0, 1)}
@@ -75,11 +75,10 @@ def test_a_phantom_slide(backbone, tmp_path_factory, mpp):
 
 @pytest.mark.real_data
 @pytest.mark.parametrize("factor", [2, 2.4, 2.7, 3, 3.3, 3.7])
-def test_a_real_slide_with_a_level_of_its_own_pixels(backbone, real_data, tmp_path, monkeypatch, factor):
+def test_a_real_slide_with_a_level_of_its_own_pixels(backbone, real_data, tmp_path, factor):
     with open_slide(real_data / "slides" / "CMU-1-Small-Region.svs") as slide:
         pixels = slide.read(0, 0, 2208, slide.mpp)
-    monkeypatch.setattr(phantom_slides, "phantom_tissue", lambda width, height, seed: pixels)
-    path = phantom_slides.write_phantom_slide(tmp_path / "real.svs", 2208, 2208, mpp=0.5, levels=2, step=2, quality=95)
+    path = write_slide(tmp_path / "real.svs", pixels, mpp=0.5, levels=2, step=2, quality=95)
     corners = np.random.default_rng(0).integers(0, 170, (6, 2)) * 8
     ways = three_ways(path, 0.5 * factor, corners)
     assert [ways[how][0].level for how in ways] == [1, 0, 0]

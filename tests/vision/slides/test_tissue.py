@@ -161,6 +161,16 @@ def test_a_share_is_what_counting_pixels_gives(width, height, x, y, side):
     assert mask.share(x, y, side) == pytest.approx(full[300 + y :, 300 + x :][:side, :side].sum() / side**2)
 
 
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 40), st.integers(1, 30), st.floats(1, 90))
+def test_a_grid_is_of_squares_side_by_side(width, height, side):
+    mask = TissueMask.of(np.random.default_rng(1).random((height, width)) < 0.5, 4 * width + 1, 4 * height, 0.5)
+    grid = mask.grid(side)
+    assert grid.shape == (int(4 * height / side), int((4 * width + 1) / side))
+    for row, column in np.ndindex(grid.shape):
+        assert grid[row, column] == pytest.approx(mask.share(column * side, row * side, side), abs=1e-9)
+
+
 @settings(deadline=None)
 @given(st.integers(1, 30), st.integers(1, 30), st.floats(1, 130))
 def test_shares_are_those_of_every_pixel(width, height, side):

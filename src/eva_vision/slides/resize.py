@@ -63,16 +63,16 @@ def _shrink(pixels: np.ndarray, span: float, length: int, order: int) -> np.ndar
     if span == length:
         return pixels
     rows = pixels.reshape(len(pixels), -1).astype(np.int16)
-    one, taps = _taps(len(pixels), span, length, order)
+    bits, taps = _taps(len(pixels), span, length, order)
     # 128 less than the pixel, which keeps the end within int16, also where orders above 2 overshoot by a third; that
     # sums on the way there may wrap does no harm
-    total = np.full((length, rows.shape[1]), one // 2 - 128 * one, np.int16)
-    part = np.empty_like(total)
+    total = np.full((length, rows.shape[1]), (1 << bits - 1) - (128 << bits), np.int16)
+    term = np.empty_like(total)
     for at, weight in taps:
-        np.take(rows, at, 0, out=part, mode="clip")  # "raise" would copy
-        part *= weight
-        total += part
-    total //= one
+        np.take(rows, at, 0, out=term, mode="clip")  # "raise" would copy
+        term *= weight
+        total += term
+    total >>= bits
     if order > 2:
         np.clip(total, -128, 127, out=total)
     total += 128
@@ -81,28 +81,29 @@ def _shrink(pixels: np.ndarray, span: float, length: int, order: int) -> np.ndar
 
 @lru_cache(512)
 def _taps(n: int, span: float, length: int, order: int) -> tuple[int, list[tuple[np.ndarray, np.ndarray]]]:
-    """What 1 is in weights; of the first, second, ... old row of new ones number (length,) and weight (length, 1)."""
-    one = 256 if order == 2 else 128
+    """Bits of a weight of 1; of the first, second, ... old row of new ones number (length,) and weight (length, 1)."""
+    bits = 8 if order == 2 else 7
     edges = np.arange(length + 1) * (span / length)
     before = np.minimum(edges.astype(int), n - 1)
-    places = np.arange(order) - (order // 2 - 1)  # whole places round an edge
-    sums = _lagrange(places, edges - before)  # (length + 1, order)
+    places, polynomial = _lagrange(order)
+    sums = np.vander(edges - before, order, increasing=True) @ polynomial  # (length + 1, order)
     first = before[:-1] + places[0]
     width = int((before[1:] - before[:-1]).max()) + order - 1
     at = first[:, None] + np.arange(width)
     # a row counts in all sums that end after it
     weights = _until(sums[1:], before[1:] + places[0], at) - _until(sums[:-1], first, at)
     share = np.cumsum(weights, axis=1) * (length / span)
-    weights = np.diff(np.floor(share * one + 0.5), axis=1, prepend=0).astype(np.int16)
+    weights = np.diff(np.floor(share * 2**bits + 0.5), axis=1, prepend=0).astype(np.int16)
     at = np.clip(at, 0, n - 1)
     used = np.flatnonzero(weights.any(axis=0))
-    return one, [(np.ascontiguousarray(at[:, t]), weights[:, t, None].copy()) for t in used]
+    return bits, [(np.ascontiguousarray(at[:, t]), weights[:, t, None].copy()) for t in used]
 
 
-def _lagrange(places: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """Weight of each whole place in the polynomial through all at t: (len(t), len(places))."""
-    others = [places[places != place] for place in places]
-    return np.stack([np.prod((t[:, None] - o) / (p - o), axis=1) for p, o in zip(places, others, strict=True)], axis=1)
+@lru_cache(8)
+def _lagrange(order: int) -> tuple[np.ndarray, np.ndarray]:
+    """Whole places round 0 to 1, (order,); and by powers of t what each weighs in the polynomial through all at t."""
+    places = np.arange(order) - (order // 2 - 1)
+    return places, np.linalg.inv(np.vander(places.astype(float), increasing=True))
 
 
 def _until(sums: np.ndarray, first: np.ndarray, at: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.interpolate import BarycentricInterpolator
 
-from eva_vision.slides.area import _shrink, area_resize, enlarge, sharp_order
+from eva_vision.slides.resize import _shrink, area_resize, enlarge, sharp_order
 
 
 def exact(pixels: np.ndarray, rows: int, columns: int, down: float, across: float) -> np.ndarray:
