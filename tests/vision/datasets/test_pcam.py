@@ -113,7 +113,7 @@ def test_a_meta_file_of_another_length_is_refused(root: Path, refusal):
     assert "Expected 4 rows" in refusal(Pcam, root)
 
 
-@pytest.mark.parametrize("content", [b"", b"no HDF5", gzip.compress(b"x")])
+@pytest.mark.parametrize("content", [b"", b"no HDF5", gzip.compress(b"x", mtime=0)], ids=["empty", "text", "gzip"])
 def test_what_is_no_hdf5_is_named(root: Path, refusal, content: bytes):
     (root / X).write_bytes(content)
     assert X in refusal(Pcam, root)
