@@ -92,7 +92,7 @@ def test_splits_are_known_and_samples_to_learn_from_are_labelled(dataset: Datase
     for sample in dataset.samples:
         if isinstance(dataset, SegmentationDataset):
             assert sample.target is None
-            assert (sample.mask is None) == (sample.split == "new")
+            assert dataset.labelled(sample) == (sample.split != "new")
         elif sample.split != "new":
             assert sample.target in range(len(dataset.card.classes))
 
