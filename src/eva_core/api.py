@@ -83,7 +83,9 @@ def fit(
     stamp = {"key": result_key, "identity": identity, "weights": job.backbone.provenance}
     facts = {"synthetic": job.dataset.card.synthetic, "card": asdict(job.backbone.card)}
     classes, device = job.dataset.card.classes, str(store.attributes["device"])
-    return _write(folder, {**stamp, **facts}, answer, config or _config(job), classes, device)
+    results = _write(folder, {**stamp, **facts}, answer, config or _config(job), classes, device)
+    task.tidy(folder)
+    return results
 
 
 def fit_embeddings(
@@ -234,11 +236,12 @@ def _job(
     name: str | None = None,
 ) -> Job:
     rules, images = _protocol(protocol), _dataset(dataset)
-    built = _head(head or rules.heads_for(images.card)[0])
+    heads = rules.heads_for(images.card, published(rules.name))
+    built = _head(head or heads[0])
     if not isinstance(built, task_of(images).head):
         raise UsageError(
             f"Expected a head for {images.card.task}, but {_head_name(built)} is for another task. "
-            f"The protocol defines {' and '.join(rules.heads_for(images.card))} here."
+            f"The protocol defines {' and '.join(heads)} here."
         )
     backbone = _backbone(model)
     return Job(name or backbone.name, backbone, images, rules, _head_name(built), built)

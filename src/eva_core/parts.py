@@ -17,6 +17,7 @@ import numpy as np
 
 from eva_core.embeddings import SCHEMA, TEXTS, StoreKey, try_checksums
 from eva_core.errors import EvaError
+from eva_core.record import write_text
 from eva_core.types import Dataset
 
 
@@ -79,6 +80,20 @@ def finished_parts(store: Path) -> dict[tuple[int, int], Path]:
     return parts
 
 
+def keep_parts_of(store: Path, layout: str) -> None:
+    """Remove the parts of an earlier call whose rows were others: by a file beside them, which goes with the store.
+
+    Args:
+        layout: Says which row is what.
+    """
+    file = Path(f"{store}.layout")
+    if file.exists() and file.read_text(encoding="utf-8") == layout:
+        return
+    for path in finished_parts(store).values():
+        path.unlink()
+    write_text(file, layout)
+
+
 def merge(store: Path, key: StoreKey, dataset: Dataset, about: dict[str, Any]) -> None:
     """Join all parts into a store with a row for each sample, then remove them.
 
@@ -120,6 +135,7 @@ def join_parts(store: Path, key: StoreKey, n: int, columns: dict[str, np.ndarray
         )
     for path in parts.values():
         path.unlink()
+    Path(f"{store}.layout").unlink(missing_ok=True)
 
 
 def sample_columns(dataset: Dataset) -> dict[str, np.ndarray]:

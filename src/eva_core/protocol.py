@@ -24,7 +24,8 @@ class Segmentation:
         augment: `flips`; `crops` for random resized crops, for which the backbone runs in every step.
         loss: `dice` (softmax, over the batch), or `dice_ce`, plus cross entropy.
         lr: Learning rate of AdamW.
-        decay: Power of the polynomial decay of the learning rate to 0; 0: it is constant.
+        decay: Power of the polynomial by which the learning rate decays: (1 - n / steps) ** decay; 0: it is constant.
+        decay_by: What n counts. Epochs are few, so that the rate hardly decays: kaiko-eva does so unsaid.
         batch_size: Tiles in a step.
         steps: Optimiser steps.
         evaluate_every: Steps between evaluations; None: after every epoch.
@@ -47,6 +48,7 @@ class Segmentation:
     lr: float = 2e-3
     weight_decay: float = 0.01
     decay: float = 0.0
+    decay_by: Literal["step", "epoch"] = "step"
     batch_size: int = 64
     steps: int = 2000
     evaluate_every: int | None = None
@@ -148,9 +150,15 @@ class Protocol:
     def precision_for(self, card: ModelCard) -> str:
         return card.precision if self.precision == "card" else self.precision
 
-    def heads_for(self, dataset: DatasetCard) -> tuple[str, ...]:
-        """The heads that the protocol defines for a dataset; the first is the default."""
-        return self.segmentation.of(dataset.name).heads if dataset.task == "segmentation" else self.heads
+    def heads_for(self, dataset: DatasetCard, published: "Protocol | None" = None) -> tuple[str, ...]:
+        """The heads that the protocol defines for a dataset; the first is the default.
+
+        Args:
+            published: The protocol as shipped: heads that differ from it were asked for, and hold for every dataset.
+        """
+        if dataset.task != "segmentation":
+            return self.heads
+        return self.segmentation.of(dataset.name, published.segmentation if published else None).heads
 
     def title(self, published: "Protocol | None", head: str, dataset: DatasetCard) -> str:
         """The string by which results are matched: the name, then every departure from what was published.

@@ -95,6 +95,10 @@ class Task(ABC):
             key: Of the result: what is kept there for a restart is of this key alone.
         """
 
+    def tidy(self, folder: Path) -> None:
+        """Remove what was kept for a restart: the result is written."""
+        return
+
     @abstractmethod
     def apply(
         self,

@@ -6,7 +6,7 @@ import torch
 from eva_core.cache import locked
 from eva_core.embeddings import Store, StoreKey, open_store
 from eva_core.errors import EvaError
-from eva_core.parts import PartWriter, finished_parts, merge
+from eva_core.parts import PartWriter, finished_parts, keep_parts_of, merge
 
 
 def batch(first: int, n: int, dim: int = 4) -> dict[str, np.ndarray]:
@@ -129,3 +129,14 @@ def test_a_second_holder_waits_and_is_told(key):
     thread.join()
     assert order == ["first", "second"]
     assert "Waiting for another process" in told[0]
+
+
+def test_parts_of_other_rows_are_not_taken_over(key: StoreKey):
+    keep_parts_of(key.path, "a")
+    writer = PartWriter(key.path)
+    writer.add(0, {"embeddings": np.ones((3, 2), np.float32)})
+    writer.flush()
+    keep_parts_of(key.path, "a")
+    assert list(finished_parts(key.path)) == [(0, 3)]
+    keep_parts_of(key.path, "b")
+    assert not finished_parts(key.path)

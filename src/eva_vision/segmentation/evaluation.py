@@ -20,7 +20,7 @@ from eva_core.types import IGNORE, FittedRun
 from eva_vision.segmentation import colour
 from eva_vision.segmentation.batches import Online, Source
 from eva_vision.segmentation.features import TileImages
-from eva_vision.segmentation.finished_runs import forget, keep, kept
+from eva_vision.segmentation.finished_runs import keep, kept
 from eva_vision.segmentation.pictures import draw_overlays
 from eva_vision.segmentation.scoring import AT_ONCE, Scored, mean_dice, score
 from eva_vision.segmentation.setting import Setting
@@ -69,7 +69,6 @@ def evaluate(at: Setting, folder: Path, key: str) -> Answer:
         "report": {},
         "cost": cost(at.store, fit_s),
     }
-    forget(folder)
     parts = [_dice(at, split, found, len(runs)) for split, found in scored.items()]
     table = dice_table(parts, at.card.classes, [r.run for r in runs])
     return Answer(record, {r.run: r.params for r in runs}, table, records[plan.main][1])

@@ -4,6 +4,7 @@
 where it was cut: number of the sample, first row, first column. It is written in parts and resumed like embeddings.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -32,7 +33,7 @@ from eva_core.extract import (
     transform_of,
     unreadable,
 )
-from eva_core.parts import join_parts, sample_columns
+from eva_core.parts import join_parts, keep_parts_of, sample_columns
 from eva_core.protocol import Protocol, Segmentation
 from eva_core.registry import class_path_of
 from eva_core.types import IGNORE, Backbone, Geometry, SegmentationDataset, sha256_of_weights
@@ -126,6 +127,8 @@ def _fill(
         "tiles": np.array([[t.sample, t.y, t.x] for t in tiles], np.int32).reshape(-1, 3),
         "sizes": sizes,
     }
+    # an image that could not be read then and can now would shift all rows after it
+    keep_parts_of(key.path, hashlib.sha256(columns["tiles"].tobytes() + sizes.tobytes()).hexdigest())
     work = Work(
         key,
         backbone,

@@ -18,6 +18,7 @@ from eva_core.types import Backbone, Dataset, SegmentationDataset, SegmentationH
 from eva_vision.images import SUFFIXES
 from eva_vision.segmentation.evaluation import decoder_of, evaluate
 from eva_vision.segmentation.features import MapStore, extract_maps, maps_key
+from eva_vision.segmentation.finished_runs import forget
 from eva_vision.segmentation.overlays import colours_of
 from eva_vision.segmentation.scoring import predicted
 from eva_vision.segmentation.setting import rules_for, setting
@@ -61,6 +62,9 @@ class SegmentationTask(Task):
 
     def evaluate(self, job: Job, store: MapStore, how: Extraction, folder: Path, key: str) -> Answer:
         return evaluate(setting(job, store, how), folder, key)
+
+    def tidy(self, folder: Path) -> None:
+        forget(folder)
 
     def apply(
         self,

@@ -49,7 +49,7 @@ def train(
         progress: Called after every step with their number.
     """
     optimiser = torch.optim.AdamW(decoder.parameters(), lr=rules.lr, weight_decay=rules.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: (1 - step / rules.steps) ** rules.decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda n: (1 - n / rules.steps) ** rules.decay)
     loss_of = LOSSES[rules.loss]
     best: dict[str, Tensor] = {}
     value, best_step, waited, step, epoch = -1.0, 0, 0, 0, 0
@@ -62,7 +62,8 @@ def train(
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
-                schedule.step()
+                if rules.decay_by == "step":
+                    schedule.step()
                 step += 1
                 progress(step)
                 if step % every == 0:
@@ -74,6 +75,8 @@ def train(
                 if step == rules.steps or (rules.patience is not None and waited >= max(1, rules.patience)):
                     break
             epoch += 1
+            if rules.decay_by == "epoch":
+                schedule.step()
     last = _copy(decoder)
     if not best:
         best, value, best_step = _copy(decoder), score(decoder), step

@@ -7,7 +7,7 @@ from pathlib import Path
 from eva_core.errors import UsageError
 
 # project, site, participant; then sample and vial, portion, slide (gdc.cancer.gov, "TCGA Barcode")
-_BARCODE = re.compile(r"(TCGA-[A-Z0-9]{2}-[A-Z0-9]{4})(?:-\d\d[A-Z]?-\d\d[A-Z]?-([A-Z]{2})[A-Z0-9])?(?![A-Z0-9])")
+_BARCODE = re.compile(r"(TCGA-[A-Z0-9]{2}-[A-Z0-9]{4})(?:-\d\d[A-Z]?-\d\d[A-Z]?-([A-Z]{2})[A-Z0-9]+)?(?![A-Z0-9])")
 
 
 def tcga(name: str) -> tuple[str, str | None] | None:

@@ -102,7 +102,9 @@ def choose(slides: Sequence[Described], sampling: Sampling, seed: int) -> list[i
     finest = [slide.mpp / COARSER for slide in slides]
     kept = list(range(len(slides)))
     excluded = read_excluded(sampling.exclude) if sampling.exclude is not None else None
-    greatest = sampling.mpp_range[1] if sampling.mpp_range else max(sampling.mpp)
+    weights = sampling.mpp_weights or (1.0,) * len(sampling.mpp)
+    wanted = sampling.mpp_range or [mpp for mpp, weight in zip(sampling.mpp, weights, strict=True) if weight > 0]
+    greatest = max(wanted)
     rules: list[tuple[str, Callable[[int], bool]]] = [
         (f"are not {' or '.join(sampling.codes)}", lambda n: not sampling.codes or _code(slides[n]) in sampling.codes),
         (f"are excluded by {sampling.exclude}", lambda n: excluded is None or slides[n].name not in excluded),
@@ -122,7 +124,7 @@ def choose(slides: Sequence[Described], sampling: Sampling, seed: int) -> list[i
         raise UsageError(
             "Expected a slide to sample from, but none is left. Loosen the sampling, or index other slides."
         )
-    least = sampling.mpp_range[0] if sampling.mpp_range else min(sampling.mpp)
+    least = min(wanted)
     coarse = sum(finest[n] > least for n in kept)
     if coarse:
         say(f"{coarse} of {len(kept)} slides are coarser than {least:g} micrometres per pixel: not sampled there.")

@@ -149,8 +149,9 @@ def test_fewer_steps_than_an_evaluation_takes_still_give_a_checkpoint(tmp_path: 
     assert len(load_file(tmp_path / "run0.safetensors")) == 4
 
 
+@pytest.mark.parametrize("by", ["step", "epoch"])
 @pytest.mark.parametrize("decay", [0.0, 0.9, 2.0])
-def test_the_learning_rate_decays_by_a_power_of_what_is_left(decay: float, monkeypatch: pytest.MonkeyPatch):
+def test_the_learning_rate_decays_by_a_power_of_what_is_left(decay: float, by: str, monkeypatch: pytest.MonkeyPatch):
     rates = []
 
     class Watched(torch.optim.AdamW):
@@ -159,8 +160,10 @@ def test_the_learning_rate_decays_by_a_power_of_what_is_left(decay: float, monke
             return super().step(closure)
 
     monkeypatch.setattr(torch.optim, "AdamW", Watched)
-    train(decoder(), Noise(), told(0.5)[0], replace(RULES, decay=decay), 0, 0)
-    assert rates == pytest.approx([0.1 * (1 - k / 12) ** decay for k in range(12)])
+    source = Noise()
+    train(decoder(), source, told(0.5)[0], replace(RULES, decay=decay, decay_by=by), 0, 0)
+    in_an_epoch = 1 if by == "step" else -(-len(source) // RULES.batch_size)
+    assert rates == pytest.approx([0.1 * (1 - k // in_an_epoch / 12) ** decay for k in range(12)])
 
 
 def test_evaluation_leaves_training_mode_as_it_was():

@@ -49,6 +49,12 @@ def test_a_sample_depends_on_seed_and_number_alone(seed, n, per_window):
     assert one.place(n) == other.place(n)
 
 
+def test_a_magnification_that_is_never_drawn_keeps_no_slide():
+    mix = Sampling(size=224, mpp=(0.25, 2.0), mpp_weights=(1.0, 0.0))
+    found = sampler(mix, slides=[Slide("fine.svs"), Slide("coarse.svs", mpp=0.5)])
+    assert {(found.place(n).slide, found.place(n).mpp) for n in range(20)} == {(0, 0.25)}
+
+
 def test_numbers_seeds_and_attempts_differ():
     places = {(s.x, s.y) for s in (sampler().place(n) for n in range(50))}
     assert len(places) == 50
@@ -223,6 +229,7 @@ def test_a_coarse_slide_is_not_sampled_finer_than_it_is(capsys):
 @pytest.mark.parametrize(
     ("name", "found"),
     [
+        ("TCGA-A1-A0SB-01Z-00-DX10.svs", ("TCGA-A1-A0SB", "DX")),
         ("TCGA-A1-A0SB-01Z-00-DX1.B34C267B-CAAA-4AB6.svs", ("TCGA-A1-A0SB", "DX")),
         ("tcga-a1-a0sb-01a-01-ts1.svs", ("TCGA-A1-A0SB", "TS")),
         ("TCGA-A1-A0SB-01A-01-BSA.svs", ("TCGA-A1-A0SB", "BS")),
