@@ -158,7 +158,11 @@ class Protocol:
         """
         if dataset.task != "segmentation":
             return self.heads
-        return self.segmentation.of(dataset.name, published.segmentation if published else None).heads
+        return self.segmentation_for(dataset.name, published).heads
+
+    def segmentation_for(self, dataset: str, published: "Protocol | None") -> Segmentation:
+        """The rules for masks of a dataset; what differs from the protocol as shipped holds for every one."""
+        return self.segmentation.of(dataset, published.segmentation if published else None)
 
     def title(self, published: "Protocol | None", head: str, dataset: DatasetCard) -> str:
         """The string by which results are matched: the name, then every departure from what was published.

@@ -36,25 +36,9 @@ class Phantom(Dataset):
     )
 
     def __init__(self, train: int = 240, val: int = 80, test: int = 160, size: int = 224, seed: int = 0) -> None:
-        counts = {"train": train, "val": val, "test": test}
-        for name, value in {**counts, "size": size}.items():
-            if value < 1:
-                raise UsageError(f"Expected argument {name} to be at least 1, but got {value}.")
-        if seed < 0:
-            raise UsageError(f"Expected argument seed to be at least 0, but got {seed}.")
+        self.samples = made_up_samples(train, val, test, size, seed, _IMAGES_PER_PATIENT, MPP, len(CLASSES))
         self.size = size
         self.seed = seed
-        self.samples = [
-            Sample(
-                id=f"{split}_{i:04d}",
-                split=split,
-                target=i % len(CLASSES),
-                group=f"{split}_patient_{i // _IMAGES_PER_PATIENT:03d}",
-                mpp=MPP,
-            )
-            for split, n in counts.items()
-            for i in range(n)
-        ]
 
     def image(self, sample: Sample) -> np.ndarray:
         """Draw the pixels of a sample: uint8 RGB, (size, size, 3)."""
@@ -68,3 +52,32 @@ class Phantom(Dataset):
     def fingerprint(self) -> str:
         """SHA-256 over the samples and whatever decides their pixels, as there are no files to measure."""
         return hashlib.sha256(f"{super().fingerprint()} {VERSION} {self.size} {self.seed}".encode()).hexdigest()
+
+
+def made_up_samples(
+    train: int, val: int, test: int, size: int, seed: int, per_patient: int, mpp: float, classes: int | None
+) -> list[Sample]:
+    """The samples of a dataset without files: so many images of each split, so many of each patient.
+
+    Args:
+        classes: Targets go round so many classes; None: samples have none.
+    Raises:
+        UsageError: A number makes no sense.
+    """
+    counts = {"train": train, "val": val, "test": test}
+    for name, value in {**counts, "size": size}.items():
+        if value < 1:
+            raise UsageError(f"Expected argument {name} to be at least 1, but got {value}.")
+    if seed < 0:
+        raise UsageError(f"Expected argument seed to be at least 0, but got {seed}.")
+    return [
+        Sample(
+            id=f"{split}_{i:04d}",
+            split=split,
+            target=None if classes is None else i % classes,
+            group=f"{split}_patient_{i // per_patient:03d}",
+            mpp=mpp,
+        )
+        for split, n in counts.items()
+        for i in range(n)
+    ]

@@ -5,8 +5,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from eva_core.errors import UsageError
 from eva_core.types import DatasetCard, Sample, SegmentationDataset
+from eva_vision.datasets.phantom import made_up_samples
 from eva_vision.phantom import random_stain
 from eva_vision.phantom_nuclei import CLASSES, MPP, VERSION, phantom_nuclei
 
@@ -41,25 +41,9 @@ class PhantomNuclei(SegmentationDataset):
     )
 
     def __init__(self, train: int = 80, val: int = 24, test: int = 48, size: int = 256, seed: int = 0) -> None:
-        counts = {"train": train, "val": val, "test": test}
-        for name, value in {**counts, "size": size}.items():
-            if value < 1:
-                raise UsageError(f"Expected argument {name} to be at least 1, but got {value}.")
-        if seed < 0:
-            raise UsageError(f"Expected argument seed to be at least 0, but got {seed}.")
+        self.samples = made_up_samples(train, val, test, size, seed, _IMAGES_PER_PATIENT, MPP, None)
         self.side = size
         self.seed = seed
-        self.samples = [
-            Sample(
-                id=f"{split}_{i:04d}",
-                split=split,
-                target=None,
-                group=f"{split}_patient_{i // _IMAGES_PER_PATIENT:03d}",
-                mpp=MPP,
-            )
-            for split, n in counts.items()
-            for i in range(n)
-        ]
 
     def labelled(self, sample: Sample) -> bool:
         return True

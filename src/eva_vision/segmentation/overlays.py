@@ -1,13 +1,13 @@
 """One picture per image, to look at: image, truth, prediction and errors side by side, with a legend."""
 
 import io
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from eva_core.record import write_bytes
 from eva_core.types import IGNORE
 from eva_vision.segmentation.tiles import rescale, rescale_labels
 
@@ -74,12 +74,7 @@ def write_overlay(
         if content.tell() <= _MOST_BYTES or side <= 100:
             break
         side = int(side * min(0.95, (_MOST_BYTES / content.tell()) ** 0.5))
-    temporary = path.with_name(f"{path.name}.tmp")
-    with temporary.open("wb") as handle:
-        handle.write(content.getvalue())
-        handle.flush()
-        os.fsync(handle.fileno())
-    temporary.replace(path)
+    write_bytes(path, content.getvalue())
 
 
 def _errors(truth: np.ndarray, prediction: np.ndarray, background: int | None) -> dict[str, np.ndarray]:

@@ -52,8 +52,7 @@ class Setting:
 
 def rules_for(protocol: Protocol, dataset: Dataset) -> Segmentation:
     """The rules for a dataset; what was asked for beyond the protocol as shipped holds for every one."""
-    shipped = published(protocol.name)
-    return protocol.segmentation.of(dataset.card.name, shipped.segmentation if shipped else None)
+    return protocol.segmentation_for(dataset.card.name, published(protocol.name))
 
 
 def setting(job: Job, store: MapStore, how: Extraction) -> Setting:
