@@ -1,7 +1,7 @@
 """Whether a model was trained on the slides that a dataset was cut from."""
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,3 +24,21 @@ def seen(model: ModelCard, ids: Sequence[str], groups: Sequence[str]) -> np.ndar
     """By sample: whether the model's card lists its id, or its patient or slide, as training data, (N,)."""
     listed = set(model.training_ids)
     return np.array([i in listed or g in listed for i, g in zip(ids, groups, strict=True)], bool)
+
+
+def marked(
+    model: ModelCard, dataset: DatasetCard, known: np.ndarray, rescored: Callable[[np.ndarray], dict[str, Any]]
+) -> dict[str, Any]:
+    """What results.json says: what the cards declare; by exact ids, also the score on samples that were never seen.
+
+    Args:
+        known: From `seen`, (N,).
+        rescored: The record of the samples that it is told, (N,), as a split.
+    """
+    if not known.any():
+        return {"kind": contamination(model, dataset)}
+    mark = {"kind": "exact", "n_seen": int(known.sum())}
+    if known.all():
+        return mark
+    rest = rescored(~known)
+    return {**mark, "unseen": {"n": rest["n"], **rest["metrics"][dataset.metric]}}

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from eva_core.confounds import confounds
-from eva_core.contamination import contamination, seen
+from eva_core.contamination import marked, seen
 from eva_core.embeddings import Samples, Store
 from eva_core.errors import UsageError, some
 from eva_core.holdout import few, hold_out, near_duplicates
@@ -222,18 +222,15 @@ def _scores(head: Head, versions: Sequence[dict[str, torch.Tensor]], data: Embed
 
 
 def _contamination(asked: Question, predictions: Predictions) -> dict[str, Any]:
-    """Whether the model was trained on these slides; by exact ids, also the score on those that it never saw."""
-    mark: dict[str, Any] = {"kind": contamination(asked.model_card, asked.dataset)}
+    """Whether the model was trained on these slides."""
+
+    def rescored(chosen: np.ndarray) -> dict[str, Any]:
+        groups = [g or None for g in np.asarray(predictions.groups)[chosen]]
+        scores = predictions.scores[:, chosen]
+        return split_record(scores, scores, predictions.targets[chosen], asked.dataset.classes, groups)[0]
+
     known = seen(asked.model_card, predictions.ids, predictions.groups)
-    if not known.any():
-        return mark
-    mark = {"kind": "exact", "n_seen": int(known.sum())}
-    if known.all():
-        return mark
-    groups = [g or None for g in np.asarray(predictions.groups)[~known]]
-    scores = predictions.scores[:, ~known]
-    rest, _ = split_record(scores, scores, predictions.targets[~known], asked.dataset.classes, groups)
-    return {**mark, "unseen": {"n": rest["n"], **rest["metrics"][asked.dataset.metric]}}
+    return marked(asked.model_card, asked.dataset, known, rescored)
 
 
 def _confounds(asked: Question, split: str) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from eva_core.contamination import contamination, seen
+from eva_core.contamination import marked, seen
 from eva_core.errors import UsageError
 from eva_core.evaluation import Plan, cost, make_plan, summary
 from eva_core.extract import full_precision, prepare, transform_of
@@ -159,22 +159,17 @@ def _colour(at: Setting, plan: Plan) -> dict[str, Any]:
 
 
 def _contamination(at: Setting, scored: Scored, runs: int) -> dict[str, Any]:
-    """Whether the model was trained on these images; by exact ids, also the score on those that it never saw."""
+    """Whether the model was trained on these images."""
+
+    def rescored(chosen: np.ndarray) -> dict[str, Any]:
+        units = [unit for unit, wanted in zip(scored.units, chosen, strict=True) if wanted]
+        rest = Scored(units, scored.counts[:runs, chosen], {})
+        measures = rest.measures(at)
+        return measured_record(measures, measures, len(units), _groups(rest))[0]
+
     card = at.job.backbone.card
-    mark: dict[str, Any] = {"kind": contamination(card, at.card)}
     ids = [str(at.store.ids[u.sample]) for u in scored.units]  # of images: a tile has a name of its own
-    known = seen(card, ids, [u.group for u in scored.units])
-    if not known.any():
-        return mark
-    mark = {"kind": "exact", "n_seen": int(known.sum())}
-    if known.all():
-        return mark
-    rest = Scored(
-        [u for u, there in zip(scored.units, known, strict=True) if not there], scored.counts[:runs, ~known], {}
-    )
-    measures = rest.measures(at)
-    record, _ = measured_record(measures, measures, len(rest.units), _groups(rest))
-    return {**mark, "unseen": {"n": record["n"], **record["metrics"][at.card.metric]}}
+    return marked(card, at.card, seen(card, ids, [u.group for u in scored.units]), rescored)
 
 
 def _mpp(at: Setting, split: str) -> dict[str, float | None]:
