@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -16,6 +17,8 @@ from eva_core.types import Backbone, Dataset, Geometry, Head, SegmentationHead
 
 NAMED = {"model": registry.models, "dataset": registry.datasets, "head": registry.heads}
 SHORT = {"--precision": "--protocol.precision"}
+FOLDER = "exported"
+"""The registered model that is built from the folder of an export."""
 
 
 def load_protocol(name: str) -> Protocol:
@@ -104,7 +107,7 @@ def _parsed(parser: ArgumentParser, command: str, argv: list[str]) -> Namespace:
     try:
         return parser.parse_args(expand(argv))
     except (ArgumentError, TypeError, ValueError) as error:
-        raise UsageError(f"{_first_reason(error)} See `eva {command} --help`.") from error
+        raise UsageError(f"{first_reason(error)} See `eva {command} --help`.") from error
 
 
 def _resolved(parser: ArgumentParser, given: Namespace) -> str:
@@ -162,10 +165,15 @@ def _expand_pair(flag: str, value: str) -> list[str]:
     if flag in SHORT:
         return [SHORT[flag], value]
     if name == "config":
-        return [flag, yaml.safe_dump(expand_yaml(read_yaml(find_config(value))), sort_keys=False)]
+        content = read_yaml(find_config(value))
+        base = content.pop("base", None)  # a config that says what it does otherwise than another
+        before = [] if base is None else _expand_pair(flag, base)
+        return [*before, flag, yaml.safe_dump(expand_yaml(content), sort_keys=False)]
     if name == "protocol":
         return [flag, yaml.safe_dump(plain(load_protocol(value)), sort_keys=False)]
-    return [flag, class_path(name, value)]
+    found = component(name, value)
+    inner = [f"{flag}.{key}={given}" for key, given in found.get("init_args", {}).items()]
+    return [flag, found["class_path"], *inner]
 
 
 def expand_yaml(content: dict[str, Any]) -> dict[str, Any]:
@@ -174,13 +182,33 @@ def expand_yaml(content: dict[str, Any]) -> dict[str, Any]:
     for name in NAMED.keys() & content.keys():
         value = content[name]
         if isinstance(value, str):
-            content[name] = {"class_path": class_path(name, value)}
+            content[name] = component(name, value)
         elif isinstance(value, dict) and "class_path" in value:
-            content[name] = {**value, "class_path": class_path(name, value["class_path"])}
+            found = component(name, value["class_path"])
+            inner = {**(value.get("init_args") or {}), **found.get("init_args", {})}
+            content[name] = {**value, **found, **({"init_args": inner} if inner else {})}
     protocol = content.get("protocol")
     if isinstance(protocol, str):
         content["protocol"] = plain(load_protocol(protocol))
     return content
+
+
+def component(kind: str, name: str) -> dict[str, Any]:
+    """What stands for a name in a configuration: its `class_path`; `init_args` for a model that is a folder.
+
+    Raises:
+        UsageError: As `class_path`.
+    """
+    if kind == "model" and is_folder(name):
+        return {"class_path": class_path(kind, FOLDER), "init_args": {"folder": name}}
+    return {"class_path": class_path(kind, name)}
+
+
+def is_folder(model: str) -> bool:
+    """Whether a model is named by a path: one with a slash, or one that exists and that no package has as a name."""
+    if "/" in model or model.startswith("{"):
+        return not model.startswith("{")  # that is JSON
+    return Path(model).exists() and all(entry.name != model for entry in registry.models.entries())
 
 
 def class_path(kind: str, name: str) -> str:
@@ -206,7 +234,7 @@ def _lists(content: dict[str, Any]) -> dict[str, Any]:
     return {k: _lists(v) if isinstance(v, dict) else v for k, v in kept.items()}
 
 
-def _first_reason(error: Exception) -> str:
+def first_reason(error: Exception) -> str:
     """One line from jsonargparse's several: the flag in question, and the innermost reason."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     keys = re.findall(r'Parser key "([^"]+)"', str(error))

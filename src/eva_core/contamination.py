@@ -1,5 +1,6 @@
 """Whether a model was trained on the slides that a dataset was cut from."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -9,6 +10,8 @@ from eva_core.types import DatasetCard, ModelCard
 
 OTHERS = "others"
 """In a model's collections: there are more that its makers do not name."""
+SALTED = "salted"
+"""A training id that begins so stands for one that is not public: `salted:SALT:HASH`."""
 
 
 def contamination(model: ModelCard, dataset: DatasetCard) -> Literal["declared", "none declared", "unknown"]:
@@ -20,10 +23,17 @@ def contamination(model: ModelCard, dataset: DatasetCard) -> Literal["declared",
     return "unknown" if OTHERS in model.collections else "none declared"
 
 
+def salted(name: str, salt: str) -> str:
+    """A name that whoever has it can look for, and nobody can read: `salted:SALT:` and SHA-256 of salt and name."""
+    return f"{SALTED}:{salt}:{hashlib.sha256(f'{salt}{name}'.encode()).hexdigest()}"
+
+
 def seen(model: ModelCard, ids: Sequence[str], groups: Sequence[str]) -> np.ndarray:
     """By sample: whether the model's card lists its id, or its patient or slide, as training data, (N,)."""
     listed = set(model.training_ids)
-    return np.array([i in listed or g in listed for i, g in zip(ids, groups, strict=True)], bool)
+    salts = {name.split(":")[1] for name in listed if name.startswith(f"{SALTED}:")}
+    found = {name for name in {*ids, *groups} if name in listed or any(salted(name, s) in listed for s in salts)}
+    return np.array([i in found or g in found for i, g in zip(ids, groups, strict=True)], bool)
 
 
 def marked(

@@ -1,8 +1,10 @@
-"""`eva pretrain`: the entry point of the pretraining add-on, which is not written yet."""
-
-from eva_core.errors import UsageError
+"""`eva pretrain` and `eva study`: thin, and torch is imported only when there is something to do."""
 
 
 def pretrain(argv: list[str]) -> int:
-    """Say so."""
-    raise UsageError("Pretraining is not part of this version of eva. `eva fit` evaluates the models that exist.")
+    """Train, then export."""
+    from eva_pretrain.config import parse
+    from eva_pretrain.pretraining import pretrain as run
+
+    print(run(parse(argv)))
+    return 0

@@ -9,31 +9,34 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from eva_core.errors import EvaError, UsageError, some
-from eva_pretrain.stream import HORIZON, Batch, PatchStream
-from eva_vision.slides.remote import is_url
+from eva_pretrain.patches.folder import FolderStream
+from eva_pretrain.patches.slides import PatchStream
+from eva_pretrain.patches.stream import HORIZON, Batch, Stream, patient
 
-__all__ = ["Batch", "PatchLoader", "PatchStream"]
+__all__ = ["Batch", "FolderStream", "PatchLoader", "PatchStream"]
 
 
 class PatchLoader:
     """Batches of a stream, read ahead by workers; stateful as Lightning's loops and torchdata understand it.
 
-    The state is the number of batches that were handed out, and the slides that failed: another number of workers may
-    go on with it.
+    The state is the number of batches that were handed out, and what is known of the slides: another number of workers
+    may go on with it. A folder of images is a stream of as many slides.
 
     Attributes:
         batches: Handed out since the first of the stream.
+        patches_seen: Handed out by this rank, by this process and those that it goes on from.
+        seen: Numbers of the slides that they are from.
+        failures: Slides that could not be read, by name, and why; likewise.
+        patches: Handed out by this process.
+        rejected: Patches that did not pass the filter; likewise.
         started_s: Seconds until the first batch of this process.
         waited_s: Seconds that the trainer waited for the batches after that.
         busy_s: Seconds that it had in between.
-        patches: Handed out by this process.
-        rejected: Patches that did not pass the filter.
-        failures: Slides that could not be read, by name, and why.
     """
 
     def __init__(
         self,
-        stream: PatchStream,
+        stream: Stream,
         workers: int = 2,
         prefetch: int = 2,
         epoch: int = 1250,
@@ -62,7 +65,7 @@ class PatchLoader:
             raise UsageError(f"Expected epoch to be at least 1, but got {epoch}. Give a number of batches.")
         stream.order.check(max(workers, 1))
         self.stream, self.epoch = stream, epoch
-        if context is None and workers and any(is_url(entry.path) for entry in stream.index.entries):
+        if context is None and workers and stream.remote:
             context = "spawn"
         self._settings: dict[str, Any] = {
             "batch_size": None,
@@ -73,10 +76,11 @@ class PatchLoader:
             "collate_fn": _as_it_is,
         }
         self.batches = stream.start
-        self.patches = self.rejected = 0
+        self.patches_seen = self.patches = self.rejected = 0
         self.started_s = self.waited_s = self.busy_s = 0.0
+        self.seen: set[int] = set()
         self.failures: dict[str, str] = {}
-        self._slides: set[int] = set()
+        self._seen_elsewhere: set[str] = set()  # paths of slides that were seen, but are not in this stream
         self._feed: Iterator[Batch] | None = None
 
     def __len__(self) -> int:
@@ -101,34 +105,53 @@ class PatchLoader:
         """Of the time since the first batch that the trainer waited for data."""
         return self.waited_s / max(self.waited_s + self.busy_s, 1e-9)
 
+    def slides_seen(self) -> list[tuple[str, str | None]]:
+        """Name and TCGA patient of each slide of `seen`, and of those before that a later stream has no more."""
+        return self.stream.seen(self.seen) + [
+            (path.rpartition("/")[2], patient(path)) for path in sorted(self._seen_elsewhere)
+        ]
+
     def report(self) -> str:
         """What was read, how long the trainer waited, and what was left out and why: a few lines."""
         lines = [
-            f"{self.patches} patches of {len(self._slides)} slides; waited {self.waited_s:.1f} s for data "
-            f"({self.waited_share:.1%} of the time), and {self.started_s:.1f} s for the first batch."
+            f"{self.patches_seen} patches of {len(self.seen) + len(self._seen_elsewhere)} {self.stream.kind}; "
+            f"waited {self.waited_s:.1f} s for data ({self.waited_share:.1%} of the time), and {self.started_s:.1f} s "
+            "for the first batch."
         ]
         if self.rejected:
             lines.append(f"{self.rejected} patches did not pass the filter, and others were read in their place.")
         if self.failures:
-            lines.append(f"{len(self.failures)} slides were left out: {some(self.failures)}.")
+            lines.append(f"{len(self.failures)} {self.stream.kind} were left out: {some(self.failures)}.")
             lines += [f"  {name}: {reason}" for name, reason in self.failures.items()]
         return "\n".join(lines)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the stream is: a few numbers."""
-        return {"batches": self.batches, "left_out": self.stream.left_out(), "of": self._identity()}
+        """Where the stream is, and what became of its slides: numbers and texts alone."""
+        return {
+            "batches": self.batches,
+            "patches": self.patches_seen,
+            "seen": sorted({*(self.stream.paths[slide] for slide in self.seen), *self._seen_elsewhere}),
+            "failures": dict(self.failures),
+            "left_out": self.stream.left_out(),
+            "of": self.stream.identity(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a `state_dict`. Warns where the stream is another one, so that its patches are others."""
         self.close()
-        other = [name for name, value in self._identity().items() if state["of"].get(name) != value]
+        now, then = self.stream.identity(), state["of"]
+        other = [name for name in {**now, **then} if now.get(name) != then.get(name)]
         if other:
             warnings.warn(
                 f"Expected the stream that was stopped, but it differs in {some(other)}: "
                 "it goes on with other patches. Restore these to have the same.",
                 stacklevel=2,
             )
-        self.batches = state["batches"]
+        self.batches, self.patches_seen = state["batches"], state["patches"]
+        paths = set(state["seen"])
+        self.seen = {number for number, path in enumerate(self.stream.paths) if path in paths}
+        self._seen_elsewhere = paths.difference(self.stream.paths)
+        self.failures = dict(state["failures"])
         self.stream.leave_out(state["left_out"])
 
     def close(self) -> None:
@@ -166,24 +189,14 @@ class PatchLoader:
     def _account(self, batch: Batch) -> None:
         self.batches += 1
         self.patches += len(batch.number)
+        self.patches_seen += len(batch.number)
         self.rejected += batch.rejected
-        self._slides.update(np.unique(batch.slide).tolist())
+        self.seen.update(np.unique(batch.slide).tolist())
         for slide, reason in batch.failures:
-            name = self.stream.index.entries[slide].name
+            name = self.stream.name(slide)
             if name not in self.failures:
                 self.failures[name] = reason
                 warnings.warn(f"{name} is left out from here on: {reason}", stacklevel=4)
-
-    def _identity(self) -> dict[str, Any]:
-        """What the patches depend on."""
-        order = self.stream.order
-        return {
-            "seed": self.stream.sampler.seed,
-            "batch_size": order.batch_size,
-            "ranks": order.ranks,
-            "sampling": repr(self.stream.sampler.sampling),
-            "slides": self.stream.slides_sha256,
-        }
 
 
 def _as_it_is(batch: Batch) -> Batch:

@@ -62,7 +62,7 @@ def test_resuming_equals_never_having_stopped_also_with_other_workers(index, bef
         states.append(stopped.state_dict())
     stopped.close()
     state = json.loads(json.dumps(states[-1]))
-    assert len(pickle.dumps(state)) < 2_000
+    assert len(pickle.dumps(state)) < 2_500
     resumed = loader(index, after)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

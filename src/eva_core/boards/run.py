@@ -1,8 +1,8 @@
 """What a board lacks is run, here or over a cluster."""
 
 import json
-import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,8 @@ import yaml
 
 from eva_core import registry
 from eva_core.boards.board import ASKED, FAILED, Pair
-from eva_core.errors import EvaError, UsageError
+from eva_core.cluster import each_on_ray
+from eva_core.errors import EvaError
 from eva_core.record import RESULTS, write_text
 
 
@@ -100,27 +101,12 @@ def run_on_ray(
     Raises:
         UsageError: Ray is not installed.
     """
-    try:
-        import ray
-    except ImportError as error:
-        raise UsageError("Expected ray for --engine ray. pip install 'eva-pathology[ray]'.") from error
     import torch
 
-    ray.init(address=address, ignore_reinit_error=True, log_to_driver=False, logging_level=logging.ERROR)
-    remote = ray.remote(num_cpus=cpus, num_gpus=gpus)(run_pair)
     # as many threads as here: results are then the same to the last digit
-    running = {remote.remote(pair, how, torch.get_num_threads()): pair for pair in todo}
+    work = partial(run_pair, how=how, threads=torch.get_num_threads())
+    outcomes = each_on_ray(work, todo, cpus, gpus, address)
     for pair in todo:
         begin(pair)
-    try:
-        while running:
-            finished, _ = ray.wait(list(running), num_returns=1)
-            for reference in finished:
-                pair = running.pop(reference)
-                try:
-                    reason = ray.get(reference)
-                except ray.exceptions.RayError as error:  # the worker died: out of memory, or its machine went away
-                    reason = _failed(pair, error)
-                end(pair, reason)
-    finally:
-        ray.shutdown()
+    for pair, found in outcomes:
+        end(pair, _failed(pair, found) if isinstance(found, Exception) else found)

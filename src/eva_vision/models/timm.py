@@ -144,7 +144,7 @@ def _create(arch: str, pretrained: bool, arch_args: dict[str, Any], size: int | 
         raise UsageError(_unknown(arch))
     if size is not None and size < 1:
         raise UsageError(f"Expected argument size to be at least 1, but got {size}.")
-    arch_args = {**arch_args, **_layers(arch_args)}
+    arch_args = {**arch_args, **layer_arguments(arch_args)}
     # Transformers take any multiple of the patch size when told so; convolutional networks know neither argument.
     sized = {"img_size": size, **arch_args} if size else arch_args
     attempts = ({"dynamic_img_size": True, **sized}, sized, arch_args)
@@ -168,7 +168,7 @@ def _create(arch: str, pretrained: bool, arch_args: dict[str, Any], size: int | 
     raise AssertionError("the last attempt returns or raises")
 
 
-def _layers(arch_args: dict[str, Any]) -> dict[str, Any]:
+def layer_arguments(arch_args: dict[str, Any]) -> dict[str, Any]:
     """timm finds activations by name, but wants this layer as a class, which no YAML can hold."""
     name = arch_args.get("mlp_layer")
     if not isinstance(name, str):

@@ -1,7 +1,6 @@
 """Indexing many slides: in processes or over a cluster, going on after a kill, whatever one slide does."""
 
 import hashlib
-import logging
 import multiprocessing
 import os
 import signal
@@ -10,23 +9,22 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from eva_core import registry
+from eva_core.cluster import each_on_ray
 from eva_core.errors import EvaError, UsageError
 from eva_core.progress import Bar
+from eva_vision.slides.dicom import one_per_series
 from eva_vision.slides.index import Entry, Index, Writer
 from eva_vision.slides.reader import OpenSlideSlide, agrees, open_slide
-from eva_vision.slides.remote import Blob, is_url
+from eva_vision.slides.remote import Blob, head, is_url
 from eva_vision.slides.slide import Slide
 from eva_vision.slides.tiff import TiffSlide, layout_of
 from eva_vision.slides.tissue import tissue_mask
-
-_HEAD = 2**16
 
 
 @dataclass(frozen=True)
@@ -45,6 +43,8 @@ Runner = Callable[[Work, Sequence[str]], Iterator[Indexed]]
 def build(paths: Sequence[str], output: Path, tissue: str, mpp: float | None, run: Runner) -> Index:
     """Index the slides that are new, changed, or failed before. A slide at a URL never counts as changed.
 
+    Of a DICOM series, which is one slide in several files, one file stands for all.
+
     Args:
         paths: Files and URLs.
         output: Folder of the index; others that are in it stay.
@@ -58,7 +58,8 @@ def build(paths: Sequence[str], output: Path, tissue: str, mpp: float | None, ru
     registry.tissue.load(tissue)
     paths = [path if is_url(path) else str(Path(path).absolute()) for path in paths]
     with Writer(output, tissue) as writer:
-        todo = [path for path in paths if not _current(writer.known.get(path), path)]
+        done = [path for path, entry in writer.known.items() if not entry.error]
+        todo = [path for path in one_per_series(paths, done) if not _current(writer.known.get(path), path)]
         with Bar("Indexing", len(todo), "slides") as bar:
             for found in run(partial(index_slide, tissue=tissue, mpp=mpp), todo):
                 writer.add(found.entry, found.layout, found.mask)
@@ -127,28 +128,8 @@ def on_ray(work: Work, paths: Sequence[str], address: str | None) -> Iterator[In
     Raises:
         UsageError: Ray is not installed.
     """
-    try:
-        import ray
-    except ImportError as error:
-        raise UsageError("Expected ray for --engine ray. pip install 'eva-pathology[ray]'.") from error
-    ray.init(address=address, ignore_reinit_error=True, log_to_driver=False, logging_level=logging.ERROR)
-    remote = ray.remote(num_cpus=1)(work.func if isinstance(work, partial) else work)
-    keywords = work.keywords if isinstance(work, partial) else {}
-    most = max(2, 4 * int(ray.cluster_resources().get("CPU", 1)))
-    waiting, running = deque(paths), dict[Any, str]()
-    try:
-        while waiting or running:
-            while waiting and len(running) < most:
-                running[remote.remote(waiting[0], **keywords)] = waiting[0]
-                waiting.popleft()
-            for reference in ray.wait(list(running), num_returns=1)[0]:
-                path = running.pop(reference)
-                try:
-                    yield ray.get(reference)
-                except ray.exceptions.RayError as error:  # the worker died: out of memory, or its machine went away
-                    yield failure(path, error)
-    finally:
-        ray.shutdown()
+    outcomes = each_on_ray(work, paths, address=address)
+    return (failure(path, found) if isinstance(found, Exception) else found for path, found in outcomes)
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
@@ -195,7 +176,7 @@ def _indexed(path: str, size: int, modified: int, tissue: str, mpp: float | None
             "path": path,
             "bytes": size,
             "modified": modified,
-            "sha256": hashlib.sha256(_head(path, size) + str(size).encode()).hexdigest(),
+            "sha256": hashlib.sha256(head(path, size) + str(size).encode()).hexdigest(),
             "width": slide.levels[0].width,
             "height": slide.levels[0].height,
             "mpp": slide.mpp,
@@ -211,12 +192,15 @@ def _indexed(path: str, size: int, modified: int, tissue: str, mpp: float | None
 
 def _open(path: str, mpp: float | None) -> tuple[Slide, bool | None]:
     """By the fast path, unless OpenSlide gives other pixels; and whether it gives the same."""
-    layout, agreed = layout_of(path), None
+    layout = layout_of(path)
     if layout is None:
-        return _by_openslide(path, mpp), agreed
+        return _by_openslide(path, mpp), None
     fast = open_slide(path, layout.mpp or mpp, layout=layout)
-    with suppress(EvaError):  # where OpenSlide does not know it there is nothing to compare with
+    try:
         agreed = agrees(fast)
+    except EvaError:
+        fast.close()
+        raise
     if agreed is False:
         fast.close()
         return _by_openslide(path, mpp), agreed
@@ -231,10 +215,3 @@ def _by_openslide(path: str, mpp: float | None) -> Slide:
         if mpp is None:
             raise
         return OpenSlideSlide(path, mpp)
-
-
-def _head(path: str, size: int) -> bytes:
-    if is_url(path):
-        return Blob(path).ranges([(0, min(_HEAD, size))])[0]
-    with open(path, "rb") as file:
-        return file.read(_HEAD)

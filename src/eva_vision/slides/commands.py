@@ -62,6 +62,9 @@ def index(argv: list[str]) -> int:
     differ = [entry.name for entry in found.entries if entry.agreed is False]
     if differ:
         say(f"{len(differ)} are read by OpenSlide, because the fast path gave other pixels: {some(differ)}.")
+    alone = [entry.name for entry in found.entries if entry.reader == "fast" and entry.agreed is None]
+    if alone:
+        say(f"{len(alone)} were not compared with OpenSlide, which does not open them: {some(alone)}.")
     for entry in found.failed:
         say(f"{entry.path}: {entry.error}")
     if found.failed and (given.strict or not len(found)):

@@ -31,6 +31,7 @@ class Plan:
         left: First column, in pixels of the level after reduction; may lie outside.
         top: First row, likewise.
         span: Side of the region in the same pixels, a fraction where no whole number gives the exact mpp.
+        mpp: Micrometres per pixel of the patch: those that were asked, or of the source that is as good as that.
         side: Pixels to read for it.
         step: Level-0 pixels that one of them spans.
         x: Level-0 pixels of the corner, after snapping.
@@ -43,6 +44,7 @@ class Plan:
     left: int
     top: int
     span: float
+    mpp: float
     side: int
     step: float
     x: int
@@ -74,11 +76,12 @@ def plan(levels: Sequence[Level], reduces: Sequence[int], own: float, x: int, y:
     left, top = round(x / step), round(y / step)
     span = round(size * scale / step, 6)  # 187.00000000000003 is 187
     if abs(span - size) < 0.5 and abs(span / size - 1) <= 2 * TOLERANCE:
-        span = float(size)  # native: the pixels as they are
+        span = float(size)  # native: the pixels as they are, which is told where they are not what was asked
+        mpp = mpp if math.isclose(step * own, mpp) else step * own
     side = math.ceil(span)
     width, height = levels[level].width // reduce, levels[level].height // reduce
     inside = _overlap(left, side, width) * _overlap(top, side, height) / side**2
-    return Plan(level, reduce, left, top, span, side, step, round(left * step), round(top * step), inside)
+    return Plan(level, reduce, left, top, span, mpp, side, step, round(left * step), round(top * step), inside)
 
 
 def _source(levels: Sequence[Level], reduces: Sequence[int], scale: float) -> tuple[int, int, float]:

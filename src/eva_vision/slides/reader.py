@@ -18,7 +18,7 @@ from eva_vision.slides.remote import Blob, is_url
 from eva_vision.slides.slide import Patch, Slide, decide_mpp, plausible
 from eva_vision.slides.sparse import Region, sparse_copy
 from eva_vision.slides.staging import Staged, stage
-from eva_vision.slides.tiff import Layout, LocalFile, Source, TiffSlide, layout_of
+from eva_vision.slides.tiff import Layout, LocalFile, Source, TiffSlide, Undecodable, layout_of
 
 __all__ = ["Level", "OpenSlideSlide", "Patch", "Slide", "open_slide"]
 
@@ -55,6 +55,10 @@ def open_slide(path: str | Path, mpp: float | None = None, exact: bool = False, 
         raise
 
 
+class NotOpened(EvaError):
+    """A file that OpenSlide does not open: there is none, it is damaged, or of a format that it does not know."""
+
+
 class OpenSlideSlide(Slide):
     """Anything that OpenSlide reads.
 
@@ -75,7 +79,7 @@ class OpenSlideSlide(Slide):
         except (openslide.OpenSlideError, OSError) as error:
             if self._staged:
                 self._staged.close()
-            raise EvaError(
+            raise NotOpened(
                 f"Expected a slide that OpenSlide reads, but {path} is none ({str(error) or 'unknown format'}). "
                 "Get it again, or leave it out."
             ) from error
@@ -117,14 +121,17 @@ def over_white(image: Image.Image) -> np.ndarray:
     return np.asarray(image.convert("RGB"))
 
 
-def agrees(slide: Slide) -> bool:
+def agrees(slide: Slide) -> bool | None:
     """Compare levels, mpp, and one region of tissue of each level, pixel for pixel.
 
     Tissue is where tiles take the most bytes. Of a remote slide only the directories and these tiles are fetched: the
     rest of the file that OpenSlide is shown is a hole.
 
+    Returns:
+        Whether OpenSlide gives the same; None where it does not open the slide.
+
     Raises:
-        EvaError: OpenSlide does not open it, or it cannot be fetched.
+        EvaError: The bytes cannot be had, or OpenSlide does not decode them.
     """
     if not isinstance(slide, TiffSlide):
         return True
@@ -137,8 +144,12 @@ def agrees(slide: Slide) -> bool:
         return _agrees(slide, str(copy), regions)
 
 
-def _agrees(slide: TiffSlide, path: str, regions: Sequence[Region]) -> bool:
-    with OpenSlideSlide(path, mpp=slide.mpp) as other:
+def _agrees(slide: TiffSlide, path: str, regions: Sequence[Region]) -> bool | None:
+    try:
+        other = OpenSlideSlide(path, mpp=slide.mpp)
+    except NotOpened:
+        return None
+    with other:
         if slide.levels != other.levels:
             return False
         known = slide.layout.mpp
@@ -147,7 +158,7 @@ def _agrees(slide: TiffSlide, path: str, regions: Sequence[Region]) -> bool:
         for region, step in zip(regions, other.downsamples, strict=True):
             try:
                 ours = slide._region(*region)
-            except EvaError:
+            except Undecodable:
                 return False
             theirs = other._region(*region)
             if not np.array_equal(ours, theirs) and (float(step).is_integer() or psnr(ours, theirs) < _BETWEEN):

@@ -29,6 +29,7 @@ _SHORT = 3
 """Attempts at a body that is whole by its own account, but shorter than asked: the file is, then."""
 _PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0)
 _HEAD = 2**18
+_FIRST = 2**16
 _BLOCK = 2**20
 _TAIL = 2**22
 _LASTING = re.compile(r"status(?: code)?:? 4(?!08|29)\d\d")
@@ -185,6 +186,19 @@ def _failed(url: str, error: Exception) -> EvaError:
     if isinstance(error, PermissionDeniedError | UnauthenticatedError):
         return EvaError(f"Expected leave to read {url}, but got none ({said}). Set the credentials of its storage.")
     return EvaError(f"Could not read {url} ({said}). Check the connection, then go on where this stopped.")
+
+
+def head(path: str, size: int) -> bytes:
+    """The first 64 kB of a file or an object of so many bytes.
+
+    Raises:
+        EvaError: The storage does not give them.
+        OSError: The disk does not.
+    """
+    if is_url(path):
+        return Blob(path).ranges([(0, min(_FIRST, size))])[0]
+    with open(path, "rb") as file:
+        return file.read(_FIRST)
 
 
 def remote_file(url: str) -> io.BufferedReader:

@@ -26,7 +26,7 @@ class Patch:
         pixels: uint8 RGB (size, size, 3).
         x: Level-0 pixels of the corner, after snapping to the grid of the level.
         y: Likewise.
-        mpp: Micrometres per pixel, exactly as asked.
+        mpp: Micrometres per pixel: as asked, or the source's own where that is within 0.2 % and its pixels are kept.
         level: Level of the pyramid that was read.
         reduce: Scale at which JPEG was decoded: 1, 2, 4 or 8.
         inside: Share of the patch that lies in the slide; the rest is white.
@@ -89,7 +89,7 @@ class Slide(ABC):
             EvaError: The pixels cannot be had.
         """
         where = self._plan(x, y, size, mpp)
-        return make_patch(where, self._region(*window(where)), size, mpp)
+        return make_patch(where, self._region(*window(where)), size)
 
     def read_many(self, places: Sequence[tuple[int, int, int, float]]) -> list[Patch]:
         """Read patches (x, y, size, mpp), as `read_patch` does, in this order."""
@@ -137,13 +137,13 @@ def window(where: Plan) -> tuple[int, int, int, int, int, int]:
     return where.level, where.reduce, where.left, where.top, where.side, where.side
 
 
-def make_patch(where: Plan, region: np.ndarray, size: int, mpp: float) -> Patch:
+def make_patch(where: Plan, region: np.ndarray, size: int) -> Patch:
     """Bring the pixels of a plan to the size that was asked."""
     if where.span < size:
         region = enlarge(region, size, where.span)
     elif where.span > size:
         region = area_resize(region, size, size, where.span, sharp_order(where.step, where.span / size))
-    return Patch(region, where.x, where.y, mpp, where.level, where.reduce, where.inside)
+    return Patch(region, where.x, where.y, where.mpp, where.level, where.reduce, where.inside)
 
 
 def plausible(mpp: float | None) -> float | None:

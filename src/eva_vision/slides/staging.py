@@ -1,4 +1,9 @@
-"""Remote slides that only OpenSlide reads: copied to a local cache that is bounded, the longest unused going first."""
+"""Remote slides that only OpenSlide reads: copied to a local cache that is bounded, the longest unused going first.
+
+A copy is a folder with a file `.lease`, locked (flock) by whoever needs it: shared by those who read, alone by the one
+who fills it. It is called `.part` until it is whole, yet its files have their final sizes from the start, so that what is
+under way counts. A lock over the cache is held while room is made and leases are taken, not while bytes come.
+"""
 
 import fcntl
 import hashlib
@@ -8,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from filelock import FileLock
+
 from eva_core.cache import cache_root, locked
 from eva_core.errors import EvaError, UsageError
 from eva_core.progress import say
@@ -16,6 +23,11 @@ from eva_vision.slides.remote import Blob, list_objects
 LIMIT = 100.0
 """Gigabytes that the cache may hold, unless `EVA_SLIDES_CACHE_GB` says otherwise."""
 _PIECE = 2**24
+_PART = ".part"
+
+
+class CacheFull(EvaError):
+    """Slides that are open, or being copied, leave no room for another one. When some are closed there may be."""
 
 
 class Staged:
@@ -34,28 +46,37 @@ def stage(url: str) -> Staged:
     """Copy a slide here, or find the copy.
 
     The cache is `$EVA_CACHE/slides`, a folder per slide and version; a slide of several files (MIRAX, DICOM) comes
-    with all of them. A copy appears when it is whole.
+    with all of them. A copy appears when it is whole. Processes may share the cache: together they keep to its bound.
 
     Raises:
-        EvaError: The slide cannot be fetched, or does not fit into the cache.
+        CacheFull: What is open leaves no room.
+        EvaError: The slide cannot be fetched, or is larger than the cache.
     """
     blob = Blob(url)
     files = _files(blob)
     identity = "\n".join(f"{blob.root}/{key} {size}" for key, size in sorted(files.items()))
     folder = cache_root() / "slides" / hashlib.sha256(identity.encode()).hexdigest()[:20]
     base = PurePosixPath(blob.key).parent
-    with locked(folder.parent / f"{folder.name}.stage"):
-        if not folder.is_dir():
+    with locked(folder.parent / f"{folder.name}.stage"):  # others who want this slide wait for it
+        with FileLock(folder.parent / ".lock"):
+            if folder.is_dir():
+                return Staged(folder / PurePosixPath(blob.key).name, _lease(folder))
             _make_room(folder.parent, sum(files.values()), url)
-            partial = folder.with_name(f"{folder.name}.part")
-            shutil.rmtree(partial, ignore_errors=True)
-            say(f"Copying {url} to {folder} ({sum(files.values()) / 1e6:,.0f} MB).")
+            part = _part(folder)
+            places = {key: part / PurePosixPath(key).relative_to(base) for key in files}
+            lease = _reserve(part, {places[key]: size for key, size in files.items()})
+        say(f"Copying {url} to {folder} ({sum(files.values()) / 1e6:,.0f} MB).")
+        try:
             for key, size in files.items():
-                _fetch(Blob(f"{blob.root}/{key}"), size, partial / PurePosixPath(key).relative_to(base))
-            partial.replace(folder)
-        lease = (folder / ".lease").open("ab")
-        fcntl.flock(lease, fcntl.LOCK_SH)
-        os.utime(folder)
+                _fetch(Blob(f"{blob.root}/{key}"), size, places[key])
+            with FileLock(folder.parent / ".lock"):  # so that nobody finds it between its two locks
+                part.replace(folder)
+                fcntl.flock(lease, fcntl.LOCK_SH)
+        except BaseException:  # Ctrl-C too: the room is given back at once
+            with FileLock(folder.parent / ".lock"):
+                shutil.rmtree(part, ignore_errors=True)
+            lease.close()
+            raise
     return Staged(folder / PurePosixPath(blob.key).name, lease)
 
 
@@ -74,17 +95,43 @@ def _files(blob: Blob) -> dict[str, int]:
     return files
 
 
+def _lease(folder: Path) -> IO[bytes]:
+    """Keep a copy, as the one used last."""
+    lease = (folder / ".lease").open("ab")
+    fcntl.flock(lease, fcntl.LOCK_SH)
+    os.utime(folder)
+    return lease
+
+
+def _reserve(part: Path, files: dict[Path, int]) -> IO[bytes]:
+    """Files of their final sizes, which take no disk yet, in a folder that is locked as long as it fills."""
+    try:
+        part.mkdir()
+        lease = (part / ".lease").open("ab")
+        fcntl.flock(lease, fcntl.LOCK_EX)
+        for path, size in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("wb") as file:
+                file.truncate(size)
+    except OSError as error:
+        raise _unwritten(part, error) from error
+    return lease
+
+
 def _fetch(blob: Blob, size: int, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     spans = [[(start, min(start + _PIECE, size))] for start in range(0, size, _PIECE)]
     try:
-        with path.open("wb") as file:
+        with path.open("r+b") as file:
             for (part,) in _few_at_once(blob, spans):
                 file.write(part)
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise EvaError(f"Could not write {path} ({error}). Free space or set EVA_CACHE elsewhere.") from error
+        raise _unwritten(path, error) from error
+
+
+def _unwritten(path: Path, error: OSError) -> EvaError:
+    return EvaError(f"Could not write {path} ({error}). Free space or set EVA_CACHE elsewhere.")
 
 
 def _few_at_once(blob: Blob, spans: list[list[tuple[int, int]]]) -> Iterator[list[bytes]]:
@@ -94,31 +141,55 @@ def _few_at_once(blob: Blob, spans: list[list[tuple[int, int]]]) -> Iterator[lis
 
 
 def _make_room(root: Path, wanted: int, url: str) -> None:
-    """Remove the longest unused copies that nobody has open.
+    """Remove what killed processes left, then the longest unused copies that nobody has open.
 
     Raises:
-        EvaError: The slide is larger than the cache, or what is open leaves no room.
+        CacheFull: What is open leaves no room.
+        EvaError: The slide is larger than the cache.
     """
-    said = os.environ.get("EVA_SLIDES_CACHE_GB", str(LIMIT))
-    try:
-        limit = float(said) * 1e9
-    except ValueError:
-        raise UsageError(f"Expected EVA_SLIDES_CACHE_GB to be a number of gigabytes, but got {said}.") from None
-    copies = sorted((f for f in root.iterdir() if f.is_dir() and f.suffix != ".part"), key=lambda f: f.stat().st_mtime)
-    sizes = {copy: sum(f.stat().st_size for f in copy.rglob("*") if f.is_file()) for copy in copies}
+    limit = _limit()
+    if wanted > limit:
+        raise EvaError(
+            f"Expected a slide of at most {_gb(limit)}, which the cache may hold, but {url} has {_gb(wanted)}. "
+            "Set EVA_SLIDES_CACHE_GB higher."
+        )
+    folders = sorted((f for f in root.iterdir() if f.is_dir()), key=lambda f: (f.suffix != _PART, f.stat().st_mtime))
+    sizes = {folder: sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) for folder in folders}
     held = sum(sizes.values())
-    for copy in copies:
-        if held + wanted <= limit:
+    for folder in folders:
+        if held + wanted <= limit and folder.suffix != _PART:
             return
-        with (copy / ".lease").open("ab") as lease:
+        with (folder / ".lease").open("ab") as lease:
             try:
                 fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue
-            shutil.rmtree(copy)
-            held -= sizes[copy]
+            # by another name first: where this is killed, what is left is no copy
+            shutil.rmtree(folder if folder.suffix == _PART else folder.replace(_part(folder)))
+            held -= sizes[folder]
     if held + wanted > limit:
-        raise EvaError(
-            f"Expected room for {wanted / 1e9:.1f} GB in {root}, but {held / 1e9:.1f} of {limit / 1e9:.1f} GB are "
-            f"in use by open slides: {url} was not copied. Set EVA_SLIDES_CACHE_GB higher."
+        raise CacheFull(
+            f"Expected room for {_gb(wanted)} in {root}, but {_gb(held)} of {_gb(limit)} are in use by slides that "
+            f"are open or on their way: {url} was not copied. Set EVA_SLIDES_CACHE_GB higher, or keep fewer open."
         )
+
+
+def _part(folder: Path) -> Path:
+    """What this process fills or removes."""
+    return folder.with_name(f"{folder.name.partition('.')[0]}.{os.getpid()}{_PART}")
+
+
+def _limit() -> float:
+    """Bytes that the cache may hold."""
+    said = os.environ.get("EVA_SLIDES_CACHE_GB", str(LIMIT))
+    try:
+        limit = float(said) * 1e9
+    except ValueError:
+        limit = 0.0
+    if not limit > 0:
+        raise UsageError(f"Expected EVA_SLIDES_CACHE_GB to be a number of gigabytes above 0, but got {said}.")
+    return limit
+
+
+def _gb(size: float) -> str:
+    return f"{size / 1e9:.3g} GB"

@@ -1,5 +1,6 @@
 """The fast path: tiles of a JPEG TIFF by their offsets, decoded at the scale that is wanted."""
 
+import io
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +14,7 @@ from eva_core.errors import EvaError
 from eva_vision.slides.layout import Layout, Tiles, layout_of
 from eva_vision.slides.slide import Patch, Slide, decide_mpp, make_patch, window
 
-__all__ = ["Layout", "LocalFile", "TiffSlide", "layout_of"]
+__all__ = ["Layout", "LocalFile", "TiffSlide", "Undecodable", "layout_of"]
 
 _GAP = 16_384
 """Bytes between two tiles of a row that are read along rather than asked for separately."""
@@ -44,7 +45,7 @@ class LocalFile:
         """
         self.path = path
         try:
-            self._handle = os.open(path, os.O_RDONLY)
+            self._file = io.FileIO(path)  # which closes with the last reference, where nobody closes it
         except OSError as error:
             raise EvaError(f"Expected a slide at {path}, but it does not open ({error}). Check the path.") from error
 
@@ -55,8 +56,8 @@ class LocalFile:
             EvaError: The file ends before, or cannot be read.
         """
         try:
-            parts = [os.pread(self._handle, stop - start, start) for start, stop in spans]
-        except OSError as error:
+            parts = [os.pread(self._file.fileno(), stop - start, start) for start, stop in spans]
+        except (OSError, ValueError) as error:  # ValueError: it is closed
             raise EvaError(f"Could not read {self.path} ({error}). Check the disk, or open the slide again.") from error
         for part, (start, stop) in zip(parts, spans, strict=True):
             if len(part) != stop - start:
@@ -72,9 +73,7 @@ class LocalFile:
 
     def close(self) -> None:
         """Close the file; a second time does nothing."""
-        if self._handle >= 0:
-            os.close(self._handle)
-            self._handle = -1
+        self._file.close()
 
 
 class _Tile(NamedTuple):
@@ -85,6 +84,10 @@ class _Tile(NamedTuple):
     span: int
     start: int
     stop: int
+
+
+class Undecodable(EvaError):
+    """Bytes of a tile that are there, but are not the JPEG that they should be."""
 
 
 class TiffSlide(Slide):
@@ -121,10 +124,10 @@ class TiffSlide(Slide):
         plans = [self._plan(*place) for place in places]
         wanted = [self._touched(*window(where)) for where in plans]
         patches = []
-        for (_, _, size, mpp), where, (tiles, _), parts in zip(
+        for (_, _, size, _), where, (tiles, _), parts in zip(
             places, plans, wanted, self._source.many([spans for _, spans in wanted]), strict=True
         ):
-            patches.append(make_patch(where, self._assemble(tiles, parts, *window(where)), size, mpp))
+            patches.append(make_patch(where, self._assemble(tiles, parts, *window(where)), size))
         return patches
 
     def _region(self, level: int, reduce: int, left: int, top: int, width: int, height: int) -> np.ndarray:
@@ -199,7 +202,7 @@ class TiffSlide(Slide):
             if pixels.shape != (height, width, 3):
                 raise ValueError(f"{pixels.shape[1]} x {pixels.shape[0]} px")
         except ValueError as error:
-            raise EvaError(
+            raise Undecodable(
                 f"Expected JPEG of {held.tile[0]} x {held.tile[1]} px in tile {tile.column}, {tile.row} of level "
                 f"{level} of {self.path}, but it does not decode ({error}). Get the slide again, or leave it out."
             ) from error

@@ -93,6 +93,8 @@ def clean(mask: np.ndarray, ink: np.ndarray, mpp: float) -> np.ndarray:
     labels, areas = _labelled(mask)
     mask = (areas >= speck)[labels] & mask
     labels, areas = _labelled(~mask)
+    for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+        areas[edge] = np.iinfo(areas.dtype).max  # what goes on beyond the border is no hole
     inked = np.bincount(labels[ink], minlength=len(areas))
     return (mask | ((areas < speck) & (inked < 0.3 * areas))[labels]).astype(bool)
 

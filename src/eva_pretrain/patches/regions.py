@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from eva_vision.slides.index import Entry
+from eva_vision.slides.plan import downsample
 from eva_vision.slides.sampling import Sampler, Window
 from eva_vision.slides.slide import Patch
 
@@ -43,7 +45,7 @@ class Regions:
         """The region of a sample."""
         return self._sampler.window(self._split(number)[0])
 
-    def cut(self, place: tuple[int, int], number: int, window: Window, read: Patch, own: float) -> Patch:
+    def cut(self, place: tuple[int, int], number: int, window: Window, read: Patch, entry: Entry) -> Patch:
         """Cut the patches of a region that this sample and later ones want; gives this one's.
 
         Args:
@@ -51,15 +53,16 @@ class Regions:
             number: Of the sample.
             window: Its region.
             read: The region's pixels.
-            own: Micrometres per pixel of the slide's level 0.
+            entry: What is known of the slide.
         """
         region, first = self._split(number)
-        scale, size, patches = window.mpp / own, window.patch, {}
+        scale, size, patches = read.mpp / entry.mpp, window.patch, {}
         for k in range(first, len(window.corners)):
             across, down = window.corners[k]
             pixels = np.ascontiguousarray(read.pixels[down : down + size, across : across + size])
             x, y = read.x + round(across * scale), read.y + round(down * scale)
-            patches[k] = Patch(pixels, x, y, read.mpp, read.level, read.reduce, read.inside)
+            inside = _inside(entry, read, across, down, size)
+            patches[k] = Patch(pixels, x, y, read.mpp, read.level, read.reduce, inside)
         self._cuts[place] = _Cut(region, window.slide, patches)
         return patches.pop(first)
 
@@ -67,3 +70,22 @@ class Regions:
         """Number of the region, and of the patch in it."""
         distinct = self._sampler.sampling.distinct
         return divmod(number if distinct is None else number % distinct, self._sampler.sampling.per_window)
+
+
+def _inside(entry: Entry, read: Patch, across: int, down: int, size: int) -> float:
+    """Share of a patch that lies in the slide, as `plan` has it for one that is read alone.
+
+    Args:
+        entry: What is known of the slide.
+        read: The region that it was cut from.
+        across: Its corner in pixels of the region.
+        down: Likewise.
+        size: Its side.
+    """
+    step = downsample(entry.levels[0], entry.levels[read.level]) * read.reduce
+    scale = read.mpp / entry.mpp / step
+    share = 1.0
+    for start, corner, extent in zip((read.x, read.y), (across, down), entry.levels[read.level], strict=True):
+        first = round(start / step) + corner * scale
+        share *= max(0.0, min(first + size * scale, extent // read.reduce) - max(first, 0.0)) / (size * scale)
+    return round(share, 9)  # all of a patch can be 1 - 1e-16

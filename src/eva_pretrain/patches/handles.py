@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from eva_core.errors import EvaError
 from eva_vision.slides.slide import Slide
+from eva_vision.slides.staging import CacheFull
 from eva_vision.slides.tiff import TiffSlide
 
 MOST = 256
@@ -56,7 +57,7 @@ class Handles:
         """A slide that stays open within.
 
         Raises:
-            EvaError: It does not open.
+            EvaError: It does not open; where there is no room for it, not even after all that nobody uses was closed.
         """
         with self._lock:
             held = self._held.get(number)
@@ -89,9 +90,9 @@ class Handles:
         try:
             slide = self._open(number)
         except EvaError as error:
-            if getattr(error.__cause__, "errno", None) not in (errno.EMFILE, errno.ENFILE):
+            if not no_room(error):
                 raise
-            self.close()  # the slide is not to blame where there are no files left
+            self.close()
             slide = self._open(number)
         with self._lock:
             other = self._held.get(number)
@@ -110,6 +111,11 @@ class Handles:
             if not held.users:
                 total -= held.bytes
                 self._held.pop(number).slide.close()
+
+
+def no_room(error: Exception) -> bool:
+    """Whether a slide did not open because too much else is: files of this process, or copies in the cache."""
+    return isinstance(error, CacheFull) or getattr(error.__cause__, "errno", None) in (errno.EMFILE, errno.ENFILE)
 
 
 def _bytes(slide: Slide) -> int:

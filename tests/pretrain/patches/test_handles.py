@@ -2,16 +2,19 @@
 
 import errno
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from eva_core.errors import EvaError
-from eva_pretrain.handles import Handles
-from eva_pretrain.reading import Failure, read_all
+from eva_pretrain.patches import reading
+from eva_pretrain.patches.handles import Handles
+from eva_pretrain.patches.reading import Failure, Storage, read_all
 from eva_vision.slides.reader import OpenSlideSlide
 from eva_vision.slides.slide import Slide
+from eva_vision.slides.staging import CacheFull
 
 
 class Fake:
@@ -119,10 +122,107 @@ def test_a_slide_is_not_to_blame_where_files_run_out():
     assert len(opened) == 1
 
 
+def test_a_full_cache_is_emptied_of_what_nobody_uses():
+    opened: set[Fake] = set()
+
+    def open_slide(number: int) -> Fake:
+        if len(opened) == 2:
+            raise CacheFull("no room")
+        return Fake(opened)
+
+    handles = Handles(open_slide)
+    for number in range(5):
+        with handles.use(number):
+            pass
+    assert len(opened) == 1
+    with handles.use(0), handles.use(1), pytest.raises(CacheFull), handles.use(2):
+        pass
+
+
+def test_a_full_cache_is_not_the_slides_fault():
+    def open_slide(number: int) -> Slide:
+        raise CacheFull("no room")
+
+    failures = read_all(Handles(open_slide), [(4, (0, 0, 8, 1.0))], together=False, storage=Storage())
+    assert failures == [Failure("no room", busy=True)]
+
+
+class Answer:
+    """A slide of a storage that takes its time, and may give none in the end."""
+
+    def __init__(self, seconds: float, dead: bool) -> None:
+        self.seconds, self.dead = seconds, dead
+
+    def read_many(self, places):
+        time.sleep(self.seconds)
+        if self.dead:
+            raise EvaError("no answer") from TimeoutError()
+        return [None] * len(places)
+
+    def close(self) -> None:
+        pass
+
+
+def test_an_outage_is_noticed_after_three_slides(monkeypatch):
+    monkeypatch.setattr(reading, "_SLOW", -1.0)
+    asked: list[int] = []
+    requests = [(number, (0, 0, 8, 1.0)) for number in range(100)]
+    handles = Handles(lambda number: asked.append(number) or Answer(0, dead=True))
+    with pytest.raises(EvaError, match="3 slides in a row waited in vain, the last so: no answer"):
+        read_all(handles, requests, together=False, storage=Storage())
+    assert asked == [0, 1, 2]
+
+
+def test_an_outage_is_told_from_slides_that_were_asked_beside_others(monkeypatch):
+    monkeypatch.setattr(reading, "_SLOW", 0.05)
+    dead = {3, 7, 8, 9}
+    requests = [(number, (0, 0, 8, 1.0)) for number in range(10)]
+    handles = Handles(lambda number: Answer(0.15 if number in dead else 0.02, number in dead))
+    found = read_all(handles, requests, together=True, storage=Storage())
+    assert {n for n, patch in enumerate(found) if patch is not None} == dead
+    assert {found[n] for n in dead} == {Failure("no answer", silent=True)}
+
+
+def test_an_outage_is_noticed_in_threads(monkeypatch):
+    monkeypatch.setattr(reading, "_SLOW", 0.01)
+    requests = [(number, (0, 0, 8, 1.0)) for number in range(100)]
+    handles = Handles(lambda number: Answer(0.02, dead=True))
+    with pytest.raises(EvaError, match="storage that answers"):
+        read_all(handles, requests, together=True, storage=Storage())
+
+
+def test_opening_that_takes_long_is_silence(monkeypatch):
+    def open_slide(number: int) -> Slide:
+        raise EvaError("no answer") from TimeoutError()
+
+    request, storage = [(4, (0, 0, 8, 1.0))], Storage()
+    assert read_all(Handles(open_slide), request, False, storage) == [Failure("no answer", gone=True)]
+    monkeypatch.setattr(reading, "_SLOW", -1.0)
+    assert read_all(Handles(open_slide), request, False, storage) == [Failure("no answer", silent=True)]
+
+
+def test_after_one_place_was_silent_the_others_of_the_slide_are_not_asked(monkeypatch):
+    asked = []
+
+    class Half(Answer):
+        def read_many(self, places):
+            raise EvaError("a bad tile")
+
+        def read_patch(self, *place):
+            asked.append(place)
+            monkeypatch.setattr(reading, "_SLOW", -1.0)
+            raise EvaError("no answer") from TimeoutError()
+
+    requests = [(0, (x, 0, 8, 1.0)) for x in range(5)]
+    found = read_all(Handles(lambda number: Half(0, True)), requests, together=False, storage=Storage())
+    assert found == [Failure("no answer", silent=True)] * 5
+    assert len(asked) == 1
+
+
 def test_slides_side_by_side_give_the_same(index):
     places = [(n % 3, (40 * n, 30 * n, 64, 0.5)) for n in range(12)]
-    alone = read_all(Handles(index.open), places, together=False)
-    together = read_all(Handles(index.open), places, together=True)
+    alone = read_all(Handles(index.open), places, together=False, storage=Storage())
+    together = read_all(Handles(index.open), places, together=True, storage=Storage())
     assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(alone, together, strict=True))
 
 
@@ -136,7 +236,9 @@ def test_one_bad_place_does_not_spoil_the_others(index, monkeypatch):
 
     monkeypatch.setattr("eva_vision.slides.tiff.TiffSlide.read_many", lambda s, p: [read_patch(s, *q) for q in p])
     monkeypatch.setattr("eva_vision.slides.slide.Slide.read_patch", read_patch)
-    found = read_all(Handles(index.open), [(0, (x, 200, 32, 0.25)) for x in (280, 300, 320)], together=False)
+    found = read_all(
+        Handles(index.open), [(0, (x, 200, 32, 0.25)) for x in (280, 300, 320)], together=False, storage=Storage()
+    )
     assert found[1] == Failure("a bad tile")
     assert (found[0].x, found[2].x) == (280, 320)
 
@@ -147,4 +249,6 @@ def test_what_does_not_open_is_final(tmp_path):
 
     with pytest.raises(EvaError, match="no slide 4"), Handles(open_slide).use(4):
         pass
-    assert read_all(Handles(open_slide), [(4, (0, 0, 8, 1.0))], together=False) == [Failure("no slide 4", gone=True)]
+    assert read_all(Handles(open_slide), [(4, (0, 0, 8, 1.0))], together=False, storage=Storage()) == [
+        Failure("no slide 4", gone=True)
+    ]

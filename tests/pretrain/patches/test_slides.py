@@ -3,6 +3,9 @@
 import itertools
 import os
 import pickle
+from collections import Counter
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import openslide
@@ -12,12 +15,15 @@ from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from eva_core.errors import EvaError, UsageError
-from eva_pretrain import stream
-from eva_pretrain.stream import Batch, PatchStream
+from eva_pretrain.patches import slides, stream
+from eva_pretrain.data import Batch, PatchStream
 from eva_vision.phantom_slides import write_phantom_slide
 from eva_vision.slides.building import build, here
 from eva_vision.slides.index import Index
 from eva_vision.slides.sampling import Sampling
+from eva_vision.slides.slide import Patch, Slide
+from eva_vision.slides.staging import CacheFull
+from eva_vision.slides.tiff import TiffSlide
 from eva_vision.slides.tissue import patch_filter
 from tests.pretrain.conftest import make_index
 
@@ -56,6 +62,16 @@ def bright(pixels: np.ndarray) -> bool:
 
 def never(pixels: np.ndarray) -> bool:
     return False
+
+
+@dataclass(frozen=True)
+class Darker:
+    """A filter with a parameter."""
+
+    than: float
+
+    def __call__(self, pixels: np.ndarray) -> bool:
+        return bool(pixels.mean() < self.than)
 
 
 def as_it_lies(index: Index, batch: Batch) -> bool:
@@ -98,9 +114,9 @@ def test_patches_of_regions_are_those_that_are_read_alone(index):
 
 def test_a_region_is_read_once(index, monkeypatch):
     asked = []
-    plain = stream.read_all
+    plain = slides.read_all
     monkeypatch.setattr(
-        stream, "read_all", lambda h, requests, together: asked.extend(requests) or plain(h, requests, together)
+        slides, "read_all", lambda h, requests, **more: asked.extend(requests) or plain(h, requests, **more)
     )
     take(PatchStream(index, REGIONS, 8, seed=1), 64)
     assert len(asked) < 8 * 64 / 4 + 16 * 8
@@ -175,7 +191,7 @@ def test_what_does_not_pass_the_filter_is_replaced(index):
 
 
 def test_a_filter_that_nothing_passes(index, monkeypatch):
-    monkeypatch.setattr(stream, "_MOST_REJECTED", 20)
+    monkeypatch.setattr(slides, "_MOST_REJECTED", 20)
     with pytest.raises(EvaError, match="patches that pass the filter, but 21 in a row did not"):
         take(PatchStream(index, SAMPLING, 2, keep=never), 1)
 
@@ -243,21 +259,126 @@ def test_nothing_of_the_slides_can_be_read(fragile):
         take(PatchStream(fragile, SAMPLING, 6), 1)
 
 
-def test_storage_that_does_not_answer_leaves_no_slide_out(fragile, monkeypatch):
-    monkeypatch.setattr("eva_pretrain.reading._SLOW", -1.0)
-    for number in range(3):
-        cut(fragile, number, 0.001)
-    source = PatchStream(fragile, SAMPLING, 6)
-    with pytest.raises(EvaError, match="storage that answers, but 6 of 6 patches waited in vain"):
+class Dead:
+    """Slides, by name, whose storage does not answer; how often each was asked."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+        self.names, self.asked = set(names), Counter[str]()
+        self._plain = TiffSlide.read_many
+        monkeypatch.setattr("eva_pretrain.patches.reading._SLOW", -1.0)
+        monkeypatch.setattr(TiffSlide, "read_many", lambda slide, places: self._read(slide, places))
+
+    def _read(self, slide: TiffSlide, places) -> list[Patch]:
+        self.asked[slide.name] += 1
+        if slide.name in self.names:
+            raise EvaError(f"Could not read {slide.name}.") from TimeoutError("no answer")
+        return self._plain(slide, places)
+
+
+@pytest.mark.parametrize("batch_size", [1, 6])
+def test_storage_that_does_not_answer_ends_the_stream_and_leaves_no_slide_out(index, monkeypatch, batch_size):
+    dead = Dead(monkeypatch, "a.svs", "b.svs", "c.svs")
+    source = PatchStream(index, SAMPLING, batch_size)
+    with pytest.raises(
+        EvaError, match=r"storage that answers, but 3 slides in a row waited in vain, the last so: Could not read"
+    ):
         take(source, 1)
+    assert set(dead.asked.values()) == {1}
     assert not source.left_out()
 
 
-def test_a_slide_that_fails_slowly_is_not_asked_again(fragile, monkeypatch):
-    monkeypatch.setattr("eva_pretrain.reading._SLOW", -1.0)
-    cut(fragile, 1, 0.001)
-    batches = take(PatchStream(fragile, SAMPLING, 8, seed=1), 9)
-    assert sum(len(batch.failures) for batch in batches) == 1
+def test_an_outage_in_the_middle_ends_the_stream(index, monkeypatch):
+    dead = Dead(monkeypatch)
+    source = PatchStream(index, SAMPLING, 1)
+    batches = iter(source)
+    assert len(list(itertools.islice(batches, 5))) == 5
+    dead.names |= {"a.svs", "b.svs", "c.svs"}
+    with pytest.raises(EvaError, match="storage that answers"):
+        next(batches)
+    assert not source.left_out()
+
+
+@pytest.mark.parametrize("sampling", [SAMPLING, REGIONS], ids=["independent", "regions"])
+@pytest.mark.parametrize("batch_size", [1, 8])
+def test_slides_that_do_not_answer_never_end_the_stream(index, monkeypatch, sampling, batch_size):
+    """Nor does the clock decide about the patches: they are those of slides that fail at once."""
+    dead = Dead(monkeypatch, "a.svs", "b.svs")
+    batches = take(PatchStream(index, sampling, batch_size, seed=1), 40)
+    assert all((batch.slide == 2).all() for batch in batches)
+    assert (dead.asked["a.svs"], dead.asked["b.svs"]) == (1, 1)
+    assert sum(len(batch.failures) for batch in batches) == 2
+    assert same(batches, loaded(PatchStream(index, sampling, batch_size, seed=1), 40, 2))
+    monkeypatch.setattr("eva_pretrain.patches.reading._SLOW", 1e9)
+    monkeypatch.setattr(Slide, "read_patch", lambda slide, *place: TiffSlide.read_many(slide, [place])[0])
+    assert same(batches, take(PatchStream(index, sampling, batch_size, seed=1), 40))
+    assert dead.asked["a.svs"] > 1
+
+
+def test_the_clock_decides_nothing_about_a_damaged_slide(fragile, monkeypatch):
+    cut(fragile, 1, 0.3)
+    plain = take(PatchStream(fragile, SAMPLING, 6), 30)
+    assert any((batch.slide == 1).any() for batch in plain)
+    monkeypatch.setattr("eva_pretrain.patches.reading._SLOW", -1.0)
+    assert same(plain, take(PatchStream(fragile, SAMPLING, 6), 30))
+
+
+def damage_blobs(index: Index, number: int) -> None:
+    """In the tissue mask of a slide."""
+    entry = index.entries[number]
+    with (index.folder / "blobs.bin").open("r+b") as file:
+        file.seek(entry.offset + entry.layout_bytes + 20)
+        file.write(b"damaged!")
+
+
+@pytest.mark.parametrize("sampling", [SAMPLING, REGIONS], ids=["independent", "regions"])
+def test_a_damaged_mask_leaves_its_slide_out(fragile, sampling, monkeypatch):
+    monkeypatch.setattr(stream, "HORIZON", 24)
+    damage_blobs(fragile, 1)
+    source = PatchStream(fragile, sampling, 6)
+    batches = take(source, 40)
+    assert all((batch.slide != 1).all() for batch in batches)
+    failures = [failure for batch in batches for failure in batch.failures]
+    assert [slide for slide, _ in failures] == [1]
+    assert "Expected b.svs in" in failures[0][1]
+    assert list(source.left_out()) == [fragile.entries[1].path]
+    assert same(batches, loaded(PatchStream(fragile, sampling, 6), 40, 2))
+
+
+def test_no_mask_is_left(fragile):
+    for number in range(3):
+        damage_blobs(fragile, number)
+    with pytest.raises(EvaError, match=r"all 3 failed, \w.svs so: Expected \w.svs in"):
+        take(PatchStream(fragile, SAMPLING, 6), 1)
+
+
+def test_a_full_cache_blames_no_slide(index, monkeypatch, capsys):
+    plain = Index.open
+
+    def open_slide(index: Index, number: int, exact: bool = False) -> Slide:
+        if number == 1:
+            raise CacheFull("there is no room")
+        return plain(index, number, exact)
+
+    monkeypatch.setattr(Index, "open", open_slide)
+    source = PatchStream(index, SAMPLING, 6)
+    batches = take(source, 12)
+    assert all((batch.slide != 1).all() for batch in batches)
+    assert not source.left_out()
+    assert not any(batch.failures for batch in batches)
+    assert capsys.readouterr().err.count("in place of one: there is no room") == 1
+    monkeypatch.setattr(Index, "open", plain)
+    assert any((batch.slide == 1).any() for batch in take(source, 12))
+
+
+def test_identity_names_the_filter(index):
+    names = [
+        PatchStream(index, SAMPLING, 4, keep=keep).identity()["keep"]
+        for keep in (None, patch_filter, partial(patch_filter, share=0.5), partial(patch_filter, share=0.6), Darker(3))
+    ]
+    assert names[:2] == [None, "eva_vision.slides.tissue.patch_filter"]
+    assert len(set(names)) == 5
+    assert "Darker(than=3)" in names[4]
+    assert names[4] == PatchStream(index, SAMPLING, 4, keep=Darker(3)).identity()["keep"]
 
 
 def test_a_stream_pickles(index):

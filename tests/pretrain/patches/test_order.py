@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eva_core.errors import UsageError
-from eva_pretrain.order import LANES, Order
+from eva_pretrain.patches.order import LANES, Order
 
 
 @given(st.integers(1, 9), st.integers(1, 5), st.integers(1, 6))

@@ -1,0 +1,69 @@
+"""Jitter of the stains: each image is taken apart into haematoxylin, eosin and a third stain, s' = alpha s + beta.
+
+The unit of s decides what a sigma does: beta 0.05 on all three moves stroma (225, 170, 200) to (214, 152, 189) in
+optical density, to (190, 97, 159) in Tellez's space and to (114, 36, 89) in scikit-image's.
+"""
+
+import math
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+Space = Literal["od", "tellez", "skimage"]
+
+_STAINS = ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11), (0.27, 0.57, 0.78))
+"""Optical density over red, green, blue of haematoxylin, eosin and DAB: Ruifrok and Johnston 2001, table 1 rounded."""
+_GLASS = 0.15  # optical density; Macenko et al. 2009
+_DARKEST = 1 / 255
+_SKIMAGE_DARKEST = 1e-6
+
+
+class Stain(NamedTuple):
+    """Gains alpha and shifts beta of each image, (N, 3) over haematoxylin, eosin, third stain."""
+
+    alpha: Tensor
+    beta: Tensor
+
+
+def draw_stain(n: int, sigma: float, space: Space, generator: torch.Generator | None, device: torch.device) -> Stain:
+    """Gains uniform in 1 +- sigma and shifts in +- sigma, of each stain and of n images. One draw (2, n, 3).
+
+    In optical density beta is 0 on the third stain, which H&E does not have.
+    """
+    u = torch.rand((2, n, 3), generator=generator, device=device)
+    alpha, beta = sigma * (2 * u - 1)
+    if space == "od":
+        beta[:, 2] = 0
+    return Stain(1 + alpha, beta)
+
+
+def jitter_stain(x: Tensor, alpha: Tensor, beta: Tensor, space: Space = "od") -> Tensor:
+    """Scale and shift the stains of each image.
+
+    Args:
+        x: Images (N, 3, H, W) in 0-1.
+        alpha: Gains (N, 3) of haematoxylin, eosin, third stain.
+        beta: Shifts (N, 3), in the unit of the space.
+        space: `od`: -ln(max(x, 1/255)), with no shift where no channel reaches 0.15, which is glass. The others shift
+            every pixel and are there to repeat others' work only. `tellez`: -ln(x + 2), Tellez et al. 2018.
+            `skimage`: ln(max(x, 1e-6)) / ln(1e-6), scikit-image's rgb2hed since 0.18, not cut at 0.
+    Returns:
+        (N, 3, H, W) in 0-1.
+    """
+    # float64: the inverse is of three numbers a side
+    stains = torch.tensor(_STAINS, dtype=torch.float64)
+    stains, apart = (m.to(x.device, x.dtype, non_blocking=True) for m in (stains, stains.inverse()))
+    mix = (apart * alpha[:, None]) @ stains  # (N, 3, 3): density -> density, both as rows
+    shift = beta @ stains  # (N, 3)
+    if space == "od":
+        logs = x.clamp(min=_DARKEST).log_().flatten(2)  # (N, 3, HW), minus density
+        tissue = (logs.amin(1, keepdim=True) <= -_GLASS).to(x.dtype)
+        changed = torch.baddbmm(tissue * -shift[..., None], mix.mT, logs).exp_()
+    elif space == "tellez":
+        changed = torch.baddbmm(-shift[..., None], mix.mT, (x + 2).log_().flatten(2)).exp_().sub_(2)
+    else:
+        unit = -math.log(_SKIMAGE_DARKEST)
+        logs = x.clamp(min=_SKIMAGE_DARKEST).log_().flatten(2)
+        changed = torch.baddbmm(-unit * shift[..., None], mix.mT, logs).exp_()
+    return changed.view(x.shape).clamp_(0, 1)

@@ -1,0 +1,235 @@
+"""From patches to the crops that student and teacher see: the settings, and the whole pipeline.
+
+Crop, flips, stain, colour jitter, grey, blur, solarise, normalise, in this order, on the device of the patches.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from eva_core.errors import UsageError
+from eva_pretrain.augment.blur import blur, draw_sigma
+from eva_pretrain.augment.colour import Jitter, draw_jitter, rotate_hue, scale_colour, solarise
+from eva_pretrain.augment.crops import Taps, columns, draw_boxes, longest, resample, taps
+from eva_pretrain.augment.stain import Stain, draw_stain, jitter_stain
+
+_BLOCK = 2**16  # pixels that are worked on at a time on a CPU, so that they stay in its cache
+
+
+@dataclass(frozen=True)
+class Views:
+    """What is seen of a patch. The defaults are DINOv2's (facebookresearch/dinov2 @ b8931f7) but for vertical flips.
+
+    Attributes:
+        global_size: Side of a global crop in pixels, a multiple of the ViT's patch size.
+        local_size: Side of a local crop; 98 for patch size 14.
+        local_crops: How many of them; there are always two global ones.
+        global_scale: Area of a global crop, least and greatest, as a share of what it is relative to; DINO: 0.4-1.
+        local_scale: Likewise; DINO: 0.05-0.4.
+        aspect: Width / height of a crop before it is resized; torchvision's.
+        relative_to: `patch`, or `crop`: the area of the crop itself, which keeps the magnification nearly as it was.
+            Extended context is patches of 392, crops of 224, scale 0.9-1.1 (Virchow2, Zimmermann et al. 2024).
+        horizontal: Probability of a flip.
+        vertical: Likewise; DINO and DINOv2: 0, but tissue has no upright.
+        jitter: Probability of the four below together.
+        brightness: The factor is uniform in 1 +- this.
+        contrast: Likewise.
+        saturation: Likewise.
+        hue: In turns, uniform in +- this, at most 0.5.
+        grey: Probability of a grey crop.
+        blur: Probability of the first global, second global and local crops.
+        blur_official: Blur with 1 - p, the mistake in DINOv2's code: 0, 0.9, 0.5 where 1, 0.1, 0.5 is written.
+        solarise: Probability of the first global, second global and local crops. Pathology: 0.
+        stain: Strength of the HED jitter, 0 for none: 0.05 is light, 0.2 strong (Tellez et al. 2019).
+        stain_space: Unit of the stains. The others than `od` are there to repeat others' work.
+        mean: Subtracted of red, green, blue in 0-1; kaiko: 0.5.
+        std: Divided by, after that.
+    """
+
+    global_size: int = 224
+    local_size: int = 96
+    local_crops: int = 8
+    global_scale: tuple[float, float] = (0.32, 1.0)
+    local_scale: tuple[float, float] = (0.05, 0.32)
+    aspect: tuple[float, float] = (3 / 4, 4 / 3)
+    relative_to: Literal["patch", "crop"] = "patch"
+    horizontal: float = 0.5
+    vertical: float = 0.5
+    jitter: float = 0.8
+    brightness: float = 0.4
+    contrast: float = 0.4
+    saturation: float = 0.2
+    hue: float = 0.1
+    grey: float = 0.2
+    blur: tuple[float, float, float] = (1.0, 0.1, 0.5)
+    blur_official: bool = False
+    solarise: tuple[float, float, float] = (0.0, 0.2, 0.0)
+    stain: float = 0.0
+    stain_space: Literal["od", "tellez", "skimage"] = "od"
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+
+    def __post_init__(self) -> None:
+        most = 1.0 if self.relative_to == "patch" else math.inf
+        shares = "two shares above 0, the lesser first" + (", at most 1" if most == 1 else "")
+        for names, right, what in (
+            (("global_size", "local_size"), lambda v: v >= 5, "at least 5"),
+            (("local_crops",), lambda v: v >= 0, "at least 0"),
+            (("relative_to",), lambda v: v in ("patch", "crop"), "patch or crop"),
+            (("stain_space",), lambda v: v in ("od", "tellez", "skimage"), "od, tellez or skimage"),
+            (("global_scale", "local_scale"), lambda v: len(v) == 2 and 0 < v[0] <= v[1] <= most, shares),
+            (("aspect",), lambda v: len(v) == 2 and 0 < v[0] <= v[1] < math.inf, "two ratios above 0, the lesser first"),
+            (("horizontal", "vertical", "jitter", "grey"), lambda v: 0 <= v <= 1, "a probability, 0 to 1"),
+            (("blur", "solarise"), lambda v: len(v) == 3 and all(0 <= p <= 1 for p in v), "three probabilities, 0 to 1"),
+            (("brightness", "contrast", "saturation"), lambda v: 0 <= v < math.inf, "at least 0"),
+            (("hue",), lambda v: 0 <= v <= 0.5, "0 to 0.5"),
+            (("stain",), lambda v: 0 <= v < 1, "at least 0 and below 1"),
+            (("mean",), lambda v: len(v) == 3 and all(0 <= m <= 1 for m in v), "three numbers of 0 to 1"),
+            (("std",), lambda v: len(v) == 3 and all(0 < s < math.inf for s in v), "three numbers above 0"),
+        ):
+            for name in names:
+                if not right(getattr(self, name)):
+                    raise UsageError(
+                        f"Expected {name} to be {what}, but got {getattr(self, name)}. Change it in the views."
+                    )
+
+
+class Crops(NamedTuple):
+    """What is seen of B patches, crop-major: all patches of crop 0, then of crop 1, ...
+
+    Attributes:
+        global_: Global crops, normalised float32 (2 B, 3, G, G).
+        local: Local crops, normalised float32 (L B, 3, l, l); (0, 3, l, l) without any.
+    """
+
+    global_: Tensor
+    local: Tensor
+
+
+class _Kind(NamedTuple):
+    """Crops of one size: as many for each patch as there are rates of blur and of solarise."""
+
+    size: int
+    scale: tuple[float, float]
+    blurred: tuple[float, ...]
+    solarised: tuple[float, ...]
+
+
+class _Drawn(NamedTuple):
+    """What was drawn for N crops, with N rows each; None is what the settings never do."""
+
+    source: Tensor
+    across: Taps
+    down: Taps
+    stain: Stain | None
+    jitter: Jitter | None
+    sigma: Tensor | None
+    solarised: Tensor | None
+
+
+@torch.no_grad()
+def make_crops(pixels: Tensor, views: Views, generator: torch.Generator | None = None) -> Crops:
+    """Draw and compute the crops of a batch, where the patches are, without waiting for the device.
+
+    Drawn in this order, for the global crops and then for the local ones: boxes, flips, stain, jitter with grey, blur,
+    solarise; what the settings never do is not drawn. The same state of the generator gives the same crops.
+
+    Args:
+        pixels: Patches, uint8 (B, 3, S, S).
+        views: The settings.
+        generator: On the device of the patches; None is the default one.
+
+    Raises:
+        UsageError: The patches are not square RGB in uint8, or smaller than the crops are to see.
+    """
+    if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[1] != 3 or pixels.shape[2] != pixels.shape[3]:
+        raise UsageError(
+            f"Expected uint8 patches (B, 3, S, S), but got {pixels.dtype} {tuple(pixels.shape)}. Cut them square."
+        )
+    blurred = tuple(1 - p for p in views.blur) if views.blur_official else views.blur
+    kinds = (
+        _Kind(views.global_size, views.global_scale, blurred[:2], views.solarise[:2]),
+        _Kind(
+            views.local_size,
+            views.local_scale,
+            blurred[2:] * views.local_crops,
+            views.solarise[2:] * views.local_crops,
+        ),
+    )
+    with torch.autocast(pixels.device.type, enabled=False):  # which would take the sums to bf16
+        patches = columns(pixels)
+        return Crops(*(_crops(patches, kind, views, generator) for kind in kinds))
+
+
+def _crops(patches: Tensor, kind: _Kind, views: Views, generator: torch.Generator | None) -> Tensor:
+    """All crops of a kind, crop-major; patches as from `columns`."""
+    n = len(patches) * len(kind.blurred)
+    crops = patches.new_empty((n, 3, kind.size, kind.size))
+    if not n:
+        return crops
+    drawn = _draw(patches, kind, views, generator)
+    block = max(1, _BLOCK // kind.size**2) if patches.device.type == "cpu" else n
+    mean, gain = (
+        torch.tensor(v).to(patches.device, non_blocking=True)[:, None, None]
+        for v in (views.mean, [1 / s for s in views.std])
+    )
+    for start in range(0, n, block):
+        rows = slice(start, start + block)
+        x = _seen(patches, _at(drawn, rows), views)
+        torch.mul(x.sub_(mean), gain, out=crops[rows])
+    return crops
+
+
+def _draw(patches: Tensor, kind: _Kind, views: Views, generator: torch.Generator | None) -> _Drawn:
+    """The order of the draws is part of what `make_crops` promises."""
+    b, side, device = len(patches), patches.shape[2], patches.device
+    n = b * len(kind.blurred)
+    area = float(side**2 if views.relative_to == "patch" else kind.size**2)
+    if math.sqrt(area * kind.scale[0]) > side:
+        raise UsageError(
+            f"Expected patches of at least {math.ceil(math.sqrt(area * kind.scale[0]))} px for crops of {kind.size} px "
+            f"at scale {kind.scale[0]}, but got {side} px. Raise the size of the patches or lower the scale."
+        )
+    boxes = draw_boxes(n, side, area, kind.scale, views.aspect, generator, device)
+    x, y, width, height = boxes
+    flips = torch.rand((2, n), generator=generator, device=device)
+    most = longest(side, area, kind.scale, views.aspect)
+    strengths = (views.hue, views.brightness, views.contrast, views.saturation)
+    return _Drawn(
+        source=torch.arange(b, device=device).repeat(len(kind.blurred)),
+        across=taps(x, width, flips[0] < views.horizontal, kind.size, most),
+        down=taps(y, height, flips[1] < views.vertical, kind.size, most),
+        stain=draw_stain(n, views.stain, views.stain_space, generator, device) if views.stain else None,
+        jitter=draw_jitter(n, views.jitter, strengths, views.grey, generator, device)
+        if views.jitter or views.grey
+        else None,
+        sigma=torch.cat([draw_sigma(b, rate, generator, device) for rate in kind.blurred])
+        if any(kind.blurred)
+        else None,
+        solarised=torch.cat([torch.rand(b, generator=generator, device=device) < rate for rate in kind.solarised])
+        if any(kind.solarised)
+        else None,
+    )
+
+
+def _at(drawn, rows: slice):
+    """The same of some of the crops."""
+    if isinstance(drawn, tuple):
+        return type(drawn)(*(_at(part, rows) for part in drawn))
+    return None if drawn is None else drawn[rows]
+
+
+def _seen(patches: Tensor, drawn: _Drawn, views: Views) -> Tensor:
+    """Crops (N, 3, size, size) in 0-1."""
+    x = resample(patches, drawn.source, drawn.across, drawn.down)
+    if drawn.stain is not None:
+        x = jitter_stain(x, *drawn.stain, views.stain_space)
+    if drawn.jitter is not None:
+        hue, *factors = drawn.jitter
+        x = scale_colour(rotate_hue(x, hue), *factors)
+    if drawn.sigma is not None:
+        x = blur(x, drawn.sigma)
+    return x if drawn.solarised is None else solarise(x, drawn.solarised)

@@ -1,0 +1,73 @@
+"""The projection head: from embeddings to logits over prototypes. Thrown away after pretraining."""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Head(nn.Module):
+    """MLP with GELU, L2 normalisation, and the cosine to each prototype, times its gain.
+
+    Parameters: `mlp.0.weight`, `mlp.0.bias`, `mlp.2.weight`, ..., `last_layer.direction`, and `last_layer.gain` where
+    it is trained.
+    Source: Caron et al. 2021 (DINO), appendix C; facebookresearch/dino @ 7c446df5 and dinov2 @ b8931f7 (the gain).
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        prototypes: int = 65536,
+        hidden: int = 2048,
+        bottleneck: int = 256,
+        layers: int = 3,
+        *,
+        gain: bool,
+    ) -> None:
+        """Initialise as DINO does: weights of the MLP normal with std 0.02, biases 0.
+
+        Args:
+            dim: Width of the embeddings, D.
+            prototypes: K.
+            hidden: Width between the layers of the MLP.
+            bottleneck: Width before the prototypes.
+            layers: Of the MLP, at least 1.
+            gain: Train the length of each prototype (DINOv2); else it is 1 (DINO).
+        """
+        super().__init__()
+        widths = [dim, *[hidden] * (layers - 1), bottleneck]
+        modules: list[nn.Module] = []
+        for inputs, outputs in pairwise(widths):
+            modules += [nn.Linear(inputs, outputs), nn.GELU()]
+        self.mlp = nn.Sequential(*modules[:-1])
+        for module in self.mlp:
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+        self.last_layer = Prototypes(bottleneck, prototypes, gain)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (..., K) of embeddings (..., dim)."""
+        x = self.mlp(x)
+        # in float32 whatever the precision: 1e-12 is 0 in float16, and bf16 rounds lengths to 0.4 %
+        x = F.normalize(x.float(), dim=-1, eps=1e-12).to(x.dtype)
+        logits: Tensor = self.last_layer(x)
+        return logits
+
+
+class Prototypes(nn.Module):
+    """A linear layer without bias whose weights are gain * direction / |direction| (weight normalisation)."""
+
+    gain: nn.Parameter | None
+
+    def __init__(self, dim: int, prototypes: int, gain: bool) -> None:
+        """Initialise directions as `nn.Linear` does weights; their length decides how fast AdamW turns them."""
+        super().__init__()
+        self.direction = nn.Parameter(torch.empty(prototypes, dim).uniform_(-(dim**-0.5), dim**-0.5))
+        self.register_parameter("gain", nn.Parameter(torch.ones(prototypes, 1)) if gain else None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (..., K) of normalised x (..., dim)."""
+        weight = F.normalize(self.direction, dim=-1)
+        return F.linear(x, weight if self.gain is None else weight * self.gain)

@@ -1,0 +1,1 @@
+"""Losses of self-supervised pretraining, one a file, and the teacher's targets."""

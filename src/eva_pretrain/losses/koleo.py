@@ -1,0 +1,32 @@
+"""KoLeo: keeps the embeddings of a batch away from their nearest neighbours."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from eva_pretrain.parallel import gather, rank
+
+
+def koleo(x: Tensor, everywhere: bool = True, eps: float = 1e-8) -> Tensor:
+    """Spread embeddings apart: mean negative log distance to the nearest neighbour.
+
+    Args:
+        x: Embeddings before the head, (B, D), any scale; normalised here in float32. As many on every rank.
+        everywhere: Look for neighbours among the rows of all ranks; else in this rank's alone, as the official code.
+        eps: Keeps the distance above 0.
+
+    Returns:
+        Scalar loss, the mean over this rank's rows; finite also for duplicate rows, 0 where there is but one row.
+    Source: Sablayrolles et al. 2019, section 3.1; weight 0.1 in DINOv2, for each global crop by itself.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        x = F.normalize(x.float(), dim=-1, eps=eps)
+        others, first = (gather(x), rank() * len(x)) if everywhere else (x, 0)
+        if len(others) < 2:
+            return (x * 0).sum()
+        with torch.no_grad():
+            cosines = x @ others.T  # (B, R B)
+            cosines.diagonal(first).fill_(-1)  # itself; where all others are as far, any will do
+            nearest = cosines.argmax(1)
+        distances = (x - others[nearest] + eps).norm(dim=-1)
+        return -(distances + eps).log().mean()

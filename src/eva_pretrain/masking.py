@@ -1,0 +1,90 @@
+"""Which patches of a crop the student does not see: blocks, of random size, aspect and place.
+
+Source: Bao et al. 2022 (BEiT), algorithm 1; numbers of DINOv2 (facebookresearch/dinov2 @ b8931f7, data/masking.py and
+data/collate.py).
+"""
+
+import math
+from random import Random
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+_TRIES = 10
+"""Blocks that are drawn before we give up to find one that fits."""
+
+
+def block_mask(
+    height: int,
+    width: int,
+    count: int,
+    rng: Random,
+    *,
+    most: int,
+    least: int = 4,
+    aspect: tuple[float, float] = (0.3, 1 / 0.3),
+) -> NDArray[np.bool_]:
+    """Mask blocks until `count` patches are masked or no block fits; never more, at least one unless count is 0.
+
+    Args:
+        height: Of the grid, in patches.
+        width: Likewise.
+        count: Patches to mask.
+        rng: Where all chance comes from.
+        most: Largest area of a block, in patches, and never more than is left to mask.
+        least: Smallest area, drawn uniformly from here; near the end it is the other way round, and what is too large
+            does not fit.
+        aspect: Range of height / width of a block, uniform on a log scale.
+
+    Returns:
+        True where masked, (height, width).
+    """
+    mask = np.zeros((height, width), np.bool_)
+    low, high = math.log(aspect[0]), math.log(aspect[1])
+    left, tries = count, 0
+    while left > 0 and tries < _TRIES:
+        tries += 1
+        area = rng.uniform(least, min(left, most))
+        ratio = math.exp(rng.uniform(low, high))
+        h, w = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if h >= height or w >= width:
+            continue
+        y, x = rng.randint(0, height - h), rng.randint(0, width - w)
+        block = mask[y : y + h, x : x + w]
+        new = h * w - int(np.count_nonzero(block))
+        if 0 < new <= min(left, most):
+            block[:] = True
+            left, tries = left - new, 0
+    if left == count > 0:  # a grid of few patches
+        mask.flat[rng.randrange(mask.size)] = True
+    return mask
+
+
+def masks(
+    crops: int, grid: tuple[int, int], share: float = 0.5, ratio: tuple[float, float] = (0.1, 0.5), *, rng: Random
+) -> Tensor:
+    """Masks of a batch: of a share of the crops, with masked ratios spread evenly over a range, in random order.
+
+    Args:
+        crops: Global crops of the batch.
+        grid: Height and width of a crop in patches, any.
+        share: Of the crops that are masked at all, rounded down.
+        ratio: Of the patches of a masked crop; each crop has a ratio from a stratum of its own. Blocks are at most half
+            of the grid.
+        rng: Where all chance comes from.
+
+    Returns:
+        True where masked, (crops, height * width) on the CPU; at least one in a masked crop.
+    """
+    height, width = grid
+    masked = int(crops * share)
+    edges = np.linspace(*ratio, masked + 1).tolist()
+    drawn = np.zeros((crops, height, width), np.bool_)
+    for i in range(masked):
+        count = max(1, int(height * width * rng.uniform(edges[i], edges[i + 1])))
+        drawn[i] = block_mask(height, width, count, rng, most=max(1, height * width // 2))
+    order = list(range(crops))
+    rng.shuffle(order)
+    return torch.from_numpy(drawn[order].reshape(crops, height * width))

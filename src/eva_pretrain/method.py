@@ -1,0 +1,172 @@
+"""What DINO and DINOv2 share: a student that learns, a teacher that follows, and the order of things in a step."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from eva_core.errors import EvaError
+from eva_pretrain.augment.views import Crops, Views, make_crops
+from eva_pretrain.head import Head
+from eva_pretrain.optim import clip, parameter_groups, set_hyperparameters, update_teacher
+from eva_pretrain.parallel import all_reduce_sum
+from eva_pretrain.patches.stream import Batch
+from eva_pretrain.recipe import Recipe, Schedule
+from eva_pretrain.vit import Architecture, Vit
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What every method is told.
+
+    Attributes:
+        architecture: The network.
+        views: What it sees of a patch.
+        recipe: How it is optimised.
+        batch_size: Patches of a batch of one device.
+        seed: Of weights, crops, masks and stochastic depth.
+        most_skipped: Steps in a row whose loss is not finite, before the run stops.
+    """
+
+    architecture: Architecture
+    views: Views
+    recipe: Recipe
+    batch_size: int
+    seed: int = 0
+    most_skipped: int = 10
+
+
+class Network(nn.Module):
+    """A ViT and its heads: a student, or a teacher."""
+
+    def __init__(self, vit: Vit, heads: dict[str, Head]) -> None:
+        super().__init__()
+        self.vit, self.heads = vit, nn.ModuleDict(heads)
+
+
+class Method(LightningModule, ABC):
+    """Self-distillation. A method says which heads there are and what the losses are."""
+
+    def __init__(self, setup: Setup, heads: Callable[[int], dict[str, Head]], masked: bool) -> None:
+        """Build student and teacher with the same random weights.
+
+        Args:
+            setup: The settings.
+            heads: Makes the heads on a network of a width.
+            masked: Whether patches are hidden from the student.
+        """
+        super().__init__()
+        self.setup_ = setup
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(setup.seed)
+            vit = Vit(setup.architecture, student=True, masked=masked)
+            self.student = Network(vit, heads(vit.dim))
+            self.teacher = Network(Vit(setup.architecture, student=False, masked=masked), heads(vit.dim))
+        self.teacher.load_state_dict(self.student.state_dict())
+        self.teacher.requires_grad_(False)
+        self.heads_first = False  # told by the start
+        self.skipped = self._skipped_in_a_row = 0
+        self.teacher_probabilities: Tensor | None = None  # of the last step's class tokens, for the monitor
+
+    @abstractmethod
+    def losses(self, crops: Crops, temperature: float) -> dict[str, Tensor]:
+        """Weighted terms of the loss of one batch.
+
+        Args:
+            crops: As `make_crops` gives them.
+            temperature: Of the teacher.
+        """
+
+    def training_step(self, batch: Batch, index: int) -> Tensor | None:
+        """The loss of a batch of patches; none where it is not finite on some device.
+
+        Raises:
+            EvaError: It has not been finite for too many steps in a row.
+        """
+        # all that is random depends on the seed and the patches alone, so that a run can be taken up anywhere
+        torch.manual_seed(_seed(self.setup_.seed, int(batch.number[0])))
+        with torch.autocast(self.device.type, enabled=False):
+            crops = make_crops(batch.pixels, self.setup_.views, None)
+        terms = self.losses(crops, self.schedule(self.global_step).temperature)
+        loss = torch.stack([*terms.values()]).sum()
+        if not self._finite_everywhere(loss):
+            return None
+        self.log_dict({"loss": loss.detach(), **{f"loss/{name}": term.detach() for name, term in terms.items()}})
+        return loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW; its values are set anew for every step."""
+        recipe, trainer = self.setup_.recipe, self.trainer
+        batch = self.setup_.batch_size * trainer.world_size * trainer.accumulate_grad_batches
+        self.schedule = Schedule(recipe, batch, self.heads_first)
+        groups = parameter_groups(
+            self.student.vit, self.student.heads, recipe.layer_decay, recipe.patch_embed, recipe.decay_rule
+        )
+        return torch.optim.AdamW(groups, lr=recipe.lr, betas=recipe.betas, fused=True)
+
+    def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
+        """By the norm of each parameter or module; a gradient that is not finite is dropped as a whole."""
+        if self.schedule(self.global_step).heads_alone:
+            _drop_gradients(self.student.vit)
+        if self.setup_.recipe.clip_by == "parameter":
+            sets = [[p] for p in self.student.parameters()]
+        else:
+            sets = [list(m.parameters()) for m in (self.student.vit, *self.student.heads.values())]
+        norm = clip(sets, self.setup_.recipe.clip)
+        if not norm.isfinite():
+            self._skip("gradient")
+            _drop_gradients(self.student)
+        else:
+            self.log("gradient_norm", norm)
+
+    def optimizer_step(self, epoch: int, index: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+        """Student first, then the teacher after it."""
+        values = self.schedule(self.global_step)
+        set_hyperparameters(optimizer, values.lr, values.weight_decay, values.last_layer_lr)
+        optimizer.step(closure=optimizer_closure)
+        update_teacher(self.teacher, self.student, values.momentum)
+
+    def train(self, mode: bool = True) -> "Method":
+        """As ever; but the teacher never drops anything."""
+        super().train(mode)
+        self.teacher.eval()
+        return self
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["eva"] = {"skipped": self.skipped, "in_a_row": self._skipped_in_a_row, "heads_first": self.heads_first}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        kept = checkpoint["eva"]
+        self.skipped, self._skipped_in_a_row, self.heads_first = kept["skipped"], kept["in_a_row"], kept["heads_first"]
+
+    def _finite_everywhere(self, loss: Tensor) -> bool:
+        """Whether the loss is finite on all devices; all skip a step together, or none waits for another's gradients."""
+        if not all_reduce_sum((~loss.detach().isfinite()).float()):
+            self._skipped_in_a_row = 0
+            return True
+        self._skip("loss")
+        return False
+
+    def _skip(self, what: str) -> None:
+        self.skipped += 1
+        self._skipped_in_a_row += 1
+        if self._skipped_in_a_row >= self.setup_.most_skipped:
+            raise EvaError(
+                f"Expected a finite {what}, but it was not for {self._skipped_in_a_row} steps in a row, up to step "
+                f"{self.global_step}. Lower recipe.lr, or go on from an earlier checkpoint."
+            )
+
+
+def _drop_gradients(module: nn.Module) -> None:
+    for parameter in module.parameters():
+        parameter.grad = None
+
+
+def _seed(seed: int, number: int) -> int:
+    digest = hashlib.blake2b(f"{seed} {number}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1

@@ -1,0 +1,110 @@
+"""How much work a step is, and how much of what the device can do that makes."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+_STUDENT, _TEACHER = 3, 1
+"""Forward and backward passes, a backward pass being two forward ones."""
+
+
+def step_flops(
+    vit: Any,
+    heads: Mapping[str, nn.Module] | nn.ModuleDict,
+    global_size: int,
+    local_size: int,
+    local_crops: int,
+    batch: int,
+    hidden: float = 0.0,
+) -> float:
+    """Floating point operations of one optimiser step, a multiplication and an addition being two.
+
+    Matrix products alone, of student and teacher; what activation checkpointing computes again is no progress, and is
+    not counted. The student counts three times, as usual, though no gradient reaches the pixels.
+
+    Args:
+        vit: A timm `VisionTransformer`.
+        heads: By name: `dino` sees class tokens; `ibot`, or where there is none `dino`, sees hidden patches too.
+        global_size: Side of the two global crops in pixels.
+        local_size: Side of the local crops in pixels.
+        local_crops: Local crops of an image.
+        batch: Images of a step.
+        hidden: Share of all patches of the global crops that are hidden, 0.15 in DINOv2: half of the crops times a mean
+            of 0.3; without masks 0.
+    """
+    global_pass, local_pass = 2 * _pass(vit, global_size), local_crops * _pass(vit, local_size)
+    patches = 2 * hidden * _patches(vit, global_size)
+    cls_head, patch_head = _products(heads["dino"]), _products(heads["ibot" if "ibot" in heads else "dino"])
+    student = global_pass + local_pass + (2 + local_crops) * cls_head + patches * patch_head
+    teacher = global_pass + 2 * cls_head + patches * patch_head
+    return float(batch * (_STUDENT * student + _TEACHER * teacher))
+
+
+def _patches(vit: Any, size: int) -> int:
+    rows, columns = vit.patch_embed.patch_size
+    return (size // rows) * (size // columns)
+
+
+def _pass(vit: Any, size: int) -> float:
+    """Of one image, forward."""
+    patches = _patches(vit, size)
+    tokens = patches + vit.num_prefix_tokens
+    attention = sum(2 * 2 * tokens**2 * block.attn.num_heads * block.attn.head_dim for block in vit.blocks)
+    return patches * _products(vit.patch_embed) + tokens * _products(vit.blocks) + attention
+
+
+def _products(module: nn.Module) -> float:
+    """Of a token through every matrix of a module once."""
+    return 2 * sum(p.numel() for p in module.parameters() if p.ndim > 1 and p.shape[1] > 1)
+
+
+_PEAKS: tuple[tuple[str, float | None, float, float | None, float], ...] = (
+    (r"B200", 2250, 2250, 1125, 75),
+    (r"H(100|200) NVL", 835.5, 835.5, 417.5, 60),
+    (r"H100 PCIe", 756, 756, 378, 51),
+    (r"(GH200|H200|H100)", 989, 989, 494.5, 67),
+    (r"A100", 312, 312, 156, 19.5),
+    (r"L40S", 362, 362, 183, 91.6),
+    (r"L40", 181, 181, 90.5, 90.5),
+    (r"L4", 121, 121, 60, 30.3),
+    (r"A40", 149.7, 149.7, 74.8, 37.4),
+    (r"A10", 125, 125, 62.5, 31.2),
+    (r"RTX 6000 Ada Generation$", 364, 364, 182, 91.1),
+    (r"RTX A6000$", 154.8, 154.8, 77.4, 38.7),
+    (r"RTX 5090$", 209.5, 209.5, 104.8, 104.8),
+    (r"RTX 4090$", 165.2, 165.2, 82.6, 82.6),
+    (r"RTX 3090$", 71, 71, 35.6, 35.6),
+    (r"V100-PCIE", None, 112, None, 14),
+    (r"V100", None, 125, None, 15.7),
+    (r"T4", None, 65, None, 8.1),
+)
+"""Dense peaks in TFLOP/s by name of the device, the first that fits: bf16, fp16, TF32, fp32; None: it cannot.
+
+Tensor cores with sums in float32, as torch has them; sparsity, which vendors count in, halves their figures.
+Source: NVIDIA's data sheets of these products; for GeForce and RTX cards the white papers of GA102, Ada and Blackwell.
+"""
+
+
+def peak_flops(device: torch.device, precision: str) -> float | None:
+    """Floating point operations per second that a device can do at most; None where nobody knows, as for a CPU.
+
+    Args:
+        device: Any; a part of a GPU (MIG) counts as unknown.
+        precision: As Lightning names it, such as `bf16-mixed`, `16-mixed` or `32-true`. For 32 bits it is TF32's where
+            `torch.get_float32_matmul_precision()` allows it.
+    """
+    if device.type != "cuda":
+        return None
+    name = torch.cuda.get_device_name(device)
+    found = next((row for row in _PEAKS if re.search(rf"\b{row[0]}(?![A-Za-z0-9])", name)), None)
+    if found is None or "MIG" in name:
+        return None
+    _, bf16, fp16, tf32, fp32 = found
+    if "16" in precision:
+        peak = bf16 if "bf16" in precision else fp16
+    else:
+        peak = fp32 if torch.get_float32_matmul_precision() == "highest" else tf32 or fp32
+    return None if peak is None else peak * 1e12

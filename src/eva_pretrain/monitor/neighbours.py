@@ -1,0 +1,169 @@
+"""How well the nearest neighbours of an image tell its class, again and again while the model trains."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from eva_core.config import load_protocol
+from eva_core.errors import EvaError, UsageError, some
+from eva_core.extract import signature
+from eva_core.holdout import hold_out, near_duplicates
+from eva_core.types import Dataset, Embedded, Geometry, Sample
+from eva_vision.heads.neighbours import Knn
+from eva_vision.transforms import resize_and_crop
+
+NEIGHBOURS = 20
+"""As DINO (Caron et al. 2021) evaluates."""
+
+
+class OnlineKnn:
+    """Balanced accuracy of the 20 nearest neighbours by cosine, on the train and val split of a dataset.
+
+    A run is watched and chosen by this number, so it must not come from what is reported at the end: a dataset whose
+    val split is the reported one is refused, and a part of train can be held out in its place. Images are read once.
+
+    Attributes:
+        title: What is scored on what, for logs.
+        train: Images uint8 (N, 3, S, S) and targets (N,) of the bank.
+        val: Those that are classified.
+    """
+
+    def __init__(
+        self, dataset: Dataset, size: int = 224, holdout: float | None = None, limit: int = 2000, seed: int = 0
+    ) -> None:
+        """Read the images.
+
+        Args:
+            dataset: Images with classes.
+            size: Side of the images that the network sees, in pixels.
+            holdout: Share of train that is classified in place of val, by group (patient or slide); by clusters of
+                near-duplicates where the dataset knows no groups.
+            limit: Images of each part at most; with more, as many of each class as their share.
+            seed: Of the choice.
+        Raises:
+            UsageError: The dataset has no val split apart from the reported one, or is no classification.
+            EvaError: An image does not read.
+        """
+        _check(holdout, limit)
+        name = dataset.card.name
+        if dataset.card.task != "classification":
+            raise UsageError(
+                f"Expected a dataset for classification, but {name} is for {dataset.card.task}. Choose another."
+            )
+        labelled = [s for s in dataset.samples if s.target is not None]
+        if holdout is None:
+            _refuse_reported(dataset)
+            parts = [_drawn([s for s in labelled if s.split == split], limit, seed) for split in ("train", "val")]
+            found = [_read(dataset, part, size) for part in parts]
+            self.title = f"{name}, train to val"
+        else:
+            inside = [s for s in labelled if s.split == "train"]
+            found = _held_out(dataset, inside, size, holdout, limit, seed)
+            self.title = f"{name}, train to {holdout:.0%} of train"
+        for what, (_, targets) in zip(("train", "val"), found, strict=True):
+            if len(targets.unique()) < 2:
+                raise UsageError(
+                    f"Expected images of two classes in each part of {name}, but {what} has {len(targets)} images of "
+                    f"{len(targets.unique())}. Change holdout or limit, or choose another dataset."
+                )
+        self.train, self.val = found
+        self.classes = len(dataset.card.classes)
+
+    def __call__(self, embed: Callable[[Tensor], Tensor], batch_size: int = 64) -> float:
+        """Score a network as it is now.
+
+        Args:
+            embed: uint8 images on the CPU (B, 3, S, S) -> embeddings (B, D), any device; normalises by itself.
+            batch_size: B at most.
+        Returns:
+            Balanced accuracy; NaN where an embedding is not finite.
+        """
+        train, val = (
+            Embedded(torch.cat([_embedded(embed, part) for part in images.split(batch_size)]), targets)
+            for images, targets in (self.train, self.val)
+        )
+        if not (train.x.isfinite().all() and val.x.isfinite().all()):
+            return math.nan
+        return Knn((NEIGHBOURS,)).fit(train, val, self.classes, load_protocol("eva-0.4"), [0])[0].selected_value
+
+
+def _embedded(embed: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    with torch.no_grad():
+        return embed(images).float().cpu()
+
+
+def _check(holdout: float | None, limit: int) -> None:
+    if holdout is not None and not 0 < holdout < 1:
+        raise UsageError(f"Expected holdout between 0 and 1, but got {holdout}. Try 0.2.")
+    if limit < 2:
+        raise UsageError(f"Expected limit to be at least 2, but got {limit}. Raise it.")
+
+
+def _refuse_reported(dataset: Dataset) -> None:
+    """Val must be there, and not be what `eva fit` reports: the main split of the card, else the last held-out one."""
+    splits = {s.split for s in dataset.samples}
+    if {"train", "val", "test"} <= splits and dataset.card.main_split != "val":
+        return
+    has = f"it has {some(sorted(splits))}" + (", of which val is reported" if "val" in splits else "")
+    raise UsageError(
+        f"Expected a val split of its own in {dataset.card.name}, but {has}. What is reported is never looked at: "
+        "set holdout, such as 0.2, for a share of train by group."
+    )
+
+
+def _drawn(samples: Sequence[Sample], limit: int, seed: int) -> list[Sample]:
+    """At most `limit` samples in their order, of each class its share, and at least one where there is room."""
+    targets = np.array([s.target for s in samples])
+    order = np.random.default_rng(seed).permutation(len(samples))
+    place = np.empty(len(samples))
+    for label in np.unique(targets):
+        mine = order[targets[order] == label]
+        place[mine] = np.arange(len(mine)) / len(mine)  # 0 for the first of each class, 1 behind the last
+    chosen = order[np.argsort(place[order], kind="stable")][:limit]
+    return [samples[n] for n in np.sort(chosen)]
+
+
+def _held_out(
+    dataset: Dataset, samples: list[Sample], size: int, share: float, limit: int, seed: int
+) -> list[tuple[Tensor, Tensor]]:
+    """Train without a part of it, and that part."""
+    if not samples:
+        raise UsageError(f"Expected labelled images in the train split of {dataset.card.name}, but it has none.")
+    grouped = any(s.group for s in samples)
+    if grouped:
+        held = _hold_out(samples, np.array([s.group or s.id for s in samples]), share, seed)
+        sides = ([s for s, out in zip(samples, held, strict=True) if out == wanted] for wanted in (False, True))
+        return [_read(dataset, _drawn(side, limit, seed), size) for side in sides]
+    # without groups the images themselves must be looked at: as many as give the larger part `limit` of them
+    samples = _drawn(samples, math.ceil(limit / max(share, 1 - share)), seed)
+    signatures: list[np.ndarray] = []
+    images, targets = _read(dataset, samples, size, signatures)
+    out = torch.from_numpy(_hold_out(samples, near_duplicates(np.stack(signatures)), share, seed))
+    return [(images[rows], targets[rows]) for rows in (~out, out)]
+
+
+def _hold_out(samples: Sequence[Sample], groups: np.ndarray, share: float, seed: int) -> np.ndarray:
+    return hold_out(np.array([s.target for s in samples]), groups, share, seed)
+
+
+def _read(
+    dataset: Dataset, samples: Sequence[Sample], size: int, signatures: list[np.ndarray] | None = None
+) -> tuple[Tensor, Tensor]:
+    """Images uint8 (N, 3, size, size) and targets (N,); their thumbnails are added to `signatures`."""
+    transform = resize_and_crop(Geometry(size, size))
+    images = torch.empty(len(samples), 3, size, size, dtype=torch.uint8)
+    for n, sample in enumerate(samples):
+        try:
+            pixels = dataset.image(sample)
+        except OSError as error:
+            reason = " ".join(str(error).split())
+            raise EvaError(
+                f"Expected an image, but {sample.id} of {dataset.card.name} does not read ({reason}). Replace it."
+            ) from error
+        images[n] = transform(pixels)
+        if signatures is not None:
+            signatures.append(signature(pixels))
+    return images, torch.tensor([s.target for s in samples], dtype=torch.int64)

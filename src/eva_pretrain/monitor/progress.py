@@ -1,0 +1,109 @@
+"""How fast a run is: patches per second, waiting for data, share of the hardware's peak; and what it has cost."""
+
+import time
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer
+
+from eva_core.progress import say
+from eva_pretrain.method import Method
+from eva_pretrain.monitor.flops import peak_flops, step_flops
+from eva_pretrain.source import Patches
+
+
+class Progress(Callback):
+    """A line every few steps; the same numbers go to the logger.
+
+    Attributes:
+        seconds: That the run has trained, over all its resumptions.
+        seen: Numbers of the slides (or patches of a folder) that all devices have read, likewise.
+    """
+
+    def __init__(self, every: int) -> None:
+        """Say something every so many optimiser steps."""
+        self.every, self.seconds = every, 0.0
+        self.seen: set[int] = set()
+        self._said = -1
+
+    def on_train_start(self, trainer: Trainer, method: Method) -> None:  # type: ignore[override]
+        views, setup = method.setup_.views, method.setup_
+        per_batch = step_flops(
+            method.student.vit.network,
+            method.student.heads,
+            views.global_size,
+            views.local_size,
+            views.local_crops,
+            setup.batch_size,
+        )
+        self._flops = per_batch * trainer.accumulate_grad_batches
+        self._peak = peak_flops(trainer.strategy.root_device, str(trainer.precision))
+        self._patches = setup.batch_size * trainer.accumulate_grad_batches * trainer.world_size
+        self._before = self.seconds
+        self._mark(trainer)
+        self._began = self._since
+
+    def on_train_batch_end(self, trainer: Trainer, method: Method, *_: Any) -> None:  # type: ignore[override]
+        step = trainer.global_step
+        self.seconds = self._before + time.perf_counter() - self._began
+        if step == self._said or step == self._step or (step % self.every and step != trainer.max_steps):
+            return
+        self._said = step
+        if trainer.strategy.root_device.type == "cuda":
+            torch.cuda.synchronize()
+        loader = _loader(trainer)
+        per_second = (step - self._step) / (time.perf_counter() - self._since)
+        waited = (loader.waited_s - self._waited) / (time.perf_counter() - self._since)
+        numbers = {"patches_per_s": per_second * self._patches, "waiting": waited}
+        if self._peak is not None:
+            numbers["of_peak"] = per_second * self._flops / self._peak
+        method.log_dict(numbers)
+        if trainer.is_global_zero:
+            loss = trainer.callback_metrics.get("loss", torch.nan)
+            left = (trainer.max_steps - step) / per_second
+            of_peak = f", {numbers['of_peak']:.0%} of peak" if self._peak is not None else ""
+            skipped = f", {method.skipped} steps skipped" if method.skipped else ""
+            say(
+                f"step {step:>6} of {trainer.max_steps}: loss {float(loss):.3f}, {numbers['patches_per_s']:,.1f} patches/s, "
+                f"waiting {waited:.0%}{of_peak}{skipped}, {_duration(left)} left"
+            )
+        self._mark(trainer)
+
+    def on_train_end(self, trainer: Trainer, method: Method) -> None:  # type: ignore[override]
+        self._gather_seen(trainer)
+
+    def on_save_checkpoint(self, trainer: Trainer, method: Method, checkpoint: dict[str, Any]) -> None:  # type: ignore[override]
+        self._gather_seen(trainer)
+        checkpoint["eva_progress"] = {"seconds": self.seconds, "seen": sorted(self.seen)}
+
+    def on_load_checkpoint(self, trainer: Trainer, method: Method, checkpoint: dict[str, Any]) -> None:  # type: ignore[override]
+        self.seconds, self.seen = checkpoint["eva_progress"]["seconds"], set(checkpoint["eva_progress"]["seen"])
+
+    def cost(self, trainer: Trainer) -> str:
+        """What the run has cost, in a line."""
+        hours = self.seconds * trainer.world_size / 3600
+        device = "GPU" if trainer.strategy.root_device.type == "cuda" else "CPU"
+        setup, patches = trainer.lightning_module.setup_, trainer.datamodule  # type: ignore[attr-defined]
+        seen = trainer.global_step * setup.batch_size * trainer.accumulate_grad_batches * trainer.world_size
+        return f"{trainer.global_step} steps: {hours:.2f} {device} hours, {seen:,} patches seen, {len(self.seen):,} distinct {patches.loader.stream.kind}."
+
+    def _gather_seen(self, trainer: Trainer) -> None:
+        self.seen |= _loader(trainer).seen
+        if trainer.world_size > 1:
+            everywhere: list[Any] = [None] * trainer.world_size
+            torch.distributed.all_gather_object(everywhere, self.seen)
+            self.seen = set().union(*everywhere)
+
+    def _mark(self, trainer: Trainer) -> None:
+        self._since, self._step, self._waited = time.perf_counter(), trainer.global_step, _loader(trainer).waited_s
+
+
+def _loader(trainer: Trainer) -> Any:
+    datamodule: Patches = trainer.datamodule  # type: ignore[attr-defined]
+    return datamodule.loader
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s"

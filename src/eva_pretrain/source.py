@@ -1,0 +1,138 @@
+"""Where patches come from: slides by index or pattern, or a folder of patches."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from filelock import FileLock
+from lightning.pytorch import LightningDataModule
+
+from eva_core.errors import EvaError, UsageError, some
+from eva_core.progress import say
+from eva_pretrain.data import PatchLoader
+from eva_pretrain.patches.folder import FolderStream
+from eva_pretrain.patches.slides import PatchStream
+from eva_pretrain.patches.stream import Stream
+from eva_vision.slides.index import LINES, Index
+from eva_vision.slides.selection import Sampling
+from eva_vision.slides.tissue import patch_filter
+
+EPOCH = 1250
+"""Optimiser steps between two looks at the clock: an epoch of DINOv2. It decides nothing else."""
+_OTHER_PATCHES = 1_000_003
+"""Added to the seed, for patches that are looked at and not learnt from."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where patches come from, and how they are read. Either slides or a folder.
+
+    Attributes:
+        slides: Folder of an index (`eva slides index`), or a pattern such as 's3://bucket/**/*.svs'.
+        folder: Folder of patches: PNG, JPEG, TIFF at any depth.
+        mpp: Micrometres per pixel of the patches of a folder, or of slides that state none.
+        limit: Of a folder, how many patches are used.
+        tissue: How tissue is found in slides: hsv, otsu, or a plugin's name.
+        hsv_filter: Keep a patch only if 60 % of it has the colours of H&E, as Midnight.
+        exact: Read level 0 alone.
+        batch_size: Patches of a batch of one device.
+        workers: Processes of one device that read.
+        prefetch: Batches that each of them reads ahead.
+    """
+
+    slides: str | None = None
+    folder: str | None = None
+    mpp: float | None = None
+    limit: int | None = None
+    tissue: str = "hsv"
+    hsv_filter: bool = False
+    exact: bool = False
+    batch_size: int = 32
+    workers: int = 2
+    prefetch: int = 2
+
+    def __post_init__(self) -> None:
+        if (self.slides is None) == (self.folder is None):
+            raise UsageError("Expected either --slides PATTERN or --folder DIR. Give one of them.")
+        if self.limit is not None and self.slides is not None:
+            raise UsageError("Expected data.limit with a folder alone; for slides it is sampling.distinct. Change it.")
+
+
+class Patches(LightningDataModule):
+    """The loader of this process among all, once Lightning knows how many there are."""
+
+    loader: PatchLoader
+
+    def __init__(self, source: Source, sampling: Sampling, seed: int, accumulate: int, output: Path) -> None:
+        """Find the patches; slides that no index has are indexed first.
+
+        Args:
+            source: Where they are.
+            sampling: How they are drawn; of a folder, its `size` alone.
+            seed: Decides which.
+            accumulate: Batches of an optimiser step.
+            output: The index goes below.
+
+        Raises:
+            UsageError: There are none.
+        """
+        super().__init__()
+        self.source, self.sampling, self.seed, self.accumulate = source, sampling, seed, accumulate
+        self.index = None if source.slides is None else _index(source, output / "index")
+
+    def train_dataloader(self) -> PatchLoader:
+        """The stream of this rank."""
+        assert self.trainer is not None
+        stream = self._stream(self.seed, self.source.batch_size, self.trainer.global_rank, self.trainer.world_size)
+        source, epoch = self.source, EPOCH * self.accumulate
+        on_gpu = self.trainer.strategy.root_device.type == "cuda"
+        self.loader = PatchLoader(stream, source.workers, source.prefetch, epoch, pin_memory=on_gpu)
+        return self.loader
+
+    def other_patches(self, batch_size: int) -> PatchLoader:
+        """Patches of the same slides that are not in the stream, for whoever looks at what is learnt."""
+        return PatchLoader(self._stream(self.seed + _OTHER_PATCHES, batch_size, 0, 1), self.source.workers)
+
+    @property
+    def mpp(self) -> tuple[float, float] | None:
+        """Least and greatest micrometres per pixel of the patches."""
+        if self.index is None:
+            return None if self.source.mpp is None else (self.source.mpp, self.source.mpp)
+        return self.sampling.mpp_range or (min(self.sampling.mpp), max(self.sampling.mpp))
+
+    def named(self, numbers: Iterable[int]) -> list[tuple[str, str | None]]:
+        """Slides (or patches of a folder) by name, and the patient where the name tells."""
+        return self._stream(self.seed, 1, 0, 1).seen(numbers)
+
+    def _stream(self, seed: int, batch_size: int, rank: int, ranks: int) -> Stream:
+        source = self.source
+        if self.index is None:
+            assert source.folder is not None
+            return FolderStream(
+                source.folder, batch_size, self.sampling.size, source.mpp, source.limit, seed, rank, ranks
+            )
+        keep = patch_filter if source.hsv_filter else None
+        return PatchStream(self.index, self.sampling, batch_size, seed, rank, ranks, keep=keep, exact=source.exact)
+
+
+def _index(source: Source, output: Path) -> Index:
+    assert source.slides is not None
+    given = Path(source.slides)
+    if (given / LINES).is_file():
+        return Index(given)
+    from eva_vision.slides.building import build, here, in_processes
+    from eva_vision.slides.remote import list_slides
+
+    paths = list_slides(source.slides)
+    workers = len(os.sched_getaffinity(0))
+    run = here if min(workers, len(paths)) == 1 else partial(in_processes, workers=workers)
+    output.mkdir(parents=True, exist_ok=True)
+    with FileLock(output / ".building"):  # other processes of this run wait, and then have nothing to do
+        index = build(paths, output, source.tissue, source.mpp, run)
+    if index.failed:
+        say(f"{len(index.failed)} slides are left out: {some([f'{e.name} ({e.error})' for e in index.failed], 3)}.")
+    if not len(index):
+        raise EvaError(f"Expected slides that can be read, but none of {len(paths)} can. See above.")
+    return index

@@ -1,0 +1,138 @@
+"""A run: Lightning's trainer with our callbacks, checkpoints that a run is taken up from, and the export at the end."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
+
+from eva_core.errors import UsageError
+from eva_core.progress import say
+from eva_pretrain.method import Method
+from eva_pretrain.monitor.progress import Progress
+from eva_pretrain.monitor.watch import BEST
+from eva_pretrain.source import Patches
+
+CHECKPOINTS = "checkpoints"
+
+
+@dataclass(frozen=True)
+class Training:
+    """On what a run trains, and what it keeps.
+
+    Attributes:
+        devices: Of each node; `auto`: all GPUs, or one CPU process.
+        nodes: Machines; they are started by torchrun or SLURM.
+        strategy: `ddp`; `fsdp`: weights and optimiser states are divided among the devices (FSDP2); `auto`: ddp where
+            there are several.
+        precision: `auto`: bf16-mixed on a GPU, 32-true on a CPU.
+        accumulate: Batches of one optimiser step.
+        checkpoint_every: Optimiser steps; a kill loses no more.
+        log_every: Optimiser steps.
+    """
+
+    devices: int | Literal["auto"] = "auto"
+    nodes: int = 1
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    precision: Literal["auto", "bf16-mixed", "16-mixed", "32-true"] = "auto"
+    accumulate: int = 1
+    checkpoint_every: int = 1000
+    log_every: int = 50
+
+    def __post_init__(self) -> None:
+        for name in ("nodes", "accumulate", "checkpoint_every", "log_every"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"Expected training.{name} to be at least 1, but got {getattr(self, name)}. Change it.")
+
+
+def make_trainer(
+    training: Training, steps: int, output: Path, loggers: list[Logger], callbacks: list[Callback], best_every: int
+) -> Trainer:
+    """Lightning's trainer.
+
+    Args:
+        training: The settings.
+        steps: Optimiser steps.
+        output: Checkpoints go below.
+        loggers: Where numbers go.
+        callbacks: Ours, in this order.
+        best_every: Steps between two looks at the nearest neighbours, of which the best checkpoint is kept; 0: none.
+    """
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # what is of use we say ourselves
+    on_gpu = torch.cuda.is_available()
+    folder, every = output / CHECKPOINTS, training.checkpoint_every
+    keep: list[Callback] = [
+        ModelCheckpoint(folder, "step-{step}", auto_insert_metric_name=False, every_n_train_steps=every)
+    ]
+    if best_every:
+        best = {"monitor": BEST, "mode": "max", "every_n_train_steps": best_every}
+        keep.append(ModelCheckpoint(folder, "best-{step}", auto_insert_metric_name=False, **best))
+    return Trainer(
+        accelerator="gpu" if on_gpu else "cpu",
+        devices=training.devices if on_gpu or training.devices != "auto" else 1,
+        num_nodes=training.nodes,
+        strategy=_strategy(training),
+        precision=training.precision if training.precision != "auto" else "bf16-mixed" if on_gpu else "32-true",
+        max_steps=steps,
+        max_epochs=-1,
+        accumulate_grad_batches=training.accumulate,
+        gradient_clip_val=None,
+        logger=loggers,
+        callbacks=[*callbacks, *keep],
+        log_every_n_steps=training.log_every,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+    )
+
+
+def run(trainer: Trainer, method: Method, patches: Patches, output: Path) -> None:
+    """Train to the end, from the last checkpoint below `output` where there is one.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C; checkpoints stay.
+        EvaError: What stops a run.
+    """
+    last = last_checkpoint(output)
+    if last is not None:
+        say(f"Going on from {last}.")
+    try:
+        trainer.fit(method, datamodule=patches, ckpt_path=last, weights_only=True)
+    except SystemExit as error:  # Lightning's way to say Ctrl-C
+        raise KeyboardInterrupt from error
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    before = last_checkpoint(output)
+    if step_of(before) < trainer.global_step:
+        trainer.save_checkpoint(output / CHECKPOINTS / f"step-{trainer.global_step}.ckpt")
+        if before is not None and trainer.is_global_zero:
+            before.unlink()
+
+
+def last_checkpoint(output: Path) -> Path | None:
+    """The one of the greatest step."""
+    found = (output / CHECKPOINTS).glob("step-*.ckpt")
+    return max(found, key=step_of, default=None)
+
+
+def step_of(checkpoint: Path | None) -> int:
+    """The step at which it was written, by its name; -1: there is none."""
+    return -1 if checkpoint is None else int(checkpoint.stem.partition("-")[2])
+
+
+def best_checkpoint(output: Path) -> Path | None:
+    """The one whose nearest neighbours were best."""
+    return next((output / CHECKPOINTS).glob("best-*.ckpt"), None)
+
+
+def _strategy(training: Training) -> str | Strategy:
+    if training.strategy == "fsdp":
+        return ModelParallelStrategy(data_parallel_size="auto", tensor_parallel_size=1, save_distributed_checkpoint=False)
+    return training.strategy

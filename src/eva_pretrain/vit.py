@@ -1,0 +1,150 @@
+"""A timm ViT as student and teacher: its tokens at any image size, with a mask token for what the student must guess."""
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import timm
+import torch
+import torch.nn.functional as F
+from timm.models import VisionTransformer, checkpoint_seq
+from torch import Tensor, nn
+
+from eva_core.errors import UsageError
+from eva_vision.models.timm import layer_arguments
+
+
+class Tokens(NamedTuple):
+    """Normalised outputs: `cls` (N, D), `patches` (N, h * w, D) by row."""
+
+    cls: Tensor
+    patches: Tensor
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Which network is trained.
+
+    Attributes:
+        arch: A ViT of timm, by name.
+        size: Side of the images that it is for, in pixels: of its position embedding, and of its export.
+        arguments: For timm, such as `reg_tokens: 4`, `init_values: 1.0e-5`, `depth: 4`; `mlp_layer` by name.
+        start: Initial weights: the name of a pretrained network of timm, a file, or the folder of an export; none:
+            random.
+        drop_path: Stochastic depth of the student: rate of the last block (DINO 0.1, DINOv2 0.3 or 0.4).
+        official_positions: Resize the position embedding as the official DINO and DINOv2 do, in place of timm's way.
+        checkpointing: Compute activations again in the backward pass: a third more time, a fraction of the memory.
+        compile: Compile the blocks with `torch.compile`.
+    """
+
+    arch: str = "vit_small_patch16_224"
+    size: int = 224
+    arguments: dict[str, Any] = field(default_factory=dict)
+    start: str | None = None
+    drop_path: float = 0.0
+    official_positions: bool = False
+    checkpointing: bool = False
+    compile: bool = False
+
+    def timm_arguments(self) -> dict[str, Any]:
+        """What timm takes to build the same network again, as JSON holds it."""
+        return {"img_size": self.size, "dynamic_img_size": True, **self.arguments}
+
+
+class Vit(nn.Module):
+    """A timm ViT that gives class and patch tokens. `network` is timm's, and keeps timm's names."""
+
+    def __init__(self, architecture: Architecture, student: bool, masked: bool) -> None:
+        """Build it with random weights from torch's global generator.
+
+        Args:
+            architecture: Which.
+            student: With stochastic depth and what else is for training alone.
+            masked: With a mask token.
+
+        Raises:
+            UsageError: timm has no such ViT, or it has no class token, or the size is no multiple of its patch.
+        """
+        super().__init__()
+        self.network = _create(architecture, architecture.drop_path if student else 0.0)
+        self.mask_token = nn.Parameter(torch.zeros(1, self.network.embed_dim)) if masked else None
+        self.official_positions = architecture.official_positions
+        if student:
+            self.network.set_grad_checkpointing(architecture.checkpointing)
+        if architecture.compile:
+            for block in self.network.blocks:
+                block.compile()
+
+    @property
+    def dim(self) -> int:
+        """Width of a token."""
+        return self.network.embed_dim
+
+    def grid(self, size: int) -> tuple[int, int]:
+        """Rows and columns of patch tokens of a square image."""
+        return self.network.patch_embed.dynamic_feat_size((size, size))
+
+    def forward(self, images: Tensor, masks: Tensor | None = None) -> Tokens:
+        """Normalised images (N, 3, H, W), and which of their patches are hidden, bool (N, h * w) -> tokens."""
+        network = self.network
+        x = network.patch_embed(images)  # (N, h, w, D)
+        if masks is not None and self.mask_token is not None:
+            x = torch.where(masks.view(*x.shape[:3], 1), self.mask_token.to(x.dtype), x)
+        x = network.norm_pre(self._with_positions(x))
+        x = checkpoint_seq(network.blocks, x) if network.grad_checkpointing else network.blocks(x)
+        x = network.norm(x)
+        return Tokens(x[:, 0], x[:, network.num_prefix_tokens :])
+
+    def _with_positions(self, x: Tensor) -> Tensor:
+        """(N, h, w, D) -> (N, prefix + h * w, D)."""
+        network, (rows, columns) = self.network, x.shape[1:3]
+        if not self.official_positions:
+            return network._pos_embed(x)
+        prefix = 0 if network.no_embed_class else network.num_prefix_tokens
+        positions = resized_positions(network.pos_embed, network.patch_embed.grid_size, (rows, columns), prefix)
+        x = x.flatten(1, 2)
+        special = [t.expand(len(x), -1, -1) for t in (network.cls_token, network.reg_token) if t is not None]
+        if network.no_embed_class:
+            return torch.cat([*special, x + positions], dim=1)
+        return torch.cat([*special, x], dim=1) + positions
+
+
+def resized_positions(
+    positions: Tensor, before: tuple[int, int], after: tuple[int, int], prefix: int, offset: float = 0.1
+) -> Tensor:
+    """Position embeddings (1, prefix + h * w, D) for another grid, as the official code resizes them.
+
+    Bicubic without antialiasing, by the scale (after + offset) / before.
+
+    Source: DINO and DINOv2, `interpolate_pos_encoding`.
+    """
+    if before == after:
+        return positions
+    kept, grid = positions[:, :prefix], positions[:, prefix:].float()
+    grid = grid.view(1, *before, -1).permute(0, 3, 1, 2)
+    scale = tuple((new + offset) / old for new, old in zip(after, before, strict=True))
+    grid = F.interpolate(grid, scale_factor=scale, mode="bicubic", antialias=False)
+    assert grid.shape[-2:] == after
+    return torch.cat([kept, grid.flatten(2).transpose(1, 2).to(kept.dtype)], dim=1)
+
+
+def _create(architecture: Architecture, drop_path: float) -> VisionTransformer:
+    arch, arguments = architecture.arch, architecture.timm_arguments()
+    if "." in arch or not timm.is_model(arch):
+        raise UsageError(
+            f"Expected arch to be a ViT of timm such as vit_small_patch16_224, but got {arch!r}. "
+            "`timm.list_models('vit_*')` lists them; pretrained weights are named by start."
+        )
+    try:
+        network = timm.create_model(
+            arch, num_classes=0, drop_path_rate=drop_path, **{**arguments, **layer_arguments(arguments)}
+        )
+    except (TypeError, ValueError, AssertionError) as error:
+        raise UsageError(f"timm cannot build {arch} ({' '.join(str(error).split())}). Check size and arguments.") from error
+    if not isinstance(network, VisionTransformer) or network.cls_token is None or network.pos_embed is None:
+        raise UsageError(
+            f"Expected a plain ViT with a class token and position embeddings, but {arch} is none. Choose another arch."
+        )
+    patch = max(network.patch_embed.patch_size)
+    if architecture.size % patch:
+        raise UsageError(f"Expected size to be a multiple of the patch of {patch} px, but got {architecture.size}.")
+    return network

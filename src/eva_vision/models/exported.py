@@ -1,0 +1,152 @@
+"""A model that `eva pretrain` made, from the folder of its export."""
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from eva_core.contamination import OTHERS
+from eva_core.errors import EvaError, UsageError
+from eva_core.types import Backbone, Geometry, ModelCard, card
+from eva_vision.models.timm import timm_model
+from eva_vision.slides.barcodes import tcga
+
+CARD, WEIGHTS, SLIDES = "card.json", "model.safetensors", "slides.json"
+SCHEMA = 1
+
+FIELDS: dict[str, type] = {
+    "name": str,
+    "arch": str,
+    "arch_args": dict,
+    "mean": list,
+    "std": list,
+    "size": int,
+    "mpp": list,
+    "step": int,
+    "weights_of": str,
+    "file_sha256": str,
+}
+"""What card.json holds at least."""
+
+
+@card(ModelCard(name="exported", source="a folder that `eva pretrain` wrote: --model FOLDER"))
+def exported(folder: str) -> Backbone:
+    """A model that `eva pretrain` made: `--model FOLDER`. Results carry the name of its run.
+
+    Args:
+        folder: Holds card.json, model.safetensors and slides.json.
+    Raises:
+        UsageError: It is no such folder, or was written by another version.
+        EvaError: A file of it is missing or damaged, or the weights are not those of the card.
+    """
+    path = Path(folder).expanduser()
+    content = read_card(path)
+    _check_weights(path / WEIGHTS, content["file_sha256"])
+    weights = str(path / WEIGHTS)
+    backbone = timm_model(content["arch"], weights, mean=content["mean"], std=content["std"], **content["arch_args"])
+    seen = read_seen(path)
+    backbone.name = content["name"]
+    backbone.card = replace(
+        backbone.card,
+        name=content["name"],
+        geometry=Geometry(content["size"], content["size"]),
+        pooling="cls",  # the heads of DINO stand on the class token
+        mpp=tuple(content["mpp"]),
+        source=f"eva pretrain, {content['weights_of']}",
+        revision=f"step {content['step']}",
+        trained_on=_trained_on(seen),
+        collections=_collections([slide for slide, _ in seen]),
+        training_ids=tuple(sorted({name for pair in seen for name in pair if name is not None})),
+    )
+    # the run in place of the path, which is part of no key: the same export in another place is the same model
+    backbone.arguments = {**backbone.arguments, "folder": content["name"]}
+    return backbone
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """The content of card.json.
+
+    Raises:
+        UsageError: There is none, or it was written by another version.
+        EvaError: It does not parse, or a field is missing or of the wrong kind.
+    """
+    if not (folder / CARD).is_file():
+        what = f"has no {CARD}" if folder.is_dir() else "is not a folder"
+        raise UsageError(
+            f"Expected the export of `eva pretrain`, but {folder} {what}. Give its folder, or a name of `eva models`."
+        )
+    content = _read_json(folder / CARD)
+    if (schema := content.get("schema")) != SCHEMA:
+        raise UsageError(f"Expected schema {SCHEMA} in {folder / CARD}, but got {schema!r}. Update eva or export again.")
+    for field, kind in FIELDS.items():
+        if not isinstance(content.get(field), kind):
+            raise EvaError(
+                f"Expected {field} in {folder / CARD} as {kind.__name__}, but got {content.get(field)!r}. Export again."
+            )
+    check_name(content["name"])
+    return content
+
+
+def check_name(name: str) -> None:
+    """The name of a run becomes a folder of results and a part of cache files.
+
+    Raises:
+        UsageError: It cannot.
+    """
+    if name in ("", ".", "..") or not name.isprintable() or any(mark in name for mark in "/\\:"):
+        raise UsageError(f"Expected a run's name that can be a file's name, but got {name!r}. Rename it.")
+
+
+def read_seen(folder: Path) -> list[tuple[str, str | None]]:
+    """Slide and patient, where known, of all that the model was trained on, as slides.json holds them.
+
+    Raises:
+        EvaError: It is missing or damaged.
+    """
+    content = _read_json(folder / SLIDES)
+    try:
+        return [(str(entry["slide"]), entry["patient"]) for entry in content["seen"]]
+    except (KeyError, TypeError) as error:
+        raise EvaError(
+            f"Expected slide and patient of all that was seen in {folder / SLIDES}, but it holds something else. "
+            "Export again."
+        ) from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise EvaError(f"Expected JSON in {path}, but it does not read ({reason}). Copy or export it again.") from error
+    if not isinstance(content, dict):
+        raise EvaError(f"Expected a mapping in {path}, but got a {type(content).__name__}. Export again.")
+    return content
+
+
+def _check_weights(path: Path, sha256: str) -> None:
+    if not path.is_file():
+        raise EvaError(f"Expected weights at {path}, but there is no such file. Copy or export them again.")
+    with path.open("rb") as handle:
+        found = hashlib.file_digest(handle, "sha256").hexdigest()
+    if found != sha256:
+        raise EvaError(
+            f"Expected weights with sha256 {sha256[:12]} as in {CARD}, but {path} has {found[:12]}: it is cut short or "
+            "of another export. Copy or export both again."
+        )
+
+
+def _trained_on(seen: list[tuple[str, str | None]]) -> str:
+    if not seen:
+        return "unknown"
+    patients = {patient for _, patient in seen if patient is not None}
+    return f"{len(seen)} slides" + (f" of {len(patients)} patients" if patients else "") + f", listed in its {SLIDES}"
+
+
+def _collections(slides: list[str]) -> tuple[str, ...] | None:
+    """TCGA is known by its barcodes; what other slides belong to, nobody says."""
+    public = [tcga(slide) is not None for slide in slides]
+    if not any(public):
+        return None
+    return ("TCGA",) if all(public) else ("TCGA", OTHERS)
