@@ -40,7 +40,7 @@ def fit(
     """Evaluate a model on a dataset.
 
     Args:
-        model: A registered name, or a backbone.
+        model: A registered name, the folder of an export, or a backbone.
         dataset: A registered name, or a dataset.
         head: A registered name, or a head; the protocol's first unless given.
         protocol: A name under `configs/protocols`, or a protocol.
@@ -81,7 +81,9 @@ def fit(
     folder.mkdir(parents=True, exist_ok=True)
     answer = task.evaluate(job, store, how, folder, result_key)
     stamp = {"key": result_key, "identity": identity, "weights": job.backbone.provenance}
-    facts = {"synthetic": job.dataset.card.synthetic, "card": asdict(job.backbone.card)}
+    card = asdict(job.backbone.card)
+    del card["training_ids"]  # there may be tens of thousands; `contamination` says what they tell of this dataset
+    facts = {"synthetic": job.dataset.card.synthetic, "card": card}
     classes, device = job.dataset.card.classes, str(store.attributes["device"])
     results = _write(folder, {**stamp, **facts}, answer, config or _config(job), classes, device)
     task.tidy(folder)

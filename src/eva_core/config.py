@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -17,8 +16,6 @@ from eva_core.types import Backbone, Dataset, Geometry, Head, SegmentationHead
 
 NAMED = {"model": registry.models, "dataset": registry.datasets, "head": registry.heads}
 SHORT = {"--precision": "--protocol.precision"}
-FOLDER = "exported"
-"""The registered model that is built from the folder of an export."""
 
 
 def load_protocol(name: str) -> Protocol:
@@ -199,16 +196,9 @@ def component(kind: str, name: str) -> dict[str, Any]:
     Raises:
         UsageError: As `class_path`.
     """
-    if kind == "model" and is_folder(name):
-        return {"class_path": class_path(kind, FOLDER), "init_args": {"folder": name}}
+    if kind == "model" and registry.is_folder(name):
+        return {"class_path": class_path(kind, registry.FOLDER), "init_args": {"folder": name}}
     return {"class_path": class_path(kind, name)}
-
-
-def is_folder(model: str) -> bool:
-    """Whether a model is named by a path: one with a slash, or one that exists and that no package has as a name."""
-    if "/" in model or model.startswith("{"):
-        return not model.startswith("{")  # that is JSON
-    return Path(model).exists() and all(entry.name != model for entry in registry.models.entries())
 
 
 def class_path(kind: str, name: str) -> str:

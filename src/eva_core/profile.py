@@ -34,7 +34,7 @@ def profile(config: str, models: list[str], mpps: list[float], protocol: str | N
     for model in models:
         rules_given = ["--protocol", protocol] if protocol else []
         asked = parse("fit", ["--config", config, "--model", model, *rules_given])
-        card, dataset = asked.backbone.card, asked.dataset
+        card, dataset, name = asked.backbone.card, asked.dataset, asked.backbone.name
         native = dataset.card.mpp
         if native is None:
             raise UsageError(f"Expected a dataset that states its mpp, but {dataset.card.name!r} does not.")
@@ -42,17 +42,17 @@ def profile(config: str, models: list[str], mpps: list[float], protocol: str | N
         for mpp in mpps:
             rules = protocol_at(mpp, native, dataset, asked.protocol, card)
             if rules is None:
-                say(f"{mpp:g} mpp is left out: images of {native:g} mpp cannot show it to {model}.")
+                say(f"{mpp:g} mpp is left out: images of {native:g} mpp cannot show it to {name}.")
                 continue
             text = yaml.safe_dump({**yaml.safe_load(asked.text), "protocol": plain(rules)}, sort_keys=False)
-            result = fit(asked.backbone, dataset, asked.head, rules, output / model / f"{mpp:g}", asked.how, text)
+            result = fit(asked.backbone, dataset, asked.head, rules, output / name / f"{mpp:g}", asked.how, text)
             main = result["main"]
             points.append(
                 {"mpp": mpp, "crop": rules.geometry_for(card).crop, "mean": main["mean"], "ci95": main["ci95"]}
             )
         if not points:
             raise UsageError(f"Expected an --mpp of {native:g} or coarser for {dataset.card.name!r}, but got none.")
-        curves[model] = {"trained_at": list(card.mpp), "metric": main["metric"], "points": points}
+        curves[name] = {"trained_at": list(card.mpp), "metric": main["metric"], "points": points}
     title = dataset.card.name + (" (synthetic data)" if dataset.card.synthetic else "")
     (output / "profile.json").write_text(json.dumps({"dataset": title, "curves": curves}, indent=2), encoding="utf-8")
     return draw(title, curves, output / "profile.png")

@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import Distribution, EntryPoint, distributions
+from pathlib import Path
 from typing import Any, TypeVar
 
 from eva_core.errors import UsageError
 
 NAME = re.compile(r"[a-z0-9_]+")
+FOLDER = "exported"
+"""The registered model that is built from the folder of an export."""
 Builder = TypeVar("Builder", bound=Callable[..., Any])
 
 
@@ -155,8 +158,17 @@ tasks = Registry("task")
 tissue = Registry("tissue", "eva.tissue")
 
 
+def is_folder(model: str) -> bool:
+    """Whether a model is named by a path: one with a slash, or one that exists and that no package has as a name."""
+    if "/" in model or model.startswith("{"):
+        return not model.startswith("{")  # that is JSON
+    return Path(model).exists() and all(entry.name != model for entry in models.entries())
+
+
 def build_model(name: str, **arguments: Any) -> Any:
-    """Build a registered model under its name."""
+    """Build a registered model under its name, or the one in the folder of an export under that of its run."""
+    if is_folder(name):
+        name, arguments = FOLDER, {"folder": name, **arguments}
     builder = models.load(name)
     return as_asked(name, builder, builder(**arguments), arguments)
 

@@ -52,7 +52,8 @@ class ModelCard:
         trained_on: Training data as its authors state them.
         collections: Public slide collections among them, as in `DatasetCard.collections`; with `others` where the list
             is not complete; None where unknown.
-        training_ids: Patients, slides or images among them by id, where the makers list them.
+        training_ids: Patients, slides or images among them by id, where the makers list them; what is not public as
+            `eva_core.contamination.salted` makes it.
     """
 
     name: str

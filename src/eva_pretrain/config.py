@@ -1,4 +1,4 @@
-"""The settings of a run: a parser like that of `eva fit`, with names in place of class paths where they are registered."""
+"""The settings of a run, and their parser: like that of `eva fit`, names stand for what is registered."""
 
 import hashlib
 from dataclasses import dataclass
@@ -121,7 +121,9 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--name", type=str, default="model", help="of the run and of its export")
     parser.add_argument("--output", type=str | None, help="folder of the run, else out/pretrain/NAME")
     parser.add_argument("--seed", type=int, default=0, help="of weights, patches and crops")
-    parser.add_argument("--most_skipped", type=int, default=10, help="steps in a row without a finite loss, then it stops")
+    parser.add_argument(
+        "--most_skipped", type=int, default=10, help="steps in a row without a finite loss, then it stops"
+    )
     skipped = {"setup"}
     parser.add_subclass_arguments(Method, "method", skip=skipped, help="dino or dinov2, or the class path of another")
     for name, kind in PARTS.items():

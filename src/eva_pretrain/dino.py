@@ -32,7 +32,9 @@ class Dino(Method):
             student_temperature: Of the student's softmax.
             centre_momentum: Of the mean that is taken off the teacher's outputs.
         """
-        super().__init__(setup, lambda dim: {"dino": Head(dim, prototypes, hidden, bottleneck, gain=False)}, masked=False)
+        super().__init__(
+            setup, lambda dim: {"dino": Head(dim, prototypes, hidden, bottleneck, gain=False)}, masked=False
+        )
         self.centring = Centring(prototypes, centre_momentum)
         self.student_temperature = student_temperature
 

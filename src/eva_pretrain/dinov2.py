@@ -58,7 +58,9 @@ class DinoV2(Method):
         """
         names = ("dino", "ibot") if ibot_head else ("dino",)
         super().__init__(
-            setup, lambda dim: {name: Head(dim, prototypes, hidden, bottleneck, gain=True) for name in names}, masked=True
+            setup,
+            lambda dim: {name: Head(dim, prototypes, hidden, bottleneck, gain=True) for name in names},
+            masked=True,
         )
         self.centring = Centring(prototypes, centre_momentum)
         self.patch_centring = Centring(prototypes, centre_momentum)
@@ -68,7 +70,9 @@ class DinoV2(Method):
 
     def losses(self, crops: Crops, temperature: float) -> dict[str, Tensor]:
         grid = self.student.vit.grid(crops.global_.shape[-1])
-        hidden = masks(len(crops.global_), grid, self.mask_share, self.mask_ratio, rng=random.Random(torch.initial_seed()))
+        hidden = masks(
+            len(crops.global_), grid, self.mask_share, self.mask_ratio, rng=random.Random(torch.initial_seed())
+        )
         return self.losses_with(crops, hidden, temperature)
 
     def losses_with(self, crops: Crops, hidden: Tensor, temperature: float) -> dict[str, Tensor]:

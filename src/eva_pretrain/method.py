@@ -111,6 +111,8 @@ class Method(LightningModule, ABC):
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
         """By the norm of each parameter or module; a gradient that is not finite is dropped as a whole."""
+        if all(parameter.grad is None for parameter in self.student.parameters()):
+            return  # the loss was skipped
         if self.schedule(self.global_step).heads_alone:
             _drop_gradients(self.student.vit)
         if self.setup_.recipe.clip_by == "parameter":
@@ -122,6 +124,7 @@ class Method(LightningModule, ABC):
             self._skip("gradient")
             _drop_gradients(self.student)
         else:
+            self._skipped_in_a_row = 0
             self.log("gradient_norm", norm)
 
     def optimizer_step(self, epoch: int, index: int, optimizer: Any, optimizer_closure: Any = None) -> None:
@@ -138,19 +141,22 @@ class Method(LightningModule, ABC):
         return self
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["eva"] = {"skipped": self.skipped, "in_a_row": self._skipped_in_a_row, "heads_first": self.heads_first}
+        checkpoint["eva"] = {
+            "skipped": self.skipped,
+            "in_a_row": self._skipped_in_a_row,
+            "heads_first": self.heads_first,
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         kept = checkpoint["eva"]
         self.skipped, self._skipped_in_a_row, self.heads_first = kept["skipped"], kept["in_a_row"], kept["heads_first"]
 
     def _finite_everywhere(self, loss: Tensor) -> bool:
-        """Whether the loss is finite on all devices; all skip a step together, or none waits for another's gradients."""
-        if not all_reduce_sum((~loss.detach().isfinite()).float()):
-            self._skipped_in_a_row = 0
-            return True
-        self._skip("loss")
-        return False
+        """Whether the loss is finite on all devices: they skip a step together, or one would wait for the others."""
+        finite = not all_reduce_sum((~loss.detach().isfinite()).float())
+        if not finite:
+            self._skip("loss")
+        return finite
 
     def _skip(self, what: str) -> None:
         self.skipped += 1

@@ -37,10 +37,8 @@ def pretrain(plan: Plan) -> Path:
     (output / "config.yaml").write_text(plan.text)
 
     patches = Patches(plan.data, plan.sampling, setup.seed, plan.training.accumulate, output)
-    if step_of(last_checkpoint(output)) < setup.recipe.steps:
-        rank = _train(plan, patches)
-    else:
-        rank = 0
+    trained = step_of(last_checkpoint(output)) >= setup.recipe.steps
+    rank = 0 if trained else _train(plan, patches)
     if rank == 0:
         _export(plan, patches)
     return output / EXPORT
@@ -75,7 +73,9 @@ def _export(plan: Plan, patches: Patches) -> None:
     output = plan.output
     wanted = best_checkpoint(output) if plan.export.checkpoint == "best" else last_checkpoint(output)
     if wanted is None:
-        raise UsageError("Expected a best checkpoint, but nothing chose one. Give --dataset, or --export.checkpoint last.")
+        raise UsageError(
+            "Expected a best checkpoint, but nothing chose one. Give --dataset, or --export.checkpoint last."
+        )
     checkpoint = torch.load(wanted, map_location="cpu", weights_only=True)
     prefix = f"{plan.export.weights}.vit.network."
     state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
@@ -92,7 +92,7 @@ def _export(plan: Plan, patches: Patches) -> None:
         mpp=patches.mpp,
         config=plan.text,
         step=checkpoint["global_step"],
-        seen=patches.named(checkpoint["eva_progress"]["seen"]),
+        seen=checkpoint["eva_progress"]["seen"],
         selected_on="last" if plan.export.checkpoint == "last" else {"metric": BEST, "step": checkpoint["global_step"]},
         weights_of=plan.export.weights,
     )

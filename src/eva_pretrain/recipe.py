@@ -14,8 +14,8 @@ class Recipe:
     Attributes:
         steps: Optimiser steps.
         lr: Base learning rate.
-        lr_rule: `sqrt`: lr x sqrt(batch / 1024) (DINOv2); `linear`: lr x batch / 256 (DINO). The batch counts all devices
-            and accumulated batches.
+        lr_rule: `sqrt`: lr x sqrt(batch / 1024) (DINOv2); `linear`: lr x batch / 256 (DINO). The batch counts
+            all devices and accumulated batches.
         min_lr: At the end of the cosine.
         warmup: Share of linear warm-up of the learning rate.
         weight_decay: At the first and the last step, cosine between.

@@ -1,7 +1,6 @@
 """Where patches come from: slides by index or pattern, or a folder of patches."""
 
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,8 +20,8 @@ from eva_vision.slides.tissue import patch_filter
 
 EPOCH = 1250
 """Optimiser steps between two looks at the clock: an epoch of DINOv2. It decides nothing else."""
-_OTHER_PATCHES = 1_000_003
-"""Added to the seed, for patches that are looked at and not learnt from."""
+_FAR = 2**30
+"""The batch from which patches are looked at and not learnt from: no run gets there."""
 
 
 @dataclass(frozen=True)
@@ -85,15 +84,15 @@ class Patches(LightningDataModule):
     def train_dataloader(self) -> PatchLoader:
         """The stream of this rank."""
         assert self.trainer is not None
-        stream = self._stream(self.seed, self.source.batch_size, self.trainer.global_rank, self.trainer.world_size)
+        stream = self._stream(self.source.batch_size, self.trainer.global_rank, self.trainer.world_size)
         source, epoch = self.source, EPOCH * self.accumulate
         on_gpu = self.trainer.strategy.root_device.type == "cuda"
         self.loader = PatchLoader(stream, source.workers, source.prefetch, epoch, pin_memory=on_gpu)
         return self.loader
 
-    def other_patches(self, batch_size: int) -> PatchLoader:
-        """Patches of the same slides that are not in the stream, for whoever looks at what is learnt."""
-        return PatchLoader(self._stream(self.seed + _OTHER_PATCHES, batch_size, 0, 1), self.source.workers)
+    def far_patches(self, batch_size: int) -> PatchLoader:
+        """Patches from far ahead in the stream, for whoever looks at what is learnt."""
+        return PatchLoader(self._stream(batch_size, 0, 1, start=_FAR), self.source.workers)
 
     @property
     def mpp(self) -> tuple[float, float] | None:
@@ -102,19 +101,13 @@ class Patches(LightningDataModule):
             return None if self.source.mpp is None else (self.source.mpp, self.source.mpp)
         return self.sampling.mpp_range or (min(self.sampling.mpp), max(self.sampling.mpp))
 
-    def named(self, numbers: Iterable[int]) -> list[tuple[str, str | None]]:
-        """Slides (or patches of a folder) by name, and the patient where the name tells."""
-        return self._stream(self.seed, 1, 0, 1).seen(numbers)
-
-    def _stream(self, seed: int, batch_size: int, rank: int, ranks: int) -> Stream:
-        source = self.source
+    def _stream(self, batch_size: int, rank: int, ranks: int, start: int = 0) -> Stream:
+        source, where = self.source, {"seed": self.seed, "rank": rank, "ranks": ranks, "start": start}
         if self.index is None:
             assert source.folder is not None
-            return FolderStream(
-                source.folder, batch_size, self.sampling.size, source.mpp, source.limit, seed, rank, ranks
-            )
+            return FolderStream(source.folder, batch_size, self.sampling.size, source.mpp, source.limit, **where)
         keep = patch_filter if source.hsv_filter else None
-        return PatchStream(self.index, self.sampling, batch_size, seed, rank, ranks, keep=keep, exact=source.exact)
+        return PatchStream(self.index, self.sampling, batch_size, **where, keep=keep, exact=source.exact)
 
 
 def _index(source: Source, output: Path) -> Index:

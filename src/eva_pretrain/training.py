@@ -1,6 +1,7 @@
 """A run: Lightning's trainer with our callbacks, checkpoints that a run is taken up from, and the export at the end."""
 
 import logging
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,7 +15,6 @@ from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
 from eva_core.errors import UsageError
 from eva_core.progress import say
 from eva_pretrain.method import Method
-from eva_pretrain.monitor.progress import Progress
 from eva_pretrain.monitor.watch import BEST
 from eva_pretrain.source import Patches
 
@@ -47,7 +47,9 @@ class Training:
     def __post_init__(self) -> None:
         for name in ("nodes", "accumulate", "checkpoint_every", "log_every"):
             if getattr(self, name) < 1:
-                raise UsageError(f"Expected training.{name} to be at least 1, but got {getattr(self, name)}. Change it.")
+                raise UsageError(
+                    f"Expected training.{name} to be at least 1, but got {getattr(self, name)}. Change it."
+                )
 
 
 def make_trainer(
@@ -65,14 +67,20 @@ def make_trainer(
     """
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # what is of use we say ourselves
+    for said in ("isinstance.treespec, LeafSpec", ".*exists and is not empty", ".*training_step. returned .None."):
+        warnings.filterwarnings("ignore", said)  # we know
     on_gpu = torch.cuda.is_available()
     folder, every = output / CHECKPOINTS, training.checkpoint_every
     keep: list[Callback] = [
         ModelCheckpoint(folder, "step-{step}", auto_insert_metric_name=False, every_n_train_steps=every)
     ]
     if best_every:
-        best = {"monitor": BEST, "mode": "max", "every_n_train_steps": best_every}
-        keep.append(ModelCheckpoint(folder, "best-{step}", auto_insert_metric_name=False, **best))
+        name, every = "best-{step}", best_every
+        keep.append(
+            ModelCheckpoint(
+                folder, name, monitor=BEST, mode="max", auto_insert_metric_name=False, every_n_train_steps=every
+            )
+        )
     return Trainer(
         accelerator="gpu" if on_gpu else "cpu",
         devices=training.devices if on_gpu or training.devices != "auto" else 1,
@@ -134,5 +142,7 @@ def best_checkpoint(output: Path) -> Path | None:
 
 def _strategy(training: Training) -> str | Strategy:
     if training.strategy == "fsdp":
-        return ModelParallelStrategy(data_parallel_size="auto", tensor_parallel_size=1, save_distributed_checkpoint=False)
+        return ModelParallelStrategy(
+            data_parallel_size="auto", tensor_parallel_size=1, save_distributed_checkpoint=False
+        )
     return training.strategy

@@ -1,4 +1,4 @@
-"""A timm ViT as student and teacher: its tokens at any image size, with a mask token for what the student must guess."""
+"""A timm ViT as student and teacher: its tokens at any size, and a mask token for what the student must guess."""
 
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -100,6 +100,7 @@ class Vit(nn.Module):
         if not self.official_positions:
             return network._pos_embed(x)
         prefix = 0 if network.no_embed_class else network.num_prefix_tokens
+        assert network.pos_embed is not None  # as `_create` asks for
         positions = resized_positions(network.pos_embed, network.patch_embed.grid_size, (rows, columns), prefix)
         x = x.flatten(1, 2)
         special = [t.expand(len(x), -1, -1) for t in (network.cls_token, network.reg_token) if t is not None]
@@ -139,7 +140,9 @@ def _create(architecture: Architecture, drop_path: float) -> VisionTransformer:
             arch, num_classes=0, drop_path_rate=drop_path, **{**arguments, **layer_arguments(arguments)}
         )
     except (TypeError, ValueError, AssertionError) as error:
-        raise UsageError(f"timm cannot build {arch} ({' '.join(str(error).split())}). Check size and arguments.") from error
+        raise UsageError(
+            f"timm cannot build {arch} ({' '.join(str(error).split())}). Check size and arguments."
+        ) from error
     if not isinstance(network, VisionTransformer) or network.cls_token is None or network.pos_embed is None:
         raise UsageError(
             f"Expected a plain ViT with a class token and position embeddings, but {arch} is none. Choose another arch."

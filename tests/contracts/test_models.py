@@ -10,6 +10,7 @@ import torch
 
 from eva_core import registry
 from eva_core.types import Backbone, ModelCard, sha256_of_weights
+from eva_pretrain.export import write_export
 from eva_vision.models import timm as timm_models
 from eva_vision.models.timm import TimmBackbone
 
@@ -21,6 +22,16 @@ SMALL: dict[str, dict[str, Any]] = {"timm_model": {"arch": "test_vit"}, "random_
 """Arguments that a name needs, or that make it quick."""
 SIDE = 112
 """A multiple of every patch size."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _export(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The folder that `exported` needs."""
+    state = timm_models.timm_model("test_vit", depth=2).network.state_dict()  # type: ignore[operator, union-attr]
+    facts = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "size": SIDE, "mpp": None, "config": "", "step": 1, "seen": []}
+    folder = tmp_path_factory.mktemp("run") / "export"
+    write_export(folder, state, "test_vit", {"depth": 2}, name="tiny", **facts)  # type: ignore[arg-type]
+    SMALL["exported"] = {"folder": str(folder)}
 
 
 @pytest.fixture(scope="module")

@@ -7,15 +7,21 @@ import pickle
 import signal
 import time
 import warnings
+from dataclasses import replace
+from pathlib import Path
 
+import lightning.pytorch as lightning
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import get_worker_info
 
 from eva_core.errors import EvaError, UsageError
 from eva_pretrain.data import PatchLoader, PatchStream
+from eva_vision.phantom_slides import write_phantom_slide
 from eva_vision.slides.sampling import Sampling
+from tests.pretrain.conftest import make_index
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 SAMPLING = Sampling(size=32, mpp=(0.25, 0.5))
@@ -89,6 +95,91 @@ def test_another_stream_is_told(index):
         other.load_state_dict(state)
 
 
+def resumed(before: PatchLoader, after: PatchLoader) -> list[str]:
+    """What the second says when it goes on from the first, by way of JSON."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        after.load_state_dict(json.loads(json.dumps(before.state_dict())))
+    return [str(warning.message) for warning in told]
+
+
+def streamed(index, sampling=SAMPLING, **settings) -> PatchLoader:
+    return PatchLoader(PatchStream(index, sampling, 4, seed=9, **settings), workers=0)
+
+
+def test_another_list_of_exclusions_is_told(index, tmp_path):
+    listed = tmp_path / "exclude.txt"
+    excluding = replace(SAMPLING, exclude=str(listed))
+    listed.write_text("a.svs")
+    before = streamed(index, excluding)
+    moved = tmp_path / "elsewhere.txt"
+    moved.write_text("a.svs")
+    assert resumed(before, streamed(index, replace(SAMPLING, exclude=str(moved)))) == []
+    listed.write_text("b.svs")
+    (told,) = resumed(before, streamed(index, excluding))
+    assert "differs in slides:" in told
+
+
+def test_other_weights_of_slides_are_told(index, tmp_path):
+    table = tmp_path / "weights.csv"
+    weighted = replace(SAMPLING, slides="column", table=str(table))
+    table.write_text("slide,weight\na,1\nb,1\nc,1\n")
+    before = streamed(index, weighted)
+    assert resumed(before, streamed(index)) == []
+    table.write_text("slide,weight\na,1\nb,2\nc,1\n")
+    (told,) = resumed(before, streamed(index, weighted))
+    assert "differs in slides:" in told
+
+
+@pytest.mark.parametrize(
+    ("settings", "what"),
+    [({"keep": slow}, "keep"), ({"exact": True}, "exact"), ({"sampling": Sampling(size=32, mpp=(0.5,))}, "sampling")],
+)
+def test_another_setting_is_told(index, settings, what):
+    (told,) = resumed(streamed(index), streamed(index, **settings))
+    assert f"differs in {what}:" in told
+
+
+def test_a_slide_that_was_replaced_is_told(fragile, tmp_path):
+    before = streamed(fragile)
+    write_phantom_slide(tmp_path / "b.svs", 1024, 768, seed=7, levels=2)
+    (told,) = resumed(before, streamed(make_index(tmp_path)))
+    assert "differs in contents" in told
+
+
+def test_a_report_after_resuming_says_why_slides_were_left_out(fragile):
+    os.unlink(fragile.entries[1].path)
+    before, after = loader(fragile, epoch=12), loader(fragile, epoch=12)
+    with pytest.warns(UserWarning, match=r"b\.svs is left out"):
+        assert len(list(before)) == 12
+    assert resumed(before, after) == []
+    assert "  b.svs: Expected a slide at" in after.report()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # it was told
+        assert len(list(after)) == 12
+    assert "96 patches of 2 slides" in after.report()
+
+
+def test_what_was_seen_is_known_after_resuming(index, fragile, tmp_path):
+    before = streamed(index, replace(SAMPLING, exclude=str(written(tmp_path / "b.txt", "b.svs"))))
+    list(itertools.islice(before, 5))
+    assert before.seen == {0, 2}
+    after = streamed(index)
+    resumed(before, after)
+    assert (after.seen, after.patches_seen, after.patches) == ({0, 2}, 20, 0)
+    assert after.slides_seen() == [("a.svs", None), ("c.svs", None)]
+    elsewhere = streamed(fragile)  # other paths
+    resumed(before, elsewhere)
+    assert elsewhere.seen == set()
+    assert elsewhere.slides_seen() == [("a.svs", None), ("c.svs", None)]
+    assert elsewhere.state_dict()["seen"] == before.state_dict()["seen"]
+
+
+def written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
 def test_waiting_is_measured(index):
     waiting = PatchLoader(PatchStream(index, SAMPLING, 4, keep=slow), workers=0, epoch=4)
     for _ in waiting:
@@ -144,33 +235,41 @@ def test_settings_that_make_no_sense(index):
         loader(index, epoch=0)
 
 
-@pytest.mark.slow
-def test_lightning_trains_and_resumes_on_the_same_patches(index, tmp_path):
-    lightning = pytest.importorskip("lightning.pytorch")
+class Recorder(lightning.LightningModule):
+    """Learns next to nothing, and remembers what it was given."""
 
-    class Model(lightning.LightningModule):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer, self.seen = torch.nn.Linear(1, 1), []
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.given = torch.nn.Linear(1, 1), []
 
-        def training_step(self, batch, number):
-            self.seen.append(batch.number.tolist())
-            return self.layer(batch.pixels.float().mean().view(1, 1)).mean()
+    def training_step(self, batch, number):
+        self.given.append((batch.number.tolist(), batch.slide.tolist(), int(batch.pixels.sum())))
+        return self.layer(batch.pixels.float().mean().view(1, 1)).mean()
 
-        def configure_optimizers(self):
-            return torch.optim.SGD(self.parameters(), 1e-9)
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 1e-9)
 
-    def train(steps: int, checkpoint: str | None = None) -> list[list[int]]:
-        model = Model()
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("stopped", [6, 8], ids=["within an epoch", "between epochs"])
+def test_lightning_trains_and_resumes_on_the_same_patches(index, tmp_path, workers, stopped):
+    def train(steps: int, checkpoint: str | None = None) -> tuple[list, PatchLoader]:
+        model, feed = Recorder(), loader(index, workers, epoch=4)
+        keep = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=stopped, save_top_k=-1)
         trainer = lightning.Trainer(
-            max_steps=steps, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
-            enable_checkpointing=False,
+            max_steps=steps, max_epochs=-1, accelerator="cpu", logger=False, callbacks=[keep],
+            enable_progress_bar=False, enable_model_summary=False,
         )  # fmt: skip
-        trainer.fit(model, loader(index, epoch=4), ckpt_path=checkpoint)
-        trainer.save_checkpoint(tmp_path / "last.ckpt")
-        return model.seen
+        trainer.fit(model, feed, ckpt_path=checkpoint)
+        assert trainer.global_step == steps
+        return model.given, feed
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        whole = train(10)
-        assert train(6) + train(10, str(tmp_path / "last.ckpt")) == whole
+        whole, feed = train(11)
+        assert len(whole) == 11
+        assert feed.patches_seen == 44
+        resumed, again = train(11, str(tmp_path / f"step={stopped}.ckpt"))
+    assert resumed == whole[stopped:]
+    assert (again.patches_seen, again.batches, again.seen) == (44, 11, feed.seen)
+    assert again.patches == 4 * (11 - stopped)

@@ -1,7 +1,6 @@
 """Two processes equal one with the joined batch: values, and gradients averaged over ranks as DDP does."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
@@ -173,11 +172,3 @@ def test_a_process_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
             assert torch.equal(reduced, x)
             assert not reduced.requires_grad
             assert reduced.data_ptr() != x.data_ptr()
-
-
-def test_the_folder_of_arrays_is_complete() -> None:
-    assert {path.name for path in (Path(__file__).parent / "parity").iterdir()} == {
-        "README.md",
-        "dino_parity.npz",
-        "dinov2_parity.npz",
-    }

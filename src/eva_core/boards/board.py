@@ -101,7 +101,7 @@ def read_board(name: str) -> Board:
     return Board(
         name=str(content.get("name", path.stem)),
         title=str(content.get("title", content.get("name", path.stem))),
-        models=_parts(content["models"], "models", "class_path", path),
+        models=_parts(_named_by_run(content["models"]), "models", "class_path", path),
         tasks=tasks,
         heads=_parts(content["heads"], "heads", "class_path", path) if "heads" in content else (Part(DEFAULT, None),),
         protocol=_protocol(str(content.get("protocol", "eva-0.4")), path),
@@ -114,6 +114,21 @@ def _protocol(name: str, board: Path) -> str:
     """A protocol by name, or by its path from here or from the board."""
     beside = board.parent / name
     return str(beside if beside.is_file() and not Path(name).is_file() else name)
+
+
+def _named_by_run(entries: Any) -> Any:
+    """Exports without a `name` have that of their run, by which results call them."""
+    if not isinstance(entries, list):
+        return entries
+    named = []
+    for entry in entries:
+        given = entry if isinstance(entry, dict) else {"class_path": entry}
+        folder = str(given.get("class_path", ""))
+        if "name" not in given and registry.is_folder(folder):
+            name = read_json(Path(folder).expanduser() / "card.json").get("name")
+            entry = {**given, "name": name} if isinstance(name, str) else entry
+        named.append(entry)
+    return named
 
 
 def _parts(entries: Any, field: str, key: str, path: Path) -> tuple[Part, ...]:
@@ -153,7 +168,8 @@ def check(board: Board) -> None:
     for names, parts in ((registry.models, board.models), (registry.heads, board.heads)):
         for part in parts:
             name = part.config["class_path"] if isinstance(part.config, dict) else part.config
-            if name is not None and "." not in name:
+            folder = names is registry.models and registry.is_folder(name)
+            if name is not None and "." not in name and not folder:
                 names.find(name)
 
 
@@ -216,8 +232,11 @@ def _files(config: Any) -> dict[str, list[int]]:
     """Size and time of every file that the configuration names: another checkpoint at the same path is another pair."""
     found = {}
     for part in config.values():
-        for value in (part.get("init_args") or {}).values() if isinstance(part, dict) else ():
-            if isinstance(value, str) and Path(value).is_file():
+        given = part if isinstance(part, dict) else {}
+        values = [v for v in (given.get("init_args") or {}).values() if isinstance(v, str)]
+        exports = [str(Path(v).expanduser() / "card.json") for v in (given.get("class_path", ""), *values)]
+        for value in [*values, *exports]:
+            if Path(value).is_file():
                 info = Path(value).stat()
                 found[value] = [info.st_size, info.st_mtime_ns]
     return found

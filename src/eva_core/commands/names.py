@@ -6,11 +6,14 @@ from dataclasses import asdict
 from typing import Any
 
 from eva_core import registry
-from eva_core.errors import UsageError
-from eva_core.registry import Registry
+from eva_core.errors import UsageError, some
+from eva_core.registry import Registry, is_folder
 
 
 def models(argv: list[str]) -> int:
+    if len(argv) == 1 and is_folder(argv[0]):
+        print(_show_folder(argv[0]))
+        return 0
     return _names(registry.models, argv)
 
 
@@ -44,14 +47,26 @@ def _show(names: Registry, name: str) -> str:
     lines = [f"{name}  ({entry.origin}, {entry.class_path})", inspect.cleandoc(builder.__doc__ or ""), ""]
     card = getattr(builder, "card", None)
     if card is not None:
-        lines += [f"  {key:<14} {_plain(value)}" for key, value in asdict(card).items()]
+        lines += _card(card)
     arguments = [str(p) for p in inspect.signature(builder).parameters.values()]
     lines += ["", f"  arguments: {', '.join(arguments) or 'none'}"]
     return "\n".join(lines)
 
 
+def _show_folder(folder: str) -> str:
+    """The card of an export, whose weights are checked on the way."""
+    built = registry.build_model(folder)
+    return "\n".join([f"{built.name}  ({folder})", "", *_card(built.card)])
+
+
+def _card(card: Any) -> list[str]:
+    return [f"  {key:<14} {_plain(value)}" for key, value in asdict(card).items()]
+
+
 def _plain(value: Any) -> str:
-    """`?` for what nobody could cite."""
+    """`?` for what nobody could cite; of a long list its beginning."""
     if value in (None, "unknown", (), []):
         return "?"
+    if isinstance(value, tuple) and len(value) > 5:
+        return some(map(str, value))
     return value if isinstance(value, str) else json.dumps(value)

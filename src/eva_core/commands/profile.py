@@ -14,7 +14,9 @@ def main(argv: list[str]) -> int:
         "profile.json and profile.png, one curve for each model, its training range shaded.",
     )
     parser.add_argument("--config", required=True, help="a task config, as for eva fit; its dataset must state its mpp")
-    parser.add_argument("--model", required=True, action="append", help="a registered name; repeatable")
+    parser.add_argument(
+        "--model", required=True, action="append", help="a registered name, or the folder of an export; repeatable"
+    )
     parser.add_argument("--mpp", default="0.25..4", help="LOW..HIGH, doubling, or a list as 0.5,1,2")
     parser.add_argument("--protocol", help="that of the task config, else eva-0.4, unless given")
     parser.add_argument("--output", type=Path, default=Path("out/profile"))

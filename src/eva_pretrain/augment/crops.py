@@ -17,14 +17,14 @@ _APART = 4
 
 
 class Taps(NamedTuple):
-    """The weights of one axis that are not 0: out[i] = sum over t of weight[i, t] * in[index[i, t]].
+    """The weights of one axis that are not 0: out[i] = sum over t of weight[i, t] * in[pixel[i, t]].
 
     Attributes:
-        index: Pixels of the patch, int64 (N, size, T); inside the box, also where the weight is 0.
+        pixel: Of the patch, int64 (N, size, T); inside the box, also where the weight is 0.
         weight: (N, size, T), with a sum of 1 over T.
     """
 
-    index: Tensor
+    pixel: Tensor
     weight: Tensor
 
 
@@ -71,7 +71,7 @@ def draw_boxes(
 
 
 def longest(side: int, area: float, scale: tuple[float, float], aspect: tuple[float, float]) -> int:
-    """The longest side in pixels that a box can have: decides how many weights a pixel needs, without asking the device."""
+    """The longest side in pixels that a box can have: how many weights a pixel needs, without asking the device."""
     return min(side, math.ceil(math.sqrt(area * scale[1] * max(aspect[1], 1 / aspect[0]))))
 
 
@@ -130,7 +130,7 @@ def resample(columns: Tensor, source: Tensor, across: Taps, down: Taps) -> Tenso
         (N, 3, size, size) in 0-1: what the kernel overshoots is cut off.
     """
     side, stride = columns.shape[2:]
-    n, size, _ = across.index.shape
+    n, size, _ = across.pixel.shape
     channel = torch.arange(3, device=source.device)
     narrow = _sums(columns.view(-1, stride), side * (3 * source[:, None] + channel), across)  # (3 N * size, S + 4)
     rows = narrow.view(3 * n, size, stride)[..., :side].transpose(1, 2).reshape(-1, size)  # (3 N * S, size), y before x
@@ -140,6 +140,6 @@ def resample(columns: Tensor, source: Tensor, across: Taps, down: Taps) -> Tenso
 
 def _sums(rows: Tensor, first: Tensor, taps: Taps) -> Tensor:
     """Weighted sums of rows (R, width) -> (3 N * size, width), where plane (n, c) starts at row first[n, c]."""
-    index = taps.index[:, None] + first[:, :, None, None]  # (N, 3, size, T)
+    index = taps.pixel[:, None] + first[:, :, None, None]  # (N, 3, size, T)
     weight = taps.weight[:, None].expand_as(index)
     return F.embedding_bag(index.flatten(0, 2), rows, per_sample_weights=weight.flatten(0, 2), mode="sum")

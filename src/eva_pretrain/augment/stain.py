@@ -14,7 +14,9 @@ Space = Literal["od", "tellez", "skimage"]
 
 _STAINS = ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11), (0.27, 0.57, 0.78))
 """Optical density over red, green, blue of haematoxylin, eosin and DAB: Ruifrok and Johnston 2001, table 1 rounded."""
-_GLASS = 0.15  # optical density; Macenko et al. 2009
+_GLASS, _TISSUE = 0.15, 0.25
+"""Mean optical density of glass at most (Macenko et al. 2009) and of tissue at least. A shift that began all at once
+would scatter dots over pale tissue: at beta 0.2 it is 40 grey levels."""
 _DARKEST = 1 / 255
 _SKIMAGE_DARKEST = 1e-6
 
@@ -42,28 +44,29 @@ def jitter_stain(x: Tensor, alpha: Tensor, beta: Tensor, space: Space = "od") ->
     """Scale and shift the stains of each image.
 
     Args:
-        x: Images (N, 3, H, W) in 0-1.
+        x: Images, float32 (N, 3, H, W) in 0-1.
         alpha: Gains (N, 3) of haematoxylin, eosin, third stain.
         beta: Shifts (N, 3), in the unit of the space.
-        space: `od`: -ln(max(x, 1/255)), with no shift where no channel reaches 0.15, which is glass. The others shift
-            every pixel and are there to repeat others' work only. `tellez`: -ln(x + 2), Tellez et al. 2018.
-            `skimage`: ln(max(x, 1e-6)) / ln(1e-6), scikit-image's rgb2hed since 0.18, not cut at 0.
+        space: `od`: -ln(max(x, 1/255)), where the shift is 0 up to a mean over the channels of 0.15, which is glass,
+            and whole from 0.25. The others shift every pixel and are there to repeat others' work only. `tellez`:
+            -ln(x + 2), Tellez et al. 2018. `skimage`: ln(max(x, 1e-6)) / ln(1e-6), stains cut at 0, scikit-image's
+            rgb2hed.
     Returns:
         (N, 3, H, W) in 0-1.
     """
-    # float64: the inverse is of three numbers a side
-    stains = torch.tensor(_STAINS, dtype=torch.float64)
-    stains, apart = (m.to(x.device, x.dtype, non_blocking=True) for m in (stains, stains.inverse()))
+    matrix = torch.tensor(_STAINS)
+    stains, apart = (m.to(x.device, non_blocking=True) for m in (matrix, matrix.inverse()))
     mix = (apart * alpha[:, None]) @ stains  # (N, 3, 3): density -> density, both as rows
     shift = beta @ stains  # (N, 3)
     if space == "od":
         logs = x.clamp(min=_DARKEST).log_().flatten(2)  # (N, 3, HW), minus density
-        tissue = (logs.amin(1, keepdim=True) <= -_GLASS).to(x.dtype)
+        tissue = logs.mean(1, keepdim=True).add_(_GLASS).div_(_GLASS - _TISSUE).clamp_(0, 1)
         changed = torch.baddbmm(tissue * -shift[..., None], mix.mT, logs).exp_()
     elif space == "tellez":
         changed = torch.baddbmm(-shift[..., None], mix.mT, (x + 2).log_().flatten(2)).exp_().sub_(2)
     else:
-        unit = -math.log(_SKIMAGE_DARKEST)
-        logs = x.clamp(min=_SKIMAGE_DARKEST).log_().flatten(2)
-        changed = torch.baddbmm(-unit * shift[..., None], mix.mT, logs).exp_()
+        unit = math.log(_SKIMAGE_DARKEST)
+        amounts = (apart.mT @ x.clamp(min=_SKIMAGE_DARKEST).log_().div_(unit).flatten(2)).clamp_(min=0)
+        amounts.mul_(alpha[..., None]).add_(beta[..., None])
+        changed = (stains.mT @ amounts).mul_(unit).exp_()
     return changed.view(x.shape).clamp_(0, 1)

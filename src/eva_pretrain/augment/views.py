@@ -5,7 +5,7 @@ Crop, flips, stain, colour jitter, grey, blur, solarise, normalise, in this orde
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from eva_pretrain.augment.colour import Jitter, draw_jitter, rotate_hue, scale_c
 from eva_pretrain.augment.crops import Taps, columns, draw_boxes, longest, resample, taps
 from eva_pretrain.augment.stain import Stain, draw_stain, jitter_stain
 
-_BLOCK = 2**16  # pixels that are worked on at a time on a CPU, so that they stay in its cache
+_BLOCK = 2**17  # pixels of crops that are worked on at a time on a CPU: they should stay in its cache
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,17 @@ class Views:
             (("relative_to",), lambda v: v in ("patch", "crop"), "patch or crop"),
             (("stain_space",), lambda v: v in ("od", "tellez", "skimage"), "od, tellez or skimage"),
             (("global_scale", "local_scale"), lambda v: len(v) == 2 and 0 < v[0] <= v[1] <= most, shares),
-            (("aspect",), lambda v: len(v) == 2 and 0 < v[0] <= v[1] < math.inf, "two ratios above 0, the lesser first"),
+            (
+                ("aspect",),
+                lambda v: len(v) == 2 and 0 < v[0] <= v[1] < math.inf,
+                "two ratios above 0, the lesser first",
+            ),
             (("horizontal", "vertical", "jitter", "grey"), lambda v: 0 <= v <= 1, "a probability, 0 to 1"),
-            (("blur", "solarise"), lambda v: len(v) == 3 and all(0 <= p <= 1 for p in v), "three probabilities, 0 to 1"),
+            (
+                ("blur", "solarise"),
+                lambda v: len(v) == 3 and all(0 <= p <= 1 for p in v),
+                "three probabilities, 0 to 1",
+            ),
             (("brightness", "contrast", "saturation"), lambda v: 0 <= v < math.inf, "at least 0"),
             (("hue",), lambda v: 0 <= v <= 0.5, "0 to 0.5"),
             (("stain",), lambda v: 0 <= v < 1, "at least 0 and below 1"),
@@ -215,7 +223,7 @@ def _draw(patches: Tensor, kind: _Kind, views: Views, generator: torch.Generator
     )
 
 
-def _at(drawn, rows: slice):
+def _at(drawn: Any, rows: slice) -> Any:
     """The same of some of the crops."""
     if isinstance(drawn, tuple):
         return type(drawn)(*(_at(part, rows) for part in drawn))

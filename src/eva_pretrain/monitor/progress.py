@@ -17,13 +17,13 @@ class Progress(Callback):
 
     Attributes:
         seconds: That the run has trained, over all its resumptions.
-        seen: Numbers of the slides (or patches of a folder) that all devices have read, likewise.
+        seen: Slides (or images of a folder) that all devices have read, and their patients; likewise.
     """
 
     def __init__(self, every: int) -> None:
         """Say something every so many optimiser steps."""
         self.every, self.seconds = every, 0.0
-        self.seen: set[int] = set()
+        self.seen: set[tuple[str, str | None]] = set()
         self._said = -1
 
     def on_train_start(self, trainer: Trainer, method: Method) -> None:  # type: ignore[override]
@@ -74,21 +74,23 @@ class Progress(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, method: Method, checkpoint: dict[str, Any]) -> None:  # type: ignore[override]
         self._gather_seen(trainer)
-        checkpoint["eva_progress"] = {"seconds": self.seconds, "seen": sorted(self.seen)}
+        checkpoint["eva_progress"] = {"seconds": self.seconds, "seen": [*self.seen]}
 
-    def on_load_checkpoint(self, trainer: Trainer, method: Method, checkpoint: dict[str, Any]) -> None:  # type: ignore[override]
-        self.seconds, self.seen = checkpoint["eva_progress"]["seconds"], set(checkpoint["eva_progress"]["seen"])
+    def on_load_checkpoint(self, trainer: Any, method: Any, checkpoint: dict[str, Any]) -> None:
+        kept = checkpoint["eva_progress"]
+        self.seconds, self.seen = kept["seconds"], {*kept["seen"]}
 
     def cost(self, trainer: Trainer) -> str:
         """What the run has cost, in a line."""
         hours = self.seconds * trainer.world_size / 3600
         device = "GPU" if trainer.strategy.root_device.type == "cuda" else "CPU"
-        setup, patches = trainer.lightning_module.setup_, trainer.datamodule  # type: ignore[attr-defined]
-        seen = trainer.global_step * setup.batch_size * trainer.accumulate_grad_batches * trainer.world_size
-        return f"{trainer.global_step} steps: {hours:.2f} {device} hours, {seen:,} patches seen, {len(self.seen):,} distinct {patches.loader.stream.kind}."
+        return (
+            f"{trainer.global_step} steps: {hours:.2f} {device} hours, {trainer.global_step * self._patches:,} patches "
+            f"seen, {len(self.seen):,} distinct {_loader(trainer).stream.kind}."
+        )
 
     def _gather_seen(self, trainer: Trainer) -> None:
-        self.seen |= _loader(trainer).seen
+        self.seen |= {*_loader(trainer).slides_seen()}
         if trainer.world_size > 1:
             everywhere: list[Any] = [None] * trainer.world_size
             torch.distributed.all_gather_object(everywhere, self.seen)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2.functional import center_crop
@@ -50,7 +51,7 @@ class Monitor:
 
 
 class Watch(Callback):
-    """Looks at the teacher. All devices look at the same, because one that is sharded needs them all; the first writes."""
+    """Looks at the teacher. All devices look at the same, as one that is sharded needs them all; the first writes."""
 
     def __init__(self, monitor: Monitor, knn: OnlineKnn | None, output: Path) -> None:
         """Look at nothing yet.
@@ -68,7 +69,7 @@ class Watch(Callback):
         patches: Patches = trainer.datamodule  # type: ignore[attr-defined]
         wanted = self.monitor.patches or 10 * method.student.vit.dim
         wanted = wanted if self.monitor.every else _SHOWN
-        loader = patches.other_patches(min(wanted, 64))
+        loader = patches.far_patches(min(wanted, 64))
         batches = iter(loader)
         self._pixels = torch.cat([next(batches).pixels for _ in range(-(-wanted // min(wanted, 64)))])[:wanted]
         loader.close()
@@ -109,7 +110,7 @@ class Watch(Callback):
     def _write(self, trainer: Trainer, step: int, found: dict[str, float], picture: Any) -> None:
         for logger in trainer.loggers:
             logger.log_metrics(found, step)
-            if hasattr(logger.experiment, "add_image"):
+            if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image("monitor/pca", picture, step, dataformats="HWC")
         Image.fromarray(picture).save(self.output / f"pca-{step}.png")
         with (self.output / "monitor.jsonl").open("a") as file:

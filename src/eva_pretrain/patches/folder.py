@@ -8,7 +8,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -25,6 +25,8 @@ from eva_vision.transforms import resize_and_crop
 
 _MEMORY = 256 * 2**20
 """Bytes of decoded patches that a worker keeps: a patch of 256 px takes 0.04 ms from there, 0.4 as JPEG, 2.3 as PNG."""
+_COLOURS = ("YCbCr", "RGB", "Gray")
+"""Of JPEG that simplejpeg decodes as Pillow does, to the bit."""
 _MOST_FAILURES, _MOST_SKIPPED = 100, 100_000  # of one sample, before we give up
 _ATTEMPT, _PASS, _LIMIT = range(3)  # what random numbers are for: each has a stream of its own
 
@@ -148,9 +150,10 @@ class _Reader:
                 tried, failure = tried + 1, failed(error, began)
                 failures[file] = self._gone[file] = failure.reason
                 self._storage.note(file, failure, began)
+        useless = sum(file in self._gone or self.stream.is_out(file, batch) for file in range(n))
         example = "".join(f", {self.stream.names[file]} so: {why}" for file, why in [*self._gone.items()][-1:])
         raise EvaError(
-            f"Expected images that can be read in {self.stream.folder}, but {len(self._gone)} of {n} failed{example}"
+            f"Expected images that can be read in {self.stream.folder}, but {useless} of {n} failed{example}"
         )
 
     def _pixels(self, file: int) -> np.ndarray:
@@ -190,10 +193,9 @@ def _decode(path: Path) -> np.ndarray:
     """uint8 RGB (H, W, 3), as `read_image` gives it."""
     content = path.read_bytes()
     if content[:2] == b"\xff\xd8":
-        try:
-            return simplejpeg.decode_jpeg(content, "RGB")
-        except ValueError:  # CMYK, or damaged: Pillow says which
-            pass
+        with suppress(ValueError):  # damaged: Pillow says how
+            if simplejpeg.decode_jpeg_header(content)[2] in _COLOURS:
+                return simplejpeg.decode_jpeg(content, "RGB")
     return read_image(path)
 
 

@@ -53,7 +53,8 @@ def failed(error: Exception, began: float) -> Failure:
     """
     cause = error if isinstance(error, OSError) else error.__cause__
     slow = time.monotonic() - began > _SLOW
-    return Failure(str(error), silent=slow and cause is not None and not isinstance(cause, ValueError))
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return Failure(reason, silent=slow and cause is not None and not isinstance(cause, ValueError))
 
 
 class Storage:

@@ -193,6 +193,8 @@ class _Reader:
                 self._place(batch, want)
             except _NoMask as error:
                 want.slide, want.patch = error.slide, error.failure
+                if error.failure.silent:  # all masks are in one file
+                    self._storage.note(error.slide, error.failure, error.began)
             useless = want.slide in self._gone and not isinstance(want.patch, Patch)
             if not useless and not self.stream.is_out(want.slide, batch):
                 return
@@ -248,9 +250,9 @@ class _Reader:
 class _NoMask(Exception):
     """The tissue of a slide cannot be had."""
 
-    def __init__(self, slide: int, failure: Failure) -> None:
+    def __init__(self, slide: int, failure: Failure, began: float) -> None:
         super().__init__(slide)
-        self.slide, self.failure = slide, failure
+        self.slide, self.failure, self.began = slide, failure, began
 
 
 class _Masks:
@@ -265,7 +267,7 @@ class _Masks:
             return self._index.mask(slide)
         except EvaError as error:
             failure = failed(error, began)
-            raise _NoMask(slide, replace(failure, gone=not failure.silent)) from error
+            raise _NoMask(slide, replace(failure, gone=not failure.silent), began) from error
 
 
 def _contents(index: Index) -> str:

@@ -78,7 +78,9 @@ def read_card(folder: Path) -> dict[str, Any]:
         )
     content = _read_json(folder / CARD)
     if (schema := content.get("schema")) != SCHEMA:
-        raise UsageError(f"Expected schema {SCHEMA} in {folder / CARD}, but got {schema!r}. Update eva or export again.")
+        raise UsageError(
+            f"Expected schema {SCHEMA} in {folder / CARD}, but got {schema!r}. Update eva or export again."
+        )
     for field, kind in FIELDS.items():
         if not isinstance(content.get(field), kind):
             raise EvaError(

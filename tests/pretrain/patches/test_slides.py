@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from eva_core.errors import EvaError, UsageError
-from eva_pretrain.patches import slides, stream
 from eva_pretrain.data import Batch, PatchStream
+from eva_pretrain.patches import slides, stream
 from eva_vision.phantom_slides import write_phantom_slide
 from eva_vision.slides.building import build, here
 from eva_vision.slides.index import Index
@@ -349,6 +349,16 @@ def test_no_mask_is_left(fragile):
         damage_blobs(fragile, number)
     with pytest.raises(EvaError, match=r"all 3 failed, \w.svs so: Expected \w.svs in"):
         take(PatchStream(fragile, SAMPLING, 6), 1)
+
+
+def test_an_index_whose_storage_does_not_answer(index, monkeypatch):
+    def mask(index: Index, number: int):
+        raise EvaError("the blobs do not read") from TimeoutError()
+
+    monkeypatch.setattr("eva_pretrain.patches.reading._SLOW", -1.0)
+    monkeypatch.setattr(Index, "mask", mask)
+    with pytest.raises(EvaError, match="3 slides in a row waited in vain, the last so: the blobs do not read"):
+        take(PatchStream(index, SAMPLING, 6), 1)
 
 
 def test_a_full_cache_blames_no_slide(index, monkeypatch, capsys):

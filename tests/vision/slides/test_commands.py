@@ -59,6 +59,15 @@ def test_a_bad_slide_is_listed_and_strict_fails(folder, capsys):
     assert main(only_bad) == 1
 
 
+def test_how_many_were_not_compared_is_told(folder, capsys, monkeypatch):
+    asked = ["slides", "index", f"{folder}/*.svs", "--output", "index", "--workers", "1"]
+    monkeypatch.setattr("eva_vision.slides.building.agrees", lambda slide: None if "single" in slide.path else True)
+    assert main(asked) == 0
+    printed = capsys.readouterr()
+    assert "2 by the fast path" in printed.out
+    assert "1 were not compared with OpenSlide, which does not open them: single.svs." in printed.err
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [

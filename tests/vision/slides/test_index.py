@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import openslide
 import pytest
 
 from eva_core.errors import EvaError, UsageError
@@ -20,8 +21,9 @@ from eva_vision.slides.building import Indexed, build, here, in_processes, index
 from eva_vision.slides.index import BLOBS, LINES, Index, Writer
 from eva_vision.slides.mask import TissueMask
 from eva_vision.slides.reader import OpenSlideSlide, open_slide
+from eva_vision.slides.remote import Blob
 from eva_vision.slides.sampling import Sampler, Sampling
-from eva_vision.slides.tiff import TiffSlide
+from eva_vision.slides.tiff import TiffSlide, Undecodable
 from eva_vision.slides.tissue import tissue_mask
 
 
@@ -133,12 +135,52 @@ def test_where_the_fast_path_differs_openslide_reads(three, tmp_path, monkeypatc
     with index.open(0) as slide:
         assert isinstance(slide, OpenSlideSlide)
 
-    def refuse(slide):
-        raise EvaError("unknown format")
 
-    monkeypatch.setattr("eva_vision.slides.building.agrees", refuse)
-    index = built(three[:1], tmp_path / "other")
+def test_only_a_format_that_openslide_does_not_open_is_not_compared(three, tmp_path, monkeypatch):
+    def unknown(path):
+        raise openslide.OpenSlideUnsupportedFormatError("Unsupported or missing image file")
+
+    monkeypatch.setattr("openslide.OpenSlide", unknown)
+    index = built(three[:1], tmp_path / "unknown")
     assert (index.entries[0].reader, index.entries[0].agreed) == ("fast", None)
+    monkeypatch.undo()
+
+    def undecoded(self, *region):
+        raise EvaError("Could not read it.")
+
+    monkeypatch.setattr(OpenSlideSlide, "_region", undecoded)
+    index = built(three[:1], tmp_path / "undecoded")
+    assert [entry.error for entry in index.failed] == ["Could not read it."]
+
+
+def test_storage_that_fails_while_comparing_fails_the_slide(web, tmp_path, monkeypatch):
+    """Whichever of the two readers needs the bytes; later they are compared."""
+    url = f"http://127.0.0.1:{web.server_port}/ycbcr.svs"
+    monkeypatch.setattr("eva_vision.slides.remote.PATIENCE", 0.2)
+    for step in ("reader.sparse_copy", "tiff.TiffSlide._assemble"):
+
+        def dies(*args):
+            web.down_until = float("inf")
+            try:
+                Blob(url).ranges([(0, 10)])
+            finally:
+                web.down_until = 0  # it is back at once: the slide is not let through for it
+
+        with monkeypatch.context() as patch:
+            patch.setattr(f"eva_vision.slides.{step}", dies)
+            index = built([url], tmp_path / "index")
+        assert "Could not read" in index.failed[0].error
+        assert not len(index)
+    assert built([url], tmp_path / "index").entries[0].agreed is True
+
+
+def test_a_tile_that_does_not_decode_is_read_by_openslide(three, monkeypatch):
+    def damaged(self, *args):
+        raise Undecodable("no JPEG stream")
+
+    monkeypatch.setattr(TiffSlide, "_decode", damaged)
+    found = index_slide(str(three[0]), "hsv", None)
+    assert (found.entry["reader"], found.entry["agreed"]) == ("openslide", False)
 
 
 def test_an_index_has_one_method_and_one_writer(three, tmp_path):

@@ -36,6 +36,16 @@ def test_a_level_that_is_a_little_coarse_or_fine_still_serves():
     assert plan(levels, SCALES, 0.25, 0, 0, 256, 4.0).level == 2  # not level 1 by 1/4, of 15 times the bytes
 
 
+def test_pixels_that_are_kept_tell_their_own_mpp():
+    near = plan(LEVELS, SCALES, 0.25, 0, 0, 224, 0.5009)
+    assert (near.span, near.mpp) == (224, 0.5)  # by the decoder at 1/2, though 0.5009 was asked
+    beside = plan(LEVELS, SCALES, 0.25, 0, 0, 224, 0.502)
+    assert (beside.span, beside.mpp) == (pytest.approx(224.896), 0.502)
+    assert plan(LEVELS, SCALES, 0.1, 0, 0, 224, 0.3).mpp == 0.3
+    three = (Level(3000, 3000, 1.0), Level(1000, 1000, 3.0))
+    assert plan(three, SCALES, 0.1, 0, 0, 224, 0.3).mpp == 0.3  # not 3 * 0.1, of another last digit
+
+
 @given(
     x=st.integers(-5_000, 45_000),
     y=st.integers(-5_000, 35_000),
@@ -48,7 +58,9 @@ def test_what_every_plan_keeps(x, y, size, mpp, decoder):
     assert abs(found.x - x) <= found.step / 2 + 0.5  # snapped by at most half a pixel of what is read
     assert abs(found.y - y) <= found.step / 2 + 0.5
     assert found.span <= found.side < found.span + 1
-    assert found.span * found.step * 0.25 == pytest.approx(size * mpp, rel=2e-3)  # the mpp that was asked
+    assert found.span * found.step * 0.25 == pytest.approx(size * found.mpp, rel=1e-6 + 1e-5 / size)  # what is told
+    assert found.mpp == pytest.approx(mpp, rel=2.01e-3)
+    assert found.mpp == mpp or found.span == size  # exact, unless the pixels are kept as they are
     assert found.step <= max(1.0, mpp / 0.25 * 1.001)  # never from coarser pixels than asked
     assert 0 <= found.inside <= 1
     away = x + size * mpp / 0.25 < -found.step or x > 40_000 + found.step

@@ -1,3 +1,5 @@
+import gc
+import os
 import shutil
 
 import numpy as np
@@ -49,6 +51,18 @@ def test_finer_than_the_slide_is_interpolated(slides):
         fine, own = slide.read(300, 300, 200, 0.25), slide.read(300, 300, 100, 0.5)
         assert fine.shape == (200, 200, 3)
         assert np.abs(fine.reshape(100, 2, 100, 2, 3).mean((1, 3)) - own).mean() < 8
+
+
+def test_the_mpp_of_a_patch_is_that_of_its_pixels(slides, plain):
+    for path in (slides["single"], plain):
+        with open_slide(path) as slide:
+            own = slide.mpp
+            native, near = slide.read_patch(30, 40, 100, own), slide.read_patch(30, 40, 100, own * 1.0015)
+            assert np.array_equal(near.pixels, native.pixels)
+            assert near.mpp == native.mpp == own
+            (many,) = slide.read_many([(30, 40, 100, own * 1.0015)])
+            assert many.mpp == own
+            assert slide.read_patch(30, 40, 100, own * 1.3).mpp == own * 1.3
 
 
 def test_no_mpp_says_how_to_give_one(slides, plain, tmp_path):
@@ -135,6 +149,17 @@ def test_a_closed_slide_is_an_error(slides, plain):
         slide.close()
         with pytest.raises(EvaError):
             slide.read(0, 0, 32, 0.25)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_slide_that_is_dropped_gives_its_file_back(slides, plain):
+    for path in (slides["ycbcr"], plain):
+        open_slide(path).close()  # what is opened once for all
+        before = set(os.listdir("/proc/self/fd"))
+        for _ in range(5):
+            open_slide(path).read(300, 200, 32, 0.5)
+        gc.collect()
+        assert len(set(os.listdir("/proc/self/fd")) - before) <= 1  # the listing's own
 
 
 @pytest.mark.real_data

@@ -12,7 +12,7 @@ from eva_core.errors import EvaError, UsageError
 from eva_vision.phantom import phantom_patch, random_stain
 from eva_vision.slides.mask import TissueMask
 from eva_vision.slides.reader import open_slide
-from eva_vision.slides.tissue import _otsu, hsv, otsu, patch_filter, tissue_mask
+from eva_vision.slides.tissue import _otsu, clean, hsv, otsu, patch_filter, tissue_mask
 
 INKS = {"blue": (0.1, 0.25, 0.75), "green": (0.15, 0.65, 0.5), "red": (0.9, 0.12, 0.15), "black": (0.08, 0.08, 0.09)}
 
@@ -81,6 +81,17 @@ def test_small_holes_are_filled_and_large_ones_are_not():
     mask = hsv(picture.astype(np.uint8), 8.0)
     assert mask[88:96, 88:96].all()
     assert not mask[145:165, 145:165].any()
+
+
+def test_glass_at_the_border_is_no_hole():
+    """Corners and bays that are filled in the middle, of a slide that is tissue to its border."""
+    mask = np.ones((120, 140), bool)
+    mask[:7, :7] = mask[-7:, -7:] = mask[:6, 60:69] = mask[50:58, :6] = mask[60:68, 60:68] = False
+    cleaned = clean(mask, np.zeros_like(mask), 8.0)
+    assert cleaned[58:70, 58:70].all()
+    for glass_at_border in (cleaned[:5, :5], cleaned[-5:, -5:], cleaned[:4, 62:67], cleaned[52:56, :4]):
+        assert not glass_at_border.any()
+    assert cleaned.mean() > 0.98
 
 
 def test_the_patch_filter_is_that_of_published_thresholds():

@@ -1,0 +1,194 @@
+"""The whole pipeline: shapes, order, rates, repeatability, nothing that waits for a device; the settings."""
+
+import jsonargparse
+import pytest
+import torch
+import torch.nn.functional as F
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from eva_core.errors import UsageError
+from eva_pretrain.augment import views as module
+from eva_pretrain.augment.views import Views, make_crops
+
+NOTHING = {"jitter": 0.0, "grey": 0.0, "blur": (0.0, 0.0, 0.0), "solarise": (0.0, 0.0, 0.0)}
+STILL = {"horizontal": 0.0, "vertical": 0.0, "global_scale": (1.0, 1.0), "aspect": (1.0, 1.0), **NOTHING}
+SMALL = {"global_size": 16, "local_size": 8, "local_crops": 3}
+
+
+def patches(b: int, side: int = 16) -> torch.Tensor:
+    return torch.randint(0, 256, (b, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(b))
+
+
+def seed(number: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(number)
+
+
+@pytest.mark.parametrize("local_crops", [0, 3])
+def test_shapes(local_crops):
+    views = Views(global_size=16, local_size=8, local_crops=local_crops, stain=0.1)
+    crops = make_crops(patches(2, 24), views, seed())
+    assert crops.global_.shape == (4, 3, 16, 16)
+    assert crops.local.shape == (2 * local_crops, 3, 8, 8)
+    for x in crops:
+        assert x.dtype == torch.float32
+        assert ((x >= -1) & (x <= 1)).all()  # normalised by 0.5, 0.5; false of NaN too
+
+
+def test_crops_are_crop_major_and_normalised():
+    pixels = patches(3)
+    views = Views(**SMALL | STILL, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
+    crops = make_crops(pixels, views, seed())
+    mean, std = (torch.tensor(v)[:, None, None] for v in (views.mean, views.std))
+    torch.testing.assert_close(crops.global_, ((pixels / 255 - mean) / std).repeat(2, 1, 1, 1))
+
+
+def test_local_crops_are_of_their_own_patch():
+    pixels = torch.tensor([20, 120, 220], dtype=torch.uint8).view(3, 1, 1, 1).expand(3, 3, 16, 16)
+    crops = make_crops(pixels, Views(**SMALL | NOTHING), seed())
+    seen = (127.5 * crops.local + 127.5).mean((1, 2, 3))
+    torch.testing.assert_close(seen, torch.tensor([20.0, 120, 220]).repeat(3), atol=1e-3, rtol=0)
+
+
+def test_a_seed_gives_the_same_crops_and_another_others(monkeypatch):
+    pixels, views = patches(3, 24), Views(**SMALL, stain=0.1)
+    first, again, other = (make_crops(pixels, views, seed(n)) for n in (1, 1, 2))
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+    monkeypatch.setattr(module, "_BLOCK", 1)  # one crop at a time
+    for a, b in zip(first, make_crops(pixels, views, seed(1)), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_the_generator_is_left_alone_where_another_is_used():
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    make_crops(patches(1, 24), Views(**SMALL), seed())
+    assert torch.equal(before, torch.get_rng_state())
+    make_crops(patches(1, 24), Views(**SMALL))
+    assert not torch.equal(before, torch.get_rng_state())
+
+
+def test_the_device_is_never_waited_for():
+    """A fake accelerator has no values: to ask for one is an error."""
+    with FakeTensorMode():
+        pixels = torch.empty(4, 3, 32, 32, dtype=torch.uint8, device="cuda")
+        crops = make_crops(pixels, Views(**SMALL, stain=0.1, solarise=(0.1, 0.2, 0.1)))
+        assert crops.global_.device.type == crops.local.device.type == "cuda"
+        assert crops.local.shape == (12, 3, 8, 8)
+
+
+def test_autocast_does_not_reach_in():
+    pixels, views = patches(2, 24), Views(**SMALL, stain=0.1)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = make_crops(pixels, views, seed())
+    assert all(torch.equal(a, b) for a, b in zip(inside, make_crops(pixels, views, seed()), strict=True))
+
+
+@pytest.mark.parametrize(("axis", "name"), [(3, "horizontal"), (2, "vertical")])
+def test_flips_are_applied_at_the_rate_asked(axis, name):
+    pixels = patches(1).expand(2000, -1, -1, -1)
+    crops = make_crops(pixels, Views(**SMALL | STILL | {name: 0.3, "local_crops": 0}), seed())
+    flipped = (pixels[0] / 127.5 - 1).flip(axis - 1)
+    same = ((crops.global_ - flipped).abs().amax((1, 2, 3)) < 1e-5).float().mean().item()
+    assert same == pytest.approx(0.3, abs=0.03)
+
+
+@pytest.mark.parametrize(("official", "expected"), [(False, (1.0, 0.1)), (True, (0.0, 0.9))])
+def test_global_crops_are_blurred_at_the_rate_asked_or_the_official_one(official, expected):
+    pixels = patches(1).expand(1000, -1, -1, -1)
+    views = Views(**SMALL | STILL | {"blur": (1.0, 0.1, 0.5), "blur_official": official, "local_crops": 0})
+    crops = make_crops(pixels, views, seed()).global_.view(2, 1000, 3, 16, 16)
+    changed = ((crops - (pixels[0] / 127.5 - 1)).abs().amax((2, 3, 4)) > 1e-4).float().mean(1)
+    # 7 % of the sigmas, those below 0.23, are too weak to be seen
+    torch.testing.assert_close(changed, 0.93 * torch.tensor(expected), atol=0.03, rtol=0)
+
+
+@pytest.mark.parametrize("official", [False, True])
+def test_local_crops_are_blurred_half_the_time_either_way(official, monkeypatch):
+    asked = []
+    draw = module.draw_sigma
+    monkeypatch.setattr(module, "draw_sigma", lambda n, rate, *a: asked.append(rate) or draw(n, rate, *a))
+    make_crops(patches(2, 24), Views(**SMALL, blur_official=official), seed())
+    assert asked == pytest.approx([0.0, 0.9, 0.5, 0.5, 0.5] if official else [1.0, 0.1, 0.5, 0.5, 0.5])
+
+
+def test_only_the_second_global_crop_is_solarised():
+    pixels = patches(500)
+    views = Views(**SMALL | STILL | {"solarise": (0.0, 0.2, 0.0), "local_crops": 0})
+    first, second = make_crops(pixels, views, seed()).global_.view(2, 500, 3, 16, 16)
+    assert first.max() > 0.9
+    # -1 to 1: above a half means above 0
+    inverted = (second.amax((1, 2, 3)) < 0.01).float().mean().item()
+    assert inverted == pytest.approx(0.2, abs=0.05)
+
+
+def test_relative_to_crop_keeps_the_magnification():
+    """A ramp along x of one grey level a pixel: a crop of 64 px at scale 0.9-1.1 climbs by about 64."""
+    pixels = torch.arange(128, dtype=torch.uint8).expand(50, 3, 128, 128)
+    views = Views(**NOTHING, global_size=64, local_crops=0, global_scale=(0.9, 1.1), aspect=(1, 1), relative_to="crop")
+    seen = 127.5 * make_crops(pixels, views, seed()).global_ + 127.5
+    climb = (seen[..., -1] - seen[..., 0]).mean((1, 2)).abs()
+    assert ((climb > 63 * 0.9**0.5 - 2) & (climb < 63 * 1.1**0.5 + 2)).all()
+    assert climb.std() > 0.5
+
+
+def test_extended_context_needs_patches_that_are_large_enough():
+    views = Views(**NOTHING, global_size=64, local_crops=0, global_scale=(0.9, 1.1), relative_to="crop")
+    with pytest.raises(UsageError, match=r"at least 61 px for crops of 64 px at scale 0\.9, but got 60 px"):
+        make_crops(patches(1, 60), views, seed())
+
+
+@pytest.mark.parametrize(
+    "pixels", [torch.zeros(2, 3, 8, 8), torch.zeros(2, 3, 8, 9).byte(), torch.zeros(3, 8, 8).byte()]
+)
+def test_other_pixels_are_refused(pixels):
+    with pytest.raises(UsageError, match=r"^Expected uint8 patches \(B, 3, S, S\), but got torch"):
+        make_crops(pixels, Views(), seed())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("global_size", 4),
+        ("local_size", 0),
+        ("local_crops", -1),
+        ("relative_to", "slide"),
+        ("stain_space", "lab"),
+        ("global_scale", (0.0, 1.0)),
+        ("global_scale", (0.5, 1.1)),
+        ("local_scale", (0.4, 0.3)),
+        ("local_scale", (0.1, float("nan"))),
+        ("aspect", (0.0, 1.0)),
+        ("horizontal", 1.5),
+        ("vertical", -0.1),
+        ("jitter", float("nan")),
+        ("grey", 2.0),
+        ("brightness", -0.1),
+        ("contrast", float("inf")),
+        ("saturation", -1.0),
+        ("hue", 0.6),
+        ("blur", (1.0, 0.1, 1.1)),
+        ("solarise", (0.0, -0.2, 0.0)),
+        ("stain", 1.0),
+        ("mean", (0.5, 0.5, 127.0)),
+        ("std", (0.5, 0.0, 0.5)),
+    ],
+)
+def test_a_wrong_setting_is_named(name, value):
+    with pytest.raises(UsageError, match=rf"^Expected {name} to be .*, but got .*\. Change it in the views\.$"):
+        Views(**{name: value})
+
+
+def test_the_settings_are_built_from_yaml():
+    parser = jsonargparse.ArgumentParser()
+    parser.add_argument("--views", type=Views)
+    text = "{local_crops: 4, aspect: [0.8, 1.25], relative_to: crop, global_scale: [0.9, 1.1], std: [0.2, 0.2, 0.2]}"
+    views = parser.instantiate(parser.parse_args([f"--views={text}"])).views
+    assert views == Views(4 * 56, 96, 4, (0.9, 1.1), aspect=(0.8, 1.25), relative_to="crop", std=(0.2, 0.2, 0.2))
+
+
+def test_bicubic_is_what_a_whole_patch_is_resized_with():
+    pixels = patches(2, 40)
+    crops = make_crops(pixels, Views(**SMALL | STILL | {"local_crops": 0}), seed()).global_[:2]
+    expected = F.interpolate(pixels / 255, (16, 16), mode="bicubic", antialias=True).clamp(0, 1)
+    torch.testing.assert_close(crops, 2 * expected - 1, atol=1e-5, rtol=0)

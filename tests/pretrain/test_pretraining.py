@@ -1,0 +1,210 @@
+"""Whole runs of tiny networks: exact resuming, what a bad loss does, starts, and the way to an export."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from eva_core.errors import EvaError, UsageError
+from eva_pretrain.config import parse
+from eva_pretrain.method import Method
+from eva_pretrain.pretraining import pretrain
+from eva_vision.models.exported import exported
+
+TINY = [
+    *("--config", "demo"),
+    *("--vit.arch", "vit_tiny_patch16_224", "--vit.size", "32"),
+    "--vit.arguments={depth: 2, embed_dim: 24, num_heads: 3}",
+    *("--method.prototypes", "32", "--method.hidden", "32", "--method.bottleneck", "16"),
+    *("--views.global_size", "32", "--views.local_size", "16", "--views.local_crops", "2"),
+    *("--sampling.size", "40", "--batch_size", "4", "--data.workers", "0"),
+    *("--monitor.every", "0", "--training.log_every", "1"),
+]
+
+
+@pytest.fixture(scope="session")
+def patches(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("patches")
+    rng = np.random.default_rng(0)
+    for n in range(24):
+        Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(folder / f"{n}.png")
+    return folder
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[int], float]]:
+    """Patches and loss of every batch that is trained on."""
+    found: list[tuple[list[int], float]] = []
+    step = Method.training_step
+
+    def recorded(self: Method, batch, index):
+        loss = step(self, batch, index)
+        found.append((batch.number.tolist(), float("nan") if loss is None else loss.item()))
+        return loss
+
+    monkeypatch.setattr(Method, "training_step", recorded)
+    return found
+
+
+def run(folder: Path, output: Path, *more: str) -> Path:
+    return pretrain(parse([*TINY, "--folder", str(folder), "--output", str(output), *more]))
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("method", ["eva_pretrain.dino.Dino", "eva_pretrain.dinov2.DinoV2"])
+def test_a_resumed_run_is_the_run(patches, tmp_path, steps, monkeypatch, method, accumulate):
+    more = ["--steps", "8", f"--training.accumulate={accumulate}", "--training.checkpoint_every=3"]
+    more = [f"--method={method}", *TINY[9:15], *more, "--vit.drop_path=0.2"]
+    run(patches, tmp_path / "whole", *more)
+    whole, steps[:] = list(steps), []
+
+    step = Method.optimizer_step
+
+    def killed(self, *args, **kwargs):
+        step(self, *args, **kwargs)
+        if self.global_step == 5:
+            raise RuntimeError("killed")
+
+    monkeypatch.setattr(Method, "optimizer_step", killed)
+    with pytest.raises(RuntimeError, match="killed"):
+        run(patches, tmp_path / "cut", *more)
+    monkeypatch.setattr(Method, "optimizer_step", step)
+    assert [p.name for p in (tmp_path / "cut" / "checkpoints").iterdir()] == ["step-3.ckpt"]
+    first = steps[: 3 * accumulate]
+    steps.clear()
+    export = run(patches, tmp_path / "cut", *more)
+    assert first + steps == whole  # to the last bit: patches and losses
+    ours, theirs = (
+        torch.load(tmp_path / name / "checkpoints/step-8.ckpt", weights_only=True) for name in ("cut", "whole")
+    )
+    for name, tensor in ours["state_dict"].items():
+        assert torch.equal(tensor, theirs["state_dict"][name]), name
+    assert json.loads((export / "card.json").read_text())["step"] == 8
+
+
+def test_the_export_is_the_teacher(patches, tmp_path):
+    export = run(patches, tmp_path / "run", "--steps", "2")
+    state = torch.load(tmp_path / "run/checkpoints/step-2.ckpt", weights_only=True)["state_dict"]
+    backbone = exported(str(export))
+    for name, tensor in backbone.network.state_dict().items():
+        assert torch.equal(tensor, state[f"teacher.vit.network.{name}"]), name
+    assert backbone.card.geometry.crop == 32
+    assert backbone(torch.zeros(1, 3, 32, 32)).shape == (1, 24)
+
+
+def test_a_finished_run_is_not_run_again(patches, tmp_path, steps, capsys):
+    run(patches, tmp_path / "run", "--steps", "2")
+    steps.clear()
+    run(patches, tmp_path / "run", "--steps", "2")
+    assert steps == []
+    assert "is finished" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="has a run with others"):
+        run(patches, tmp_path / "run", "--steps", "3")
+
+
+def test_an_export_that_was_lost_is_written_again(patches, tmp_path, steps):
+    export = run(patches, tmp_path / "run", "--steps", "2")
+    weights = (export / "model.safetensors").read_bytes()
+    (export / "card.json").unlink()
+    for file in export.iterdir():
+        file.unlink()
+    steps.clear()
+    run(patches, tmp_path / "run", "--steps", "2")
+    assert steps == []
+    assert (export / "model.safetensors").read_bytes() == weights
+
+
+def broken(monkeypatch, at: set[int]) -> None:
+    """The loss of these batches is not finite."""
+    step, count = Method._finite_everywhere, iter(range(1000))
+    monkeypatch.setattr(
+        Method, "_finite_everywhere", lambda self, loss: step(self, loss * (torch.nan if next(count) in at else 1))
+    )
+
+
+def test_a_loss_that_is_not_finite_is_skipped_and_counted(patches, tmp_path, monkeypatch, capsys):
+    broken(monkeypatch, {1, 2, 5})
+    export = run(patches, tmp_path / "run", "--steps", "8", "--most_skipped", "3")
+    assert "3 steps skipped" in capsys.readouterr().err
+    assert all(p.isfinite().all() for p in exported(str(export)).parameters())
+
+
+def test_too_many_in_a_row_stop_the_run(patches, tmp_path, monkeypatch):
+    broken(monkeypatch, {2, 3, 4})
+    with pytest.raises(EvaError, match="finite loss, but it was not for 3 steps in a row, up to step 4"):
+        run(patches, tmp_path / "run", "--steps", "8", "--most_skipped", "3")
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing(patches, tmp_path, monkeypatch):
+    monkeypatch.setattr("eva_pretrain.method.clip", lambda sets, most: torch.tensor(torch.inf))
+    with pytest.raises(EvaError, match="finite gradient"):
+        run(patches, tmp_path / "run", "--steps", "8", "--most_skipped", "3")
+
+
+def test_starts(patches, tmp_path, capsys):
+    export = run(patches, tmp_path / "first", "--steps", "2")
+    capsys.readouterr()
+    run(patches, tmp_path / "second", "--steps", "1", "--start", str(export), "--recipe.heads_alone", "1.0")
+    said = capsys.readouterr().err
+    assert "Loaded" in said
+    assert "heads.dino" in said
+    ours, theirs = exported(str(tmp_path / "second/export")).state_dict(), exported(str(export)).state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)  # heads learnt alone
+    checkpoint = tmp_path / "first/checkpoints/step-2.ckpt"
+    run(
+        patches,
+        tmp_path / "third",
+        "--steps",
+        "1",
+        "--start",
+        str(checkpoint),
+        "--vit.size",
+        "48",
+        "--views.global_size",
+        "48",
+    )
+    assert "heads" not in capsys.readouterr().err
+    with pytest.raises(EvaError, match="other shapes"):
+        run(
+            patches,
+            tmp_path / "fourth",
+            "--start",
+            str(export),
+            "--vit.arguments={depth: 2, embed_dim: 48, num_heads: 3}",
+        )
+    with pytest.raises(UsageError, match="Expected start to be a pretrained network of timm"):
+        run(patches, tmp_path / "fifth", "--start", "nonsense")
+
+
+def test_from_slides(slides, tmp_path):
+    export = pretrain(parse([*TINY, "--slides", f"{slides}/*.svs", "--output", str(tmp_path / "run"), "--steps", "2"]))
+    card = json.loads((export / "card.json").read_text())
+    assert card["mpp"] == [0.5, 1.0]
+    seen = json.loads((export / "slides.json").read_text())["seen"]
+    assert 1 <= len(seen) <= 3
+
+
+def test_the_monitor_writes_pictures_and_numbers(patches, tmp_path):
+    run(patches, tmp_path / "run", "--steps", "4", "--monitor.every", "2", "--monitor.patches", "16")
+    lines = [json.loads(line) for line in (tmp_path / "run/monitor.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [0, 2, 4]
+    assert 1 <= lines[-1]["monitor/rankme"] <= 16
+    assert {p.name for p in (tmp_path / "run").glob("*.png")} == {"crops.png", "pca-0.png", "pca-2.png", "pca-4.png"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--config", "demo"], "either --slides PATTERN or --folder DIR"),
+        (["--folder", "x"], "Expected a method"),
+        ([*TINY, "--folder", "nowhere-at-all"], "there is none"),
+        ([*TINY, "--folder", "x", "--recipe.warmup", "2"], "shares of the steps from 0 to 1"),
+        ([*TINY, "--folder", "x", "--views.hue", "2"], "Expected hue to be 0 to 0.5"),
+    ],
+)
+def test_bad_settings_are_one_line(arguments, said, tmp_path):
+    with pytest.raises(UsageError, match=said):
+        pretrain(parse([*arguments, "--output", str(tmp_path / "run")]))
