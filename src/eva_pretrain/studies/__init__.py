@@ -1,0 +1,1 @@
+"""Studies: the variants of a pretraining, each from several seeds, scored on the same tasks."""
