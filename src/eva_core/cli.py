@@ -23,7 +23,8 @@ SUMMARIES = {
     "completion": "print a completion script for bash or zsh",
     "demo": "three models on synthetic patches, in one table",
     "slides": "index whole slides, or show one",
-    "pretrain": "not part of this version",
+    "pretrain": "train a foundation model from slides or patches",
+    "study": "train variants, and say which is better",
 }
 
 

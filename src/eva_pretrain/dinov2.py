@@ -67,6 +67,7 @@ class DinoV2(Method):
         self.targets, self.student_temperature = targets, student_temperature
         self.ibot, self.spread, self.spread_weight, self.kappa = ibot, spread, spread_weight, kde_kappa
         self.mask_share, self.mask_ratio = mask_share, mask_ratio
+        self.hidden = mask_share * sum(mask_ratio) / 2
 
     def losses(self, crops: Crops, temperature: float) -> dict[str, Tensor]:
         grid = self.student.vit.grid(crops.global_.shape[-1])

@@ -50,7 +50,13 @@ class Network(nn.Module):
 
 
 class Method(LightningModule, ABC):
-    """Self-distillation. A method says which heads there are and what the losses are."""
+    """Self-distillation. A method says which heads there are and what the losses are.
+
+    Attributes:
+        hidden: Share of all patches of the global crops that the student does not see.
+    """
+
+    hidden = 0.0
 
     def __init__(self, setup: Setup, heads: Callable[[int], dict[str, Head]], masked: bool) -> None:
         """Build student and teacher with the same random weights.

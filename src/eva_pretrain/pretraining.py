@@ -1,20 +1,24 @@
 """From settings to an export: what `eva pretrain` and `eva study` do."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
-from eva_core.errors import UsageError
+from eva_core.errors import EvaError, UsageError
 from eva_core.progress import say
+from eva_core.record import CONFIG, write_text
 from eva_pretrain.config import Plan
 from eva_pretrain.export import write_export
 from eva_pretrain.monitor.neighbours import OnlineKnn
 from eva_pretrain.monitor.progress import Progress
-from eva_pretrain.monitor.watch import BEST, Watch
+from eva_pretrain.monitor.watch import BEST, MEASURES, Watch
 from eva_pretrain.source import Patches
-from eva_pretrain.starts import start_from
+from eva_pretrain.starts import seen_by, start_from
 from eva_pretrain.training import best_checkpoint, last_checkpoint, make_trainer, run, step_of
+from eva_vision.models.exported import CARD
 
 EXPORT, _KEY = "export", "key"
 
@@ -29,14 +33,17 @@ def pretrain(plan: Plan) -> Path:
         EvaError: Something does not read, or the loss is not finite for too long.
     """
     output, setup = plan.output, plan.setup
-    output.mkdir(parents=True, exist_ok=True)
-    _claim(output, plan.key)
-    if (output / EXPORT / "card.json").exists():
+    _refuse_another_run(output, plan.key)
+    best = plan.export.checkpoint == "best"
+    if best and (plan.dataset is None or not plan.monitor.every):
+        raise UsageError("Expected --dataset and monitor.every where export.checkpoint is best. Nothing else chooses one.")
+    if (output / EXPORT / CARD).exists():
         say(f"{output} is finished.")
         return output / EXPORT
-    (output / "config.yaml").write_text(plan.text)
-
     patches = Patches(plan.data, plan.sampling, setup.seed, plan.training.accumulate, output)
+    output.mkdir(parents=True, exist_ok=True)
+    write_text(output / CONFIG, plan.text)
+    write_text(output / _KEY, plan.key)
     trained = step_of(last_checkpoint(output)) >= setup.recipe.steps
     rank = 0 if trained else _train(plan, patches)
     if rank == 0:
@@ -71,10 +78,12 @@ def _train(plan: Plan, patches: Patches) -> int:
 
 def _export(plan: Plan, patches: Patches) -> None:
     output = plan.output
-    wanted = best_checkpoint(output) if plan.export.checkpoint == "best" else last_checkpoint(output)
+    best = plan.export.checkpoint == "best"
+    wanted = best_checkpoint(output) if best else last_checkpoint(output)
     if wanted is None:
-        raise UsageError(
-            "Expected a best checkpoint, but nothing chose one. Give --dataset, or --export.checkpoint last."
+        raise EvaError(
+            f"Expected monitor.every below the {plan.setup.recipe.steps} steps, but got {plan.monitor.every}: no checkpoint "
+            "was the best. Export the last one: --export.checkpoint last."
         )
     checkpoint = torch.load(wanted, map_location="cpu", weights_only=True)
     prefix = f"{plan.export.weights}.vit.network."
@@ -92,10 +101,16 @@ def _export(plan: Plan, patches: Patches) -> None:
         mpp=patches.mpp,
         config=plan.text,
         step=checkpoint["global_step"],
-        seen=checkpoint["eva_progress"]["seen"],
-        selected_on="last" if plan.export.checkpoint == "last" else {"metric": BEST, "step": checkpoint["global_step"]},
+        seen=[*checkpoint["eva_progress"]["seen"], *seen_by(architecture.start)],
+        selected_on=_found(output, checkpoint["global_step"]) if best else "last",
         weights_of=plan.export.weights,
     )
+
+
+def _found(output: Path, step: int) -> dict[str, Any]:
+    """What the monitor found at a step."""
+    lines = (json.loads(line) for line in (output / MEASURES).read_text().splitlines())
+    return {"metric": BEST, "step": step, "value": next(line[BEST] for line in lines if line["step"] == step)}
 
 
 def _loggers(plan: Plan) -> list[Logger]:
@@ -104,12 +119,10 @@ def _loggers(plan: Plan) -> list[Logger]:
     return [TensorBoardLogger(plan.output, name="", version="logs")]
 
 
-def _claim(output: Path, key: str) -> None:
-    """One folder, one run."""
+def _refuse_another_run(output: Path, key: str) -> None:
+    """One folder, one run: its settings are fixed once it has weights."""
     file = output / _KEY
-    if file.exists() and file.read_text() != key:
+    if last_checkpoint(output) is not None and file.exists() and file.read_text() != key:
         raise UsageError(
-            f"Expected {output} for these settings, but it has a run with others (its config.yaml tells). "
-            "Give another --output."
+            f"Expected the settings of the run in {output} (its {CONFIG}), but got others. Give another --output."
         )
-    file.write_text(key)

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from eva_core.errors import EvaError, UsageError, some
 from eva_core.progress import say
-from eva_pretrain.export import WEIGHTS
 from eva_pretrain.method import Method, Network
+from eva_vision.models.exported import WEIGHTS, read_seen
 from eva_vision.models.weights import read_state_dict
 
 State = dict[str, Tensor]
@@ -43,6 +43,19 @@ def start_from(method: Method, start: str | None) -> None:
     _load(method.student, _resized(method.student, backbone), start)
     method.teacher.load_state_dict(method.student.state_dict())
     method.heads_first = True
+
+
+def seen_by(start: str | None) -> list[tuple[str, str | None]]:
+    """Slides and patients that initial weights have seen; a file that does not say stands for what is not known."""
+    path = Path(start or "")
+    if start is None or (not path.exists() and timm.is_model_pretrained(start)):
+        return []  # of timm's, none has seen slides under these names
+    if path.is_dir():
+        return read_seen(path)
+    if path.suffix == ".ckpt":
+        kept = torch.load(path, map_location="cpu", weights_only=True, mmap=True).get("eva_progress", {})
+        return [tuple(pair) for pair in kept.get("seen", [(path.name, None)])]
+    return [(path.name, None)]
 
 
 def _read(start: str) -> State:

@@ -101,7 +101,7 @@ def test_a_finished_run_is_not_run_again(patches, tmp_path, steps, capsys):
     run(patches, tmp_path / "run", "--steps", "2")
     assert steps == []
     assert "is finished" in capsys.readouterr().err
-    with pytest.raises(UsageError, match="has a run with others"):
+    with pytest.raises(UsageError, match="Expected the settings of the run in"):
         run(patches, tmp_path / "run", "--steps", "3")
 
 
@@ -193,6 +193,18 @@ def test_the_monitor_writes_pictures_and_numbers(patches, tmp_path):
     assert [line["step"] for line in lines] == [0, 2, 4]
     assert 1 <= lines[-1]["monitor/rankme"] <= 16
     assert {p.name for p in (tmp_path / "run").glob("*.png")} == {"crops.png", "pca-0.png", "pca-2.png", "pca-4.png"}
+
+
+def test_the_best_checkpoint_is_exported_and_recorded(patches, tmp_path):
+    more = ["--monitor.every", "2", "--monitor.patches", "16", "--export.checkpoint", "best"]
+    with pytest.raises(UsageError, match="Expected --dataset and monitor.every"):
+        run(patches, tmp_path / "run", "--steps", "6", *more)
+    dataset = ["--dataset", "phantom", "--dataset.train=40", "--dataset.val=16", "--dataset.test=4", "--dataset.size=32"]
+    export = run(patches, tmp_path / "run", "--steps", "6", *more, *dataset)
+    chosen = json.loads((export / "card.json").read_text())["selected_on"]
+    lines = [json.loads(line) for line in (tmp_path / "run/monitor.jsonl").read_text().splitlines()]
+    found = {line["step"]: line["monitor/knn"] for line in lines if line["step"]}  # the start is no checkpoint
+    assert chosen == {"metric": "monitor/knn", "step": max(found, key=found.get), "value": max(found.values())}
 
 
 @pytest.mark.parametrize(

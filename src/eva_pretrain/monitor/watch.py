@@ -22,7 +22,7 @@ from eva_pretrain.monitor.neighbours import OnlineKnn
 from eva_pretrain.monitor.pictures import pca_picture
 from eva_pretrain.source import Patches
 
-BEST = "monitor/knn"
+BEST, MEASURES = "monitor/knn", "monitor.jsonl"
 _SHOWN = 8
 
 
@@ -59,7 +59,7 @@ class Watch(Callback):
         Args:
             monitor: The settings.
             knn: Nearest neighbours on a dataset.
-            output: Pictures and `monitor.jsonl` go there.
+            output: Pictures and measures go there.
         """
         self.monitor, self.knn, self.output = monitor, knn, output
         self._pixels = torch.empty(0)
@@ -113,7 +113,7 @@ class Watch(Callback):
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image("monitor/pca", picture, step, dataformats="HWC")
         Image.fromarray(picture).save(self.output / f"pca-{step}.png")
-        with (self.output / "monitor.jsonl").open("a") as file:
+        with (self.output / MEASURES).open("a") as file:
             file.write(json.dumps({"step": step, **found}) + "\n")
         say(f"step {step:>6}: " + ", ".join(f"{k.removeprefix('monitor/')} {v:.3g}" for k, v in found.items()))
 

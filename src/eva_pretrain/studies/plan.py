@@ -73,7 +73,7 @@ def plan_runs(study: Study, flags: Sequence[str], output: Path) -> list[Run]:
 
     Args:
         study: What is asked.
-        flags: Of `eva pretrain`, for every run; a variant goes before them.
+        flags: Of `eva pretrain`, for every run; what a variant changes overrides them.
         output: Folder of the study.
 
     Raises:

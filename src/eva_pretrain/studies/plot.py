@@ -1,0 +1,75 @@
+"""The one plot of a study: variants across, score with interval up, in- and out-of-distribution side by side."""
+
+from pathlib import Path
+from typing import Any
+
+from eva_core.errors import some
+from eva_pretrain.studies.study import SIDES
+from eva_pretrain.studies.table import TITLES
+
+_SCORE, _SEED, _REFERENCE = "#1b4f72", "#5dade2", "#7b7d7d"
+
+
+def draw(record: dict[str, Any], path: Path) -> Path:
+    """A PNG of study.json: means with 95 % intervals, each seed as a dot, the untrained start and colour as lines."""
+    from matplotlib.figure import Figure
+
+    sides = [side for side in SIDES if any(task["side"] == side for task in record["tasks"])]
+    names = [variant["name"] for variant in record["variants"]]
+    width = max(4.2, 1.2 + 0.75 * len(names))
+    figure = Figure(figsize=(1 + width * len(sides), 4.6), layout="constrained")
+    for axes, side in zip(figure.subplots(1, len(sides), squeeze=False)[0], sides, strict=True):
+        _panel(axes, record, side)
+        axes.set_xticks(range(len(names)), names, rotation=30 if max(map(len, names)) > 6 else 0, ha="center")
+        axes.set_xlim(-0.6, len(names) - 0.4)
+        axes.grid(axis="y", alpha=0.3)
+        axes.set_title(TITLES[side].capitalize() + f": {some(_tasks(record, side), 3)}", loc="left", fontsize=10)
+        axes.set_ylabel(_metric(record, side))
+        axes.spines[["top", "right"]].set_visible(False)
+    shown = {
+        label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    if shown:
+        figure.legend(
+            shown.values(), shown.keys(), loc="outside lower center", ncols=len(shown), frameon=False, fontsize=9
+        )
+    figure.suptitle(record["title"] + (" (synthetic data)" if record["synthetic"] else ""), x=0.01, ha="left")
+    figure.savefig(path, dpi=130)
+    return path
+
+
+def _panel(axes: Any, record: dict[str, Any], side: str) -> None:
+    for at, variant in enumerate(record["variants"]):
+        found = variant[side]
+        if found["mean"] is None:
+            axes.annotate("no score", (at, 0.02), xycoords=("data", "axes fraction"), ha="center", color=_REFERENCE)
+            continue
+        low, high = found["ci95"] or (found["mean"], found["mean"])
+        axes.vlines(at, low, high, color=_SCORE, linewidth=2, label=_once(axes, "mean, 95 % interval"))
+        axes.plot(at, found["mean"], "o", color=_SCORE, markersize=7)
+        spread = [at + 0.16] * len(found["values"])
+        if len(found["values"]) > 1:
+            axes.plot(spread, found["values"], "o", color=_SEED, markersize=3.5, label=_once(axes, "each seed"))
+    untrained = [v for v in record["variants"] if v["untrained"] and v[side]["mean"] is not None]
+    if len(untrained) == 1:
+        label = f"{untrained[0]['name']}, not trained"
+        axes.axhline(untrained[0][side]["mean"], color=_REFERENCE, linestyle="--", linewidth=1, label=label, zorder=0)
+    colour = record["colour_stats"].get(side)
+    if colour is not None:
+        label = "six colour numbers"
+        axes.axhline(colour, color=_REFERENCE, linestyle=":", linewidth=1, label=label, zorder=0)
+
+
+def _once(axes: Any, label: str) -> str:
+    """For the legend, which takes no label that begins with an underscore."""
+    return "_" if label in axes.get_legend_handles_labels()[1] else label
+
+
+def _tasks(record: dict[str, Any], side: str) -> list[str]:
+    return [task["name"] for task in record["tasks"] if task["side"] == side]
+
+
+def _metric(record: dict[str, Any], side: str) -> str:
+    metrics = {t["metric"].replace("_", " ") for t in record["tasks"] if t["side"] == side and "metric" in t}
+    what = " and ".join(sorted(metrics)) or "score"
+    return what if len(_tasks(record, side)) == 1 else f"mean over tasks of {what}"

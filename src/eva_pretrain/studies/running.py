@@ -1,0 +1,178 @@
+"""One run of a study: its patches, its training in a process of its own, its scores. What is done is not done again."""
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from eva_core.boards.run import run_pair
+from eva_core.errors import EvaError
+from eva_core.progress import say
+from eva_core.record import write_text
+from eva_pretrain.config import Plan, parse
+from eva_pretrain.studies.cutting import cut_patches
+from eva_pretrain.studies.plan import COST, EXPORT, FAILED, Run
+
+LOG = "log.txt"
+
+
+def do_run(run: Run, threads: int | None = None) -> str | None:
+    """Train, export and score.
+
+    Args:
+        threads: Of torch, in the training and here; None: torch's own.
+
+    Returns:
+        None, or the first reason why something did not work; it is also left in the folder. Ctrl-C passes through.
+    """
+    run.folder.mkdir(parents=True, exist_ok=True)
+    with _claimed(run.folder) as lock:
+        try:
+            _make(run, lock, threads)
+        except Exception as error:  # a study goes on whatever happens in one place of it
+            return failed(run, error)
+        (run.folder / FAILED).unlink(missing_ok=True)
+        reasons = [run_pair(pair, {}, threads) for pair in run.pairs if not pair.done]
+    _free_memory()
+    return next((reason for reason in reasons if reason is not None), None)
+
+
+def failed(run: Run, error: Exception) -> str:
+    """Leave the reason in the folder of a run."""
+    reason = str(error) if isinstance(error, EvaError) else f"{type(error).__name__}: {error}"
+    reason = " ".join(reason.split())
+    run.folder.mkdir(parents=True, exist_ok=True)
+    write_text(run.folder / FAILED, json.dumps({"reason": reason}))
+    return reason
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[IO[str]]:
+    """One process at a time. The training holds the lock too: where the study is killed alone, its training goes on,
+    and the next study waits for it in place of training the same beside it."""
+    with (folder / ".lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"Another process works in {folder}: waiting for it.")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield handle
+
+
+def _make(run: Run, lock: IO[str], threads: int | None) -> None:
+    """Up to the export and what it has cost."""
+    arguments = list(run.arguments)
+    if not run.trained:
+        if run.cut_to is not None and run.variant.cut is not None:
+            cut_patches(parse(arguments), run.variant.cut, run.cut_to)
+        if run.variant.untrained:
+            export_start(parse(arguments))
+            return
+        _train([*arguments, *_from_folder(run)], run.folder / LOG, lock, threads)
+        if not run.trained:
+            raise EvaError(f"Expected an export in {run.export}, but there is none. See {run.folder / LOG}.")
+    if not run.variant.untrained and not (run.folder / COST).exists():
+        cost = training_cost(parse([*arguments, *_from_folder(run)]))
+        write_text(run.folder / COST, json.dumps(cost) + "\n")
+
+
+def _from_folder(run: Run) -> list[str]:
+    """What a run is told whose patches were cut to a folder."""
+    if run.cut_to is None:
+        return []
+    sampling = parse(list(run.arguments)).sampling
+    one = sampling.mpp_range is None and len(sampling.mpp) == 1
+    mpp = sampling.mpp[0] if one else "null"
+    return ["--data.slides=null", f"--data.mpp={mpp}", "--data.folder", str(run.cut_to)]
+
+
+def _train(arguments: Sequence[str], log: Path, lock: IO[str], threads: int | None) -> None:
+    """`eva pretrain` in a process of its own, so that it can start others for more devices.
+
+    Raises:
+        EvaError: With the last line that it said.
+        KeyboardInterrupt: Ctrl-C, once it has stopped.
+    """
+    command = [sys.executable, "-m", "eva_core.cli", "pretrain", *arguments]
+    environment = {**os.environ, **({} if threads is None else {"OMP_NUM_THREADS": str(threads)})}
+    with log.open("ab") as out:
+        out.write(f"$ eva pretrain {' '.join(arguments)}\n".encode())
+        out.flush()
+        began = out.tell()
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment, pass_fds=[lock.fileno()]
+        )
+        try:
+            code = process.wait()
+        except BaseException:  # Ctrl-C reached both
+            process.terminate()
+            process.wait()
+            raise
+    if code == 130:
+        raise KeyboardInterrupt
+    if code:
+        raise EvaError(_last_words(log, began) or f"eva pretrain ended with {code} and no word. See {log}.")
+
+
+def _last_words(log: Path, began: int) -> str | None:
+    """The error line of the last attempt, else its last line."""
+    with log.open("rb") as handle:
+        handle.seek(began)
+        lines = [line.strip() for line in handle.read().decode(errors="replace").splitlines() if line.strip()]
+    errors = [line.removeprefix("eva: ") for line in lines if line.startswith("eva: ")]
+    found = errors or lines
+    return found[-1] if found else None
+
+
+def export_start(plan: Plan) -> Path:
+    """Export the weights that a run would start from."""
+    from eva_pretrain.export import write_export
+    from eva_pretrain.starts import start_from
+    from eva_vision.models.exported import read_seen
+
+    method = plan.method(plan.setup, **plan.method_arguments)
+    architecture, views = plan.setup.architecture, plan.setup.views
+    start_from(method, architecture.start)
+    of_an_export = architecture.start is not None and Path(architecture.start).is_dir()
+    return write_export(
+        plan.output / EXPORT,
+        method.teacher.vit.network.state_dict(),
+        architecture.arch,
+        architecture.timm_arguments(),
+        name=f"{plan.name}-{plan.key[:8]}",
+        mean=views.mean,
+        std=views.std,
+        size=architecture.size,
+        mpp=None,
+        config=plan.text,
+        step=0,
+        seen=read_seen(Path(str(architecture.start))) if of_an_export else (),
+    )
+
+
+def training_cost(plan: Plan) -> dict[str, float]:
+    """`patches` that a finished run has seen, and the `seconds` that it trained."""
+    import torch
+
+    from eva_pretrain.training import last_checkpoint
+
+    checkpoint = last_checkpoint(plan.output)
+    assert checkpoint is not None
+    kept = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["eva_progress"]
+    training = plan.training
+    devices = training.devices if training.devices != "auto" else max(torch.cuda.device_count(), 1)
+    batch = plan.setup.batch_size * training.accumulate * devices * training.nodes
+    return {"patches": plan.setup.recipe.steps * batch, "seconds": kept["seconds"]}
+
+
+def _free_memory() -> None:
+    """Of the device: the next training is another process."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,213 @@
+"""What the finished runs of a study say: means over seeds and tasks, intervals, differences.
+
+The score of a variant is the mean over its seeds of the mean over tasks; its interval is that of `seeds`. A difference
+takes the same test groups and the same seeds of both variants, and they are told apart only where its interval and the
+t-interval over seeds both exclude 0.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eva_core.record import DRAWS, RESULTS, read_json
+from eva_core.stats import quantiles
+from eva_pretrain.studies.cutting import DONE
+from eva_pretrain.studies.plan import COST, Run
+from eva_pretrain.studies.seeds import over_seeds, resampled, welch
+from eva_pretrain.studies.study import SIDES, Study, Variant
+
+COLOUR = "colour_stats"
+
+
+@dataclass(frozen=True)
+class _Result:
+    """Of a run on a task; `other`: made on other files than the first."""
+
+    content: dict[str, Any]
+    folder: Path
+    other: bool
+
+
+Found = dict[tuple[str, int, str], _Result]
+"""By variant, seed and task."""
+
+
+@dataclass
+class _Scores:
+    """A variant on one side: the seeds that have a score on every task of it.
+
+    Attributes:
+        values: Mean over tasks, (S,).
+        draws: The same under each draw of test groups, (S, draws).
+    """
+
+    seeds: list[int] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+    draws: list[NDArray[np.float64]] = field(default_factory=list)
+
+
+def study_record(study: Study, runs: Sequence[Run]) -> dict[str, Any]:
+    """All numbers of a study, as study.json holds them; what is missing or failed has its reason.
+
+    Returns:
+        `variants`, each with its `runs`, its `cost`, and for both sides `mean`, `std` over seeds, `ci95`, `t95`,
+        `values` by seed and `difference`; and `colour_stats` by side.
+    """
+    found = _read(runs)
+    sides = [side for side in SIDES if any(task.side == side for task in study.tasks)]
+    variants = [_variant(variant, [run for run in runs if run.variant is variant], found) for variant in study.variants]
+    tasks = {side: [task.name for task in study.tasks if task.side == side] for side in sides}
+    for side in sides:
+        scores = {v.name: _side(v, runs, tasks[side], found) for v in study.variants}
+        for variant in variants:
+            variant[side] = _summary(scores[variant["name"]])
+            if variant["name"] != study.against:
+                variant[side]["difference"] = _difference(scores[variant["name"]], scores[study.against])
+    return {
+        "schema": 1,
+        "name": study.name,
+        "title": study.title,
+        "base": study.base,
+        "against": study.against,
+        "protocol": study.protocol,
+        "seeds": study.seeds,
+        "tasks": [_task(task.name, task.side, found) for task in study.tasks],
+        "synthetic": any(entry.content["synthetic"] for entry in found.values()),
+        COLOUR: {side: _colour(tasks[side], found) for side in sides},
+        "variants": variants,
+    }
+
+
+def _read(runs: Sequence[Run]) -> Found:
+    """Every result that is there and has a score."""
+    found: Found = {}
+    data: dict[str, str] = {}
+    for run in runs:
+        for pair in run.pairs:
+            folder = pair.result(pair.heads[0])
+            content = read_json(folder / RESULTS)
+            if content and content["main"]["mean"] is not None:
+                sha256 = content["identity"]["dataset_sha256"]
+                other = data.setdefault(pair.task, sha256) != sha256
+                found[run.variant.name, run.seed, pair.task] = _Result(content, folder, other)
+    return found
+
+
+def _task(name: str, side: str, found: Found) -> dict[str, Any]:
+    content = next((entry.content for key, entry in found.items() if key[2] == name), None)
+    if content is None:
+        return {"name": name, "side": side}
+    main = content["main"]
+    split = content["splits"][main["split"]]
+    facts = {k: split[k] for k in ("n", "n_groups", "interval")}
+    return {"name": name, "side": side, "metric": main["metric"], "split": main["split"], **facts}
+
+
+def _variant(variant: Variant, runs: Sequence[Run], found: Found) -> dict[str, Any]:
+    costs = [cost for run in runs if (cost := read_json(run.folder / COST))]
+    seconds = sum(cost["seconds"] for cost in costs)
+    cut_to = runs[0].cut_to
+    return {
+        "name": variant.name,
+        "untrained": variant.untrained,
+        "changes": variant.changes,
+        "cost": {
+            "patches": costs[0]["patches"] if costs else None,
+            "seconds": seconds / len(costs) if costs else None,
+            "patches_per_s": sum(cost["patches"] for cost in costs) / seconds if seconds else None,
+        },
+        "cut": None if cut_to is None else read_json(cut_to / DONE) or None,
+        "runs": [
+            {
+                "seed": run.seed,
+                "folder": "/".join(run.folder.parts[-3:]),
+                "reason": run.failure,
+                "tasks": {pair.task: _score(run, pair, found) for pair in run.pairs},
+            }
+            for run in runs
+        ],
+    }
+
+
+def _score(run: Run, pair: Any, found: Found) -> dict[str, Any]:
+    entry = found.get((run.variant.name, run.seed, pair.task))
+    if entry is None:
+        return {"value": None, "reason": pair.failure}
+    if entry.other:
+        return {"value": None, "reason": f"Made on other files than the rest of {pair.task}: delete {pair.folder}."}
+    content = entry.content
+    return {"value": content["main"]["mean"], "reason": None, "contamination": content["contamination"]["kind"]}
+
+
+def _side(
+    variant: Variant,
+    runs: Sequence[Run],
+    tasks: Sequence[str],
+    found: Found,
+) -> _Scores:
+    scores = _Scores()
+    for run in runs:
+        entries = [found.get((variant.name, run.seed, task)) for task in tasks]
+        if run.variant is not variant or any(entry is None or entry.other for entry in entries):
+            continue
+        there = [entry for entry in entries if entry is not None]
+        scores.seeds.append(run.seed)
+        scores.values.append(float(np.mean([entry.content["main"]["mean"] for entry in there])))
+        draws = [_draws(entry.folder, task) for entry, task in zip(there, tasks, strict=True)]
+        scores.draws.append(np.mean(draws, axis=0))
+    return scores
+
+
+def _draws(folder: Path, task: str) -> NDArray[np.float64]:
+    """The bootstrap draws of a result in an order of the task's own, (draws,).
+
+    Two tasks with as many groups draw groups of the same numbers, which would look as if their scores went together.
+    """
+    draws = np.load(folder / DRAWS).astype(np.float64)
+    return draws[np.random.default_rng(crc32(task.encode())).permutation(len(draws))]
+
+
+def _summary(scores: _Scores) -> dict[str, Any]:
+    values = np.array(scores.values)
+    if not len(values):
+        return {"mean": None, "std": None, "ci95": None, "t95": None, "seeds": [], "values": []}
+    return {
+        "mean": float(values.mean()),
+        "std": float(values.std(ddof=1)) if len(values) > 1 else None,
+        "ci95": quantiles(resampled(np.stack(scores.draws))),
+        "t95": over_seeds(values),
+        "seeds": scores.seeds,
+        "values": scores.values,
+    }
+
+
+def _difference(one: _Scores, other: _Scores) -> dict[str, Any] | None:
+    """Of two variants; by seed where they have the same. None where one has no score."""
+    if not one.values or not other.values:
+        return None
+    drawn = resampled(np.stack(one.draws)) - resampled(np.stack(other.draws))
+    ci95 = quantiles(drawn)
+    if one.seeds == other.seeds:
+        t95 = over_seeds(np.array(one.values) - np.array(other.values))
+    else:
+        t95 = welch(np.array(one.values), np.array(other.values))
+    apart = all(bounds is not None and (bounds[0] > 0 or bounds[1] < 0) for bounds in (ci95, t95))
+    return {"mean": float(np.mean(one.values) - np.mean(other.values)), "ci95": ci95, "t95": t95, "told_apart": apart}
+
+
+def _colour(tasks: Sequence[str], found: Found) -> float | None:
+    """Mean over tasks of what six colour numbers reach; None where a task has no such baseline."""
+    means = []
+    for task in tasks:
+        content = next((entry.content for key, entry in found.items() if key[2] == task), None)
+        baseline = content["baselines"].get(COLOUR) if content else None
+        if content is None or baseline is None:
+            return None
+        main = content["main"]
+        means.append(baseline["splits"][main["split"]]["metrics"][main["metric"]]["mean"])
+    return float(np.mean(means)) if all(mean is not None for mean in means) else None
