@@ -1,12 +1,13 @@
-"""A step of `eva pretrain` against the bare forward and backward passes of the same networks on ready tensors, in turns.
+"""A step of `eva pretrain` against the bare passes of the same networks on ready tensors, in turns.
 
-On a CPU: ViT-S/16, batch 8, 2 x 224 + 8 x 96 px, DINOv2 with 65,536 prototypes, patches from files and from a slide.
-With --gpu: patches per second, share of the peak in bf16 and memory of S/16, B/16 and L/14, see `gpu`.
+On a CPU: ViT-S/16, batch 8, 2 x 224 + 8 x 96 px, DINOv2 with 65,536 prototypes, patches from files and from a slide;
+by the clock, and by the CPU seconds of this process, because a CPU is often shared. On a GPU (--gpu): patches per
+second, share of the peak in bf16 and memory, of S/16, B/16 and L/14.
 """
 
 import argparse
 import json
-import statistics
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -18,6 +19,7 @@ from lightning.pytorch import Callback, Trainer
 from PIL import Image
 
 from eva_pretrain.config import parse
+from eva_pretrain.data import Batch, PatchLoader
 from eva_pretrain.method import Method
 from eva_pretrain.monitor.progress import Progress
 from eva_pretrain.monitor.watch import Watch
@@ -27,27 +29,55 @@ from eva_pretrain.vit import Tokens
 from eva_vision.phantom import CLASSES, phantom_patch, random_stain
 from eva_vision.phantom_slides import write_phantom_slide
 
-BATCH = 8
 SETTINGS = [
-    *("--config", "dinov2_vits14", "--vit.start", "null", "--monitor.every", "0", "--training.strategy", "auto"),
+    *("--config", "dinov2_vits14", "--vit.start", "null", "--monitor.every", "0", "--method.spread", "koleo"),
     *("--training.checkpoint_every", "1000000", "--sampling.size", "256", "--sampling.mpp", "[0.5, 1.0]"),
 ]
-CPU = [
-    *("--vit.arch", "vit_small_patch16_224", "--views.local_size", "96", "--batch_size", str(BATCH)),
-    *("--method.prototypes", "65536", "--method.bottleneck", "256", "--method.spread", "koleo"),
-    *("--data.workers", "2"),
-]
+SMALL = ["--method.prototypes", "65536", "--method.bottleneck", "256", "--views.local_size", "96"]
+CPU = [*SMALL, "--vit.arch", "vit_small_patch16_224", "--batch_size", "8", "--data.workers", "2"]
+GPU = {
+    "S/16": [*SMALL, "--vit.arch", "vit_small_patch16_224", "--batch_size", "128"],
+    "B/16": [*SMALL, "--vit.arch", "vit_base_patch16_224", "--batch_size", "64"],
+    "L/14": [
+        *("--vit.arch", "vit_large_patch14_reg4_dinov2", "--batch_size", "32"),
+        *("--method.prototypes", "131072", "--method.bottleneck", "384", "--views.local_size", "98"),
+    ],
+}
+
+
+class Ready(PatchLoader):
+    """The first batch again and again, on the GPU, under new numbers."""
+
+    _batch: Batch | None = None
+
+    def _get(self) -> Batch:
+        if self._batch is None:
+            batch = super()._get()
+            self._batch = batch._replace(pixels=batch.pixels.cuda())
+            self.close()
+        else:
+            self._batch = self._batch._replace(number=self._batch.number + 1)
+            self._account(self._batch)
+        return self._batch
+
+
+class ReadyPatches(Patches):
+    """Patches that are there before they are asked for."""
+
+    def train_dataloader(self) -> PatchLoader:
+        loader = super().train_dataloader()
+        self.loader = Ready(loader.stream, workers=0, epoch=loader.epoch)
+        return self.loader
 
 
 class Turns(Callback):
-    """After each step the passes alone: the same networks and shapes, but the tensors are ready and the loss is a sum."""
+    """After each step the passes alone: same networks and shapes, but the tensors are ready and the loss is a sum."""
 
-    def __init__(self, first: int, bare: bool = True) -> None:
+    def __init__(self, first: int) -> None:
         """Look away from the first steps."""
-        self.first, self.with_bare = first, bare
-        self.ours: list[float] = []
-        self.bare: list[float] = []
-        self.waited: list[float] = []
+        self.first = first
+        self.ours: list[np.ndarray] = []
+        self.bare: list[np.ndarray] = []
 
     def on_train_start(self, trainer: Any, method: Method) -> None:  # type: ignore[override]
         views, batch, device = method.setup_.views, method.setup_.batch_size, method.device
@@ -57,23 +87,19 @@ class Turns(Callback):
         self.masked = torch.arange(rows * columns, device=device) < round(method.hidden * rows * columns)
         self.masked = self.masked.expand(2 * batch, -1)
         self.rows = self.masked.flatten().nonzero().flatten()
-        self._since, self._waited = time.perf_counter(), 0.0
+        self._since = _now()
 
     def on_train_batch_end(self, trainer: Any, method: Method, outputs: Any, batch: Any, index: int) -> None:  # type: ignore[override]
-        _wait()
-        now, waited = time.perf_counter(), trainer.datamodule.loader.waited_s
+        ended = _now()
+        method.zero_grad()
+        began = _now()
+        self.passes(trainer, method)
+        passed = _now()
+        method.zero_grad()
         if index >= self.first:
-            self.ours.append(now - self._since)
-            self.waited.append(waited - self._waited)
-        if self.with_bare:
-            method.zero_grad()
-            began = time.perf_counter()
-            self.passes(trainer, method)
-            _wait()
-            if index >= self.first:
-                self.bare.append(time.perf_counter() - began)
-            method.zero_grad()
-        self._since, self._waited = time.perf_counter(), waited
+            self.ours.append(ended - self._since)
+            self.bare.append(passed - began)
+        self._since = _now()
 
     def passes(self, trainer: Any, method: Method) -> None:
         """Teacher forward, student forward and backward."""
@@ -92,21 +118,21 @@ class Turns(Callback):
         return [heads["dino"](torch.cat([seen.cls, patches]))]
 
 
-def _wait() -> None:
+def _now() -> np.ndarray:
+    """Seconds by the clock, and of the CPU."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
+    return np.array([time.perf_counter(), time.process_time()])
 
 
-def turns(argv: list[str], steps: int, first: int, output: Path, bare: bool = True) -> tuple[Turns, Trainer, Method]:
-    """A run as `eva pretrain` makes it, with the passes alone after each step."""
-    plan = parse([*SETTINGS, *argv, "--steps", str(first + steps), "--output", str(output)])
-    patches = Patches(plan.data, plan.sampling, plan.setup.seed, plan.training.accumulate, output)
-    method = plan.method(plan.setup, **plan.method_arguments)
-    timing = Turns(first, bare)
-    callbacks = [Progress(plan.training.log_every), Watch(plan.monitor, None, output), timing]
-    trainer = make_trainer(plan.training, plan.setup.recipe.steps, output, [], callbacks, 0)
-    trainer.fit(method, datamodule=patches)
-    return timing, trainer, method
+def train(argv: list[str], steps: int, output: Path, timing: list[Callback], patches_of: type[Patches]) -> Trainer:
+    """A run as `eva pretrain` makes it; its numbers are those of the second half of the steps."""
+    plan = parse([*SETTINGS, *argv, "--steps", str(steps), "--output", str(output)])
+    patches = patches_of(plan.data, plan.sampling, plan.setup.seed, plan.training.accumulate, output)
+    callbacks = [Progress(steps // 2), Watch(plan.monitor, None, output), *timing]
+    trainer = make_trainer(plan.training, steps, output, [], callbacks, 0)
+    trainer.fit(plan.method(plan.setup, **plan.method_arguments), datamodule=patches)
+    return trainer
 
 
 def on_cpu(folder: Path, steps: int) -> dict[str, Any]:
@@ -115,16 +141,39 @@ def on_cpu(folder: Path, steps: int) -> dict[str, Any]:
     runs = [("one head", "folder", "false"), ("one head", "slide", "false"), ("two heads", "folder", "true")]
     found: dict[str, Any] = {"threads": torch.get_num_threads()}
     for heads, source, ibot in runs:
+        timing = Turns(first=1)
         argv = [*CPU, "--method.ibot_head", ibot, *sources[source]]
-        timing, _, _ = turns(argv, steps, 2, folder / f"{heads}, {source}")
-        ratios = [ours / bare for ours, bare in zip(timing.ours, timing.bare, strict=True)]
+        trainer = train(argv, 1 + steps, folder / f"{heads}, {source}", [timing], Patches)
+        ratios = np.divide(timing.ours, timing.bare)
+        ratio, cpu_ratio = np.median(ratios, axis=0).round(3).tolist()
         found[f"{heads}, {source}"] = {
-            "ratio": round(statistics.median(ratios), 3),
-            "turns": [round(ratio, 3) for ratio in ratios],
-            "step_s": round(statistics.median(timing.ours), 3),
-            "bare_s": round(statistics.median(timing.bare), 3),
-            "waiting": round(sum(timing.waited) / sum(timing.ours), 4),
+            "ratio": ratio,
+            "cpu_ratio": cpu_ratio,
+            "turns": ratios[:, 0].round(3).tolist(),
+            "step_s": round(float(np.median(timing.ours, axis=0)[0]), 3),
+            "bare_s": round(float(np.median(timing.bare, axis=0)[0]), 3),
+            "waiting": round(trainer.datamodule.loader.waited_share, 4),
         }
+    return found
+
+
+def on_gpu(folder: Path, steps: int, compiled: bool) -> dict[str, Any]:
+    """The same batch again and again, patches read from a slide as they are needed, and the passes alone."""
+    argv = ["--slides", str(folder / "*.svs"), "--vit.compile", str(compiled).lower()]
+    argv += ["--data.workers", str(min(12, max(1, len(os.sched_getaffinity(0)) - 2)))]
+    found: dict[str, Any] = {"device": torch.cuda.get_device_name(), "torch": torch.__version__, "compiled": compiled}
+    for name, model in GPU.items():
+        found[name] = row = {}
+        for what, kind in (("ready", ReadyPatches), ("online", Patches)):
+            torch.cuda.reset_peak_memory_stats()
+            trainer = train([*argv, *model], 2 * steps, folder / f"{name} {what}".replace("/", ""), [], kind)
+            numbers = {k: round(float(trainer.callback_metrics[k]), 4) for k in ("patches_per_s", "waiting", "of_peak")}
+            row[what] = {**numbers, "peak_gb": round(torch.cuda.max_memory_allocated() / 1e9, 2)}
+            del trainer
+        timing = Turns(first=5)
+        train([*argv, *model], 15, folder / f"{name} bare".replace("/", ""), [timing], ReadyPatches)
+        row["step_s"], row["bare_s"] = (round(float(np.median(t, axis=0)[0]), 4) for t in (timing.ours, timing.bare))
+        row["ratio"] = round(row["step_s"] / row["bare_s"], 3)
     return found
 
 
@@ -140,11 +189,18 @@ def make_data(folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--steps", type=int, help="that are timed of each run; default 5, on a GPU 50")
+    parser.add_argument("--gpu", action="store_true")
+    parser.add_argument("--compile", action="store_true", help="with torch.compile, on a GPU")
     given = parser.parse_args()
+    if given.gpu and not torch.cuda.is_available():
+        parser.error("Expected a GPU, but torch sees none. Leave out --gpu.")
     with tempfile.TemporaryDirectory() as folder:
         make_data(Path(folder))
-        found = on_cpu(Path(folder), given.steps)
+        if given.gpu:
+            found = on_gpu(Path(folder), given.steps or 50, given.compile)
+        else:
+            found = on_cpu(Path(folder), given.steps or 5)
     print(json.dumps(found))
 
 

@@ -28,4 +28,5 @@ if __name__ == "__main__":
         found[name] = run(f"{name}.py", str(root)) if root.is_dir() else f"not run: no images at {root}"
     maker = HERE.parents[1] / "shared" / "tools" / "make_slide.py"
     found["slides"] = run("slides.py") if maker.exists() else f"not run: {maker} makes its slide"
+    found["pretraining"] = run("pretraining.py")
     print(json.dumps(found, indent=2))

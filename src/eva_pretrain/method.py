@@ -10,13 +10,14 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from eva_core.errors import EvaError
+from eva_core.errors import EvaError, UsageError
 from eva_pretrain.augment.views import Crops, Views, make_crops
 from eva_pretrain.head import Head
 from eva_pretrain.optim import clip, parameter_groups, set_hyperparameters, update_teacher
 from eva_pretrain.parallel import all_reduce_sum
 from eva_pretrain.patches.stream import Batch
 from eva_pretrain.recipe import Recipe, Schedule
+from eva_pretrain.sharding import shard, sharded
 from eva_pretrain.vit import Architecture, Vit
 
 
@@ -71,12 +72,14 @@ class Method(LightningModule, ABC):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(setup.seed)
             vit = Vit(setup.architecture, student=True, masked=masked)
+            _check_crops(setup.views, max(vit.network.patch_embed.patch_size))
             self.student = Network(vit, heads(vit.dim))
             self.teacher = Network(Vit(setup.architecture, student=False, masked=masked), heads(vit.dim))
         self.teacher.load_state_dict(self.student.state_dict())
         self.teacher.requires_grad_(False)
         self.heads_first = False  # told by the start
         self.skipped = self._skipped_in_a_row = 0
+        self._finite: list[Tensor] = []  # of the batches of this optimiser step
         self.teacher_probabilities: Tensor | None = None  # of the last step's class tokens, for the monitor
 
     @abstractmethod
@@ -88,22 +91,26 @@ class Method(LightningModule, ABC):
             temperature: Of the teacher.
         """
 
-    def training_step(self, batch: Batch, index: int) -> Tensor | None:
-        """The loss of a batch of patches; none where it is not finite on some device.
-
-        Raises:
-            EvaError: It has not been finite for too many steps in a row.
-        """
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        """The loss of a batch of patches. Where it is not finite, the optimiser step is skipped at its end."""
         # all that is random depends on the seed and the patches alone, so that a run can be taken up anywhere
         torch.manual_seed(_seed(self.setup_.seed, int(batch.number[0])))
         with torch.autocast(self.device.type, enabled=False):
             crops = make_crops(batch.pixels, self.setup_.views, None)
         terms = self.losses(crops, self.schedule(self.global_step).temperature)
         loss = torch.stack([*terms.values()]).sum()
-        if not self._finite_everywhere(loss):
-            return None
+        self._finite.append(self._finite_everywhere(loss))
         self.log_dict({"loss": loss.detach(), **{f"loss/{name}": term.detach() for name, term in terms.items()}})
         return loss
+
+    def configure_model(self) -> None:
+        """Divide student and teacher among the devices, where the strategy is FSDP2."""
+        if self.device_mesh is None or sharded(self.student.vit):
+            return
+        half = self.trainer.precision == "bf16-mixed"
+        for network in (self.student, self.teacher):
+            blocks = network.vit.network.blocks
+            shard(network.vit, blocks, network.heads, self.device_mesh["data_parallel"], half)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW; its values are set anew for every step."""
@@ -113,12 +120,16 @@ class Method(LightningModule, ABC):
         groups = parameter_groups(
             self.student.vit, self.student.heads, recipe.layer_decay, recipe.patch_embed, recipe.decay_rule
         )
-        return torch.optim.AdamW(groups, lr=recipe.lr, betas=recipe.betas, fused=True)
+        # fused, it would take the gradients of float16 scaled as they are, and we could not clip them
+        fused = trainer.precision != "16-mixed"
+        return torch.optim.AdamW(groups, lr=recipe.lr, betas=recipe.betas, fused=fused)
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
-        """By the norm of each parameter or module; a gradient that is not finite is dropped as a whole."""
-        if all(parameter.grad is None for parameter in self.student.parameters()):
-            return  # the loss was skipped
+        """By the norm of each parameter or module. Gradients of a loss or a norm that is not finite are all dropped.
+
+        Raises:
+            EvaError: That was so for too many steps in a row.
+        """
         if self.schedule(self.global_step).heads_alone:
             _drop_gradients(self.student.vit)
         if self.setup_.recipe.clip_by == "parameter":
@@ -126,12 +137,15 @@ class Method(LightningModule, ABC):
         else:
             sets = [list(m.parameters()) for m in (self.student.vit, *self.student.heads.values())]
         norm = clip(sets, self.setup_.recipe.clip)
-        if not norm.isfinite():
-            self._skip("gradient")
-            _drop_gradients(self.student)
-        else:
+        # the one time in a step that we wait for the device
+        *losses, gradient = torch.stack([*self._finite, norm.isfinite()]).tolist()
+        self._finite.clear()
+        if all(losses) and gradient:
             self._skipped_in_a_row = 0
             self.log("gradient_norm", norm)
+        else:
+            _drop_gradients(self.student)
+            self._skip("gradient" if all(losses) else "loss")
 
     def optimizer_step(self, epoch: int, index: int, optimizer: Any, optimizer_closure: Any = None) -> None:
         """Student first, then the teacher after it."""
@@ -157,12 +171,9 @@ class Method(LightningModule, ABC):
         kept = checkpoint["eva"]
         self.skipped, self._skipped_in_a_row, self.heads_first = kept["skipped"], kept["in_a_row"], kept["heads_first"]
 
-    def _finite_everywhere(self, loss: Tensor) -> bool:
-        """Whether the loss is finite on all devices: they skip a step together, or one would wait for the others."""
-        finite = not all_reduce_sum((~loss.detach().isfinite()).float())
-        if not finite:
-            self._skip("loss")
-        return finite
+    def _finite_everywhere(self, loss: Tensor) -> Tensor:
+        """Whether the loss is finite on all devices, a scalar: they skip a step together, or they would differ."""
+        return all_reduce_sum((~loss.detach().isfinite()).float()) == 0
 
     def _skip(self, what: str) -> None:
         self.skipped += 1
@@ -171,6 +182,15 @@ class Method(LightningModule, ABC):
             raise EvaError(
                 f"Expected a finite {what}, but it was not for {self._skipped_in_a_row} steps in a row, up to step "
                 f"{self.global_step}. Lower recipe.lr, or go on from an earlier checkpoint."
+            )
+
+
+def _check_crops(views: Views, patch: int) -> None:
+    for name in ("global_size", "local_size"):
+        if (size := getattr(views, name)) % patch:
+            raise UsageError(
+                f"Expected views.{name} to be a multiple of the patch of {patch} px, but got {size}. "
+                f"Try {size // patch * patch or patch}."
             )
 
 

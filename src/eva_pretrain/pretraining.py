@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from eva_core.errors import EvaError, UsageError
@@ -20,7 +21,7 @@ from eva_pretrain.starts import seen_by, start_from
 from eva_pretrain.training import best_checkpoint, last_checkpoint, make_trainer, run, step_of
 from eva_vision.models.exported import CARD
 
-EXPORT, _KEY = "export", "key"
+EXPORT, _KEY, _LOCK = "export", "key", ".starting"
 
 
 def pretrain(plan: Plan) -> Path:
@@ -36,18 +37,23 @@ def pretrain(plan: Plan) -> Path:
     _refuse_another_run(output, plan.key)
     best = plan.export.checkpoint == "best"
     if best and (plan.dataset is None or not plan.monitor.every):
-        raise UsageError("Expected --dataset and monitor.every where export.checkpoint is best. Nothing else chooses one.")
+        raise UsageError(
+            "Expected --dataset and monitor.every where export.checkpoint is best. Nothing else chooses one."
+        )
     if (output / EXPORT / CARD).exists():
         say(f"{output} is finished.")
         return output / EXPORT
     patches = Patches(plan.data, plan.sampling, setup.seed, plan.training.accumulate, output)
     output.mkdir(parents=True, exist_ok=True)
-    write_text(output / CONFIG, plan.text)
-    write_text(output / _KEY, plan.key)
+    with FileLock(output / _LOCK):  # all processes of a run come here
+        write_text(output / CONFIG, plan.text)
+        write_text(output / _KEY, plan.key)
     trained = step_of(last_checkpoint(output)) >= setup.recipe.steps
     rank = 0 if trained else _train(plan, patches)
     if rank == 0:
-        _export(plan, patches)
+        with FileLock(output / _LOCK):
+            if not (output / EXPORT / CARD).exists():
+                _export(plan, patches)
     return output / EXPORT
 
 

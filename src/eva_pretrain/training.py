@@ -1,6 +1,7 @@
 """A run: Lightning's trainer with our callbacks, checkpoints that a run is taken up from, and the export at the end."""
 
 import logging
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,9 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
-from eva_core.errors import UsageError
+from eva_core.errors import EvaError, UsageError
 from eva_core.progress import say
 from eva_pretrain.method import Method
 from eva_pretrain.monitor.watch import BEST
@@ -26,7 +27,7 @@ class Training:
     """On what a run trains, and what it keeps.
 
     Attributes:
-        devices: Of each node; `auto`: all GPUs, or one CPU process.
+        devices: Of each node; `auto`: as many as torchrun starts, else all GPUs, or one CPU process.
         nodes: Machines; they are started by torchrun or SLURM.
         strategy: `ddp`; `fsdp`: weights and optimiser states are divided among the devices (FSDP2); `auto`: ddp where
             there are several.
@@ -67,9 +68,15 @@ def make_trainer(
     """
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # what is of use we say ourselves
-    for said in ("isinstance.treespec, LeafSpec", ".*exists and is not empty", ".*training_step. returned .None."):
+    for said in (
+        ".*isinstance.treespec, LeafSpec",
+        ".*exists and is not empty",
+        "The number of training batches",
+        "FSDP2-wrapped module .* returned a view",  # nothing is changed in place
+    ):
         warnings.filterwarnings("ignore", said)  # we know
     on_gpu = torch.cuda.is_available()
+    devices = _devices(training, on_gpu)
     folder, every = output / CHECKPOINTS, training.checkpoint_every
     keep: list[Callback] = [
         ModelCheckpoint(folder, "step-{step}", auto_insert_metric_name=False, every_n_train_steps=every)
@@ -83,9 +90,9 @@ def make_trainer(
         )
     return Trainer(
         accelerator="gpu" if on_gpu else "cpu",
-        devices=training.devices if on_gpu or training.devices != "auto" else 1,
+        devices=devices,
         num_nodes=training.nodes,
-        strategy=_strategy(training),
+        strategy=_strategy(training, devices * training.nodes),
         precision=training.precision if training.precision != "auto" else "bf16-mixed" if on_gpu else "32-true",
         max_steps=steps,
         max_epochs=-1,
@@ -105,16 +112,22 @@ def run(trainer: Trainer, method: Method, patches: Patches, output: Path) -> Non
     """Train to the end, from the last checkpoint below `output` where there is one.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C; checkpoints stay.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; checkpoints stay.
         EvaError: What stops a run.
     """
     last = last_checkpoint(output)
     if last is not None:
         say(f"Going on from {last}.")
     try:
-        trainer.fit(method, datamodule=patches, ckpt_path=last, weights_only=True)
+        trainer.fit(method, datamodule=patches, ckpt_path=last)
     except SystemExit as error:  # Lightning's way to say Ctrl-C
         raise KeyboardInterrupt from error
+    except RuntimeError as error:  # torch's way to say that a process which reads is no more, at any time
+        if "DataLoader worker" not in str(error):
+            raise
+        if trainer.received_sigterm:  # so was it
+            raise KeyboardInterrupt from error
+        raise EvaError(f"{' '.join(str(error).split())} If memory was short, lower data.workers.") from error
     if trainer.interrupted:
         raise KeyboardInterrupt
     before = last_checkpoint(output)
@@ -140,9 +153,17 @@ def best_checkpoint(output: Path) -> Path | None:
     return next((output / CHECKPOINTS).glob("best-*.ckpt"), None)
 
 
-def _strategy(training: Training) -> str | Strategy:
+def _devices(training: Training, on_gpu: bool) -> int:
+    if training.devices != "auto":
+        return training.devices
+    return int(os.environ.get("LOCAL_WORLD_SIZE", torch.cuda.device_count() if on_gpu else 1))
+
+
+def _strategy(training: Training, processes: int) -> str | Strategy:
+    if processes == 1:
+        return "auto"
     if training.strategy == "fsdp":
         return ModelParallelStrategy(
-            data_parallel_size="auto", tensor_parallel_size=1, save_distributed_checkpoint=False
+            data_parallel_size=processes, tensor_parallel_size=1, save_distributed_checkpoint=False
         )
-    return training.strategy
+    return DDPStrategy(gradient_as_bucket_view=True)

@@ -215,8 +215,10 @@ def test_the_best_checkpoint_is_exported_and_recorded(patches, tmp_path):
         ([*TINY, "--folder", "nowhere-at-all"], "there is none"),
         ([*TINY, "--folder", "x", "--recipe.warmup", "2"], "shares of the steps from 0 to 1"),
         ([*TINY, "--folder", "x", "--views.hue", "2"], "Expected hue to be 0 to 0.5"),
+        ([*TINY, "--folder", "{patches}", "--views.local_size", "20"], "views.local_size to be a multiple of the patch"),
     ],
 )
-def test_bad_settings_are_one_line(arguments, said, tmp_path):
+def test_bad_settings_are_one_line(arguments, said, patches, tmp_path):
+    arguments = [argument.replace("{patches}", str(patches)) for argument in arguments]
     with pytest.raises(UsageError, match=said):
         pretrain(parse([*arguments, "--output", str(tmp_path / "run")]))

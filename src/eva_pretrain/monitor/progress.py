@@ -65,8 +65,9 @@ class Progress(Callback):
             of_peak = f", {numbers['of_peak']:.0%} of peak" if self._peak is not None else ""
             skipped = f", {method.skipped} steps skipped" if method.skipped else ""
             say(
-                f"step {step:>6} of {trainer.max_steps}: loss {float(loss):.3f}, {numbers['patches_per_s']:,.1f} patches/s, "
-                f"waiting {waited:.0%}{of_peak}{skipped}, {_duration(left)} left"
+                f"step {step:>6} of {trainer.max_steps}: loss {float(loss):.3f}, "
+                f"{numbers['patches_per_s']:,.1f} patches/s, waiting {waited:.0%}{of_peak}{skipped}, "
+                f"{_duration(left)} left"
             )
         self._mark(trainer)
 

@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2.functional import center_crop
+from torchvision.transforms.v2.functional import resize
 
 from eva_core.errors import UsageError
 from eva_core.progress import say
@@ -122,7 +122,7 @@ class Watch(Callback):
         views = method.setup_.views
         mean, std = (torch.tensor(v, device=method.device).view(3, 1, 1) for v in (views.mean, views.std))
         size = method.setup_.architecture.size
-        images = center_crop(pixels.to(method.device), [size, size]).float().div_(255).sub_(mean).div_(std)
+        images = resize(pixels.to(method.device), [size, size]).float().div_(255).sub_(mean).div_(std)
         with method.trainer.precision_plugin.forward_context():
             cls, patches = method.teacher.vit(images)
         return cls.float(), patches.float()
@@ -132,7 +132,7 @@ class Watch(Callback):
 
     def _picture(self, method: Method) -> Any:
         size = method.setup_.architecture.size
-        shown = center_crop(self._pixels[:_SHOWN], [size, size])
+        shown = resize(self._pixels[:_SHOWN], [size, size], antialias=True)
         patches = self._tokens(method, shown)[1]
         rows, columns = method.teacher.vit.grid(size)
         return pca_picture(shown, patches.transpose(1, 2).unflatten(2, (rows, columns)).cpu())

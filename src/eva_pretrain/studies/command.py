@@ -33,7 +33,7 @@ def main(argv: list[str]) -> int:
     runs = plan_runs(study, flags, output)
     todo = [run for run in runs if not run.done]
     began = time.monotonic()
-    record = _write(study, runs, output)
+    record = {} if todo else _write(study, runs, output)
 
     def end(run: Run, reason: str | None, left: int) -> None:
         nonlocal record

@@ -84,33 +84,32 @@ def plan_runs(study: Study, flags: Sequence[str], output: Path) -> list[Run]:
             raise UsageError(f"Expected no {flag} for the runs of a study, but got one. Leave it out: it sets its own.")
     output = output.resolve()  # a path is a part of what a run is asked for
     (output / "variants").mkdir(parents=True, exist_ok=True)
+    base = ["--config", study.base, *flags]
+    on_folder = parse([*base, "--output", str(output)]).data.folder is not None
     laid_out, indexes = [], dict[str, Path]()
     for variant in study.variants:
-        asked, plan = _asked(study, variant, flags, output)
+        asked, plan = _asked(study, variant, base, on_folder, output)
         slides = plan.data.slides
         if slides is not None and not variant.untrained:
             if slides not in indexes:
                 indexes[slides] = _indexed(plan, output)
             asked = (*asked, "--data.slides", str(indexes[slides]))
         laid_out.append((variant, asked, plan))
-    most = range(study.seeds)
     return [
         _run(study, variant, seed, asked, plan, output)
-        for seed in most
+        for seed in range(study.seeds)
         for variant, asked, plan in laid_out
         # weights that were trained elsewhere are the same for every seed
         if seed == 0 or not variant.untrained or plan.setup.architecture.start is None
     ]
 
 
-def _asked(study: Study, variant: Variant, flags: Sequence[str], output: Path) -> tuple[tuple[str, ...], Plan]:
+def _asked(
+    study: Study, variant: Variant, base: Sequence[str], on_folder: bool, output: Path
+) -> tuple[tuple[str, ...], Plan]:
     """The arguments of a variant, and what they come to with seed 0."""
-    changes = variant.changes
-    base = ["--config", study.base, *flags]
     try:
-        on_folder = parse([*base, "--output", str(output)]).data.folder is not None
-        if on_folder:
-            changes = _for_a_folder(variant)
+        changes = _for_a_folder(variant) if on_folder else variant.changes
         file = output / "variants" / f"{variant.slug}-{_hash([variant.name, changes])}.yaml"
         write_text(file, yaml.safe_dump(changes, sort_keys=False))
         asked = (*base, "--config", str(file), "--name", f"{study.name}-{variant.slug}")
@@ -129,7 +128,8 @@ def _for_a_folder(variant: Variant) -> dict[str, Any]:
     if useless or variant.cut is not None:
         what = f"sampling.{useless[0]}" if useless else "cut"
         raise UsageError(f"Expected --slides for a variant with {what}, but got a folder of patches. Give --slides.")
-    return {**variant.changes, **{k: v for k, v in (("sampling", sampling), ("data", data)) if v}}
+    kept = {k: v for k, v in variant.changes.items() if k not in ("sampling", "data")}
+    return {**kept, **({"sampling": sampling} if sampling else {}), **({"data": data} if data else {})}
 
 
 def _indexed(plan: Plan, output: Path) -> Path:

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -101,7 +102,7 @@ def _train(arguments: Sequence[str], log: Path, lock: IO[str], threads: int | No
     command = [sys.executable, "-m", "eva_core.cli", "pretrain", *arguments]
     environment = {**os.environ, **({} if threads is None else {"OMP_NUM_THREADS": str(threads)})}
     with log.open("ab") as out:
-        out.write(f"$ eva pretrain {' '.join(arguments)}\n".encode())
+        out.write(f"$ eva pretrain {shlex.join(arguments)}\n".encode())
         out.flush()
         began = out.tell()
         process = subprocess.Popen(
@@ -132,13 +133,11 @@ def _last_words(log: Path, began: int) -> str | None:
 def export_start(plan: Plan) -> Path:
     """Export the weights that a run would start from."""
     from eva_pretrain.export import write_export
-    from eva_pretrain.starts import start_from
-    from eva_vision.models.exported import read_seen
+    from eva_pretrain.starts import seen_by, start_from
 
     method = plan.method(plan.setup, **plan.method_arguments)
     architecture, views = plan.setup.architecture, plan.setup.views
     start_from(method, architecture.start)
-    of_an_export = architecture.start is not None and Path(architecture.start).is_dir()
     return write_export(
         plan.output / EXPORT,
         method.teacher.vit.network.state_dict(),
@@ -151,7 +150,7 @@ def export_start(plan: Plan) -> Path:
         mpp=None,
         config=plan.text,
         step=0,
-        seen=read_seen(Path(str(architecture.start))) if of_an_export else (),
+        seen=seen_by(architecture.start),
     )
 
 

@@ -54,7 +54,7 @@ def notes(record: dict[str, Any]) -> list[str]:
     ]
     found += [
         f"{v['name']}: {v['cut']['patches']:,} patches were cut to {_size(v['cut']['bytes'])} beforehand"
-        + (f", in {v['cut']['seconds']:,.0f} s." if v["cut"]["seconds"] else ".")
+        + (f", in {v['cut']['seconds']:,.1f} s." if v["cut"]["seconds"] else ".")
         for v in record["variants"]
         if v["cut"]
     ]

@@ -1,0 +1,68 @@
+"""A study of tiny networks on a folder of tiny patches, and its trainings in this process, counted."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from eva_core.boards.run import run_pair
+from eva_pretrain.config import parse
+from eva_pretrain.pretraining import pretrain
+from eva_pretrain.studies import running
+
+TINY = [
+    *("--base", "demo", "--steps", "2", "--batch_size", "4", "--monitor.every", "0", "--data.workers", "0"),
+    *("--vit.size", "32", "--views.global_size", "32", "--views.local_size", "16", "--views.local_crops", "2"),
+    *("--vit.arguments={depth: 1, embed_dim: 24, num_heads: 3}", "--sampling.size", "40"),
+    *("--method.prototypes", "32", "--method.hidden", "32", "--method.bottleneck", "16"),
+]
+PHANTOM = {"class_path": "phantom", "init_args": {"train": 16, "val": 4, "test": 16, "size": 32}}
+PROTOCOL = {"name": "quick", "geometry": "card", "heads": ["logreg"], "selection": "heldout", "C": [1.0]}
+
+
+@pytest.fixture(scope="session")
+def patches(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("patches")
+    rng = np.random.default_rng(0)
+    for n in range(12):
+        Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(folder / f"{n}.png")
+    return folder
+
+
+@pytest.fixture
+def study_file(tmp_path: Path):
+    """Write a study: variants `short` and `long`, unless told otherwise."""
+    (tmp_path / "quick.yaml").write_text(yaml.safe_dump(PROTOCOL))
+
+    def write(**changes: object) -> Path:
+        content = {
+            "name": "tiny",
+            "base": "demo",
+            "variants": {"short": {}, "long": {"recipe": {"steps": 3}}},
+            "protocol": str(tmp_path / "quick.yaml"),
+            "tasks": {"in_distribution": [PHANTOM]},
+            **changes,
+        }
+        path = tmp_path / "tiny.yaml"
+        path.write_text(yaml.safe_dump({k: v for k, v in content.items() if v is not None}, sort_keys=False))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Folders of the runs that are trained, in this process, one after another."""
+    found: list[str] = []
+
+    def train(arguments: Sequence[str], log: Path, lock: object, threads: int | None) -> None:
+        plan = parse(list(arguments))
+        found.append("/".join(plan.output.parts[-2:]))
+        pretrain(plan)
+
+    monkeypatch.setattr(running, "_train", train)
+    monkeypatch.setattr(running, "run_pair", lambda pair, how, threads: run_pair(pair, {"workers": 0}, threads))
+    return found

@@ -1,0 +1,127 @@
+"""Whole studies of tiny networks."""
+
+import json
+import pickle
+import subprocess
+import sys
+
+import pytest
+
+from eva_core.cli import main
+from eva_core.record import read_json
+from eva_pretrain.studies import running
+from eva_pretrain.studies.plan import plan_runs
+from eva_pretrain.studies.running import do_run
+from eva_pretrain.studies.study import read_study
+from eva_vision.models.exported import read_card
+from tests.pretrain.studies.conftest import TINY
+
+
+def study(file, output, *more: str) -> int:
+    return main(["study", "--config", str(file), *TINY, "--output", str(output), "--seeds", "2", "--few_seeds", *more])
+
+
+@pytest.mark.slow
+def test_a_study_goes_on_after_a_kill_and_trains_nothing_twice(
+    study_file, patches, tmp_path, trained, monkeypatch, capsys
+):
+    out, file, train = tmp_path / "out", study_file(), running._train
+
+    def killed(*args):
+        if len(trained) == 2:
+            raise KeyboardInterrupt
+        train(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "_train", killed)
+        assert study(file, out, "--folder", str(patches)) == 130
+    assert study(file, out, "--folder", str(patches)) == 0
+    assert sorted(name.partition("-")[0] + name[-1] for name in trained) == ["long0", "long1", "short0", "short1"]
+    record = json.loads((out / "study.json").read_text())
+    assert [(v["name"], v["in_distribution"]["seeds"]) for v in record["variants"]] == [
+        ("short", [0, 1]),
+        ("long", [0, 1]),
+    ]
+    assert record["variants"][1]["cost"]["patches"] == 12
+    assert (out / "study.png").is_file()
+    assert capsys.readouterr().out.endswith(f"{out / 'study.md'}\n")
+    assert study(file, out, "--folder", str(patches)) == 0
+    assert study(file, out, "--folder", str(patches), "--tasks", "phantom", "--seeds", "1", "--data.workers", "1") == 0
+    assert len(trained) == 4
+
+
+def test_a_variant_that_fails_is_a_row(study_file, patches, tmp_path, trained, capsys):
+    file = study_file(variants={"start": {"untrained": True}, "bad": {"vit": {"start": "/nowhere/x.pth"}}}, seeds=2)
+    assert study(file, tmp_path / "out", "--folder", str(patches)) == 0
+    said = capsys.readouterr()
+    assert said.err.count("eva: bad, seed 0 has no score: ") == 1
+    assert "/nowhere/x.pth" in said.err
+    assert "no score" in said.out
+    start = next((tmp_path / "out/runs").glob("start-*/seed-1/export"))
+    assert read_card(start)["step"] == 0
+    first = next((tmp_path / "out/runs").glob("start-*/seed-0/export"))
+    assert read_card(start)["file_sha256"] != read_card(first)["file_sha256"]  # random weights of two seeds
+
+
+def test_nothing_but_failures_is_exit_1(study_file, patches, tmp_path, trained):
+    file = study_file(variants={"bad": {"vit": {"start": "/nowhere/x.pth"}}})
+    assert study(file, tmp_path / "out", "--folder", str(patches), "--seeds", "1") == 1
+
+
+def test_a_wrong_flag_is_one_line_and_exit_2(study_file, patches, tmp_path, capsys):
+    assert study(study_file(), tmp_path / "out", "--folder", str(patches), "--recipe.stepps", "3") == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_cut_patches_are_trained_from(study_file, index, tmp_path, trained):
+    file = study_file(variants={"online": {}, "cut": {"cut": 6}})
+    assert study(file, tmp_path / "out", "--slides", str(index.folder), "--seeds", "1") == 0
+    record = json.loads((tmp_path / "out/study.json").read_text())
+    online, cut = record["variants"]
+    assert online["cut"] is None
+    assert (cut["cut"]["patches"], cut["cost"]["patches"], online["cost"]["patches"]) == (6, 8, 8)
+    assert "disk" in (tmp_path / "out/study.md").read_text()
+    seen = read_json(next((tmp_path / "out/runs").glob("cut-*/seed-0/export/slides.json")))["seen"]
+    assert len(seen) == 6
+
+
+def test_runs_go_over_a_cluster(study_file, patches, tmp_path, trained, monkeypatch, capsys):
+    def each(work, items, cpus, gpus, address):
+        assert (cpus, gpus, address) == (4, 0.5, None)
+        for item in items:
+            there = pickle.loads(pickle.dumps(item))
+            yield item, work(there) if item.seed else OSError("the machine went away")
+
+    monkeypatch.setattr("eva_core.cluster.each_on_ray", each)
+    file = study_file(variants={"start": {"untrained": True}})
+    assert (
+        study(file, tmp_path / "out", "--folder", str(patches), "--engine", "ray", "--cpus", "4", "--gpus", "0.5") == 0
+    )
+    assert "eva: start, seed 0 has no score: OSError: the machine went away\n" in capsys.readouterr().err
+    record = json.loads((tmp_path / "out/study.json").read_text())
+    assert record["variants"][0]["in_distribution"]["seeds"] == [1]
+
+
+@pytest.mark.slow
+def test_training_is_a_process_of_its_own(study_file, patches, tmp_path):
+    chosen = read_study(str(study_file(variants={"a": {}, "bad": {"vit": {"start": "/nowhere/x.pth"}}})))
+    good, bad, *_ = plan_runs(chosen, [*TINY[2:], "--folder", str(patches)], tmp_path / "out")
+    assert do_run(good, threads=1) is None
+    assert good.done
+    assert "step      2 of 2" in (good.folder / running.LOG).read_text()
+    reason = do_run(bad)
+    assert reason == bad.failure == "Expected a file of weights, but /nowhere/x.pth does not exist."
+
+
+def test_a_training_that_outlives_its_study_is_waited_for(tmp_path, capsys):
+    with running._claimed(tmp_path) as lock:
+        orphan = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1)"], pass_fds=[lock.fileno()])
+    # the study has let go; its training has not
+    with running._claimed(tmp_path):
+        assert orphan.poll() is not None or _ends(orphan)
+    assert "waiting for it" in capsys.readouterr().err
+
+
+def _ends(process: subprocess.Popen) -> bool:
+    """The lock goes a moment before the process can be waited for."""
+    return process.wait(1) == 0

@@ -1,0 +1,52 @@
+"""Patches of slides, cut to a folder."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from eva_pretrain.config import parse
+from eva_pretrain.data import PatchStream
+from eva_pretrain.patches.folder import FolderStream
+from eva_pretrain.studies import cutting
+from eva_pretrain.studies.cutting import cut_patches
+from tests.pretrain.studies.conftest import TINY
+
+
+@pytest.fixture
+def plan(index, tmp_path):
+    return parse(["--config", "demo", *TINY[2:], "--slides", str(index.folder), "--output", str(tmp_path / "run")])
+
+
+def test_they_are_the_first_of_the_stream(plan, index, tmp_path):
+    done = cut_patches(plan, 10, tmp_path / "cut")
+    files = sorted((tmp_path / "cut").glob("*/*.jpg"))
+    assert done["patches"] == len(files) == 10
+    assert done["bytes"] == sum(file.stat().st_size for file in files)
+    assert done["seconds"] > 0
+    with PatchStream(index, plan.sampling, 10, 0).reader() as read:
+        wanted = read(0).pixels.permute(0, 2, 3, 1).numpy().astype(int)
+    got = np.stack([np.asarray(Image.open(file)) for file in files]).astype(int)
+    assert got.shape == wanted.shape == (10, 40, 40, 3)
+    assert np.abs(got - wanted).mean() < 2.5  # JPEG
+    assert len(FolderStream(tmp_path / "cut", 4, 40).paths) == 10
+
+
+def test_a_cut_that_was_killed_goes_on(plan, tmp_path, monkeypatch):
+    cut_patches(plan, 11, tmp_path / "whole")
+    save, saved = cutting._save, []
+
+    def killed(path, pixels):
+        if len(saved) == 6:
+            raise KeyboardInterrupt
+        saved.append(path)
+        save(path, pixels)
+
+    monkeypatch.setattr(cutting, "_save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        cut_patches(plan, 11, tmp_path / "cut")
+    monkeypatch.setattr(cutting, "_save", save)
+    cut_patches(plan, 11, tmp_path / "cut")
+    for file in sorted((tmp_path / "whole").glob("*/*.jpg")):
+        assert (tmp_path / "cut" / file.relative_to(tmp_path / "whole")).read_bytes() == file.read_bytes()
+    monkeypatch.setattr(cutting, "_write", lambda *_: pytest.fail("cut again"))
+    assert cut_patches(plan, 11, tmp_path / "cut")["patches"] == 11
