@@ -6,7 +6,7 @@ export MPLBACKEND := Agg
 
 .PHONY: demo test lint docs bench clean
 
-demo: $(VENV)/.installed ## three models on synthetic patches, one table
+demo: $(VENV)/.installed ## synthetic slides, a small DINOv2 trained on them, and its score on a page
 	$(BIN)/eva demo
 
 test: $(VENV)/.test ## the test suite

@@ -21,7 +21,7 @@ SUMMARIES = {
     "heads": "list heads, or show one",
     "doctor": "versions, devices, cache, tokens, plugins",
     "completion": "print a completion script for bash or zsh",
-    "demo": "three models on synthetic patches, in one table",
+    "demo": "a small model trained on synthetic slides, and its score",
     "slides": "index whole slides, or show one",
     "pretrain": "train a foundation model from slides or patches",
     "study": "train variants, and say which is better",

@@ -14,7 +14,12 @@ from eva_core.extract import Extraction
 from eva_core.protocol import Protocol, Segmentation
 from eva_core.types import Backbone, Dataset, Geometry, Head, SegmentationHead
 
-NAMED = {"model": registry.models, "dataset": registry.datasets, "head": registry.heads}
+NAMED = {
+    "model": registry.models,
+    "dataset": registry.datasets,
+    "head": registry.heads,
+    "method": registry.methods,
+}
 SHORT = {"--precision": "--protocol.precision"}
 
 
@@ -226,7 +231,8 @@ def _lists(content: dict[str, Any]) -> dict[str, Any]:
 
 def first_reason(error: Exception) -> str:
     """One line from jsonargparse's several: the flag in question, and the innermost reason."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = re.sub(r"\n *- Expected (a )?<class 'NoneType'>", "", str(error)).partition("\n  Given value type:")[0]
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
     keys = re.findall(r'Parser key "([^"]+)"', str(error))
     flag = f"--{'.'.join(keys)}: " if keys else ""
-    return flag + re.sub(r"<class '(\w+)'>", r"\1", lines[-1].rstrip(".")) + "."
+    return flag + re.sub(r"<class '(\w+)'>", r"\1", lines[-1].removeprefix("- ").rstrip(".")) + "."

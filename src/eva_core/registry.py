@@ -153,6 +153,7 @@ def _entry_points() -> tuple[tuple[EntryPoint, Distribution], ...]:
 models = Registry("model")
 datasets = Registry("dataset")
 heads = Registry("head")
+methods = Registry("method")
 commands = Registry("command")
 tasks = Registry("task")
 tissue = Registry("tissue", "eva.tissue")

@@ -125,7 +125,9 @@ def build_parser() -> ArgumentParser:
         "--most_skipped", type=int, default=10, help="steps in a row without a finite loss, then it stops"
     )
     skipped = {"setup"}
-    parser.add_subclass_arguments(Method, "method", skip=skipped, required=True, help="class path of a method")
+    parser.add_subclass_arguments(
+        Method, "method", skip=skipped, required=True, help="dino, dinov2, or the name or class path of another"
+    )
     for name, kind in PARTS.items():
         parser.add_class_arguments(kind, name)
     parser.add_class_arguments(Export, "export")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from eva_core.errors import EvaError, UsageError
 from eva_pretrain.augment.views import Crops, Views, make_crops
 from eva_pretrain.head import Head
-from eva_pretrain.optim import clip, parameter_groups, set_hyperparameters, update_teacher
+from eva_pretrain.optim import clip, make_states, parameter_groups, set_hyperparameters, update_teacher
 from eva_pretrain.parallel import all_reduce_sum
 from eva_pretrain.patches.stream import Batch
 from eva_pretrain.recipe import Recipe, Schedule
@@ -114,15 +114,20 @@ class Method(LightningModule, ABC):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW; its values are set anew for every step."""
-        recipe, trainer = self.setup_.recipe, self.trainer
-        batch = self.setup_.batch_size * trainer.world_size * trainer.accumulate_grad_batches
-        self.schedule = Schedule(recipe, batch, self.heads_first)
+        recipe = self.setup_.recipe
         groups = parameter_groups(
             self.student.vit, self.student.heads, recipe.layer_decay, recipe.patch_embed, recipe.decay_rule
         )
         # fused, it would take the gradients of float16 scaled as they are, and we could not clip them
-        fused = trainer.precision != "16-mixed"
-        return torch.optim.AdamW(groups, lr=recipe.lr, betas=recipe.betas, fused=fused)
+        fused = self.trainer.precision != "16-mixed"
+        optimizer = torch.optim.AdamW(groups, lr=recipe.lr, betas=recipe.betas, fused=fused)
+        make_states(optimizer)
+        return optimizer
+
+    def on_train_start(self) -> None:
+        """Fix the schedule: only now has a checkpoint been read, whatever the strategy."""
+        batch = self.setup_.batch_size * self.trainer.world_size * self.trainer.accumulate_grad_batches
+        self.schedule = Schedule(self.setup_.recipe, batch, self.heads_first)
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
         """By the norm of each parameter or module. Gradients of a loss or a norm that is not finite are all dropped.

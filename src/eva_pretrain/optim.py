@@ -82,6 +82,23 @@ def set_hyperparameters(optimizer: Optimizer, lr: float, weight_decay: float, la
 
 
 @torch.no_grad()
+def make_states(optimizer: Optimizer) -> None:
+    """Make the states of all parameters now, as they are before a first step.
+
+    FSDP2 loads no checkpoint that lacks those of parameters which have had no gradient yet, as while heads learn alone.
+    The learning rates are 0 afterwards: `set_hyperparameters` sets them.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for parameter in parameters:
+        parameter.grad = torch.zeros_like(parameter)
+    set_hyperparameters(optimizer, lr=0.0, weight_decay=0.0, last_layer_lr=0.0)
+    optimizer.step()
+    optimizer.zero_grad()
+    for parameter in parameters:
+        optimizer.state[parameter]["step"].zero_()
+
+
+@torch.no_grad()
 def clip(parameters_by_module: Iterable[Iterable[nn.Parameter]], most: float, eps: float = 1e-6) -> Tensor:
     """Scale the gradients of each set of parameters down to a norm of `most` in all.
 

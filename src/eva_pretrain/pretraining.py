@@ -1,12 +1,14 @@
 """From settings to an export: what `eva pretrain` and `eva study` do."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from filelock import FileLock
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from torch import Tensor
 
 from eva_core.errors import EvaError, UsageError
 from eva_core.progress import say
@@ -88,15 +90,29 @@ def _export(plan: Plan, patches: Patches) -> None:
     wanted = best_checkpoint(output) if best else last_checkpoint(output)
     if wanted is None:
         raise EvaError(
-            f"Expected monitor.every below the {plan.setup.recipe.steps} steps, but got {plan.monitor.every}: no checkpoint "
-            "was the best. Export the last one: --export.checkpoint last."
+            f"Expected monitor.every below the {plan.setup.recipe.steps} steps, but got {plan.monitor.every}: "
+            "no checkpoint was the best. Export the last one: --export.checkpoint last."
         )
     checkpoint = torch.load(wanted, map_location="cpu", weights_only=True)
     prefix = f"{plan.export.weights}.vit.network."
     state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
+    step = checkpoint["global_step"]
+    seen = checkpoint["eva_progress"]["seen"]
+    export_weights(plan, state, step, patches.mpp, seen, _found(output, step) if best else "last")
+
+
+def export_weights(
+    plan: Plan,
+    state: dict[str, Tensor],
+    step: int,
+    mpp: tuple[float, float] | None,
+    seen: Iterable[tuple[str, str | None]] = (),
+    selected_on: Literal["last"] | dict[str, Any] = "last",
+) -> Path:
+    """Write the export of a run; see `write_export`. What the start had seen is added to what was seen."""
     views, architecture = plan.setup.views, plan.setup.architecture
-    write_export(
-        output / EXPORT,
+    return write_export(
+        plan.output / EXPORT,
         state,
         architecture.arch,
         architecture.timm_arguments(),
@@ -104,11 +120,11 @@ def _export(plan: Plan, patches: Patches) -> None:
         mean=views.mean,
         std=views.std,
         size=architecture.size,
-        mpp=patches.mpp,
+        mpp=mpp,
         config=plan.text,
-        step=checkpoint["global_step"],
-        seen=[*checkpoint["eva_progress"]["seen"], *seen_by(architecture.start)],
-        selected_on=_found(output, checkpoint["global_step"]) if best else "last",
+        step=step,
+        seen=[*seen, *seen_by(architecture.start)],
+        selected_on=selected_on,
         weights_of=plan.export.weights,
     )
 

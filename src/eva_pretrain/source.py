@@ -78,6 +78,8 @@ class Patches(LightningDataModule):
             UsageError: There are none.
         """
         super().__init__()
+        if source.folder is not None:
+            _refuse_what_only_slides_have(sampling)
         self.source, self.sampling, self.seed, self.accumulate = source, sampling, seed, accumulate
         self.index = None if source.slides is None else _index(source, output / "index")
 
@@ -108,6 +110,13 @@ class Patches(LightningDataModule):
             return FolderStream(source.folder, batch_size, self.sampling.size, source.mpp, source.limit, **where)
         keep = patch_filter if source.hsv_filter else None
         return PatchStream(self.index, self.sampling, batch_size, **where, keep=keep, exact=source.exact)
+
+
+def _refuse_what_only_slides_have(sampling: Sampling) -> None:
+    plain = Sampling()
+    for name in ("exclude", "codes", "fraction", "distinct", "table"):
+        if getattr(sampling, name) != getattr(plain, name):
+            raise UsageError(f"Expected slides with sampling.{name}, but got a folder of patches. Leave it out.")
 
 
 def _index(source: Source, output: Path) -> Index:

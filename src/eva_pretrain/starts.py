@@ -4,16 +4,18 @@ from pathlib import Path
 
 import timm
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from timm.models.vision_transformer import checkpoint_filter_fn
 from torch import Tensor
 
 from eva_core.errors import EvaError, UsageError, some
-from eva_core.progress import say
+from eva_core.progress import say as say_here
 from eva_pretrain.method import Method, Network
 from eva_vision.models.exported import WEIGHTS, read_seen
 from eva_vision.models.weights import read_state_dict
 
 State = dict[str, Tensor]
+say = rank_zero_only(say_here)
 
 
 def start_from(method: Method, start: str | None) -> None:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import timm
 import torch
 import torch.nn.functional as F
+from timm.layers import DropPath
 from timm.models import VisionTransformer, checkpoint_seq
 from torch import Tensor, nn
 
@@ -30,7 +31,8 @@ class Architecture:
         arguments: For timm, such as `reg_tokens: 4`, `init_values: 1.0e-5`, `depth: 4`; `mlp_layer` by name.
         start: Initial weights: the name of a pretrained network of timm, a file, or the folder of an export; none:
             random.
-        drop_path: Stochastic depth of the student: rate of the last block (DINO 0.1, DINOv2 0.3 or 0.4).
+        drop_path: Stochastic depth of the student: rate of the last block, growing from 0 (DINO 0.1).
+        drop_path_everywhere: The same rate in every block (DINOv2: 0.3 or 0.4).
         official_positions: Resize the position embedding as the official DINO and DINOv2 do, in place of timm's way.
         checkpointing: Compute activations again in the backward pass: a third more time, a fraction of the memory.
         compile: Compile the blocks with `torch.compile`.
@@ -41,6 +43,7 @@ class Architecture:
     arguments: dict[str, Any] = field(default_factory=dict)
     start: str | None = None
     drop_path: float = 0.0
+    drop_path_everywhere: bool = False
     official_positions: bool = False
     checkpointing: bool = False
     compile: bool = False
@@ -66,6 +69,9 @@ class Vit(nn.Module):
         """
         super().__init__()
         self.network = _create(architecture, architecture.drop_path if student else 0.0)
+        if student and architecture.drop_path and architecture.drop_path_everywhere:
+            for block in self.network.blocks:
+                block.drop_path1, block.drop_path2 = (DropPath(architecture.drop_path) for _ in range(2))
         self.mask_token = nn.Parameter(torch.zeros(1, self.network.embed_dim)) if masked else None
         self.official_positions = architecture.official_positions
         if student:

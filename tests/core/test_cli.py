@@ -45,7 +45,7 @@ def test_a_card_is_shown_with_question_marks_for_the_unknown(capsys: pytest.Capt
         (["predict", "--head", "/nowhere"], 2, "has no results.json"),
         (["doctor", "x"], 2, "Expected `eva doctor` alone"),
         (["completion", "fish"], 2, "Expected `eva completion bash` or `zsh`"),
-        (["pretrain"], 2, "not part of this version"),
+        (["pretrain"], 2, "the following arguments are required: method"),
     ],
 )
 def test_a_wrong_command_is_one_line_and_exit_2(argv, code, message, capsys: pytest.CaptureFixture):

@@ -17,11 +17,11 @@ from torch import distributed as dist
 from torch import multiprocessing as mp
 from torch.testing import assert_close
 
+from eva_pretrain import dinov2, method, pretraining
 from eva_pretrain.augment.views import Crops, Views
 from eva_pretrain.config import parse
 from eva_pretrain.dinov2 import DinoV2
 from eva_pretrain.method import Method
-from eva_pretrain.pretraining import pretrain
 from eva_vision.models.exported import exported
 from tests.pretrain.test_pretraining import TINY, patches  # noqa: F401
 
@@ -55,8 +55,6 @@ def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
 
 @contextmanager
 def plain() -> Iterator[None]:
-    from eva_pretrain import dinov2, method
-
     with replaced(method, "make_crops", plain_crops), replaced(dinov2, "masks", plain_masks):
         yield
 
@@ -74,10 +72,10 @@ def recorded(argv: list[str], folder: str, output: Path) -> Found:
         return loss
 
     with replaced(Method, "training_step", training_step):
-        pretrain(parse([*COMMON, "--folder", folder, "--output", str(output), *argv]))
-    method = last[0]
-    state = {name: value for name, value in method.state_dict().items() if type(value) is Tensor}
-    return {"steps": steps, "state": state, "skipped": method.skipped, "global_step": method.global_step}
+        pretraining.pretrain(parse([*COMMON, "--folder", folder, "--output", str(output), *argv]))
+    trained = last[0]
+    state = {name: value for name, value in trained.state_dict().items() if type(value) is Tensor}
+    return {"steps": steps, "state": state, "skipped": trained.skipped, "global_step": trained.global_step}
 
 
 def killed(argv: list[str], folder: str, output: Path) -> None:
@@ -106,6 +104,11 @@ def one_bad_loss() -> Iterator[None]:
         yield
 
 
+def without_heads(method: Method, start: str | None) -> None:
+    """Weights that came without heads, which learn alone at first: the optimiser has no gradient of the rest."""
+    method.heads_first = True
+
+
 def work(number: int, port: int, folder: str, output: Path) -> None:
     """What a process does that torchrun started."""
     torch.set_num_threads(1)
@@ -124,8 +127,11 @@ def work(number: int, port: int, folder: str, output: Path) -> None:
     with plain():
         found["ddp"] = recorded(["--method.ibot_head", "true"], folder, output / "ddp")
         found["fsdp"] = recorded(sharded, folder, output / "fsdp")
-        killed(sharded, folder, output / "fsdp_resumed")
-        found["fsdp_resumed"] = recorded(sharded, folder, output / "fsdp_resumed")
+    alone = [*sharded, "--recipe.heads_alone", "1"]
+    with replaced(pretraining, "start_from", without_heads):
+        found["alone"] = recorded(alone, folder, output / "alone")
+        killed(alone, folder, output / "alone_resumed")
+        found["alone_resumed"] = recorded(alone, folder, output / "alone_resumed")
     torch.save(found, output / f"{number}.pt")
 
 
@@ -164,7 +170,7 @@ def test_two_processes_equal_one_with_the_joined_batch(found: list[Found], patch
             )
 
 
-@pytest.mark.parametrize(("whole", "resumed"), [("random", "resumed"), ("fsdp", "fsdp_resumed")])
+@pytest.mark.parametrize(("whole", "resumed"), [("random", "resumed"), ("alone", "alone_resumed")])
 def test_a_resumed_run_is_the_run(found: list[Found], output: Path, whole: str, resumed: str) -> None:
     for rank in found:
         steps = rank[whole]["steps"]

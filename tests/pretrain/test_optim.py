@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from eva_core.errors import EvaError
 from eva_pretrain.head import Head
-from eva_pretrain.optim import clip, parameter_groups, set_hyperparameters, update_teacher
+from eva_pretrain.optim import clip, make_states, parameter_groups, set_hyperparameters, update_teacher
 
 PARITY = Path(__file__).parent / "parity"
 DINO, DINOV2 = np.load(PARITY / "dino_parity.npz"), np.load(PARITY / "dinov2_parity.npz")
@@ -87,6 +87,29 @@ def test_set_hyperparameters() -> None:
     names = [group["name"] for group in optimizer.param_groups]
     assert len(names) == len(set(names))
     assert any(group["last_layer"] for group in optimizer.param_groups)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_states_that_are_made_are_those_of_a_first_step(fused: bool) -> None:
+    torch.manual_seed(0)
+    made, lazy = nn.Linear(3, 2), nn.Linear(3, 2)
+    lazy.load_state_dict(made.state_dict())
+    optimizers = []
+    for module in (made, lazy):
+        groups = [{"params": [*module.parameters()], "lr_scale": 1.0, "wd_scale": 1.0, "last_layer": False}]
+        optimizers.append(torch.optim.AdamW(groups, fused=fused))
+    make_states(optimizers[0])
+    assert torch.equal(made.weight, lazy.weight)
+    assert made.weight.grad is None
+    assert len(optimizers[0].state) == 2
+    for module, optimizer in zip((made, lazy), optimizers, strict=True):
+        set_hyperparameters(optimizer, lr=0.1, weight_decay=0.2, last_layer_lr=0.0)
+        for x in (torch.ones(3), torch.arange(3.0)):
+            optimizer.zero_grad()
+            module(x).square().sum().backward()
+            optimizer.step()
+    assert torch.equal(made.weight, lazy.weight)
+    assert_close(optimizers[0].state_dict()["state"], optimizers[1].state_dict()["state"], rtol=0, atol=0)
 
 
 def with_grads(*grads: torch.Tensor) -> list[nn.Parameter]:

@@ -197,9 +197,16 @@ def test_the_monitor_writes_pictures_and_numbers(patches, tmp_path):
 
 def test_the_best_checkpoint_is_exported_and_recorded(patches, tmp_path):
     more = ["--monitor.every", "2", "--monitor.patches", "16", "--export.checkpoint", "best"]
-    with pytest.raises(UsageError, match="Expected --dataset and monitor.every"):
+    with pytest.raises(UsageError, match="Expected --dataset and monitor"):
         run(patches, tmp_path / "run", "--steps", "6", *more)
-    dataset = ["--dataset", "phantom", "--dataset.train=40", "--dataset.val=16", "--dataset.test=4", "--dataset.size=32"]
+    dataset = [
+        "--dataset",
+        "phantom",
+        "--dataset.train=40",
+        "--dataset.val=16",
+        "--dataset.test=4",
+        "--dataset.size=32",
+    ]
     export = run(patches, tmp_path / "run", "--steps", "6", *more, *dataset)
     chosen = json.loads((export / "card.json").read_text())["selected_on"]
     lines = [json.loads(line) for line in (tmp_path / "run/monitor.jsonl").read_text().splitlines()]
@@ -215,7 +222,10 @@ def test_the_best_checkpoint_is_exported_and_recorded(patches, tmp_path):
         ([*TINY, "--folder", "nowhere-at-all"], "there is none"),
         ([*TINY, "--folder", "x", "--recipe.warmup", "2"], "shares of the steps from 0 to 1"),
         ([*TINY, "--folder", "x", "--views.hue", "2"], "Expected hue to be 0 to 0.5"),
-        ([*TINY, "--folder", "{patches}", "--views.local_size", "20"], "views.local_size to be a multiple of the patch"),
+        (
+            [*TINY, "--folder", "{patches}", "--views.local_size", "20"],
+            "views.local_size to be a multiple of the patch",
+        ),
     ],
 )
 def test_bad_settings_are_one_line(arguments, said, patches, tmp_path):

@@ -17,7 +17,7 @@ from eva_core.progress import say
 from eva_core.record import write_text
 from eva_pretrain.config import Plan, parse
 from eva_pretrain.studies.cutting import cut_patches
-from eva_pretrain.studies.plan import COST, EXPORT, FAILED, Run
+from eva_pretrain.studies.plan import COST, FAILED, Run
 
 LOG = "log.txt"
 
@@ -132,26 +132,12 @@ def _last_words(log: Path, began: int) -> str | None:
 
 def export_start(plan: Plan) -> Path:
     """Export the weights that a run would start from."""
-    from eva_pretrain.export import write_export
-    from eva_pretrain.starts import seen_by, start_from
+    from eva_pretrain.pretraining import export_weights
+    from eva_pretrain.starts import start_from
 
     method = plan.method(plan.setup, **plan.method_arguments)
-    architecture, views = plan.setup.architecture, plan.setup.views
-    start_from(method, architecture.start)
-    return write_export(
-        plan.output / EXPORT,
-        method.teacher.vit.network.state_dict(),
-        architecture.arch,
-        architecture.timm_arguments(),
-        name=f"{plan.name}-{plan.key[:8]}",
-        mean=views.mean,
-        std=views.std,
-        size=architecture.size,
-        mpp=None,
-        config=plan.text,
-        step=0,
-        seen=seen_by(architecture.start),
-    )
+    start_from(method, plan.setup.architecture.start)
+    return export_weights(plan, method.teacher.vit.network.state_dict(), step=0, mpp=None)
 
 
 def training_cost(plan: Plan) -> dict[str, float]:
