@@ -1,6 +1,7 @@
 """Whether a model was trained on the slides that a dataset was cut from."""
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ OTHERS = "others"
 """In a model's collections: there are more that its makers do not name."""
 SALTED = "salted"
 """A training id that begins so stands for one that is not public: `salted:SALT:HASH`."""
+_EXTENSION = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,6}$")
 
 
 def contamination(model: ModelCard, dataset: DatasetCard) -> Literal["declared", "none declared", "unknown"]:
@@ -28,11 +30,23 @@ def salted(name: str, salt: str) -> str:
     return f"{SALTED}:{salt}:{hashlib.sha256(f'{salt}{name}'.encode()).hexdigest()}"
 
 
+def bare(name: str) -> str:
+    """The name of a slide without folder and extension, as training ids have it."""
+    return _EXTENSION.sub("", name.replace("\\", "/").rpartition("/")[2])
+
+
 def seen(model: ModelCard, ids: Sequence[str], groups: Sequence[str]) -> np.ndarray:
-    """By sample: whether the model's card lists its id, or its patient or slide, as training data, (N,)."""
+    """By sample: whether the model's card lists its id, or its patient or slide, as training data, (N,).
+
+    Each is looked for as it is, and without folder and extension.
+    """
     listed = set(model.training_ids)
     salts = {name.split(":")[1] for name in listed if name.startswith(f"{SALTED}:")}
-    found = {name for name in {*ids, *groups} if name in listed or any(salted(name, s) in listed for s in salts)}
+
+    def known(name: str) -> bool:
+        return name in listed or any(salted(name, salt) in listed for salt in salts)
+
+    found = {name for name in {*ids, *groups} if known(name) or known(bare(name))}
     return np.array([i in found or g in found for i, g in zip(ids, groups, strict=True)], bool)
 
 

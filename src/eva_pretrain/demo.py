@@ -32,14 +32,17 @@ def main(argv: list[str]) -> int:
     export = pretrain(plan)
     say(f"What the network saw: {OUTPUT}/pretrain/crops.png; what it learnt: {OUTPUT}/pretrain/pca-*.png")
     architecture = plan.setup.architecture
-    untrained = {"arch": architecture.arch, "size": architecture.size, "dict_kwargs": architecture.arguments}
+    untrained = {
+        "init_args": {"arch": architecture.arch, "size": architecture.size},
+        "dict_kwargs": architecture.arguments,
+    }
     board = {
         "name": "demo",
         "title": "SYNTHETIC patches: a small DINOv2 that has seen synthetic slides",
         "protocol": "strict",
         "models": [
             {"name": "pretrained_here", "class_path": str(export)},
-            {"name": "same_with_random_weights", "class_path": "timm_model", "init_args": untrained},
+            {"name": "same_with_random_weights", "class_path": "timm_model", **untrained},
             "colour_stats",
         ],
         "tasks": ["phantom"],

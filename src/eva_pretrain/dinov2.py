@@ -94,11 +94,13 @@ class DinoV2(Method):
         all_cls, guessed = self._through_heads(
             self.student.heads, torch.cat([seen.cls, local]), seen.patches.flatten(0, 1)[rows]
         )
-        all_cls = all_cls.unflatten(0, (-1, batch))  # (2 + L, B, K)
+        of_global, of_local = (
+            part.unflatten(0, (len(part) // batch, batch)) for part in all_cls.split([2 * batch, len(local)])
+        )  # (2, B, K), (L, B, K)
         self.teacher_probabilities = cls
         with torch.autocast(device.type, enabled=False):
             global_term, local_term = dinov2_loss(
-                all_cls[:2], all_cls[2:], cls.unflatten(0, (2, batch)), self.student_temperature
+                of_global, of_local, cls.unflatten(0, (2, batch)), self.student_temperature
             )
             patch_term = ibot_loss(guessed, patches, weights, len(hidden), self.student_temperature)
             apart = (self._apart(crop) for crop in seen.cls.chunk(2))
@@ -113,7 +115,8 @@ class DinoV2(Method):
         if "ibot" in heads:
             return heads["dino"](cls), heads["ibot"](patches)
         both = heads["dino"](torch.cat([cls, patches]))  # one product is faster than two
-        return both[: len(cls)], both[len(cls) :]
+        of_cls, of_patches = both.split([len(cls), len(patches)])  # the gradient of slices would be padded and added
+        return of_cls, of_patches
 
     def _probabilities(self, centring: Centring, logits: Tensor, temperature: float) -> Tensor:
         if self.targets == "sinkhorn":

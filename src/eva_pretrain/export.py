@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import re
 import secrets
 import shutil
 import subprocess
@@ -15,14 +14,13 @@ from typing import Any, Literal
 from safetensors.torch import save
 from torch import Tensor
 
-from eva_core.contamination import SALTED, salted
+from eva_core.contamination import SALTED, bare, salted
 from eva_core.errors import EvaError, UsageError, some
 from eva_core.record import CONFIG, environment, write_bytes, write_text
-from eva_vision.models.exported import CARD, SCHEMA, SLIDES, WEIGHTS, check_name, exported
+from eva_vision.models.exported import CARD, SCHEMA, SLIDES, WEIGHTS, check_name, exported, read_seen
 from eva_vision.slides.barcodes import tcga
 
 README = "README.md"
-_EXTENSION = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,6}$")
 
 
 def write_export(
@@ -96,7 +94,7 @@ def write_export(
     write_bytes(new / WEIGHTS, weights)
     write_text(new / CARD, json.dumps(card, indent=2) + "\n")
     write_text(new / CONFIG, config)
-    write_text(new / SLIDES, json.dumps(_slides(seen), indent=1) + "\n")
+    write_text(new / SLIDES, _slides(seen, secrets.token_hex(16)))
     write_text(new / README, _readme(card))
     try:
         exported(str(new))
@@ -105,6 +103,19 @@ def write_export(
         raise
     _put_in_place(new, folder, old)
     return folder
+
+
+def list_seen(folder: Path, seen: Iterable[tuple[str, str | None]]) -> None:
+    """Put other slides in place of those that a finished export lists: at once, or not at all.
+
+    Args:
+        folder: The export.
+        seen: As for `write_export`.
+    Raises:
+        EvaError: What it lists is missing or damaged.
+    """
+    read_seen(folder)
+    write_text(folder / SLIDES, _slides(seen, secrets.token_hex(16)))
 
 
 def _refuse_other_content(folder: Path) -> None:
@@ -121,20 +132,20 @@ def _weights(vit: Mapping[str, Tensor]) -> bytes:
     return save({k: v.detach().float().cpu().contiguous() for k, v in vit.items()}, {"format": "pt"})
 
 
-def _slides(seen: Iterable[tuple[str, str | None]]) -> dict[str, Any]:
-    salt = secrets.token_hex(16)
+def _slides(seen: Iterable[tuple[str, str | None]], salt: str) -> str:
     pairs = sorted({_public(slide, patient, salt) for slide, patient in seen}, key=lambda p: (p[0], p[1] or ""))
-    return {
+    content = {
         "about": f"{SALTED}:SALT:HASH is the hexadecimal SHA-256 of the text SALT followed by the name",
         "seen": [{"slide": slide, "patient": patient} for slide, patient in pairs],
     }
+    return json.dumps(content, indent=1) + "\n"
 
 
 def _public(slide: str, patient: str | None, salt: str) -> tuple[str, str | None]:
     """Slide and patient as slides.json holds them: those of TCGA are known to everybody."""
     if slide.startswith(f"{SALTED}:"):
         return slide, patient
-    slide = _EXTENSION.sub("", slide.replace("\\", "/").rpartition("/")[2])
+    slide = bare(slide)
     barcode = tcga(slide)
     if barcode is not None:
         return slide, barcode[0]

@@ -79,6 +79,7 @@ class Method(LightningModule, ABC):
         self.teacher.requires_grad_(False)
         self.heads_first = False  # told by the start
         self.skipped = self._skipped_in_a_row = 0
+        self._batch: int | None = None  # of an optimiser step over all devices
         self._finite: list[Tensor] = []  # of the batches of this optimiser step
         self.teacher_probabilities: Tensor | None = None  # of the last step's class tokens, for the monitor
 
@@ -125,8 +126,18 @@ class Method(LightningModule, ABC):
         return optimizer
 
     def on_train_start(self) -> None:
-        """Fix the schedule: only now has a checkpoint been read, whatever the strategy."""
+        """Fix the schedule: only now has a checkpoint been read, whatever the strategy.
+
+        Raises:
+            UsageError: The run was started with another batch.
+        """
         batch = self.setup_.batch_size * self.trainer.world_size * self.trainer.accumulate_grad_batches
+        if self._batch not in (None, batch):
+            raise UsageError(
+                f"Expected a batch of {self._batch} patches over all devices, as the run has, but got {batch}. "
+                "Give it as many devices, or another --output."
+            )
+        self._batch = batch
         self.schedule = Schedule(self.setup_.recipe, batch, self.heads_first)
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
@@ -170,10 +181,12 @@ class Method(LightningModule, ABC):
             "skipped": self.skipped,
             "in_a_row": self._skipped_in_a_row,
             "heads_first": self.heads_first,
+            "batch": self._batch,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         kept = checkpoint["eva"]
+        self._batch = kept["batch"]
         self.skipped, self._skipped_in_a_row, self.heads_first = kept["skipped"], kept["in_a_row"], kept["heads_first"]
 
     def _finite_everywhere(self, loss: Tensor) -> Tensor:
@@ -186,7 +199,7 @@ class Method(LightningModule, ABC):
         if self._skipped_in_a_row >= self.setup_.most_skipped:
             raise EvaError(
                 f"Expected a finite {what}, but it was not for {self._skipped_in_a_row} steps in a row, up to step "
-                f"{self.global_step}. Lower recipe.lr, or go on from an earlier checkpoint."
+                f"{self.global_step}. Start anew from its checkpoint with a lower recipe.lr, in another --output."
             )
 
 

@@ -68,7 +68,7 @@ def _train(plan: Plan, patches: Patches) -> int:
     knn = None
     if plan.dataset is not None and plan.monitor.every:
         knn = OnlineKnn(plan.dataset, setup.architecture.size, plan.monitor.holdout)
-    progress = Progress(plan.training.log_every)
+    progress = Progress(plan.training.log_every, seen_by(setup.architecture.start))
     trainer = make_trainer(
         plan.training,
         setup.recipe.steps,
@@ -77,7 +77,7 @@ def _train(plan: Plan, patches: Patches) -> int:
         [progress, Watch(plan.monitor, knn, output)],
         plan.monitor.every if knn else 0,
     )
-    run(trainer, method, patches, output)
+    run(trainer, method, patches, output, plan.training.checkpoint_every)
     if trainer.is_global_zero:
         say(progress.cost(trainer))
         say(patches.loader.report())
@@ -109,7 +109,7 @@ def export_weights(
     seen: Iterable[tuple[str, str | None]] = (),
     selected_on: Literal["last"] | dict[str, Any] = "last",
 ) -> Path:
-    """Write the export of a run; see `write_export`. What the start had seen is added to what was seen."""
+    """Write the export of a run; see `write_export`."""
     views, architecture = plan.setup.views, plan.setup.architecture
     return write_export(
         plan.output / EXPORT,
@@ -123,7 +123,7 @@ def export_weights(
         mpp=mpp,
         config=plan.text,
         step=step,
-        seen=[*seen, *seen_by(architecture.start)],
+        seen=seen,
         selected_on=selected_on,
         weights_of=plan.export.weights,
     )
@@ -131,8 +131,9 @@ def export_weights(
 
 def _found(output: Path, step: int) -> dict[str, Any]:
     """What the monitor found at a step."""
-    lines = (json.loads(line) for line in (output / MEASURES).read_text().splitlines())
-    return {"metric": BEST, "step": step, "value": next(line[BEST] for line in lines if line["step"] == step)}
+    lines = [json.loads(line) for line in (output / MEASURES).read_text().splitlines() if line.endswith("}")]
+    values = [line[BEST] for line in lines if line["step"] == step and BEST in line]  # a resumed run may say it again
+    return {"metric": BEST, "step": step, "value": values[-1]}
 
 
 def _loggers(plan: Plan) -> list[Logger]:

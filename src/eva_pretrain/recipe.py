@@ -29,8 +29,8 @@ class Recipe:
         clip: Greatest norm of a gradient.
         clip_by: Of each `parameter` by itself (DINO) or each `module`: backbone and every head (DINOv2).
         freeze_last: Share of the steps in which the prototypes stay as they are.
-        heads_alone: Share of the steps in which the backbone stays as it is, where it starts from weights that come
-            without heads.
+        heads_alone: Share of the steps, before all others, in which the backbone stays as it is and the heads learn at
+            the full rate, where it starts from weights that come without heads.
         betas: Of AdamW.
     """
 
@@ -61,6 +61,8 @@ class Recipe:
             (not all(0 <= m <= 1 for m in self.momentum), "momentum from 0 to 1", self.momentum),
             (not all(t > 0 for t in self.temperature), "temperature above 0", self.temperature),
             (self.clip <= 0, "clip above 0", self.clip),
+            (not 0 <= self.min_lr <= self.lr, "min_lr from 0 to lr", self.min_lr),
+            (min(self.weight_decay) < 0, "weight_decay of at least 0", self.weight_decay),
         ):
             if wrong:
                 raise UsageError(f"Expected recipe: {what}, but got {got}. Change it.")
@@ -88,20 +90,22 @@ class Schedule:
             batch: Patches of one optimiser step, over all devices.
             heads_first: Whether `heads_alone` applies.
         """
-        steps, peak = recipe.steps, scaled_lr(recipe.lr, batch, recipe.lr_rule)
-        self._lr = cosine(peak, recipe.min_lr, steps, warmup=round(recipe.warmup * steps))
+        steps, self._peak = recipe.steps, scaled_lr(recipe.lr, batch, recipe.lr_rule)
+        alone = self._heads_alone = round(recipe.heads_alone * steps) if heads_first else 0
+        warmup = min(round(recipe.warmup * steps), steps - alone)
+        self._lr = cosine(self._peak, recipe.min_lr, steps, warmup=warmup, frozen=alone)
         self._decay = cosine(*recipe.weight_decay, steps)
         self._momentum = cosine(*recipe.momentum, steps)
         self._temperature = linear_warmup(*recipe.temperature, round(recipe.temperature_warmup * steps))
-        self._freeze_last = round(recipe.freeze_last * steps)
-        self._heads_alone = round(recipe.heads_alone * steps) if heads_first else 0
+        self._freeze_last = alone + round(recipe.freeze_last * steps)
 
     def __call__(self, step: int) -> Values:
-        lr = self._lr(step)
+        alone = step < self._heads_alone
+        lr = self._peak if alone else self._lr(step)
         return Values(
             lr=lr,
-            last_layer_lr=0.0 if step < self._freeze_last else lr,
-            heads_alone=step < self._heads_alone,
+            last_layer_lr=0.0 if not alone and step < self._freeze_last else lr,
+            heads_alone=alone,
             weight_decay=self._decay(step),
             momentum=self._momentum(step),
             temperature=self._temperature(step),

@@ -55,6 +55,11 @@ class Source:
     def __post_init__(self) -> None:
         if (self.slides is None) == (self.folder is None):
             raise UsageError("Expected either --slides PATTERN or --folder DIR. Give one of them.")
+        if self.batch_size < 1 or self.workers < 0 or self.prefetch < 1:
+            raise UsageError(
+                "Expected data.batch_size and prefetch of at least 1 and workers of at least 0, but got "
+                f"{self.batch_size}, {self.prefetch} and {self.workers}. Change them."
+            )
         if self.limit is not None and self.slides is not None:
             raise UsageError("Expected data.limit with a folder alone; for slides it is sampling.distinct. Change it.")
 

@@ -37,9 +37,11 @@ def start_from(method: Method, start: str | None) -> None:
         for name, network in (("student", method.student), ("teacher", method.teacher)):
             own = {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
             _load(network, _resized(network, own), f"{start}, {name}")
-        rest = {k: v for k, v in state.items() if not k.startswith(("student.", "teacher."))}
-        method.load_state_dict(rest, strict=False)  # centres, where the method has them too
-        method.heads_first = not any(k.startswith("student.heads.") for k in state)
+        own = method.state_dict()
+        fits = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
+        centres = {k: v for k, v in fits.items() if not k.startswith(("student.", "teacher."))}
+        method.load_state_dict(centres, strict=False)
+        method.heads_first = not all(k in fits for k in own if k.startswith("student.heads."))
         return
     backbone = {f"vit.network.{k}": v for k, v in state.items()}
     _load(method.student, _resized(method.student, backbone), start)

@@ -4,6 +4,7 @@ import logging
 import os
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +12,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
 from eva_core.errors import EvaError, UsageError
@@ -46,8 +48,8 @@ class Training:
     log_every: int = 50
 
     def __post_init__(self) -> None:
-        for name in ("nodes", "accumulate", "checkpoint_every", "log_every"):
-            if getattr(self, name) < 1:
+        for name in ("devices", "nodes", "accumulate", "checkpoint_every", "log_every"):
+            if getattr(self, name) != "auto" and getattr(self, name) < 1:
                 raise UsageError(
                     f"Expected training.{name} to be at least 1, but got {getattr(self, name)}. Change it."
                 )
@@ -78,16 +80,10 @@ def make_trainer(
     on_gpu = torch.cuda.is_available()
     devices = _devices(training, on_gpu)
     folder, every = output / CHECKPOINTS, training.checkpoint_every
-    keep: list[Callback] = [
-        ModelCheckpoint(folder, "step-{step}", auto_insert_metric_name=False, every_n_train_steps=every)
-    ]
-    if best_every:
-        name, every = "best-{step}", best_every
-        keep.append(
-            ModelCheckpoint(
-                folder, name, monitor=BEST, mode="max", auto_insert_metric_name=False, every_n_train_steps=every
-            )
-        )
+    keeper = partial(ModelCheckpoint, folder, auto_insert_metric_name=False, enable_version_counter=False)
+    keep: list[Callback] = [keeper("step-{step}", every_n_train_steps=every)]
+    if best_every:  # first, so that the checkpoint that a run is taken up from knows of it
+        keep.insert(0, keeper("best-{step}", monitor=BEST, mode="max", every_n_train_steps=best_every))
     return Trainer(
         accelerator="gpu" if on_gpu else "cpu",
         devices=devices,
@@ -97,7 +93,8 @@ def make_trainer(
         max_steps=steps,
         max_epochs=-1,
         accumulate_grad_batches=training.accumulate,
-        gradient_clip_val=None,
+        default_root_dir=output,
+        plugins=[SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None,  # our own checkpoints do
         logger=loggers,
         callbacks=[*callbacks, *keep],
         log_every_n_steps=training.log_every,
@@ -108,8 +105,15 @@ def make_trainer(
     )
 
 
-def run(trainer: Trainer, method: Method, patches: Patches, output: Path) -> None:
+def run(trainer: Trainer, method: Method, patches: Patches, output: Path, every: int) -> None:
     """Train to the end, from the last checkpoint below `output` where there is one.
+
+    Args:
+        trainer: From `make_trainer`.
+        method: What is trained.
+        patches: On what.
+        output: Folder of the run.
+        every: Steps between two checkpoints.
 
     Raises:
         KeyboardInterrupt: Ctrl-C or SIGTERM; checkpoints stay.
@@ -130,11 +134,12 @@ def run(trainer: Trainer, method: Method, patches: Patches, output: Path) -> Non
         raise EvaError(f"{' '.join(str(error).split())} If memory was short, lower data.workers.") from error
     if trainer.interrupted:
         raise KeyboardInterrupt
-    before = last_checkpoint(output)
-    if step_of(before) < trainer.global_step:
-        trainer.save_checkpoint(output / CHECKPOINTS / f"step-{trainer.global_step}.ckpt")
+    step = trainer.global_step
+    if step % every:  # else it has been; devices that list the folder may not see the same
+        before = last_checkpoint(output)
+        trainer.save_checkpoint(output / CHECKPOINTS / f"step-{step}.ckpt")
         if before is not None and trainer.is_global_zero:
-            before.unlink()
+            before.unlink(missing_ok=True)
 
 
 def last_checkpoint(output: Path) -> Path | None:

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from eva_core.api import fit
-from eva_core.contamination import contamination, seen
+from eva_core.contamination import contamination, salted, seen
 from eva_core.extract import Extraction
 from eva_core.types import DatasetCard, ModelCard
 from eva_vision.models.timm import timm_model
@@ -28,6 +28,12 @@ def test_collections_decide_and_silence_is_unknown(model, dataset, expected):
 def test_ids_match_samples_and_groups():
     card = ModelCard("m", training_ids=("s1", "p2"))
     assert seen(card, ["s0", "s1", "s2"], ["p0", "p1", "p2"]).tolist() == [False, True, True]
+
+
+def test_names_are_found_without_folder_and_extension():
+    card = ModelCard("m", training_ids=(salted("case 7", "aa"), "TCGA-AA-1234-01Z-00-DX1.0f1e", salted("d.ndpi", "aa")))
+    ids = ["/x/case 7.ndpi", "C:\\y\\case 7.svs", "z/TCGA-AA-1234-01Z-00-DX1.0f1e.svs", "case 70.svs", "d.ndpi"]
+    assert seen(card, ids, [""] * 5).tolist() == [True, True, True, False, True]
 
 
 def test_a_model_that_saw_patients_is_rescored_on_the_others(tmp_path):

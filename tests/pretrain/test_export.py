@@ -12,7 +12,7 @@ from torch import Tensor
 
 from eva_core.errors import EvaError, UsageError
 from eva_pretrain import export
-from eva_pretrain.export import write_export
+from eva_pretrain.export import list_seen, write_export
 from eva_vision.models.exported import exported, read_card, read_seen
 
 ARGS = {"img_size": 64, "dynamic_img_size": True, "reg_tokens": 2, "init_values": 1e-5, "depth": 2}
@@ -126,6 +126,23 @@ def test_what_an_earlier_export_has_seen_is_passed_on(tmp_path: Path):
     second = read_seen(write(tmp_path / "b", seen=[*first, ("case 8.svs", None)]))
     assert set(first) < set(second)
     assert len(second) == 3
+
+
+def test_a_finished_export_lists_other_slides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = write(tmp_path / "export", seen=[("000000/000000012.jpg", None)])
+    before = files(folder)
+    monkeypatch.setattr("pathlib.Path.replace", lambda *_: pytest.fail("killed"))
+    with pytest.raises(pytest.fail.Exception):
+        list_seen(folder, [("case 7.svs", None)])
+    assert {k: v for k, v in files(folder).items() if k in before} == before
+    monkeypatch.undo()
+    list_seen(folder, [("case 7.svs", None), ("TCGA-AA-1234-01Z-00-DX1.svs", None)])
+    slides = {slide for slide, _ in read_seen(folder)}
+    assert len(slides) == 2
+    assert "TCGA-AA-1234-01Z-00-DX1" in slides
+    assert {k: v for k, v in files(folder).items() if k != "slides.json"} == {
+        k: v for k, v in before.items() if k != "slides.json"
+    }
 
 
 def test_a_finished_export_is_replaced_by_a_finished_one(tmp_path: Path):

@@ -218,7 +218,7 @@ def test_the_best_checkpoint_is_exported_and_recorded(patches, tmp_path):
     ("arguments", "said"),
     [
         (["--config", "demo"], "either --slides PATTERN or --folder DIR"),
-        (["--folder", "x"], "Expected a method"),
+        (["--folder", "x"], "arguments are required: method"),
         ([*TINY, "--folder", "nowhere-at-all"], "there is none"),
         ([*TINY, "--folder", "x", "--recipe.warmup", "2"], "shares of the steps from 0 to 1"),
         ([*TINY, "--folder", "x", "--views.hue", "2"], "Expected hue to be 0 to 0.5"),

@@ -1,6 +1,7 @@
 """How fast a run is: patches per second, waiting for data, share of the hardware's peak; and what it has cost."""
 
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -20,10 +21,15 @@ class Progress(Callback):
         seen: Slides (or images of a folder) that all devices have read, and their patients; likewise.
     """
 
-    def __init__(self, every: int) -> None:
-        """Say something every so many optimiser steps."""
+    def __init__(self, every: int, seen_before: Iterable[tuple[str, str | None]] = ()) -> None:
+        """Nothing is counted yet.
+
+        Args:
+            every: Optimiser steps between two lines.
+            seen_before: What the weights that the run starts from have seen.
+        """
         self.every, self.seconds = every, 0.0
-        self.seen: set[tuple[str, str | None]] = set()
+        self.seen = {*seen_before}
         self._said = -1
 
     def on_train_start(self, trainer: Trainer, method: Method) -> None:  # type: ignore[override]

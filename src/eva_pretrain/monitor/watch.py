@@ -43,6 +43,8 @@ class Monitor:
     holdout: float | None = None
 
     def __post_init__(self) -> None:
+        if self.holdout is not None and not 0 < self.holdout < 1:
+            raise UsageError(f"Expected monitor.holdout above 0 and below 1, but got {self.holdout}. Change it.")
         if self.every < 0 or (self.patches is not None and self.patches < 2):
             raise UsageError(
                 f"Expected monitor.every of at least 0 and monitor.patches of at least 2, but got {self.every} and "
@@ -71,10 +73,13 @@ class Watch(Callback):
         wanted = wanted if self.monitor.every else _SHOWN
         loader = patches.far_patches(min(wanted, 64))
         batches = iter(loader)
-        self._pixels = torch.cat([next(batches).pixels for _ in range(-(-wanted // min(wanted, 64)))])[:wanted]
-        loader.close()
+        first, left = next(batches).pixels, -(-wanted // min(wanted, 64)) - 1
         if trainer.is_global_zero:
-            self._sheet(method)
+            self._sheet(method, first[:_SHOWN])
+        size = [method.setup_.architecture.size] * 2  # as evaluation sees them
+        rest = (next(batches).pixels for _ in range(left))
+        self._pixels = torch.cat([resize(pixels, size) for pixels in (first, *rest)])[:wanted]
+        loader.close()
         if self.monitor.every and trainer.global_step == 0:
             self._look(trainer, method)
 
@@ -121,8 +126,7 @@ class Watch(Callback):
         """Class and patch tokens of the teacher, float32."""
         views = method.setup_.views
         mean, std = (torch.tensor(v, device=method.device).view(3, 1, 1) for v in (views.mean, views.std))
-        size = method.setup_.architecture.size
-        images = resize(pixels.to(method.device), [size, size]).float().div_(255).sub_(mean).div_(std)
+        images = pixels.to(method.device).float().div_(255).sub_(mean).div_(std)
         with method.trainer.precision_plugin.forward_context():
             cls, patches = method.teacher.vit(images)
         return cls.float(), patches.float()
@@ -131,16 +135,15 @@ class Watch(Callback):
         return self._tokens(method, pixels)[0]
 
     def _picture(self, method: Method) -> Any:
-        size = method.setup_.architecture.size
-        shown = resize(self._pixels[:_SHOWN], [size, size], antialias=True)
+        shown = self._pixels[:_SHOWN]
         patches = self._tokens(method, shown)[1]
-        rows, columns = method.teacher.vit.grid(size)
+        rows, columns = method.teacher.vit.grid(method.setup_.architecture.size)
         return pca_picture(shown, patches.transpose(1, 2).unflatten(2, (rows, columns)).cpu())
 
-    def _sheet(self, method: Method) -> None:
-        """A picture of what the network sees."""
+    def _sheet(self, method: Method, pixels: Tensor) -> None:
+        """A picture of what the network sees of some patches."""
         state = torch.random.get_rng_state()
         torch.manual_seed(0)
-        pixels, views = self._pixels[:_SHOWN], method.setup_.views
+        views = method.setup_.views
         contact_sheet(pixels, make_crops(pixels, views, None), views, self.output / "crops.png")
         torch.random.set_rng_state(state)

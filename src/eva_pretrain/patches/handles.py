@@ -20,6 +20,8 @@ BYTES = 128 * 2**20
 _OPENSLIDE = 3 * 2**20
 """What a handle of OpenSlide takes beside its shared cache: 2.2 MB measured on an SVS of 40,000 x 30,000."""
 
+_FULL = (errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT)
+
 
 @dataclass
 class _Held:
@@ -89,7 +91,7 @@ class Handles:
     def _opened(self, number: int) -> _Held:
         try:
             slide = self._open(number)
-        except EvaError as error:
+        except (EvaError, OSError) as error:
             if not no_room(error):
                 raise
             self.close()
@@ -114,8 +116,8 @@ class Handles:
 
 
 def no_room(error: Exception) -> bool:
-    """Whether a slide did not open because too much else is: files of this process, or copies in the cache."""
-    return isinstance(error, CacheFull) or getattr(error.__cause__, "errno", None) in (errno.EMFILE, errno.ENFILE)
+    """Whether a slide did not open because of what else is there: open files, copies in the cache, a full disk."""
+    return isinstance(error, CacheFull) or any(getattr(e, "errno", None) in _FULL for e in (error, error.__cause__))
 
 
 def _bytes(slide: Slide) -> int:

@@ -8,8 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 
+from openslide import OpenSlideError
+
 from eva_core.errors import EvaError
 from eva_pretrain.patches.handles import Handles, no_room
+from eva_vision.slides.reader import NotOpened
 from eva_vision.slides.slide import Patch
 
 _THREADS = 32
@@ -44,8 +47,9 @@ class Failure:
 def failed(error: Exception, began: float) -> Failure:
     """What kind of failure an error is.
 
-    It is `silent` if it took long and came from below. What was read, but is not what it should be, never is: so the
-    clock decides nothing about a damaged slide, on a busy machine either.
+    It is `silent` if it took long and came from below. What was read, but is not what it should be, never is, nor what
+    OpenSlide refuses, however long the copying took: so the clock decides nothing about a damaged slide, on a busy
+    machine either.
 
     Args:
         error: As it was raised.
@@ -54,7 +58,8 @@ def failed(error: Exception, began: float) -> Failure:
     cause = error if isinstance(error, OSError) else error.__cause__
     slow = time.monotonic() - began > _SLOW
     reason = " ".join(str(error).split()) or type(error).__name__
-    return Failure(reason, silent=slow and cause is not None and not isinstance(cause, ValueError))
+    content = isinstance(error, NotOpened) or isinstance(cause, ValueError | OpenSlideError)
+    return Failure(reason, silent=slow and cause is not None and not content)
 
 
 class Storage:

@@ -31,6 +31,7 @@ class Run:
         folder: Of the run; the export is below it, and the results in `tasks`.
         cut_to: Where its patches are cut to first; None: they are not.
         pairs: Its export on each task.
+        fixed: Weights that were trained elsewhere and are not trained here: the same for every seed.
     """
 
     variant: Variant
@@ -39,6 +40,7 @@ class Run:
     folder: Path
     cut_to: Path | None
     pairs: tuple[Pair, ...]
+    fixed: bool
 
     @property
     def name(self) -> str:
@@ -62,8 +64,8 @@ class Run:
 
     @property
     def failure(self) -> str | None:
-        """Why there is no export, when it was last tried."""
-        return None if self.trained else read_json(self.folder / FAILED).get("reason")
+        """Why it is not done, where that is not for a task alone."""
+        return None if self.done else read_json(self.folder / FAILED).get("reason")
 
 
 def plan_runs(study: Study, flags: Sequence[str], output: Path) -> list[Run]:
@@ -99,8 +101,7 @@ def plan_runs(study: Study, flags: Sequence[str], output: Path) -> list[Run]:
         _run(study, variant, seed, asked, plan, output)
         for seed in range(study.seeds)
         for variant, asked, plan in laid_out
-        # weights that were trained elsewhere are the same for every seed
-        if seed == 0 or not variant.untrained or plan.setup.architecture.start is None
+        if seed == 0 or not _fixed(variant, plan)
     ]
 
 
@@ -141,7 +142,7 @@ def _indexed(plan: Plan, output: Path) -> Path:
 
 
 def _run(study: Study, variant: Variant, seed: int, asked: tuple[str, ...], plan: Plan, output: Path) -> Run:
-    name = f"{variant.slug}-{_hash([plan.key, variant.untrained, variant.cut])}"
+    name = f"{variant.slug}-{_hash([plan.key, variant.untrained, variant.cut, _exported(plan)])}"
     folder = output / "runs" / name / f"seed-{seed}"
     arguments = (*asked, "--seed", str(seed), "--output", str(folder))
     return Run(
@@ -151,12 +152,27 @@ def _run(study: Study, variant: Variant, seed: int, asked: tuple[str, ...], plan
         folder=folder,
         cut_to=None if variant.cut is None else output / "cut" / f"{variant.cut}-{_hash(_pixels(plan))}",
         pairs=tuple(_pairs(study, f"{variant.name}, seed {seed}", folder)),
+        fixed=_fixed(variant, plan),
     )
+
+
+def _fixed(variant: Variant, plan: Plan) -> bool:
+    return variant.untrained and plan.setup.architecture.start is not None
+
+
+def _exported(plan: Plan) -> list[Any]:
+    """What decides which weights of a run are exported."""
+    chosen = [plan.export.weights, plan.export.checkpoint]
+    if plan.export.checkpoint == "last":
+        return chosen
+    return [*chosen, yaml.safe_load(plan.text).get("dataset"), plan.monitor.every, plan.monitor.holdout]
 
 
 def _pixels(plan: Plan) -> list[str]:
     """What decides about the patches that are cut: how fast they are read does not."""
-    return [repr(replace(plan.data, batch_size=1, workers=0, prefetch=0)), repr(plan.sampling)]
+    # where several come from one region, the batch decides which samples are the first
+    batch_size = plan.data.batch_size if plan.sampling.per_window > 1 else 1
+    return [repr(replace(plan.data, batch_size=batch_size, workers=0, prefetch=1)), repr(plan.sampling)]
 
 
 def _pairs(study: Study, model: str, folder: Path) -> Iterator[Pair]:

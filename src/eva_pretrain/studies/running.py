@@ -14,12 +14,16 @@ from typing import IO
 from eva_core.boards.run import run_pair
 from eva_core.errors import EvaError
 from eva_core.progress import say
-from eva_core.record import write_text
+from eva_core.record import read_json, write_text
 from eva_pretrain.config import Plan, parse
-from eva_pretrain.studies.cutting import cut_patches
+from eva_pretrain.export import list_seen
+from eva_pretrain.studies.cutting import DONE, cut_patches
 from eva_pretrain.studies.plan import COST, FAILED, Run
+from eva_vision.slides.selection import Sampling
 
 LOG = "log.txt"
+_DID = ("slides", "table", "column", "codes", "exclude", "fraction", "distinct")
+"""Of the sampling: what the cutting did, and a folder cannot."""
 
 
 def do_run(run: Run, threads: int | None = None) -> str | None:
@@ -77,9 +81,15 @@ def _make(run: Run, lock: IO[str], threads: int | None) -> None:
         _train([*arguments, *_from_folder(run)], run.folder / LOG, lock, threads)
         if not run.trained:
             raise EvaError(f"Expected an export in {run.export}, but there is none. See {run.folder / LOG}.")
-    if not run.variant.untrained and not (run.folder / COST).exists():
-        cost = training_cost(parse([*arguments, *_from_folder(run)]))
-        write_text(run.folder / COST, json.dumps(cost) + "\n")
+    if run.variant.untrained or (run.folder / COST).exists():
+        return
+    plan = parse([*arguments, *_from_folder(run)])
+    if run.cut_to is not None:
+        _list_slides(run.export, plan, run.cut_to)
+    try:
+        write_text(run.folder / COST, json.dumps(training_cost(plan)) + "\n")
+    except Exception as error:  # whatever became of its checkpoint: the export can be scored
+        say(f"{run.name}: what it has cost is not known ({type(error).__name__}: {error}).")
 
 
 def _from_folder(run: Run) -> list[str]:
@@ -89,7 +99,19 @@ def _from_folder(run: Run) -> list[str]:
     sampling = parse(list(run.arguments)).sampling
     one = sampling.mpp_range is None and len(sampling.mpp) == 1
     mpp = sampling.mpp[0] if one else "null"
-    return ["--data.slides=null", f"--data.mpp={mpp}", "--data.folder", str(run.cut_to)]
+    plain = Sampling()
+    texts = {name: json.dumps(getattr(plain, name)).strip('"') for name in _DID}
+    did = [f"--sampling.{name}={text}" for name, text in texts.items()]
+    return ["--data.slides=null", f"--data.mpp={mpp}", "--data.folder", str(run.cut_to), *did]
+
+
+def _list_slides(export: Path, plan: Plan, cut: Path) -> None:
+    """Where the export lists the cut files, list the slides that they are from, and what the start had seen."""
+    from eva_pretrain.starts import seen_by
+
+    slides = read_json(cut / DONE).get("seen")
+    if slides:
+        list_seen(export, [*seen_by(plan.setup.architecture.start), *((slide, patient) for slide, patient in slides)])
 
 
 def _train(arguments: Sequence[str], log: Path, lock: IO[str], threads: int | None) -> None:
@@ -133,11 +155,12 @@ def _last_words(log: Path, began: int) -> str | None:
 def export_start(plan: Plan) -> Path:
     """Export the weights that a run would start from."""
     from eva_pretrain.pretraining import export_weights
-    from eva_pretrain.starts import start_from
+    from eva_pretrain.starts import seen_by, start_from
 
     method = plan.method(plan.setup, **plan.method_arguments)
     start_from(method, plan.setup.architecture.start)
-    return export_weights(plan, method.teacher.vit.network.state_dict(), step=0, mpp=None)
+    seen = seen_by(plan.setup.architecture.start)
+    return export_weights(plan, method.teacher.vit.network.state_dict(), step=0, mpp=None, seen=seen)
 
 
 def training_cost(plan: Plan) -> dict[str, float]:

@@ -12,9 +12,10 @@ from typing import Any
 from zlib import crc32
 
 import numpy as np
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from eva_core.record import DRAWS, RESULTS, read_json
+from eva_core.record import DRAWS, PREDICTIONS, RESULTS, read_json
 from eva_core.stats import quantiles
 from eva_pretrain.studies.cutting import DONE
 from eva_pretrain.studies.plan import COST, Run
@@ -44,11 +45,13 @@ class _Scores:
     Attributes:
         values: Mean over tasks, (S,).
         draws: The same under each draw of test groups, (S, draws).
+        fixed: The one value stands for every seed.
     """
 
     seeds: list[int] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
     draws: list[NDArray[np.float64]] = field(default_factory=list)
+    fixed: bool = False
 
 
 def study_record(study: Study, runs: Sequence[Run]) -> dict[str, Any]:
@@ -62,8 +65,9 @@ def study_record(study: Study, runs: Sequence[Run]) -> dict[str, Any]:
     sides = [side for side in SIDES if any(task.side == side for task in study.tasks)]
     variants = [_variant(variant, [run for run in runs if run.variant is variant], found) for variant in study.variants]
     tasks = {side: [task.name for task in study.tasks if task.side == side] for side in sides}
+    orders = {task.name: _order(task.name, found) for task in study.tasks}
     for side in sides:
-        scores = {v.name: _side(v, runs, tasks[side], found) for v in study.variants}
+        scores = {v.name: _side(v, runs, tasks[side], found, orders) for v in study.variants}
         for variant in variants:
             variant[side] = _summary(scores[variant["name"]])
             if variant["name"] != study.against:
@@ -112,6 +116,7 @@ def _variant(variant: Variant, runs: Sequence[Run], found: Found) -> dict[str, A
     costs = [cost for run in runs if (cost := read_json(run.folder / COST))]
     seconds = sum(cost["seconds"] for cost in costs)
     cut_to = runs[0].cut_to
+    cut = {} if cut_to is None else read_json(cut_to / DONE)
     return {
         "name": variant.name,
         "untrained": variant.untrained,
@@ -121,7 +126,7 @@ def _variant(variant: Variant, runs: Sequence[Run], found: Found) -> dict[str, A
             "seconds": seconds / len(costs) if costs else None,
             "patches_per_s": sum(cost["patches"] for cost in costs) / seconds if seconds else None,
         },
-        "cut": None if cut_to is None else read_json(cut_to / DONE) or None,
+        "cut": {k: cut[k] for k in ("patches", "bytes", "seconds")} if cut else None,  # names of slides stay there
         "runs": [
             {
                 "seed": run.seed,
@@ -149,8 +154,9 @@ def _side(
     runs: Sequence[Run],
     tasks: Sequence[str],
     found: Found,
+    orders: dict[str, int],
 ) -> _Scores:
-    scores = _Scores()
+    scores = _Scores(fixed=any(run.fixed for run in runs if run.variant is variant))
     for run in runs:
         entries = [found.get((variant.name, run.seed, task)) for task in tasks]
         if run.variant is not variant or any(entry is None or entry.other for entry in entries):
@@ -158,18 +164,30 @@ def _side(
         there = [entry for entry in entries if entry is not None]
         scores.seeds.append(run.seed)
         scores.values.append(float(np.mean([entry.content["main"]["mean"] for entry in there])))
-        draws = [_draws(entry.folder, task) for entry, task in zip(there, tasks, strict=True)]
+        draws = [_draws(entry.folder, orders[task]) for entry, task in zip(there, tasks, strict=True)]
         scores.draws.append(np.mean(draws, axis=0))
     return scores
 
 
-def _draws(folder: Path, task: str) -> NDArray[np.float64]:
-    """The bootstrap draws of a result in an order of the task's own, (draws,).
+def _order(task: str, found: Found) -> int:
+    """A number of the test groups of a task, by their names in the order in which draws number them; 0: no result."""
+    entry = next((entry for key, entry in found.items() if key[2] == task), None)
+    if entry is None:
+        return 0
+    wanted = [("split", "=", entry.content["main"]["split"])]
+    table = pq.read_table(entry.folder / PREDICTIONS, columns=["id", "group"], filters=wanted)
+    samples = zip(table["id"].to_pylist(), table["group"].to_pylist(), strict=True)
+    return crc32("\n".join(dict.fromkeys(group or name for name, group in samples)).encode())
 
-    Two tasks with as many groups draw groups of the same numbers, which would look as if their scores went together.
+
+def _draws(folder: Path, order: int) -> NDArray[np.float64]:
+    """The bootstrap draws of a result in an order of its test groups' own, (draws,).
+
+    Two tasks with as many groups draw groups of the same numbers: of other groups, that would look as if their scores
+    went together; of the same groups, they do.
     """
     draws = np.load(folder / DRAWS).astype(np.float64)
-    return draws[np.random.default_rng(crc32(task.encode())).permutation(len(draws))]
+    return draws[np.random.default_rng(order).permutation(len(draws))]
 
 
 def _summary(scores: _Scores) -> dict[str, Any]:
@@ -187,12 +205,12 @@ def _summary(scores: _Scores) -> dict[str, Any]:
 
 
 def _difference(one: _Scores, other: _Scores) -> dict[str, Any] | None:
-    """Of two variants; by seed where they have the same. None where one has no score."""
+    """Of two variants; by seed where they have the same, or one is the same for all. None where one has no score."""
     if not one.values or not other.values:
         return None
     drawn = resampled(np.stack(one.draws)) - resampled(np.stack(other.draws))
     ci95 = quantiles(drawn)
-    if one.seeds == other.seeds:
+    if one.seeds == other.seeds or one.fixed or other.fixed:
         t95 = over_seeds(np.array(one.values) - np.array(other.values))
     else:
         t95 = welch(np.array(one.values), np.array(other.values))

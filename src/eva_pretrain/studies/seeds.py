@@ -34,13 +34,13 @@ def over_seeds(values: NDArray[np.float64]) -> list[float] | None:
 
 
 def welch(one: NDArray[np.float64], other: NDArray[np.float64]) -> list[float] | None:
-    """t-interval of the difference of two means; one of them may stand for all seeds, as it does not depend on them.
+    """t-interval of the difference of two means of seeds, (S,) and (T,); None where one seed tells of no spread.
 
     Source: Welch 1947, the degrees of freedom of Satterthwaite.
     """
-    parts = [(v.var(ddof=1) / len(v), len(v) - 1) for v in (one, other) if len(v) > 1]
-    if not parts:
+    if min(len(one), len(other)) < 2:
         return None
+    parts = [(v.var(ddof=1) / len(v), len(v) - 1) for v in (one, other)]
     variance = sum(part for part, _ in parts)
     freedom = variance**2 / sum(part**2 / n for part, n in parts) if variance else min(n for _, n in parts)
     half, difference = float(stdtrit(freedom, 0.975)) * np.sqrt(variance), one.mean() - other.mean()

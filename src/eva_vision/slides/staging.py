@@ -5,6 +5,7 @@ who fills it. It is called `.part` until it is whole, yet its files have their f
 is under way counts. A lock over the cache is held while room is made and leases are taken, not while bytes come.
 """
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -27,7 +28,7 @@ _PART = ".part"
 
 
 class CacheFull(EvaError):
-    """Slides that are open, or being copied, leave no room for another one. When some are closed there may be."""
+    """There is no room for another slide, in the cache or on its disk. When some are closed or removed there may be."""
 
 
 class Staged:
@@ -49,7 +50,7 @@ def stage(url: str) -> Staged:
     with all of them. A copy appears when it is whole. Processes may share the cache: together they keep to its bound.
 
     Raises:
-        CacheFull: What is open leaves no room.
+        CacheFull: What is open leaves no room, or the disk is full.
         EvaError: The slide cannot be fetched, or is larger than the cache.
     """
     blob = Blob(url)
@@ -131,7 +132,8 @@ def _fetch(blob: Blob, size: int, path: Path) -> None:
 
 
 def _unwritten(path: Path, error: OSError) -> EvaError:
-    return EvaError(f"Could not write {path} ({error}). Free space or set EVA_CACHE elsewhere.")
+    kind = CacheFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else EvaError
+    return kind(f"Could not write {path} ({error}). Free space or set EVA_CACHE elsewhere.")
 
 
 def _few_at_once(blob: Blob, spans: list[list[tuple[int, int]]]) -> Iterator[list[bytes]]:

@@ -14,7 +14,7 @@ from eva_pretrain.patches.handles import Handles
 from eva_pretrain.patches.reading import Failure, Storage, read_all
 from eva_vision.slides.reader import OpenSlideSlide
 from eva_vision.slides.slide import Slide
-from eva_vision.slides.staging import CacheFull
+from eva_vision.slides.staging import CacheFull, _unwritten
 
 
 class Fake:
@@ -145,6 +145,30 @@ def test_a_full_cache_is_not_the_slides_fault():
 
     failures = read_all(Handles(open_slide), [(4, (0, 0, 8, 1.0))], together=False, storage=Storage())
     assert failures == [Failure("no room", busy=True)]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_neither_gone_nor_silent(monkeypatch, number):
+    monkeypatch.setattr(reading, "_SLOW", -1.0)
+    full = OSError(number, "full")
+
+    def as_error(_: int) -> Slide:
+        raise full
+
+    def as_cause(_: int) -> Slide:
+        raise _unwritten(Path("copy"), full) from full
+
+    for open_slide in (as_error, as_cause):
+        (failure,) = read_all(Handles(open_slide), [(4, (0, 0, 8, 1.0))], together=False, storage=Storage())
+        assert (failure.busy, failure.gone, failure.silent) == (True, False, False)
+
+
+def test_what_openslide_refuses_after_a_slow_copy_is_gone_not_silent(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "_SLOW", -1.0)
+    (tmp_path / "bad.svs").write_bytes(b"no slide")
+    handles = Handles(lambda number: OpenSlideSlide(str(tmp_path / "bad.svs")))
+    (failure,) = read_all(handles, [(0, (0, 0, 8, 1.0))], together=False, storage=Storage())
+    assert (failure.gone, failure.silent, failure.busy) == (True, False, False)
 
 
 class Answer:

@@ -8,12 +8,14 @@ import sys
 import pytest
 
 from eva_core.cli import main
+from eva_core.contamination import seen
 from eva_core.record import read_json
+from eva_core.types import ModelCard
 from eva_pretrain.studies import running
 from eva_pretrain.studies.plan import plan_runs
 from eva_pretrain.studies.running import do_run
 from eva_pretrain.studies.study import read_study
-from eva_vision.models.exported import read_card
+from eva_vision.models.exported import read_card, read_seen
 from tests.pretrain.studies.conftest import TINY
 
 
@@ -75,14 +77,33 @@ def test_a_wrong_flag_is_one_line_and_exit_2(study_file, patches, tmp_path, caps
 
 def test_cut_patches_are_trained_from(study_file, index, tmp_path, trained):
     file = study_file(variants={"online": {}, "cut": {"cut": 6}})
-    assert study(file, tmp_path / "out", "--slides", str(index.folder), "--seeds", "1") == 0
+    (tmp_path / "excluded.txt").write_text("a.svs\n")
+    flags = ("--exclude", str(tmp_path / "excluded.txt"), "--sampling.fraction", "0.9", "--sampling.distinct", "50")
+    assert study(file, tmp_path / "out", "--slides", str(index.folder), "--seeds", "1", *flags) == 0
     record = json.loads((tmp_path / "out/study.json").read_text())
     online, cut = record["variants"]
     assert online["cut"] is None
     assert (cut["cut"]["patches"], cut["cost"]["patches"], online["cost"]["patches"]) == (6, 8, 8)
     assert "disk" in (tmp_path / "out/study.md").read_text()
-    seen = read_json(next((tmp_path / "out/runs").glob("cut-*/seed-0/export/slides.json")))["seen"]
-    assert len(seen) == 6
+    export = next((tmp_path / "out/runs").glob("cut-*/seed-0/export"))
+    cut_from = read_json(next((tmp_path / "out/cut").glob("*/cut.json")))["seen"]
+    names = [name for name, _ in cut_from]
+    assert len(read_seen(export)) == len(names) > 0
+    assert "a.svs" not in names
+    card = ModelCard("m", training_ids=tuple(slide for slide, _ in read_seen(export)))
+    assert seen(card, names, names).all()
+
+
+def test_a_cost_that_is_not_known_stops_no_scoring(study_file, patches, tmp_path, trained, monkeypatch, capsys):
+    def gone(plan):
+        raise FileNotFoundError("no checkpoint")
+
+    monkeypatch.setattr(running, "training_cost", gone)
+    file = study_file(variants={"short": {}})
+    assert study(file, tmp_path / "out", "--folder", str(patches), "--seeds", "1") == 0
+    assert "what it has cost is not known (FileNotFoundError: no checkpoint)" in capsys.readouterr().err
+    record = json.loads((tmp_path / "out/study.json").read_text())
+    assert record["variants"][0]["in_distribution"]["seeds"] == [0]
 
 
 def test_runs_go_over_a_cluster(study_file, patches, tmp_path, trained, monkeypatch, capsys):

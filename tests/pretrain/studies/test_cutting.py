@@ -24,7 +24,9 @@ def test_they_are_the_first_of_the_stream(plan, index, tmp_path):
     assert done["bytes"] == sum(file.stat().st_size for file in files)
     assert done["seconds"] > 0
     with PatchStream(index, plan.sampling, 10, 0).reader() as read:
-        wanted = read(0).pixels.permute(0, 2, 3, 1).numpy().astype(int)
+        batch = read(0)
+    wanted = batch.pixels.permute(0, 2, 3, 1).numpy().astype(int)
+    assert {name for name, _ in done["seen"]} == {index.entries[n].name for n in batch.slide}
     got = np.stack([np.asarray(Image.open(file)) for file in files]).astype(int)
     assert got.shape == wanted.shape == (10, 40, 40, 3)
     assert np.abs(got - wanted).mean() < 2.5  # JPEG
@@ -32,7 +34,7 @@ def test_they_are_the_first_of_the_stream(plan, index, tmp_path):
 
 
 def test_a_cut_that_was_killed_goes_on(plan, tmp_path, monkeypatch):
-    cut_patches(plan, 11, tmp_path / "whole")
+    whole = cut_patches(plan, 11, tmp_path / "whole")
     save, saved = cutting._save, []
 
     def killed(path, pixels):
@@ -45,7 +47,12 @@ def test_a_cut_that_was_killed_goes_on(plan, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         cut_patches(plan, 11, tmp_path / "cut")
     monkeypatch.setattr(cutting, "_save", save)
-    cut_patches(plan, 11, tmp_path / "cut")
+    left = tmp_path / "cut/000000/.000000006.jpg"
+    left.touch()
+    done = cut_patches(plan, 11, tmp_path / "cut")
+    assert not left.exists()
+    assert done["patches"] == 11
+    assert sorted(done["seen"]) == sorted(whole["seen"])
     for file in sorted((tmp_path / "whole").glob("*/*.jpg")):
         assert (tmp_path / "cut" / file.relative_to(tmp_path / "whole")).read_bytes() == file.read_bytes()
     monkeypatch.setattr(cutting, "_write", lambda *_: pytest.fail("cut again"))

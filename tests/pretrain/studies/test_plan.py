@@ -45,6 +45,44 @@ def test_what_does_not_decide_the_weights_does_not_move_a_run(study_file, patche
     assert not set(folders[0]) & set(folders[2])
 
 
+def test_which_weights_are_exported_moves_a_run(study_file, patches, tmp_path):
+    study = read_study(str(study_file(variants={"v": {}})))
+    flags = [*TINY[2:], "--folder", str(patches), "--dataset", "phantom"]
+    best = ["--export.checkpoint", "best"]
+    asked = (
+        [],
+        ["--export.weights", "student"],
+        best,
+        [*best, "--monitor.every", "1"],
+        [*best, "--dataset", "phantom_nuclei"],
+    )
+    folders = [plan_runs(study, [*flags, *more], tmp_path / "out")[0].folder for more in asked]
+    assert len({*folders}) == len(asked)
+    assert plan_runs(study, [*flags, "--monitor.every", "1"], tmp_path / "out")[0].folder == folders[0]
+
+
+def test_batches_move_a_cut_only_where_they_decide_its_patches(study_file, index, tmp_path):
+    study = read_study(str(study_file(variants={"v": {"cut": 5}})))
+    flags = [*TINY[2:], "--slides", str(index.folder)]
+
+    def cut_to(*more: str):
+        return plan_runs(study, [*flags, *more], tmp_path / "out")[0].cut_to
+
+    assert cut_to() == cut_to("--batch_size", "8")
+    regions = ("--sampling.per_window", "2")
+    assert len({cut_to(), cut_to(*regions), cut_to(*regions, "--batch_size", "8")}) == 3
+
+
+def test_a_reason_is_read_though_there_is_an_export(study_file, patches, tmp_path):
+    study = read_study(str(study_file()))
+    run = plan_runs(study, [*TINY[2:], "--folder", str(patches)], tmp_path / "out")[0]
+    run.export.mkdir(parents=True)
+    (run.export / "card.json").touch()
+    (run.folder / "failed.json").write_text('{"reason": "the machine went away"}')
+    assert run.trained
+    assert run.failure == "the machine went away"
+
+
 def test_distinct_patches_of_a_folder_are_its_limit(study_file, patches, tmp_path):
     study = read_study(str(study_file(variants={"5": {"sampling": {"distinct": 5}}, "all": {}})))
     runs = plan_runs(study, [*TINY[2:], "--folder", str(patches)], tmp_path / "out")

@@ -1,9 +1,12 @@
 """Numbers, table and plot from results that were written by hand."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -19,12 +22,16 @@ START, BASE, BETTER = Variant("start", {}, untrained=True), Variant("base", {}),
 STUDY = Study("s", "Which is better", "demo", "base", (START, BASE, BETTER), 3, "strict", TASKS)
 
 
-def result(folder: Path, mean: float, draws: np.ndarray, sha256: str = "x", kind: str = "group") -> None:
+def result(folder: Path, mean: float, draws: np.ndarray, kind: str = "group", groups: str | None = None) -> None:
+    """Of ten groups, which are the task's own unless named."""
     folder.mkdir(parents=True)
+    names = [f"{groups or folder.parent.name}{n % 10}" for n in range(40)]
+    columns = {"id": [f"{n}" for n in range(40)], "split": ["test"] * 40, "group": names}
+    pq.write_table(pa.table(columns), folder / "predictions.parquet")
     np.save(folder / "bootstrap.npy", draws.astype(np.float32))
     metrics = {"balanced_accuracy": {"mean": 0.25}}
     content = {
-        "identity": {"dataset_sha256": sha256},
+        "identity": {"dataset_sha256": "x"},
         "synthetic": False,
         "main": {"split": "test", "metric": "balanced_accuracy", "mean": mean},
         "splits": {"test": {"n": 40, "n_groups": 10 if kind == "group" else None, "interval": kind}},
@@ -37,7 +44,7 @@ def result(folder: Path, mean: float, draws: np.ndarray, sha256: str = "x", kind
 def make_run(root: Path, variant: Variant, seed: int) -> Run:
     folder = root / "runs" / variant.slug / f"seed-{seed}"
     pairs = tuple(Pair("m", t.name, {}, "strict", (Part("default", None),), folder / "tasks" / t.name) for t in TASKS)
-    return Run(variant, seed, (), folder, None, pairs)
+    return Run(variant, seed, (), folder, None, pairs, fixed=variant.untrained)
 
 
 @pytest.fixture
@@ -86,6 +93,30 @@ def test_tasks_with_as_many_groups_do_not_go_together(runs):
     one = study_record(STUDY, runs)["variants"][0]
     widths = [np.diff(one[side]["ci95"]).item() for side in ("in_distribution", "out_of_distribution")]
     assert widths[0] / widths[1] == pytest.approx(2**-0.5, abs=0.06)
+
+
+def test_tasks_on_the_same_groups_do(tmp_path):
+    run, wobble = make_run(tmp_path, START, 0), np.random.default_rng(0).normal(0, 0.01, 2000)
+    for pair in run.pairs:
+        result(pair.folder / "default", 0.5, 0.5 + wobble, groups="patient")
+    found = study_record(STUDY, [run, *(make_run(tmp_path, v, 0) for v in (BASE, BETTER))])["variants"][0]
+    assert found["in_distribution"]["ci95"] == pytest.approx(found["out_of_distribution"]["ci95"])
+
+
+def test_one_finished_seed_of_a_training_tells_nothing_apart(runs):
+    for run in runs[-2:]:
+        for pair in run.pairs:
+            (pair.folder / "default" / "results.json").unlink()
+    difference = study_record(STUDY, runs)["variants"][2]["in_distribution"]["difference"]
+    assert difference["t95"] is None
+    assert not difference["told_apart"]
+    assert difference["ci95"] is not None
+
+
+def test_the_names_of_slides_stay_out_of_the_record(runs, tmp_path):
+    (tmp_path / "cut.json").write_text('{"patches": 3, "bytes": 9, "seconds": 1.5, "seen": [["case 7.svs", null]]}')
+    cut = [replace(run, cut_to=tmp_path) if run.variant is BETTER else run for run in runs]
+    assert study_record(STUDY, cut)["variants"][2]["cut"] == {"patches": 3, "bytes": 9, "seconds": 1.5}
 
 
 def test_the_table_says_what_was_found(runs):

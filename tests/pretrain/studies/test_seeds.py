@@ -34,7 +34,5 @@ def test_seeds_that_are_no_pairs_are_compared_as_welch_does():
     one, other = np.array([0.5, 0.52, 0.6]), np.array([0.4, 0.45])
     expected = stats.ttest_ind(one, other, equal_var=False).confidence_interval(0.95)
     assert welch(one, other) == pytest.approx(list(expected))
-    shifted = stats.ttest_1samp(one - 0.4, 0).confidence_interval(0.95)
-    assert welch(one, other[:1]) == pytest.approx(list(shifted))
-    assert welch(one[:1], other[:1]) is None
-    assert welch(np.array([0.5, 0.5]), np.array([0.4])) == pytest.approx([0.1, 0.1])
+    assert welch(one, other[:1]) is None
+    assert welch(np.array([0.5, 0.5]), np.array([0.4, 0.4])) == pytest.approx([0.1, 0.1])

@@ -1,3 +1,4 @@
+import errno
 import fcntl
 import shutil
 import subprocess
@@ -233,6 +234,19 @@ def test_a_failed_copy_gives_its_room_back(many, room, web, cache, monkeypatch):
     web.faults.clear()
     stage(many["b"]).close()
     assert copies(cache) == ["b.tif"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_no_room(many, cache, monkeypatch, number):
+    def full(*_):
+        raise OSError(number, "full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("eva_vision.slides.staging.os.fsync", full)
+        with pytest.raises(CacheFull, match="Free space or set EVA_CACHE elsewhere"):
+            stage(many["a"])
+    assert not [f for f in (cache / "slides").iterdir() if f.is_dir()]
+    stage(many["a"]).close()
 
 
 def test_a_slide_larger_than_the_cache_says_so(many, room, cache):
