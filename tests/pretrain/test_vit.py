@@ -86,7 +86,7 @@ def test_positions_by_timm_are_those_with_antialiasing(size):
         (Architecture("resnet18"), "timm cannot build resnet18"),
         (Architecture("vit_tiny_patch16_224", size=30), "multiple of the patch of 16 px, but got 30"),
         (Architecture("vit_tiny_patch16_224", arguments={"nonsense": 1}), "timm cannot build vit_tiny_patch16_224"),
-        (Architecture("vit_small_patch16_rope_ape_224", size=224), "class token"),
+        (Architecture("vit_base_patch16_siglip_224", arguments={"depth": 1}), "class token"),
     ],
 )
 def test_what_cannot_be_a_student(architecture, said):
