@@ -87,8 +87,6 @@ def parse(argv: list[str]) -> Plan:
         built = parser.instantiate(others)
     except (ArgumentError, TypeError, ValueError) as error:
         raise UsageError(f"{first_reason(error)} See `eva pretrain --help`.") from error
-    if given.method is None:
-        raise UsageError("Expected a method. Start from a config: --config dinov2_vits14, dino_vits16, demo, ...")
     text = _resolved(parser, given)
     return Plan(
         method=_import(given.method.class_path),
