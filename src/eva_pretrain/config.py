@@ -10,6 +10,7 @@ from lightning.pytorch.loggers import Logger
 
 from eva_core.config import expand, first_reason
 from eva_core.errors import UsageError
+from eva_core.registry import import_object
 from eva_core.types import Dataset
 from eva_pretrain.augment.views import Views
 from eva_pretrain.method import Method, Setup
@@ -65,7 +66,7 @@ class Plan:
     training: Training
     export: Export
     dataset: Dataset | None
-    loggers: tuple[Logger, ...] | None
+    logger: Logger | None
     output: Path
     name: str
     text: str
@@ -89,7 +90,7 @@ def parse(argv: list[str]) -> Plan:
         raise UsageError(f"{first_reason(error)} See `eva pretrain --help`.") from error
     text = _resolved(parser, given)
     return Plan(
-        method=_import(given.method.class_path),
+        method=import_object(given.method.class_path),
         method_arguments=given.method.get("init_args", Namespace()).as_dict(),
         data=built.data,
         sampling=built.sampling,
@@ -98,7 +99,7 @@ def parse(argv: list[str]) -> Plan:
         training=built.training,
         export=built.export,
         dataset=built.dataset,
-        loggers=None if built.logger is None else (built.logger,),
+        logger=built.logger,
         output=Path(given.output or f"out/pretrain/{given.name}"),
         name=given.name,
         text=text,
@@ -137,13 +138,6 @@ def build_parser() -> ArgumentParser:
 def _long(argument: str) -> str:
     flag, equals, value = argument.partition("=")
     return f"{SHORT.get(flag, flag)}{equals}{value}"
-
-
-def _import(class_path: str) -> type[Method]:
-    from eva_core.registry import import_object
-
-    found: type[Method] = import_object(class_path)
-    return found
 
 
 def _resolved(parser: ArgumentParser, given: Namespace) -> str:

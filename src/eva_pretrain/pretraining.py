@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import torch
 from filelock import FileLock
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from eva_core.errors import EvaError, UsageError
@@ -73,7 +73,7 @@ def _train(plan: Plan, patches: Patches) -> int:
         plan.training,
         setup.recipe.steps,
         output,
-        _loggers(plan),
+        plan.logger or TensorBoardLogger(output, name="", version="logs"),
         [progress, Watch(plan.monitor, knn, output)],
         plan.monitor.every if knn else 0,
     )
@@ -134,12 +134,6 @@ def _found(output: Path, step: int) -> dict[str, Any]:
     lines = [json.loads(line) for line in (output / MEASURES).read_text().splitlines() if line.endswith("}")]
     values = [line[BEST] for line in lines if line["step"] == step and BEST in line]  # a resumed run may say it again
     return {"metric": BEST, "step": step, "value": values[-1]}
-
-
-def _loggers(plan: Plan) -> list[Logger]:
-    if plan.loggers is not None:
-        return list(plan.loggers)
-    return [TensorBoardLogger(plan.output, name="", version="logs")]
 
 
 def _refuse_another_run(output: Path, key: str) -> None:

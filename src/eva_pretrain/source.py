@@ -2,7 +2,6 @@
 
 import os
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from filelock import FileLock
@@ -91,7 +90,7 @@ class Patches(LightningDataModule):
     def train_dataloader(self) -> PatchLoader:
         """The stream of this rank."""
         assert self.trainer is not None
-        stream = self._stream(self.source.batch_size, self.trainer.global_rank, self.trainer.world_size)
+        stream = self.stream(self.source.batch_size, self.trainer.global_rank, self.trainer.world_size)
         source, epoch = self.source, EPOCH * self.accumulate
         on_gpu = self.trainer.strategy.root_device.type == "cuda"
         self.loader = PatchLoader(stream, source.workers, source.prefetch, epoch, pin_memory=on_gpu)
@@ -99,7 +98,7 @@ class Patches(LightningDataModule):
 
     def far_patches(self, batch_size: int) -> PatchLoader:
         """Patches from far ahead in the stream, for whoever looks at what is learnt."""
-        return PatchLoader(self._stream(batch_size, 0, 1, start=_FAR), self.source.workers)
+        return PatchLoader(self.stream(batch_size, start=_FAR), self.source.workers)
 
     @property
     def mpp(self) -> tuple[float, float] | None:
@@ -108,7 +107,8 @@ class Patches(LightningDataModule):
             return None if self.source.mpp is None else (self.source.mpp, self.source.mpp)
         return self.sampling.mpp_range or (min(self.sampling.mpp), max(self.sampling.mpp))
 
-    def _stream(self, batch_size: int, rank: int, ranks: int, start: int = 0) -> Stream:
+    def stream(self, batch_size: int, rank: int = 0, ranks: int = 1, start: int = 0) -> Stream:
+        """All patches from a batch on, divided among ranks."""
         source, where = self.source, {"seed": self.seed, "rank": rank, "ranks": ranks, "start": start}
         if self.index is None:
             assert source.folder is not None
@@ -129,12 +129,11 @@ def _index(source: Source, output: Path) -> Index:
     given = Path(source.slides)
     if (given / LINES).is_file():
         return Index(given)
-    from eva_vision.slides.building import build, here, in_processes
+    from eva_vision.slides.building import build, on_this_machine
     from eva_vision.slides.remote import list_slides
 
     paths = list_slides(source.slides)
-    workers = len(os.sched_getaffinity(0))
-    run = here if min(workers, len(paths)) == 1 else partial(in_processes, workers=workers)
+    run = on_this_machine(min(len(os.sched_getaffinity(0)), len(paths)))
     output.mkdir(parents=True, exist_ok=True)
     with FileLock(output / ".building"):  # other processes of this run wait, and then have nothing to do
         index = build(paths, output, source.tissue, source.mpp, run)

@@ -100,8 +100,7 @@ def _load(network: Network, state: State, source: str) -> None:
             f"blocks of width {network.vit.dim}, but {source} has other shapes ({some(misshapen or sorted(state))}). "
             "Choose the arch that it was made for."
         )
-    with torch.no_grad():
-        network.load_state_dict(fitting, strict=False)
+    network.load_state_dict(fitting, strict=False)
     say(f"Loaded {len(fitting)} of {len(wanted)} tensors from {source}.")
     for what, keys in (
         ("Left as they were, because it has none", sorted(wanted.keys() - state.keys())),

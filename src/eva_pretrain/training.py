@@ -56,7 +56,7 @@ class Training:
 
 
 def make_trainer(
-    training: Training, steps: int, output: Path, loggers: list[Logger], callbacks: list[Callback], best_every: int
+    training: Training, steps: int, output: Path, logger: Logger, callbacks: list[Callback], best_every: int
 ) -> Trainer:
     """Lightning's trainer.
 
@@ -64,7 +64,7 @@ def make_trainer(
         training: The settings.
         steps: Optimiser steps.
         output: Checkpoints go below.
-        loggers: Where numbers go.
+        logger: Where numbers go.
         callbacks: Ours, in this order.
         best_every: Steps between two looks at the nearest neighbours, of which the best checkpoint is kept; 0: none.
     """
@@ -95,7 +95,7 @@ def make_trainer(
         accumulate_grad_batches=training.accumulate,
         default_root_dir=output,
         plugins=[SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None,  # our own checkpoints do
-        logger=loggers,
+        logger=logger,
         callbacks=[*callbacks, *keep],
         log_every_n_steps=training.log_every,
         enable_progress_bar=False,

@@ -1,9 +1,11 @@
-"""Three tiny phantom slides and their index; a copy of them that a test may damage."""
+"""Three tiny phantom slides and their index; a copy of them that a test may damage; a folder of tiny patches."""
 
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from eva_vision.phantom_slides import write_phantom_slide
 from eva_vision.slides.building import build, here
@@ -35,3 +37,13 @@ def fragile(slides: Path, tmp_path: Path) -> Index:
     for path in slides.glob("*.svs"):
         shutil.copy(path, tmp_path)
     return make_index(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def patches(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 24 images of noise, 40 px."""
+    folder = tmp_path_factory.mktemp("patches")
+    rng = np.random.default_rng(0)
+    for n in range(24):
+        Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(folder / f"{n}.png")
+    return folder

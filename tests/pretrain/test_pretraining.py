@@ -3,10 +3,8 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from eva_core.errors import EvaError, UsageError
 from eva_pretrain.config import parse
@@ -23,15 +21,6 @@ TINY = [
     *("--sampling.size", "40", "--batch_size", "4", "--data.workers", "0"),
     *("--monitor.every", "0", "--training.log_every", "1"),
 ]
-
-
-@pytest.fixture(scope="session")
-def patches(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("patches")
-    rng = np.random.default_rng(0)
-    for n in range(24):
-        Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(folder / f"{n}.png")
-    return folder
 
 
 @pytest.fixture

@@ -30,16 +30,16 @@ def run_pair(pair: Pair, how: dict[str, Any], threads: int | None = None) -> str
     try:
         _fit_heads(pair, asked, how, threads)
     except Exception as error:  # a board goes on whatever happens in one place of it
-        return _failed(pair, error)
+        return leave_reason(pair.folder, error)
     (pair.folder / FAILED).unlink(missing_ok=True)
     return None
 
 
-def _failed(pair: Pair, error: Exception) -> str:
-    """Leave the reason in the folder of the pair."""
+def leave_reason(folder: Path, error: Exception) -> str:
+    """Write why something failed into its folder, and return it in a line."""
     reason = str(error) if isinstance(error, EvaError) else f"{type(error).__name__}: {error}"
     reason = " ".join(reason.split())
-    write_text(pair.folder / FAILED, json.dumps({"reason": reason}))
+    write_text(folder / FAILED, json.dumps({"reason": reason}))
     return reason
 
 
@@ -109,4 +109,4 @@ def run_on_ray(
     for pair in todo:
         begin(pair)
     for pair, found in outcomes:
-        end(pair, _failed(pair, found) if isinstance(found, Exception) else found)
+        end(pair, leave_reason(pair.folder, found) if isinstance(found, Exception) else found)

@@ -11,9 +11,8 @@ from filelock import FileLock
 from eva_core.progress import Bar
 from eva_core.record import read_json, write_text
 from eva_pretrain.config import Plan
-from eva_pretrain.data import PatchLoader, PatchStream
+from eva_pretrain.data import PatchLoader
 from eva_pretrain.source import Patches
-from eva_vision.slides.tissue import patch_filter
 
 DONE, _DRAWN = "cut.json", "drawn.jsonl"
 _WRITTEN = "*/[0-9]*.jpg"
@@ -64,10 +63,9 @@ def _drawn(folder: Path) -> dict[str, str | None]:
 
 
 def _write(plan: Plan, patches: int, folder: Path, before: int, drawn: dict[str, str | None]) -> None:
-    source, index = plan.data, Patches(plan.data, plan.sampling, 0, 1, folder).index
-    assert index is not None
-    keep, batch_size = patch_filter if source.hsv_filter else None, min(source.batch_size, patches)
-    stream = PatchStream(index, plan.sampling, batch_size, 0, start=before // batch_size, keep=keep, exact=source.exact)
+    source = plan.data
+    batch_size = min(source.batch_size, patches)
+    stream = Patches(source, plan.sampling, 0, 1, folder).stream(batch_size, start=before // batch_size)
     loader = PatchLoader(stream, source.workers, source.prefetch)
     written = stream.start * batch_size
     with Bar("Cutting patches", patches, "patches") as bar, (folder / _DRAWN).open("a") as names:

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from eva_core.boards.board import DEFAULT, Pair, Part
+from eva_core.boards.board import DEFAULT, FAILED, Pair, Part
 from eva_core.config_files import find_config, read_yaml
 from eva_core.errors import UsageError
 from eva_core.record import read_json, write_text
@@ -18,7 +18,7 @@ from eva_pretrain.source import Patches
 from eva_pretrain.studies.study import Study, Variant
 from eva_vision.models.exported import CARD
 
-FAILED, COST = "failed.json", "cost.json"
+COST = "cost.json"
 EXPORT = "export"
 
 

@@ -11,14 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from eva_core.boards.run import run_pair
+from eva_core.boards.board import FAILED
+from eva_core.boards.run import leave_reason, run_pair
 from eva_core.errors import EvaError
 from eva_core.progress import say
 from eva_core.record import read_json, write_text
 from eva_pretrain.config import Plan, parse
 from eva_pretrain.export import list_seen
 from eva_pretrain.studies.cutting import DONE, cut_patches
-from eva_pretrain.studies.plan import COST, FAILED, Run
+from eva_pretrain.studies.plan import COST, Run
 from eva_vision.slides.selection import Sampling
 
 LOG = "log.txt"
@@ -49,11 +50,8 @@ def do_run(run: Run, threads: int | None = None) -> str | None:
 
 def failed(run: Run, error: Exception) -> str:
     """Leave the reason in the folder of a run."""
-    reason = str(error) if isinstance(error, EvaError) else f"{type(error).__name__}: {error}"
-    reason = " ".join(reason.split())
     run.folder.mkdir(parents=True, exist_ok=True)
-    write_text(run.folder / FAILED, json.dumps({"reason": reason}))
-    return reason
+    return leave_reason(run.folder, error)
 
 
 @contextmanager

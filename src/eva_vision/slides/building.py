@@ -90,6 +90,11 @@ def here(work: Work, paths: Sequence[str]) -> Iterator[Indexed]:
     return map(work, paths)
 
 
+def on_this_machine(workers: int) -> Runner:
+    """In so many processes; with one, in this."""
+    return here if workers == 1 else partial(in_processes, workers=workers)
+
+
 def in_processes(work: Work, paths: Sequence[str], workers: int) -> Iterator[Indexed]:
     """Slides in processes of their own, as they are done; where one dies, only the slide that killed it fails."""
     waiting, suspects = deque(paths), deque[str]()

@@ -44,7 +44,7 @@ def index(argv: list[str]) -> int:
     parser.add_argument("--engine", choices=("local", "ray"), default="local", help="ray: slides over a cluster")
     parser.add_argument("--address", help="of the Ray cluster; a local one unless given")
     given = parser.parse_args(argv)
-    from eva_vision.slides.building import build, here, in_processes, on_ray
+    from eva_vision.slides.building import build, on_ray, on_this_machine
     from eva_vision.slides.remote import list_slides
 
     if given.mpp is not None and not 0 < given.mpp < float("inf"):
@@ -52,9 +52,7 @@ def index(argv: list[str]) -> int:
     workers = given.workers if given.workers is not None else len(os.sched_getaffinity(0))
     if workers < 1:
         raise UsageError(f"Expected --workers of at least 1, but got {workers}.")
-    run = here if workers == 1 else partial(in_processes, workers=workers)
-    if given.engine == "ray":
-        run = partial(on_ray, address=given.address)
+    run = partial(on_ray, address=given.address) if given.engine == "ray" else on_this_machine(workers)
     found = build(list_slides(given.pattern), given.output, given.tissue, given.mpp, run)
     fast = sum(entry.reader == "fast" for entry in found.entries)
     area = sum(entry.area for entry in found.entries)

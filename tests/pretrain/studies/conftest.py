@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
-from PIL import Image
 
 from eva_core.boards.run import run_pair
 from eva_pretrain.config import parse
@@ -21,15 +19,6 @@ TINY = [
 ]
 PHANTOM = {"class_path": "phantom", "init_args": {"train": 16, "val": 4, "test": 16, "size": 32}}
 PROTOCOL = {"name": "quick", "geometry": "card", "heads": ["logreg"], "selection": "heldout", "C": [1.0]}
-
-
-@pytest.fixture(scope="session")
-def patches(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("patches")
-    rng = np.random.default_rng(0)
-    for n in range(12):
-        Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(folder / f"{n}.png")
-    return folder
 
 
 @pytest.fixture
