@@ -23,7 +23,7 @@ from eva_pretrain.config import parse
 from eva_pretrain.dinov2 import DinoV2
 from eva_pretrain.method import Method
 from eva_vision.models.exported import exported
-from tests.pretrain.test_pretraining import TINY, patches  # noqa: F401
+from tests.pretrain.test_pretraining import TINY
 
 RANKS = 2
 COMMON = [*TINY, "--steps", "2", "--training.checkpoint_every", "1", "--method.targets", "centring"]
