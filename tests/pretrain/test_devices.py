@@ -141,7 +141,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def found(patches: Path, output: Path) -> list[Found]:  # noqa: F811
+def found(patches: Path, output: Path) -> list[Found]:
     """Of each rank."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -155,7 +155,7 @@ def checkpoint(folder: Path) -> dict[str, Any]:
     return state
 
 
-def test_two_processes_equal_one_with_the_joined_batch(found: list[Found], patches: Path, output: Path) -> None:  # noqa: F811
+def test_two_processes_equal_one_with_the_joined_batch(found: list[Found], patches: Path, output: Path) -> None:
     with plain():
         argv = ["--method.ibot_head", "true", "--batch_size", "8"]
         one = recorded(argv, str(patches), output / "one")
