@@ -129,7 +129,8 @@ def train(argv: list[str], steps: int, output: Path, timing: list[Callback], pat
     """A run as `eva pretrain` makes it; its numbers are those of the second half of the steps."""
     plan = parse([*SETTINGS, *argv, "--steps", str(steps), "--output", str(output)])
     patches = patches_of(plan.data, plan.sampling, plan.setup.seed, plan.training.accumulate, output)
-    callbacks = [Progress(steps // 2), Watch(plan.monitor, None, output), *timing]
+    watch = Watch(plan.monitor, None, output)
+    callbacks = [Progress(steps // 2, watch), watch, *timing]
     trainer = make_trainer(plan.training, steps, output, [], callbacks, 0)
     trainer.fit(plan.method(plan.setup, **plan.method_arguments), datamodule=patches)
     return trainer

@@ -19,3 +19,18 @@ def some(names: Iterable[str], most: int = 5) -> str:
     """The first few names for a message, and how many more there are."""
     names = list(names)
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def refuse(*rules: tuple[bool, str, object], where: str = "") -> None:
+    """Raise for the first setting that is wrong.
+
+    Args:
+        rules: Whether it is wrong, what was expected, what came.
+        where: Part of the settings, for the message.
+
+    Raises:
+        UsageError: Names what was expected and what came.
+    """
+    for wrong, what, got in rules:
+        if wrong:
+            raise UsageError(f"Expected {what}, but got {got}. Change it{f' in the {where}' if where else ''}.")

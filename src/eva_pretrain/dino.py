@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from eva_core.errors import refuse
 from eva_pretrain.augment.views import Crops
 from eva_pretrain.head import Head
 from eva_pretrain.losses.dino import dino_loss
@@ -31,7 +32,11 @@ class Dino(Method):
             bottleneck: Width before the prototypes.
             student_temperature: Of the student's softmax.
             centre_momentum: Of the mean that is taken off the teacher's outputs.
+
+        Raises:
+            UsageError: A number makes no sense.
         """
+        refuse((student_temperature <= 0, "student_temperature above 0", student_temperature), where="method")
         super().__init__(
             setup, lambda dim: {"dino": Head(dim, prototypes, hidden, bottleneck, gain=False)}, masked=False
         )

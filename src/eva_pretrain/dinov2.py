@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from eva_core.errors import refuse
 from eva_pretrain.augment.views import Crops
 from eva_pretrain.head import Head
 from eva_pretrain.losses.dino import dinov2_loss
@@ -55,7 +56,18 @@ class DinoV2(Method):
             kde_kappa: Concentration of the KDE.
             mask_share: Of the global crops that have hidden patches.
             mask_ratio: Least and greatest share of patches that are hidden there.
+
+        Raises:
+            UsageError: A number makes no sense.
         """
+        refuse(
+            (student_temperature <= 0, "student_temperature above 0", student_temperature),
+            (min(ibot, spread_weight) < 0, "weights of at least 0", (ibot, spread_weight)),
+            (kde_kappa <= 0, "kde_kappa above 0", kde_kappa),
+            (not 0 <= mask_share <= 1, "mask_share from 0 to 1", mask_share),
+            (not 0 <= mask_ratio[0] <= mask_ratio[1] <= 1, "mask_ratio within 0 to 1, the lesser first", mask_ratio),
+            where="method",
+        )
         names = ("dino", "ibot") if ibot_head else ("dino",)
         super().__init__(
             setup,

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from eva_core.errors import refuse
+
 
 class Head(nn.Module):
     """MLP with GELU, L2 normalisation, and the cosine to each prototype, times its gain.
@@ -34,11 +36,15 @@ class Head(nn.Module):
             bottleneck: Width before the prototypes.
             layers: Of the MLP, at least 1.
             gain: Train the length of each prototype (DINOv2); else it is 1 (DINO).
+
+        Raises:
+            UsageError: A width is below 1.
         """
+        widths = (prototypes, hidden, bottleneck)
+        refuse((min(widths) < 1, "prototypes, hidden and bottleneck of at least 1", widths), where="method")
         super().__init__()
-        widths = [dim, *[hidden] * (layers - 1), bottleneck]
         modules: list[nn.Module] = []
-        for inputs, outputs in pairwise(widths):
+        for inputs, outputs in pairwise([dim, *[hidden] * (layers - 1), bottleneck]):
             modules += [nn.Linear(inputs, outputs), nn.GELU()]
         self.mlp = nn.Sequential(*modules[:-1])
         for module in self.mlp:

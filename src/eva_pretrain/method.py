@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from eva_core.errors import EvaError, UsageError
+from eva_core.errors import EvaError, UsageError, refuse
 from eva_pretrain.augment.views import Crops, Views, make_crops
 from eva_pretrain.head import Head
 from eva_pretrain.optim import clip, make_states, parameter_groups, set_hyperparameters, update_teacher
@@ -40,6 +40,12 @@ class Setup:
     batch_size: int
     seed: int = 0
     most_skipped: int = 10
+
+    def __post_init__(self) -> None:
+        refuse(
+            (self.seed < 0, "seed of at least 0", self.seed),
+            (self.most_skipped < 1, "most_skipped of at least 1", self.most_skipped),
+        )
 
 
 class Network(nn.Module):

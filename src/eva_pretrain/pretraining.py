@@ -68,13 +68,14 @@ def _train(plan: Plan, patches: Patches) -> int:
     knn = None
     if plan.dataset is not None and plan.monitor.every:
         knn = OnlineKnn(plan.dataset, setup.architecture.size, plan.monitor.holdout)
-    progress = Progress(plan.training.log_every, seen_by(setup.architecture.start))
+    watch = Watch(plan.monitor, knn, output)
+    progress = Progress(plan.training.log_every, watch, seen_by(setup.architecture.start))
     trainer = make_trainer(
         plan.training,
         setup.recipe.steps,
         output,
         plan.logger or TensorBoardLogger(output, name="", version="logs"),
-        [progress, Watch(plan.monitor, knn, output)],
+        [progress, watch],
         plan.monitor.every if knn else 0,
     )
     run(trainer, method, patches, output, plan.training.checkpoint_every)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from eva_core.errors import UsageError
+from eva_core.errors import refuse
 from eva_pretrain.schedules import cosine, linear_warmup, scaled_lr
 
 
@@ -54,7 +54,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         shares = (self.warmup, self.temperature_warmup, self.freeze_last, self.heads_alone)
-        for wrong, what, got in (
+        refuse(
             (self.steps < 1, "steps to be at least 1", self.steps),
             (self.lr <= 0, "lr above 0", self.lr),
             (any(not 0 <= share <= 1 for share in shares), "shares of the steps from 0 to 1", shares),
@@ -63,9 +63,8 @@ class Recipe:
             (self.clip <= 0, "clip above 0", self.clip),
             (not 0 <= self.min_lr <= self.lr, "min_lr from 0 to lr", self.min_lr),
             (min(self.weight_decay) < 0, "weight_decay of at least 0", self.weight_decay),
-        ):
-            if wrong:
-                raise UsageError(f"Expected recipe: {what}, but got {got}. Change it.")
+            where="recipe",
+        )
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """Whole runs of tiny networks: exact resuming, what a bad loss does, starts, and the way to an export."""
 
 import json
+import re
+import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import torch
 from eva_core.errors import EvaError, UsageError
 from eva_pretrain.config import parse
 from eva_pretrain.method import Method
+from eva_pretrain.monitor.watch import Watch
 from eva_pretrain.pretraining import pretrain
 from eva_vision.models.exported import exported
 
@@ -184,6 +187,22 @@ def test_the_monitor_writes_pictures_and_numbers(patches, tmp_path):
     assert {p.name for p in (tmp_path / "run").glob("*.png")} == {"crops.png", "pca-0.png", "pca-2.png", "pca-4.png"}
 
 
+def test_looks_do_not_count_as_slow_training(patches, tmp_path, monkeypatch, capsys):
+    look = Watch._embed
+
+    def slow(self, method, pixels):
+        time.sleep(0.5)
+        return look(self, method, pixels)
+
+    monkeypatch.setattr(Watch, "_embed", slow)
+    more = ["--monitor.every=1", "--monitor.patches=8", "--training.log_every=5"]
+    began = time.perf_counter()
+    run(patches, tmp_path / "run", "--steps", "10", *more)
+    found = [float(rate) for rate in re.findall(r"([0-9.]+) patches/s", capsys.readouterr().err)]
+    assert len(found) == 2
+    assert found[-1] > 1.5 * 40 / (time.perf_counter() - began)
+
+
 def test_the_best_checkpoint_is_exported_and_recorded(patches, tmp_path):
     more = ["--monitor.every", "2", "--monitor.patches", "16", "--export.checkpoint", "best"]
     with pytest.raises(UsageError, match="Expected --dataset and monitor"):
@@ -211,6 +230,16 @@ def test_the_best_checkpoint_is_exported_and_recorded(patches, tmp_path):
         ([*TINY, "--folder", "nowhere-at-all"], "there is none"),
         ([*TINY, "--folder", "x", "--recipe.warmup", "2"], "shares of the steps from 0 to 1"),
         ([*TINY, "--folder", "x", "--views.hue", "2"], "Expected hue to be 0 to 0.5"),
+        ([*TINY, "--folder", "x", "--seed", "-1"], "Expected seed of at least 0, but got -1"),
+        ([*TINY, "--folder", "x", "--most_skipped", "0"], "most_skipped of at least 1"),
+        ([*TINY, "--folder", "{patches}", "--method.prototypes", "0"], "prototypes, hidden and bottleneck of at least"),
+        ([*TINY, "--folder", "{patches}", "--method.mask_share", "2"], "mask_share from 0 to 1, but got 2.0"),
+        ([*TINY, "--folder", "{patches}", "--method.mask_ratio=[0.9, 0.1]"], "mask_ratio within 0 to 1, the lesser"),
+        ([*TINY, "--folder", "{patches}", "--method.student_temperature", "0"], "student_temperature above 0"),
+        (
+            [*TINY, "--folder", "{patches}", "--method.centre_momentum", "1"],
+            "centre_momentum of at least 0 and below 1",
+        ),
         (
             [*TINY, "--folder", "{patches}", "--views.local_size", "20"],
             "views.local_size to be a multiple of the patch",

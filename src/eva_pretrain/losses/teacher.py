@@ -6,6 +6,7 @@ Both run over the rows of all ranks, of which ranks may have different numbers.
 import torch
 from torch import Tensor, nn
 
+from eva_core.errors import refuse
 from eva_pretrain.parallel import all_reduce_max, all_reduce_sum
 
 
@@ -26,7 +27,11 @@ class Centring(nn.Module):
         Args:
             prototypes: K.
             momentum: What is kept of the centre at each update.
+
+        Raises:
+            UsageError: The momentum is not of at least 0 and below 1.
         """
+        refuse((not 0 <= momentum < 1, "centre_momentum of at least 0 and below 1", momentum), where="method")
         super().__init__()
         self.momentum = momentum
         self.register_buffer("centre", torch.zeros(1, prototypes))

@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, Trainer
 from eva_core.progress import say
 from eva_pretrain.method import Method
 from eva_pretrain.monitor.flops import peak_flops, step_flops
+from eva_pretrain.monitor.watch import Watch
 from eva_pretrain.source import Patches
 
 
@@ -21,14 +22,15 @@ class Progress(Callback):
         seen: Slides (or images of a folder) that all devices have read, and their patients; likewise.
     """
 
-    def __init__(self, every: int, seen_before: Iterable[tuple[str, str | None]] = ()) -> None:
+    def __init__(self, every: int, watch: Watch, seen_before: Iterable[tuple[str, str | None]] = ()) -> None:
         """Nothing is counted yet.
 
         Args:
             every: Optimiser steps between two lines.
+            watch: Its looks cost time, but do not make training slower.
             seen_before: What the weights that the run starts from have seen.
         """
-        self.every, self.seconds = every, 0.0
+        self.every, self.watch, self.seconds = every, watch, 0.0
         self.seen = {*seen_before}
         self._said = -1
 
@@ -59,8 +61,9 @@ class Progress(Callback):
         if trainer.strategy.root_device.type == "cuda":
             torch.cuda.synchronize()
         loader = _loader(trainer)
-        per_second = (step - self._step) / (time.perf_counter() - self._since)
-        waited = (loader.waited_s - self._waited) / (time.perf_counter() - self._since)
+        training = time.perf_counter() - self._since - (self.watch.seconds - self._watched)
+        per_second = (step - self._step) / training
+        waited = (loader.waited_s - self._waited) / training
         numbers = {"patches_per_s": per_second * self._patches, "waiting": waited}
         if self._peak is not None:
             numbers["of_peak"] = per_second * self._flops / self._peak
@@ -105,7 +108,8 @@ class Progress(Callback):
             self.seen = set().union(*everywhere)
 
     def _mark(self, trainer: Trainer) -> None:
-        self._since, self._step, self._waited = time.perf_counter(), trainer.global_step, _loader(trainer).waited_s
+        self._since, self._watched = time.perf_counter(), self.watch.seconds
+        self._step, self._waited = trainer.global_step, _loader(trainer).waited_s
 
 
 def _loader(trainer: Trainer) -> Any:

@@ -1,6 +1,7 @@
 """What tells learning from collapse, every so many steps: measures of embeddings, nearest neighbours, a picture."""
 
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,11 @@ class Monitor:
 
 
 class Watch(Callback):
-    """Looks at the teacher. All devices look at the same, as one that is sharded needs them all; the first writes."""
+    """Looks at the teacher. All devices look at the same, as one that is sharded needs them all; the first writes.
+
+    Attributes:
+        seconds: That all looks took.
+    """
 
     def __init__(self, monitor: Monitor, knn: OnlineKnn | None, output: Path) -> None:
         """Look at nothing yet.
@@ -65,7 +70,7 @@ class Watch(Callback):
         """
         self.monitor, self.knn, self.output = monitor, knn, output
         self._pixels = torch.empty(0)
-        self._looked = -1
+        self.seconds, self._looked = 0.0, -1
 
     def on_train_start(self, trainer: Trainer, method: Method) -> None:  # type: ignore[override]
         patches: Patches = trainer.datamodule  # type: ignore[attr-defined]
@@ -92,6 +97,7 @@ class Watch(Callback):
 
     @torch.no_grad()
     def _look(self, trainer: Trainer, method: Method) -> dict[str, float]:
+        began = time.perf_counter()
         self._looked = step = trainer.global_step
         state = torch.random.get_rng_state()
         embeddings = torch.cat([self._embed(method, batch) for batch in self._pixels.split(64)]).double().cpu()
@@ -110,6 +116,7 @@ class Watch(Callback):
         torch.random.set_rng_state(state)
         if trainer.is_global_zero:
             self._write(trainer, step, found, picture)
+        self.seconds += time.perf_counter() - began
         return found
 
     def _write(self, trainer: Trainer, step: int, found: dict[str, float], picture: Any) -> None:

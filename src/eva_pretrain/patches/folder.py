@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import simplejpeg
 
-from eva_core.errors import EvaError, UsageError
+from eva_core.errors import EvaError, UsageError, refuse
 from eva_core.types import Geometry
 from eva_pretrain.patches.order import Order
 from eva_pretrain.patches.reading import Storage, failed
@@ -66,13 +66,11 @@ class FolderStream(Stream):
         Raises:
             UsageError: There is no image, or a number makes no sense.
         """
-        for wrong, what, got in (
+        refuse(
             (size < 1, "size to be at least 1", size),
             (mpp is not None and not 0 < mpp < float("inf"), "mpp above 0", mpp),
             (limit is not None and limit < 1, "limit to be at least 1", limit),
-        ):
-            if wrong:
-                raise UsageError(f"Expected {what}, but got {got}. Change it.")
+        )
         self.folder, self.size, self.mpp, self.seed = Path(folder).expanduser(), size, mpp, seed
         files = _files(self.folder)
         if limit is not None:

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from eva_core.errors import UsageError, some
+from eva_core.errors import UsageError, refuse, some
 from eva_core.progress import say
 from eva_vision.slides.barcodes import read_excluded, stem, tcga
 from eva_vision.slides.tissue import SHARE
@@ -57,7 +57,7 @@ class Sampling:
     def __post_init__(self) -> None:
         weights = self.mpp_weights or ()
         low, high = self.mpp_range or (1, 1)
-        for wrong, what, got in (
+        refuse(
             (self.size < 1, "size to be at least 1", self.size),
             (not self.mpp or not _positive(self.mpp), "mpp above 0", self.mpp),
             (
@@ -77,9 +77,8 @@ class Sampling:
             (self.distinct is not None and self.distinct < 1, "distinct to be at least 1", self.distinct),
             (self.per_window < 1, "per_window to be at least 1", self.per_window),
             (self.per_window > 1 and self.window < self.size, "window to be at least size", self.window),
-        ):
-            if wrong:
-                raise UsageError(f"Expected {what}, but got {got}. Change it in the sampling.")
+            where="sampling",
+        )
 
 
 class Described(Protocol):
