@@ -10,6 +10,7 @@ from lightning.pytorch import LightningDataModule
 from eva_core.errors import EvaError, UsageError, some
 from eva_core.progress import say
 from eva_pretrain.data import PatchLoader
+from eva_pretrain.parallel import rank, world
 from eva_pretrain.patches.folder import FolderStream
 from eva_pretrain.patches.slides import PatchStream
 from eva_pretrain.patches.stream import Stream
@@ -97,8 +98,8 @@ class Patches(LightningDataModule):
         return self.loader
 
     def far_patches(self, batch_size: int) -> PatchLoader:
-        """Patches from far ahead in the stream, for whoever looks at what is learnt."""
-        return PatchLoader(self.stream(batch_size, start=_FAR), self.source.workers)
+        """Patches from far ahead in the stream, of each device its own, for whoever looks at what is learnt."""
+        return PatchLoader(self.stream(batch_size, rank(), world(), _FAR), self.source.workers)
 
     @property
     def mpp(self) -> tuple[float, float] | None:

@@ -27,6 +27,8 @@ from tests.pretrain.test_pretraining import TINY
 
 RANKS = 2
 COMMON = [*TINY, "--steps", "2", "--training.checkpoint_every", "1", "--method.targets", "centring"]
+WITH_HEAD = ["--method.ibot_head", "true"]
+WATCHED = [*WITH_HEAD, "--monitor.every", "2", "--monitor.patches", "16"]
 Found = dict[str, Any]
 
 
@@ -123,11 +125,11 @@ def work(number: int, port: int, folder: str, output: Path) -> None:
     found["resumed"] = recorded(random, folder, output / "resumed")
     with one_bad_loss():
         found["bad"] = recorded(random, folder, output / "bad")
-    sharded = ["--training.strategy", "fsdp", "--method.ibot_head", "true"]
+    sharded = ["--training.strategy", "fsdp"]
     with plain():
-        found["ddp"] = recorded(["--method.ibot_head", "true"], folder, output / "ddp")
-        found["fsdp"] = recorded(sharded, folder, output / "fsdp")
-    alone = [*sharded, "--recipe.heads_alone", "1"]
+        found["ddp"] = recorded(WATCHED, folder, output / "ddp")
+        found["fsdp"] = recorded([*sharded, *WATCHED], folder, output / "fsdp")
+    alone = [*sharded, *WITH_HEAD, "--recipe.heads_alone", "1"]
     with replaced(pretraining, "start_from", without_heads):
         found["alone"] = recorded(alone, folder, output / "alone")
         killed(alone, folder, output / "alone_resumed")
@@ -155,10 +157,15 @@ def checkpoint(folder: Path) -> dict[str, Any]:
     return state
 
 
+def measures(folder: Path) -> list[dict[str, float]]:
+    """What the monitor saw of all its patches, whichever device embedded them; entropy is that of a device's batch."""
+    found = [json.loads(line) for line in (folder / "monitor.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "monitor/teacher_entropy"} for line in found]
+
+
 def test_two_processes_equal_one_with_the_joined_batch(found: list[Found], patches: Path, output: Path) -> None:
     with plain():
-        argv = ["--method.ibot_head", "true", "--batch_size", "8"]
-        one = recorded(argv, str(patches), output / "one")
+        one = recorded([*WATCHED, "--batch_size", "8"], str(patches), output / "one")
     for strategy in ("ddp", "fsdp"):
         for (numbers, loss), *parts in zip(one["steps"], *(rank[strategy]["steps"] for rank in found), strict=True):
             assert sorted(n for part in parts for n in part[0]) == numbers
@@ -168,6 +175,8 @@ def test_two_processes_equal_one_with_the_joined_batch(found: list[Found], patch
             assert_close(
                 state["state_dict"][name], value, rtol=1e-3, atol=1e-4, msg=lambda said, n=name: f"{n}: {said}"
             )
+        for told, alone in zip(measures(output / strategy), measures(output / "one"), strict=True):
+            assert told == pytest.approx(alone, rel=1e-3)
 
 
 @pytest.mark.parametrize(("whole", "resumed"), [("random", "resumed"), ("alone", "alone_resumed")])

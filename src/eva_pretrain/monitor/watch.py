@@ -21,6 +21,7 @@ from eva_pretrain.method import Method
 from eva_pretrain.monitor.measures import entropy, feature_std, off_diagonal_correlation, rankme
 from eva_pretrain.monitor.neighbours import OnlineKnn
 from eva_pretrain.monitor.pictures import pca_picture
+from eva_pretrain.parallel import gather, world
 from eva_pretrain.source import Patches
 
 BEST, MEASURES = "monitor/knn", "monitor.jsonl"
@@ -54,7 +55,7 @@ class Monitor:
 
 
 class Watch(Callback):
-    """Looks at the teacher. All devices look at the same, as one that is sharded needs them all; the first writes.
+    """Looks at the teacher. Each device embeds its share of the patches; the first writes.
 
     Attributes:
         seconds: That all looks took.
@@ -75,15 +76,15 @@ class Watch(Callback):
     def on_train_start(self, trainer: Trainer, method: Method) -> None:  # type: ignore[override]
         patches: Patches = trainer.datamodule  # type: ignore[attr-defined]
         wanted = self.monitor.patches or 10 * method.student.vit.dim
-        wanted = wanted if self.monitor.every else _SHOWN
-        loader = patches.far_patches(min(wanted, 64))
+        mine = -(-wanted // world()) if self.monitor.every else _SHOWN
+        loader = patches.far_patches(min(mine, 64))
         batches = iter(loader)
-        first, left = next(batches).pixels, -(-wanted // min(wanted, 64)) - 1
+        first, left = next(batches).pixels, -(-mine // min(mine, 64)) - 1
         if trainer.is_global_zero:
             self._sheet(method, first[:_SHOWN])
         size = [method.setup_.architecture.size] * 2  # as evaluation sees them
         rest = (next(batches).pixels for _ in range(left))
-        self._pixels = torch.cat([resize(pixels, size) for pixels in (first, *rest)])[:wanted]
+        self._pixels = torch.cat([resize(pixels, size) for pixels in (first, *rest)])[:mine]
         loader.close()
         if self.monitor.every and trainer.global_step == 0:
             self._look(trainer, method)
@@ -100,7 +101,8 @@ class Watch(Callback):
         began = time.perf_counter()
         self._looked = step = trainer.global_step
         state = torch.random.get_rng_state()
-        embeddings = torch.cat([self._embed(method, batch) for batch in self._pixels.split(64)]).double().cpu()
+        mine = torch.cat([self._embed(method, batch) for batch in self._pixels.split(64)])
+        embeddings = gather(mine).double().cpu()
         absolute, squared = off_diagonal_correlation(embeddings)
         found = {
             "monitor/rankme": rankme(embeddings),
