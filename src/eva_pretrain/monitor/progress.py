@@ -101,11 +101,12 @@ class Progress(Callback):
         )
 
     def _gather_seen(self, trainer: Trainer) -> None:
-        self.seen |= {*_loader(trainer).slides_seen()}
+        new = {*_loader(trainer).slides_seen()} - self.seen  # all devices know the others: a folder has millions
         if trainer.world_size > 1:
             everywhere: list[Any] = [None] * trainer.world_size
-            torch.distributed.all_gather_object(everywhere, self.seen)
-            self.seen = set().union(*everywhere)
+            torch.distributed.all_gather_object(everywhere, new)
+            new = set().union(*everywhere)
+        self.seen |= new
 
     def _mark(self, trainer: Trainer) -> None:
         self._since, self._watched = time.perf_counter(), self.watch.seconds
