@@ -6,6 +6,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from eva_core.errors import UsageError
+from eva_core.progress import say
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -56,6 +57,8 @@ def _each(
     if joined:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     try:
+        if (waits := waits_for(ray.nodes(), needs)) is not None:
+            say(waits)
         call = ray.remote(**needs)(_call)
         held, running = ray.put(function), dict[Any, Item]()
         while True:
@@ -69,6 +72,21 @@ def _each(
     finally:
         if joined:
             ray.shutdown()
+
+
+def waits_for(nodes: Iterable[dict[str, Any]], needs: dict[str, float]) -> str | None:
+    """What to say where no machine is large enough for an item, as Ray itself waits for one without a word.
+
+    Args:
+        nodes: As `ray.nodes()` describes them.
+        needs: `num_cpus` and `num_gpus` of an item.
+    """
+    named = {"CPU": needs["num_cpus"], "GPU": needs["num_gpus"]}
+    alive = [node["Resources"] for node in nodes if node["Alive"]]
+    if any(all(has.get(what, 0) >= wanted for what, wanted in named.items()) for has in alive):
+        return None
+    wanted = " and ".join(f"{count:g} {what}" for what, count in named.items() if count)
+    return f"Expected a machine with {wanted} for each run, but the cluster has none: waiting until one joins."
 
 
 def _call(function: Callable[[Item], Result], item: Item) -> Result:

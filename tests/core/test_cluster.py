@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from eva_core.cluster import each_on_ray
+from eva_core.cluster import each_on_ray, waits_for
 from eva_core.errors import EvaError, UsageError
 
 
@@ -15,6 +15,18 @@ def test_ray_that_is_not_installed_is_told_at_once(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError, match=r"Expected ray for --engine ray\. pip install"):
         each_on_ray(abs, [1, 2])
+
+
+def test_a_cluster_that_can_never_do_it_is_told():
+    small = {"Alive": True, "Resources": {"CPU": 4.0}}
+    large = {"Alive": True, "Resources": {"CPU": 16.0, "GPU": 2.0}}
+    gone = {**large, "Alive": False}
+    one = {"num_cpus": 1, "num_gpus": 0}
+    assert waits_for([small], one) is None
+    assert waits_for([small, large], {"num_cpus": 8, "num_gpus": 1}) is None
+    said = waits_for([small, gone], {"num_cpus": 8, "num_gpus": 1})
+    assert said is not None
+    assert "a machine with 8 CPU and 1 GPU for each run" in said
 
 
 @pytest.mark.slow
