@@ -84,7 +84,7 @@ class Turns(Callback):
         self.global_ = torch.randn(2 * batch, 3, views.global_size, views.global_size, device=device)
         self.local = torch.randn(views.local_crops * batch, 3, views.local_size, views.local_size, device=device)
         rows, columns = method.student.vit.grid(views.global_size)
-        self.masked = torch.arange(rows * columns, device=device) < round(method.hidden * rows * columns)
+        self.masked = torch.arange(rows * columns, device=device) < round(method.masked_share * rows * columns)
         self.masked = self.masked.expand(2 * batch, -1)
         self.rows = self.masked.flatten().nonzero().flatten()
         self._since = _now()

@@ -26,7 +26,11 @@ def contamination(model: ModelCard, dataset: DatasetCard) -> Literal["declared",
 
 
 def salted(name: str, salt: str) -> str:
-    """A name that whoever has it can look for, and nobody can read: `salted:SALT:` and SHA-256 of salt and name."""
+    """A name that whoever has it can look for: `salted:SALT:` and SHA-256 of salt and name.
+
+    It cannot be read, but it can be guessed: the salt stands beside the hash, and one SHA-256 takes no time, so a name
+    that is short or a number is found by trying all.
+    """
     return f"{SALTED}:{salt}:{hashlib.sha256(f'{salt}{name}'.encode()).hexdigest()}"
 
 

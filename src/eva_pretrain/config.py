@@ -154,4 +154,7 @@ def _key(given: Namespace) -> str:
         kept["data"].pop(name)
     for name in ("checkpoint_every", "log_every"):
         kept["training"].pop(name)
+    for name in ("exclude", "table"):  # whoever adds a slide to leave out asks for another run
+        if (file := kept["sampling"][name]) is not None and Path(file).is_file():
+            kept["sampling"][name] = hashlib.sha256(Path(file).read_bytes()).hexdigest()
     return hashlib.sha256(repr(kept).encode()).hexdigest()

@@ -79,20 +79,20 @@ class DinoV2(Method):
         self.targets, self.student_temperature = targets, student_temperature
         self.ibot, self.spread, self.spread_weight, self.kappa = ibot, spread, spread_weight, kde_kappa
         self.mask_share, self.mask_ratio = mask_share, mask_ratio
-        self.hidden = mask_share * sum(mask_ratio) / 2
+        self.masked_share = mask_share * sum(mask_ratio) / 2
 
     def losses(self, crops: Crops, temperature: float) -> dict[str, Tensor]:
         grid = self.student.vit.grid(crops.global_.shape[-1])
-        hidden = masks(
+        masked = masks(
             len(crops.global_), grid, self.mask_share, self.mask_ratio, rng=random.Random(torch.initial_seed())
         )
-        return self.losses_with(crops, hidden, temperature)
+        return self.losses_with(crops, masked, temperature)
 
-    def losses_with(self, crops: Crops, hidden: Tensor, temperature: float) -> dict[str, Tensor]:
+    def losses_with(self, crops: Crops, masked: Tensor, temperature: float) -> dict[str, Tensor]:
         """The same, with given masks, bool (2 B, patches) on the CPU."""
         batch, device = len(crops.global_) // 2, crops.global_.device
-        rows = hidden.flatten().nonzero().flatten().to(device, non_blocking=True)  # (M,)
-        weights = (1 / hidden.sum(1, keepdim=True).clamp(min=1)).expand_as(hidden)[hidden]
+        rows = masked.flatten().nonzero().flatten().to(device, non_blocking=True)  # (M,)
+        weights = (1 / masked.sum(1, keepdim=True).clamp(min=1)).expand_as(masked)[masked]
         weights = weights.to(device, non_blocking=True)
 
         with torch.no_grad():
@@ -101,8 +101,8 @@ class DinoV2(Method):
             cls = self._probabilities(self.centring, cls, temperature)
             patches = self._probabilities(self.patch_centring, patches, temperature)
 
-        seen = self.student.vit(crops.global_, hidden.to(device, non_blocking=True))
-        local = self.student.vit(crops.local).cls
+        seen = self.student.vit(crops.global_, masked.to(device, non_blocking=True))
+        local = self.student.vit(crops.local).cls if len(crops.local) else seen.cls[:0]  # a ViT takes no empty batch
         all_cls, guessed = self._through_heads(
             self.student.heads, torch.cat([seen.cls, local]), seen.patches.flatten(0, 1)[rows]
         )
@@ -114,7 +114,7 @@ class DinoV2(Method):
             global_term, local_term = dinov2_loss(
                 of_global, of_local, cls.unflatten(0, (2, batch)), self.student_temperature
             )
-            patch_term = ibot_loss(guessed, patches, weights, len(hidden), self.student_temperature)
+            patch_term = ibot_loss(guessed, patches, weights, len(masked), self.student_temperature)
             apart = (self._apart(crop) for crop in seen.cls.chunk(2))
             return {
                 "dino_global": global_term,

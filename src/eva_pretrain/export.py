@@ -175,7 +175,8 @@ def _readme(card: dict[str, Any]) -> str:
     return f"""# {card["name"]}
 
 {card["arch"]}, the {card["weights_of"]} after {card["step"]} steps of `eva pretrain`. `{CARD}` says how to feed it,
-`{CONFIG}` how it was made, `{SLIDES}` what it has seen.
+`{CONFIG}` how it was made, `{SLIDES}` what it has seen. Names there that are not TCGA's are salted hashes: they cannot
+be read, but short or numbered ones are found by trying all.
 
 In eva, with this folder as FOLDER:
 

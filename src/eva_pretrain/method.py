@@ -45,6 +45,11 @@ class Setup:
         refuse(
             (self.seed < 0, "seed of at least 0", self.seed),
             (self.most_skipped < 1, "most_skipped of at least 1", self.most_skipped),
+            (
+                self.views.global_size != self.architecture.size,
+                f"views.global_size to be vit.size, {self.architecture.size}",
+                self.views.global_size,
+            ),
         )
 
 
@@ -60,10 +65,10 @@ class Method(LightningModule, ABC):
     """Self-distillation. A method says which heads there are and what the losses are.
 
     Attributes:
-        hidden: Share of all patches of the global crops that the student does not see.
+        masked_share: Of all patches of the global crops, what the student does not see.
     """
 
-    hidden = 0.0
+    masked_share = 0.0
 
     def __init__(self, setup: Setup, heads: Callable[[int], dict[str, Head]], masked: bool) -> None:
         """Build student and teacher with the same random weights.

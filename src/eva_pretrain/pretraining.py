@@ -13,15 +13,15 @@ from torch import Tensor
 from eva_core.errors import EvaError, UsageError
 from eva_core.progress import say
 from eva_core.record import CONFIG, write_text
-from eva_pretrain.config import Plan
+from eva_pretrain.config import Export, Plan
 from eva_pretrain.export import write_export
 from eva_pretrain.monitor.neighbours import OnlineKnn
 from eva_pretrain.monitor.progress import Progress
 from eva_pretrain.monitor.watch import BEST, MEASURES, Watch
 from eva_pretrain.source import Patches
 from eva_pretrain.starts import seen_by, start_from
-from eva_pretrain.training import best_checkpoint, last_checkpoint, make_trainer, run, step_of
-from eva_vision.models.exported import CARD
+from eva_pretrain.training import best_checkpoints, last_checkpoint, make_trainer, run, step_of
+from eva_vision.models.exported import CARD, read_card
 
 EXPORT, _KEY, _LOCK = "export", "key", ".starting"
 
@@ -42,9 +42,11 @@ def pretrain(plan: Plan) -> Path:
         raise UsageError(
             "Expected --dataset and monitor.every where export.checkpoint is best. Nothing else chooses one."
         )
-    if (output / EXPORT / CARD).exists():
+    if _exported(plan):
         say(f"{output} is finished.")
         return output / EXPORT
+    if (output / EXPORT / CARD).exists() and last_checkpoint(output) is None:
+        raise UsageError(f"Expected checkpoints in {output} for another export, but got none. Give another --output.")
     patches = Patches(plan.data, plan.sampling, setup.seed, plan.training.accumulate, output)
     output.mkdir(parents=True, exist_ok=True)
     with FileLock(output / _LOCK):  # all processes of a run come here
@@ -54,7 +56,7 @@ def pretrain(plan: Plan) -> Path:
     rank = 0 if trained else _train(plan, patches)
     if rank == 0:
         with FileLock(output / _LOCK):
-            if not (output / EXPORT / CARD).exists():
+            if not _exported(plan):
                 _export(plan, patches)
     return output / EXPORT
 
@@ -85,10 +87,20 @@ def _train(plan: Plan, patches: Patches) -> int:
     return trainer.global_rank
 
 
+def _exported(plan: Plan) -> bool:
+    """Whether the export is there, of the weights that are asked for."""
+    folder = plan.output / EXPORT
+    if not (folder / CARD).exists():
+        return False
+    card = read_card(folder)
+    chosen = "last" if card["selected_on"] == "last" else "best"
+    return (card["weights_of"], chosen) == (plan.export.weights, plan.export.checkpoint)
+
+
 def _export(plan: Plan, patches: Patches) -> None:
     output = plan.output
     best = plan.export.checkpoint == "best"
-    wanted = best_checkpoint(output) if best else last_checkpoint(output)
+    wanted = _best(output) if best else last_checkpoint(output)
     if wanted is None:
         raise EvaError(
             f"Expected monitor.every below the {plan.setup.recipe.steps} steps, but got {plan.monitor.every}: "
@@ -117,7 +129,7 @@ def export_weights(
         state,
         architecture.arch,
         architecture.timm_arguments(),
-        name=f"{plan.name}-{plan.key[:8]}",
+        name="-".join([plan.name, plan.key[:8], *_marks(plan.export)]),
         mean=views.mean,
         std=views.std,
         size=architecture.size,
@@ -130,6 +142,15 @@ def export_weights(
     )
 
 
+def _best(output: Path) -> Path | None:
+    return max(best_checkpoints(output), key=lambda file: _found(output, step_of(file))["value"], default=None)
+
+
+def _marks(export: Export) -> list[str]:
+    """Of the name: other weights of a run are another model."""
+    return [mark for mark in (export.weights, export.checkpoint) if mark not in ("teacher", "last")]
+
+
 def _found(output: Path, step: int) -> dict[str, Any]:
     """What the monitor found at a step."""
     lines = [json.loads(line) for line in (output / MEASURES).read_text().splitlines() if line.endswith("}")]
@@ -140,7 +161,8 @@ def _found(output: Path, step: int) -> dict[str, Any]:
 def _refuse_another_run(output: Path, key: str) -> None:
     """One folder, one run: its settings are fixed once it has weights."""
     file = output / _KEY
-    if last_checkpoint(output) is not None and file.exists() and file.read_text() != key:
+    begun = last_checkpoint(output) is not None or (output / EXPORT / CARD).exists()
+    if begun and file.exists() and file.read_text() != key:
         raise UsageError(
             f"Expected the settings of the run in {output} (its {CONFIG}), but got others. Give another --output."
         )

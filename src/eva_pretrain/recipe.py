@@ -54,6 +54,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         shares = (self.warmup, self.temperature_warmup, self.freeze_last, self.heads_alone)
+        factors = (self.layer_decay, self.patch_embed)
         refuse(
             (self.steps < 1, "steps to be at least 1", self.steps),
             (self.lr <= 0, "lr above 0", self.lr),
@@ -63,6 +64,8 @@ class Recipe:
             (self.clip <= 0, "clip above 0", self.clip),
             (not 0 <= self.min_lr <= self.lr, "min_lr from 0 to lr", self.min_lr),
             (min(self.weight_decay) < 0, "weight_decay of at least 0", self.weight_decay),
+            (min(factors) <= 0, "layer_decay and patch_embed above 0", factors),
+            (not all(0 <= beta < 1 for beta in self.betas), "betas of at least 0 and below 1", self.betas),
             where="recipe",
         )
 

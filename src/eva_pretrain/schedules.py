@@ -6,11 +6,11 @@ from typing import Literal
 
 from eva_core.errors import UsageError
 
-Schedule = Callable[[int], float]
+Curve = Callable[[int], float]
 """The value at a step."""
 
 
-def cosine(base: float, final: float, steps: int, warmup: int = 0, start: float = 0.0, frozen: int = 0) -> Schedule:
+def cosine(base: float, final: float, steps: int, warmup: int = 0, start: float = 0.0, frozen: int = 0) -> Curve:
     """Zero while frozen, then linear from `start` to `base`, then half a cosine to `final`.
 
     Args:
@@ -45,7 +45,7 @@ def cosine(base: float, final: float, steps: int, warmup: int = 0, start: float 
     return value
 
 
-def linear_warmup(start: float, end: float, steps: int) -> Schedule:
+def linear_warmup(start: float, end: float, steps: int) -> Curve:
     """Linear from `start` at step 0 to `end` at step `steps` - 1, constant afterwards."""
 
     def value(step: int) -> float:

@@ -1,7 +1,7 @@
 """Where patches come from: slides by index or pattern, or a folder of patches."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock
@@ -85,6 +85,7 @@ class Patches(LightningDataModule):
         super().__init__()
         if source.folder is not None:
             _refuse_what_only_slides_have(sampling)
+            _say_what_only_slides_have(source, sampling)
         self.source, self.sampling, self.seed, self.accumulate = source, sampling, seed, accumulate
         self.index = None if source.slides is None else _index(source, output / "index")
 
@@ -99,7 +100,9 @@ class Patches(LightningDataModule):
 
     def far_patches(self, batch_size: int) -> PatchLoader:
         """Patches from far ahead in the stream, of each device its own, for whoever looks at what is learnt."""
-        return PatchLoader(self.stream(batch_size, rank(), world(), _FAR), self.source.workers)
+        everywhere = replace(self.sampling, distinct=None)
+        stream = self.stream(batch_size, rank(), world(), _FAR, everywhere)
+        return PatchLoader(stream, self.source.workers, self.source.prefetch)
 
     @property
     def mpp(self) -> tuple[float, float] | None:
@@ -108,14 +111,17 @@ class Patches(LightningDataModule):
             return None if self.source.mpp is None else (self.source.mpp, self.source.mpp)
         return self.sampling.mpp_range or (min(self.sampling.mpp), max(self.sampling.mpp))
 
-    def stream(self, batch_size: int, rank: int = 0, ranks: int = 1, start: int = 0) -> Stream:
-        """All patches from a batch on, divided among ranks."""
+    def stream(
+        self, batch_size: int, rank: int = 0, ranks: int = 1, start: int = 0, sampling: Sampling | None = None
+    ) -> Stream:
+        """All patches from a batch on, divided among ranks; those of another sampling, where one is given."""
+        sampling = sampling or self.sampling
         source, where = self.source, {"seed": self.seed, "rank": rank, "ranks": ranks, "start": start}
         if self.index is None:
             assert source.folder is not None
-            return FolderStream(source.folder, batch_size, self.sampling.size, source.mpp, source.limit, **where)
+            return FolderStream(source.folder, batch_size, sampling.size, source.mpp, source.limit, **where)
         keep = patch_filter if source.hsv_filter else None
-        return PatchStream(self.index, self.sampling, batch_size, **where, keep=keep, exact=source.exact)
+        return PatchStream(self.index, sampling, batch_size, **where, keep=keep, exact=source.exact)
 
 
 def _refuse_what_only_slides_have(sampling: Sampling) -> None:
@@ -123,6 +129,15 @@ def _refuse_what_only_slides_have(sampling: Sampling) -> None:
     for name in ("exclude", "codes", "fraction", "distinct", "table"):
         if getattr(sampling, name) != getattr(plain, name):
             raise UsageError(f"Expected slides with sampling.{name}, but got a folder of patches. Leave it out.")
+
+
+def _say_what_only_slides_have(source: Source, sampling: Sampling) -> None:
+    """Recipes are for slides; what does not change which patches are used is told and left aside."""
+    aside = [f"data.{name}" for name in ("hsv_filter", "exact") if getattr(source, name)]
+    given, plain = asdict(sampling), asdict(Sampling())
+    aside += [f"sampling.{name}" for name in given if name != "size" and given[name] != plain[name]]
+    if aside:
+        say(f"A folder of patches is read as it is: {', '.join(aside)} have no effect.")
 
 
 def _index(source: Source, output: Path) -> Index:

@@ -3,16 +3,17 @@
 import logging
 import os
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.plugins.environments import SLURMEnvironment
+from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
 from eva_core.errors import EvaError, UsageError
@@ -80,7 +81,7 @@ def make_trainer(
     on_gpu = torch.cuda.is_available()
     devices = _devices(training, on_gpu)
     folder, every = output / CHECKPOINTS, training.checkpoint_every
-    keeper = partial(ModelCheckpoint, folder, auto_insert_metric_name=False, enable_version_counter=False)
+    keeper = partial(_Keeper, folder, auto_insert_metric_name=False, enable_version_counter=False)
     keep: list[Callback] = [keeper("step-{step}", every_n_train_steps=every)]
     if best_every:  # first, so that the checkpoint that a run is taken up from knows of it
         keep.insert(0, keeper("best-{step}", monitor=BEST, mode="max", every_n_train_steps=best_every))
@@ -94,7 +95,7 @@ def make_trainer(
         max_epochs=-1,
         accumulate_grad_batches=training.accumulate,
         default_root_dir=output,
-        plugins=[SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None,  # our own checkpoints do
+        plugins=started_by(),
         logger=logger,
         callbacks=[*callbacks, *keep],
         log_every_n_steps=training.log_every,
@@ -103,6 +104,19 @@ def make_trainer(
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
     )
+
+
+class _Keeper(ModelCheckpoint):
+    """Lightning's, for runs that are taken up again: its own forgets where it was."""
+
+    @property
+    def state_key(self) -> str:
+        """Without the interval: with another one, the best checkpoint so far is still that."""
+        return f"{type(self).__name__}({self.monitor})"
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        self._last_global_step_saved = trainer.global_step  # else it saves again amid the batches of the next step
 
 
 def run(trainer: Trainer, method: Method, patches: Patches, output: Path, every: int) -> None:
@@ -136,16 +150,19 @@ def run(trainer: Trainer, method: Method, patches: Patches, output: Path, every:
         raise KeyboardInterrupt
     step = trainer.global_step
     if step % every:  # else it has been; devices that list the folder may not see the same
-        before = last_checkpoint(output)
         trainer.save_checkpoint(output / CHECKPOINTS / f"step-{step}.ckpt")
-        if before is not None and trainer.is_global_zero:
-            before.unlink(missing_ok=True)
+    if trainer.is_global_zero:  # Lightning leaves the one that it went on from
+        for checkpoint in {*_checkpoints(output)} - {last_checkpoint(output)}:
+            checkpoint.unlink(missing_ok=True)
+
+
+def _checkpoints(output: Path) -> Iterator[Path]:
+    return (output / CHECKPOINTS).glob("step-*.ckpt")
 
 
 def last_checkpoint(output: Path) -> Path | None:
     """The one of the greatest step."""
-    found = (output / CHECKPOINTS).glob("step-*.ckpt")
-    return max(found, key=step_of, default=None)
+    return max(_checkpoints(output), key=step_of, default=None)
 
 
 def step_of(checkpoint: Path | None) -> int:
@@ -153,9 +170,16 @@ def step_of(checkpoint: Path | None) -> int:
     return -1 if checkpoint is None else int(checkpoint.stem.partition("-")[2])
 
 
-def best_checkpoint(output: Path) -> Path | None:
-    """The one whose nearest neighbours were best."""
-    return next((output / CHECKPOINTS).glob("best-*.ckpt"), None)
+def best_checkpoints(output: Path) -> list[Path]:
+    """Those whose nearest neighbours were the best so far: one, or more where a run was moved as it went on."""
+    return [*(output / CHECKPOINTS).glob("best-*.ckpt")]
+
+
+def started_by() -> SLURMEnvironment | None:
+    """Our own checkpoints go on, so that SLURM need not put a run in its queue again; torchrun may run below SLURM."""
+    if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():
+        return SLURMEnvironment(auto_requeue=False)
+    return None
 
 
 def _devices(training: Training, on_gpu: bool) -> int:

@@ -10,7 +10,7 @@ from timm.layers import DropPath
 from timm.models import VisionTransformer, checkpoint_seq
 from torch import Tensor, nn
 
-from eva_core.errors import UsageError
+from eva_core.errors import UsageError, refuse
 from eva_vision.models.timm import layer_arguments
 
 
@@ -47,6 +47,9 @@ class Architecture:
     official_positions: bool = False
     checkpointing: bool = False
     compile: bool = False
+
+    def __post_init__(self) -> None:
+        refuse((not 0 <= self.drop_path < 1, "drop_path of at least 0 and below 1", self.drop_path), where="vit")
 
     def timm_arguments(self) -> dict[str, Any]:
         """What timm takes to build the same network again, as JSON holds it."""

@@ -12,6 +12,7 @@ import timm
 import torch
 import yaml
 
+from eva_core.errors import UsageError
 from eva_pretrain.config import PARTS, Export, Plan, parse
 from eva_pretrain.dino import Dino
 from eva_pretrain.dinov2 import DinoV2
@@ -48,6 +49,20 @@ def test_a_start_is_known_to_timm_and_of_the_same_network(plan):
     elif architecture.start is not None:
         assert timm.is_model_pretrained(architecture.start)
         assert architecture.start.partition(".")[0] == architecture.arch
+
+
+def test_new_heads_have_some_steps_to_themselves(plan):
+    assert round(plan.setup.recipe.heads_alone * plan.setup.recipe.steps) >= 10
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [("vit.drop_path", "1.0"), ("recipe.betas", "[0.9, 1.0]"), ("recipe.layer_decay", "0"), ("monitor.holdout", "1.0")],
+)
+def test_a_setting_that_makes_no_sense_is_one_line(flag, value):
+    with pytest.raises(UsageError, match=rf"^Expected .*{flag.partition('.')[2]}.*, but got .+\. ") as error:
+        parse(["--config", "demo", "--folder", "patches", f"--{flag}", value])
+    assert "\n" not in str(error.value)
 
 
 def documented() -> dict[str, dict[str, str]]:

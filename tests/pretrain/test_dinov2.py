@@ -73,9 +73,9 @@ def crops() -> tuple[Crops, Tensor]:
 
 
 def test_tokens():
-    z, method, (views, hidden) = dinov2(), make("sk_sep"), crops()
+    z, method, (views, masked) = dinov2(), make("sk_sep"), crops()
     with torch.no_grad():
-        seen = method.student.vit(views.global_, hidden)
+        seen = method.student.vit(views.global_, masked)
         np.testing.assert_allclose(seen.cls, z["step_student_global_cls"], atol=1e-5)
         np.testing.assert_allclose(seen.patches, z["step_student_global_patch"].astype(np.float32), atol=2e-3)
         np.testing.assert_allclose(method.student.vit(views.local).cls, z["step_student_local_cls"], atol=1e-5)
@@ -84,8 +84,8 @@ def test_tokens():
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_step(step):
-    z, method, (views, hidden) = dinov2(), make(step), crops()
-    terms = method.losses_with(views, hidden, temperature=0.05)
+    z, method, (views, masked) = dinov2(), make(step), crops()
+    terms = method.losses_with(views, masked, temperature=0.05)
     official = {name: float(z[f"step_{step}/{name}"]) for name in _OFFICIAL}  # KoLeo and iBOT are shown halved there
     for name, (term, times) in _OFFICIAL.items():
         assert terms[term].item() == pytest.approx(times * official[name], abs=1e-5), name
@@ -107,6 +107,22 @@ def test_a_step(step):
         np.testing.assert_allclose(
             gradients["vit.network.blocks.0.attn.qkv.weight"], z["step_sk_sep_grad_qkv0"], atol=1e-5
         )
+
+
+@pytest.mark.parametrize("official_positions", [False, True])
+def test_it_trains_without_local_crops(official_positions):
+    method, (views, masked) = make("sk_sep"), crops()
+    method.student.vit.official_positions = official_positions  # timm's way takes no empty batch
+    local_crops = 2 * len(views.local) // len(views.global_)
+    expected = method.losses_with(views, masked, temperature=0.05)
+    terms = method.losses_with(views._replace(local=views.local[:0]), masked, temperature=0.05)
+    sum(terms.values()).backward()
+    assert terms["dino_local"].item() == 0
+    assert terms["dino_global"].item() == pytest.approx((1 + local_crops) * expected["dino_global"].item())
+    assert [terms[name].item() for name in ("ibot", "koleo")] == pytest.approx(
+        [expected[name].item() for name in ("ibot", "koleo")]
+    )
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in method.student.parameters())
 
 
 _OFFICIAL = {

@@ -154,14 +154,6 @@ def test_reductions_and_rows_are_in_the_order_of_ranks(found: list[dict[str, Ten
         assert torch.equal(one["itself"], torch.full((2, 3), float(number)))
 
 
-def test_koleo_of_this_rank_alone_asks_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(x: Tensor) -> Tensor:
-        raise AssertionError("asked")
-
-    monkeypatch.setattr("eva_pretrain.losses.koleo.gather", fail)
-    assert koleo(data(4, 3), everywhere=False).isfinite()
-
-
 def test_a_process_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     for available in (True, False):
         monkeypatch.setattr(dist, "is_available", lambda available=available: available)

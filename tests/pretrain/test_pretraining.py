@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import time
 from pathlib import Path
 
@@ -77,6 +78,32 @@ def test_a_resumed_run_is_the_run(patches, tmp_path, steps, monkeypatch, method,
     assert json.loads((export / "card.json").read_text())["step"] == 8
 
 
+def test_a_kill_amid_an_accumulated_step_after_a_resume_loses_nothing(patches, tmp_path, steps, monkeypatch):
+    more = ["--steps=6", "--training.accumulate=2", "--training.checkpoint_every=2"]
+    run(patches, tmp_path / "whole", *more)
+    whole, steps[:] = list(steps), []
+    recorded = Method.training_step
+
+    def until(batches: int):
+        def killed(self, batch, index):
+            if len(steps) == batches:
+                raise RuntimeError("killed")
+            return recorded(self, batch, index)
+
+        return killed
+
+    for batches in (5, 1):  # in the third step; after the first of its two batches
+        steps[:] = []
+        monkeypatch.setattr(Method, "training_step", until(batches))
+        with pytest.raises(RuntimeError, match="killed"):
+            run(patches, tmp_path / "run", *more)
+    monkeypatch.setattr(Method, "training_step", recorded)
+    steps[:] = []
+    run(patches, tmp_path / "run", *more)
+    assert steps == whole[4:]
+    assert [file.name for file in (tmp_path / "run/checkpoints").iterdir()] == ["step-6.ckpt"]
+
+
 def test_the_export_is_the_teacher(patches, tmp_path):
     export = run(patches, tmp_path / "run", "--steps", "2")
     state = torch.load(tmp_path / "run/checkpoints/step-2.ckpt", weights_only=True)["state_dict"]
@@ -95,6 +122,24 @@ def test_a_finished_run_is_not_run_again(patches, tmp_path, steps, capsys):
     assert "is finished" in capsys.readouterr().err
     with pytest.raises(UsageError, match="Expected the settings of the run in"):
         run(patches, tmp_path / "run", "--steps", "3")
+
+
+def test_other_weights_of_a_finished_run_are_another_export(patches, tmp_path, steps):
+    def card(*more: str) -> dict:
+        return json.loads((run(patches, tmp_path / "run", "--steps=2", *more) / "card.json").read_text())
+
+    teacher, student = card(), card("--export.weights=student")
+    assert (teacher["weights_of"], student["weights_of"]) == ("teacher", "student")
+    assert teacher["name"] != student["name"]
+    assert teacher["file_sha256"] != student["file_sha256"]
+    assert card()["name"] == teacher["name"]
+    assert len(steps) == 2  # it was trained once
+    shutil.rmtree(tmp_path / "run/checkpoints")
+    assert card()["file_sha256"] == teacher["file_sha256"]
+    with pytest.raises(UsageError, match=r"Expected checkpoints in .* for another export"):
+        card("--export.weights=student")
+    with pytest.raises(UsageError, match="Expected the settings of the run"):
+        card("--recipe.lr=1e-5")
 
 
 def test_an_export_that_was_lost_is_written_again(patches, tmp_path, steps):
@@ -219,6 +264,7 @@ def test_the_best_checkpoint_is_exported_and_recorded(patches, tmp_path):
     chosen = json.loads((export / "card.json").read_text())["selected_on"]
     lines = [json.loads(line) for line in (tmp_path / "run/monitor.jsonl").read_text().splitlines()]
     found = {line["step"]: line["monitor/knn"] for line in lines if line["step"]}  # the start is no checkpoint
+    assert len([*(tmp_path / "run/checkpoints").glob("best-*")]) == 1
     assert chosen == {"metric": "monitor/knn", "step": max(found, key=found.get), "value": max(found.values())}
 
 
@@ -230,6 +276,7 @@ def test_the_best_checkpoint_is_exported_and_recorded(patches, tmp_path):
         ([*TINY, "--folder", "nowhere-at-all"], "there is none"),
         ([*TINY, "--folder", "x", "--recipe.warmup", "2"], "shares of the steps from 0 to 1"),
         ([*TINY, "--folder", "x", "--views.hue", "2"], "Expected hue to be 0 to 0.5"),
+        ([*TINY, "--folder", "x", "--views.global_size", "16"], "views.global_size to be vit.size, 32, but got 16"),
         ([*TINY, "--folder", "x", "--seed", "-1"], "Expected seed of at least 0, but got -1"),
         ([*TINY, "--folder", "x", "--most_skipped", "0"], "most_skipped of at least 1"),
         ([*TINY, "--folder", "{patches}", "--method.prototypes", "0"], "prototypes, hidden and bottleneck of at least"),

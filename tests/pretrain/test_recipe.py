@@ -1,5 +1,7 @@
 """Values of a recipe at its steps."""
 
+import re
+
 import pytest
 
 from eva_core.errors import UsageError
@@ -47,8 +49,12 @@ def test_a_shorter_run_has_the_same_shape():
         ({"warmup": 1.5}, "shares of the steps"),
         ({"temperature": (0.0, 0.07)}, "temperature above 0"),
         ({"weight_decay": (-0.1, 0.4)}, "weight_decay of at least 0"),
+        ({"layer_decay": 0.0}, "layer_decay and patch_embed above 0, but got (0.0, 0.2)"),
+        ({"patch_embed": -1.0}, "layer_decay and patch_embed above 0, but got (1.0, -1.0)"),
+        ({"betas": (0.9, 1.0)}, "betas of at least 0 and below 1, but got (0.9, 1.0)"),
+        ({"betas": (-0.1, 0.999)}, "betas of at least 0 and below 1"),
     ],
 )
 def test_nonsense(change, said):
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=re.escape(said)):
         Recipe(**change)

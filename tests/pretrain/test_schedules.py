@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 
 from eva_core.errors import UsageError
-from eva_pretrain.schedules import Schedule, cosine, linear_warmup, scaled_lr
+from eva_pretrain.schedules import Curve, cosine, linear_warmup, scaled_lr
 
 PARITY = Path(__file__).parent / "parity"
 DINO, DINOV2 = np.load(PARITY / "dino_parity.npz"), np.load(PARITY / "dinov2_parity.npz")
 
 
-def same(schedule: Schedule, expected: np.ndarray, steps: np.ndarray | None = None) -> None:
+def same(curve: Curve, expected: np.ndarray, steps: np.ndarray | None = None) -> None:
     steps = np.arange(len(expected)) if steps is None else steps
     assert len(expected)
-    np.testing.assert_allclose([schedule(int(step)) for step in steps], expected, rtol=1e-12, atol=1e-18)
+    np.testing.assert_allclose([curve(int(step)) for step in steps], expected, rtol=1e-12, atol=1e-18)
 
 
 def test_dino() -> None:

@@ -92,3 +92,9 @@ def test_positions_by_timm_are_those_with_antialiasing(size):
 def test_what_cannot_be_a_student(architecture, said):
     with pytest.raises(UsageError, match=said):
         Vit(architecture, student=True, masked=False)
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0, float("nan")])
+def test_a_drop_path_that_makes_no_sense(rate):
+    with pytest.raises(UsageError, match=f"^Expected drop_path of at least 0 and below 1, but got {rate}"):
+        Architecture("vit_tiny_patch16_224", drop_path=rate)

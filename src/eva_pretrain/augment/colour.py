@@ -1,5 +1,8 @@
 """Colour jitter, grey and solarise, each with a factor of its own for every image.
 
+Hue is turned first and the rest is one product, cut off at 0 and 1 at its end; torchvision draws the order of the four,
+and cuts off after each.
+
 An image that is left alone has a neutral factor, so that no image is picked and the device is never waited for.
 """
 

@@ -21,7 +21,8 @@ _BLOCK = 2**17  # pixels of crops that are worked on at a time on a CPU: they sh
 
 @dataclass(frozen=True)
 class Views:
-    """What is seen of a patch. The defaults are DINOv2's (facebookresearch/dinov2 @ b8931f7) but for vertical flips.
+    """What is seen of a patch. The defaults are DINOv2's (facebookresearch/dinov2 @ b8931f7) but for vertical flips,
+    mean and std, and the rate of blur, which is as written there and not as applied.
 
     Attributes:
         global_size: Side of a global crop in pixels, a multiple of the ViT's patch size.
@@ -45,8 +46,8 @@ class Views:
         solarise: Probability of the first global, second global and local crops. Pathology: 0.
         stain: Strength of the HED jitter, 0 for none: 0.05 is light, 0.2 strong (Tellez et al. 2019).
         stain_space: Unit of the stains. The others than `od` are there to repeat others' work.
-        mean: Subtracted of red, green, blue in 0-1; kaiko: 0.5.
-        std: Divided by, after that.
+        mean: Subtracted of red, green, blue in 0-1; kaiko: 0.5; DINO and DINOv2: ImageNet's 0.485, 0.456, 0.406.
+        std: Divided by, after that; ImageNet's is 0.229, 0.224, 0.225.
     """
 
     global_size: int = 224

@@ -7,21 +7,22 @@ from torch.nn import functional as F
 from eva_pretrain.parallel import gather, rank
 
 
-def koleo(x: Tensor, everywhere: bool = True, eps: float = 1e-8) -> Tensor:
+def koleo(x: Tensor, eps: float = 1e-8) -> Tensor:
     """Spread embeddings apart: mean negative log distance to the nearest neighbour.
 
     Args:
         x: Embeddings before the head, (B, D), any scale; normalised here in float32. As many on every rank.
-        everywhere: Look for neighbours among the rows of all ranks; else in this rank's alone, as the official code.
         eps: Keeps the distance above 0.
 
     Returns:
-        Scalar loss, the mean over this rank's rows; finite also for duplicate rows, 0 where there is but one row.
-    Source: Sablayrolles et al. 2019, section 3.1; weight 0.1 in DINOv2, for each global crop by itself.
+        Scalar loss, the mean over this rank's rows with all ranks' rows as neighbours; finite also for duplicate rows,
+        0 where there is but one row.
+    Source: Sablayrolles et al. 2019, section 3.1; weight 0.1 in DINOv2, for each global crop by itself and each rank
+        alone.
     """
     with torch.autocast(x.device.type, enabled=False):
         x = F.normalize(x.float(), dim=-1, eps=eps)
-        others, first = (gather(x), rank() * len(x)) if everywhere else (x, 0)
+        others, first = gather(x), rank() * len(x)
         if len(others) < 2:
             return (x * 0).sum()
         with torch.no_grad():

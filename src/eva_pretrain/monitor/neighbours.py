@@ -26,7 +26,6 @@ class OnlineKnn:
     val split is the reported one is refused, and a part of train can be held out in its place. Images are read once.
 
     Attributes:
-        title: What is scored on what, for logs.
         train: Images uint8 (N, 3, S, S) and targets (N,) of the bank.
         val: Those that are classified.
     """
@@ -47,7 +46,6 @@ class OnlineKnn:
             UsageError: The dataset has no val split apart from the reported one, or is no classification.
             EvaError: An image does not read.
         """
-        _check(holdout, limit)
         name = dataset.card.name
         if dataset.card.task != "classification":
             raise UsageError(
@@ -58,11 +56,9 @@ class OnlineKnn:
             _refuse_reported(dataset)
             parts = [_drawn([s for s in labelled if s.split == split], limit, seed) for split in ("train", "val")]
             found = [_read(dataset, part, size) for part in parts]
-            self.title = f"{name}, train to val"
         else:
             inside = [s for s in labelled if s.split == "train"]
             found = _held_out(dataset, inside, size, holdout, limit, seed)
-            self.title = f"{name}, train to {holdout:.0%} of train"
         for what, (_, targets) in zip(("train", "val"), found, strict=True):
             if len(targets.unique()) < 2:
                 raise UsageError(
@@ -93,13 +89,6 @@ class OnlineKnn:
 def _embedded(embed: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     with torch.no_grad():
         return embed(images).float().cpu()
-
-
-def _check(holdout: float | None, limit: int) -> None:
-    if holdout is not None and not 0 < holdout < 1:
-        raise UsageError(f"Expected holdout between 0 and 1, but got {holdout}. Try 0.2.")
-    if limit < 2:
-        raise UsageError(f"Expected limit to be at least 2, but got {limit}. Raise it.")
 
 
 def _refuse_reported(dataset: Dataset) -> None:

@@ -1,17 +1,14 @@
 """What the network tells apart within a patch, in colours."""
 
-from pathlib import Path
-
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 _PERCENTILES = (0.01, 0.99)
 _GREY = 0.5
 
 
-def pca_picture(images: Tensor, maps: Tensor, path: Path | None = None) -> np.ndarray:
+def pca_picture(images: Tensor, maps: Tensor) -> np.ndarray:
     """Patches in a row, and below each its tokens: the first three principal components of all as red, green and blue.
 
     The components are those of these tokens, each scaled from its 1st to its 99th percentile, and of the sign that
@@ -20,7 +17,6 @@ def pca_picture(images: Tensor, maps: Tensor, path: Path | None = None) -> np.nd
     Args:
         images: uint8 (n, 3, S, S).
         maps: Their feature maps (n, D, h, w), any scale. Grey where all tokens are alike, or one is not finite.
-        path: A PNG to write.
     Returns:
         uint8 RGB (2 S, n S, 3).
     """
@@ -31,10 +27,7 @@ def pca_picture(images: Tensor, maps: Tensor, path: Path | None = None) -> np.nd
     scaled = torch.nn.functional.interpolate(colours, (side, side), mode="nearest")
     below = (scaled * 255).round().to(torch.uint8)
     rows = [torch.cat(list(part), dim=2) for part in (images.cpu(), below)]  # (3, S, n S) each
-    picture = torch.cat(rows, dim=1).permute(1, 2, 0).numpy()
-    if path is not None:
-        Image.fromarray(picture).save(path)
-    return picture
+    return torch.cat(rows, dim=1).permute(1, 2, 0).numpy()
 
 
 def _components(tokens: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ class Progress(Callback):
             views.local_size,
             views.local_crops,
             setup.batch_size,
-            method.hidden,
+            method.masked_share,
         )
         self._flops = per_batch * trainer.accumulate_grad_batches
         self._peak = peak_flops(trainer.strategy.root_device, str(trainer.precision))

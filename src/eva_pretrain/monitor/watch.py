@@ -86,6 +86,7 @@ class Watch(Callback):
         rest = (next(batches).pixels for _ in range(left))
         self._pixels = torch.cat([resize(pixels, size) for pixels in (first, *rest)])[:mine]
         loader.close()
+        self._looked = trainer.global_step  # a run that goes on has looked here already
         if self.monitor.every and trainer.global_step == 0:
             self._look(trainer, method)
 

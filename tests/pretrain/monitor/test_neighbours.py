@@ -186,8 +186,7 @@ class OneClass(Looked):
         (Masks, {}, UsageError, "masks is for segmentation"),
         (Broken, {}, EvaError, r"s000 of looked does not read \(image file s000 is truncated \(3 bytes"),
         (OneClass, {}, UsageError, "val has 6 images of 1"),
-        (Looked, {"holdout": 1.0}, UsageError, "holdout between 0 and 1"),
-        (Looked, {"limit": 1}, UsageError, "limit to be at least 2"),
+        (Looked, {"limit": 1}, UsageError, "train has 1 images of 1. Change holdout or limit"),
         (Looked, {"holdout": 0.001}, UsageError, "Change holdout or limit"),
     ],
 )

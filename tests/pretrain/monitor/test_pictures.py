@@ -1,10 +1,8 @@
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from eva_pretrain.monitor.pictures import pca_picture
 
@@ -15,16 +13,15 @@ def inputs(n: int = 3, d: int = 16, side: int = 32) -> tuple[torch.Tensor, torch
     return images, torch.randn(n, d, 4, 4, generator=generator) * torch.logspace(0, -1, d)[:, None, None] + 5
 
 
-def test_images_above_and_colours_below_in_columns(tmp_path: Path):
+def test_images_above_and_colours_below_in_columns():
     images, maps = inputs()
-    picture = pca_picture(images, maps, tmp_path / "pca.png")
+    picture = pca_picture(images, maps)
     assert picture.shape == (64, 96, 3)
     assert picture.dtype == np.uint8
     for n in range(3):
         np.testing.assert_array_equal(picture[:32, 32 * n : 32 * n + 32], images[n].permute(1, 2, 0).numpy())
     cells = picture[32:].reshape(4, 8, 12, 8, 3)
     assert (cells == cells[:, :1, :, :1]).all()  # nearest: every cell is one colour
-    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "pca.png")), picture)
 
 
 def test_colours_are_the_first_components_of_an_independent_pca():
