@@ -51,7 +51,7 @@ def _ours(name: str) -> str:
 
 def make(step: str) -> DinoV2:
     targets, ibot_head = STEPS[step]
-    setup = Setup(ARCHITECTURE, Views(), Recipe(), batch_size=4)
+    setup = Setup(ARCHITECTURE, Views(global_size=ARCHITECTURE.size), Recipe(), batch_size=4)
     method = DinoV2(setup, prototypes=24, hidden=32, bottleneck=12, ibot_head=ibot_head, targets=targets)
     if ibot_head:  # the reference has heads of two sizes
         from eva_pretrain.head import Head

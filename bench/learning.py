@@ -1,0 +1,72 @@
+"""Does pretraining help on images of other stains? Train images by colour clusters: two fifths of each class are in
+clusters that neither pretraining nor the head has seen. Pretrained, random weights and colour, `strict`, on each split.
+
+The test split of crc_polyp5 is a handful of slides, one or two a class, so it says little; see docs/pretrain.md.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from sklearn.cluster import KMeans
+from sklearn.preprocessing import StandardScaler
+
+CLUSTERS, HELD_OUT, SHARE, DRAWS = 15, 6, 0.4, 5000
+STUDY = """
+title: Of other stains than those that were seen
+base: dinov2_tiny_cpu
+against: random
+variants:
+  random: {{untrained: true}}
+  pretrained: {{}}
+seeds: {seeds}
+few_seeds: true
+tasks:
+  out_of_distribution: [{{name: stains, config: folder, init_args: {{root: {root}}}}}]
+"""
+
+
+def split(images: Path, output: Path, seed: int) -> None:
+    """Copy a folder of classes to `train` and `test`, whole clusters of colour to one of them."""
+    files = sorted(images.glob("*/*.jpg"))
+    classes = np.array([file.parent.name for file in files])
+    pixels = (np.asarray(Image.open(file), float) for file in files)
+    colours = np.array([[*image.mean((0, 1)), *image.std((0, 1))] for image in pixels])
+    cluster = KMeans(CLUSTERS, n_init=5, random_state=seed).fit_predict(StandardScaler().fit_transform(colours))
+    rng = np.random.default_rng(seed)
+    draws = (np.isin(cluster, rng.permutation(CLUSTERS)[:HELD_OUT]) for _ in range(DRAWS))
+    held_out = min(draws, key=lambda out: max(abs(out[classes == name].mean() - SHARE) for name in set(classes)))
+    for file, out in zip(files, held_out, strict=True):
+        folder = output / ("test" if out else "train") / file.parent.name
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, folder / file.name)
+
+
+def study(images: Path, folder: Path, number: int, seeds: int, flags: list[str]) -> dict[str, Any]:
+    """Scores on one split, by variant, and of colour."""
+    data, asked, output = folder / f"split-{number}", folder / f"split-{number}.yaml", folder / f"study-{number}"
+    split(images, data, number)
+    asked.write_text(STUDY.format(seeds=seeds, root=data))
+    source = ["--folder", str(data / "train"), "--training.precision", "bf16-mixed", "--data.workers", "0"]
+    command = ["study", "--config", str(asked), "--output", str(output), "--monitor.every", "0", *source, *flags]
+    subprocess.run([sys.executable, "-m", "eva_core.cli", *command], check=True, stdout=sys.stderr)
+    return json.loads((output / "study.json").read_text())
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("images", type=Path, help="a folder of classes, such as ../shared/data/crc_polyp5/train")
+    parser.add_argument("--splits", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=1, help="of each split")
+    parser.add_argument("--output", type=Path, default=Path("out/learning"), help="kept: the command goes on there")
+    given, flags = parser.parse_known_args()
+    studies = [
+        study(given.images, given.output.resolve(), number, given.seeds, flags) for number in range(given.splits)
+    ]
+    print(json.dumps(studies, indent=2))
