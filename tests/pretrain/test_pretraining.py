@@ -8,12 +8,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 
 from eva_core.errors import EvaError, UsageError
 from eva_pretrain.config import parse
+from eva_pretrain.data import Batch, PatchLoader
 from eva_pretrain.method import Method
+from eva_pretrain.monitor.neighbours import OnlineKnn
 from eva_pretrain.monitor.watch import Watch
 from eva_pretrain.pretraining import pretrain
+from eva_pretrain.source import Patches
+from eva_pretrain.training import started_by
 from eva_vision.models.exported import exported
 
 TINY = [
@@ -25,6 +30,14 @@ TINY = [
     *("--sampling.size", "40", "--batch_size", "4", "--data.workers", "0"),
     *("--monitor.every", "0", "--training.log_every", "1"),
 ]
+SLURM = {
+    "SLURM_NTASKS": "2",
+    "SLURM_NTASKS_PER_NODE": "2",
+    "SLURM_JOB_NAME": "train",
+    "SLURM_JOB_ID": "1",
+    "SLURM_PROCID": "0",
+}
+TORCHRUN = {"TORCHELASTIC_RUN_ID": "1", "RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}
 
 
 @pytest.fixture
@@ -266,6 +279,65 @@ def test_the_best_checkpoint_is_exported_and_recorded(patches, tmp_path):
     found = {line["step"]: line["monitor/knn"] for line in lines if line["step"]}  # the start is no checkpoint
     assert len([*(tmp_path / "run/checkpoints").glob("best-*")]) == 1
     assert chosen == {"metric": "monitor/knn", "step": max(found, key=found.get), "value": max(found.values())}
+
+
+@pytest.mark.parametrize(("variables", "slurm"), [({}, False), (SLURM, True), (SLURM | TORCHRUN, False)])
+def test_torchrun_decides_where_slurm_started_it(variables, slurm, monkeypatch):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    found = started_by()
+    assert isinstance(found, SLURMEnvironment) if slurm else found is None
+    assert found is None or not found.auto_requeue
+
+
+def test_what_is_left_out_decides_which_run_it_is(tmp_path):
+    listed = tmp_path / "exclude.txt"
+    listed.write_text("a.svs\n")
+    argv = ["--config", "demo", "--slides", "x", "--exclude", str(listed)]
+    before = parse(argv).key
+    assert parse(argv).key == before
+    listed.write_text("a.svs\nb.svs\n")
+    assert parse(argv).key != before
+
+
+def test_the_best_so_far_is_still_that_where_looks_become_rarer(patches, tmp_path, monkeypatch):
+    worse = iter([0.1, 0.9, 0.3])  # at the start, at steps 2 and 8
+    monkeypatch.setattr(OnlineKnn, "__call__", lambda self, embed, batch_size=64: next(worse))
+    step = Method.optimizer_step
+
+    def killed(self, *args, **kwargs):
+        step(self, *args, **kwargs)
+        if self.global_step == 4:
+            raise RuntimeError("killed")
+
+    asked = ["--steps=8", "--training.checkpoint_every=3", "--monitor.patches=16", "--export.checkpoint=best"]
+    asked += ["--dataset=phantom", "--dataset.train=12", "--dataset.val=8", "--dataset.test=4", "--dataset.size=32"]
+    monkeypatch.setattr(Method, "optimizer_step", killed)
+    with pytest.raises(RuntimeError, match="killed"):
+        run(patches, tmp_path / "run", *asked, "--monitor.every=2")
+    monkeypatch.setattr(Method, "optimizer_step", step)
+    export = run(patches, tmp_path / "run", *asked, "--monitor.every=8")
+    assert json.loads((export / "card.json").read_text())["selected_on"]["step"] == 2
+    assert [file.name for file in (tmp_path / "run/checkpoints").glob("best-*")] == ["best-2.ckpt"]
+
+
+def test_what_has_no_meaning_for_a_folder_is_told(patches, tmp_path, capsys):
+    run(patches, tmp_path / "run", "--steps=1", "--data.hsv_filter=true", "--sampling.per_window=2")
+    said = "A folder of patches is read as it is: data.hsv_filter, "
+    assert said in (told := capsys.readouterr().err)
+    assert "sampling.per_window" in told
+
+
+def test_the_monitor_looks_at_other_patches_than_the_few_that_are_trained_on(slides, tmp_path):
+    argv = ["--config", "demo", "--slides", str(slides / "*.svs"), "--sampling.distinct=2", "--data.workers=0"]
+    plan = parse([*argv, "--sampling.size=32", "--batch_size=8"])
+    source = Patches(plan.data, plan.sampling, 0, 1, tmp_path)
+
+    def distinct(batch: Batch) -> int:
+        return len(batch.pixels.flatten(1).unique(dim=0))
+
+    assert distinct(next(iter(source.far_patches(8)))) == 8
+    assert distinct(next(iter(PatchLoader(source.stream(8), 0)))) == 2
 
 
 @pytest.mark.parametrize(

@@ -30,8 +30,9 @@ def draw(record: dict[str, Any], path: Path) -> Path:
         label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
     if shown:
+        columns = 2 * len(sides)  # four are wider than one panel
         figure.legend(
-            shown.values(), shown.keys(), loc="outside lower center", ncols=len(shown), frameon=False, fontsize=9
+            shown.values(), shown.keys(), loc="outside lower center", ncols=columns, frameon=False, fontsize=9
         )
     figure.suptitle(record["title"] + (" (synthetic data)" if record["synthetic"] else ""), x=0.01, ha="left")
     figure.savefig(path, dpi=130)
