@@ -301,8 +301,8 @@ def test_what_is_left_out_decides_which_run_it_is(tmp_path):
 
 
 def test_the_best_so_far_is_still_that_where_looks_become_rarer(patches, tmp_path, monkeypatch):
-    worse = iter([0.1, 0.9, 0.3])  # at the start, at steps 2 and 8
-    monkeypatch.setattr(OnlineKnn, "__call__", lambda self, embed, batch_size=64: next(worse))
+    found = iter([0.1, 0.9, 0.3, 0.2])  # at the start, at steps 2, 4 and 8
+    monkeypatch.setattr(OnlineKnn, "__call__", lambda self, embed, batch_size=64: next(found))
     step = Method.optimizer_step
 
     def killed(self, *args, **kwargs):
