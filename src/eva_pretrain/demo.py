@@ -9,7 +9,7 @@ from eva_core.commands import leaderboard
 from eva_core.errors import UsageError
 from eva_core.progress import Bar, say
 from eva_pretrain.config import parse
-from eva_pretrain.pretraining import pretrain
+from eva_pretrain.pretraining import export_start, pretrain
 from eva_vision.phantom_slides import write_phantom_slide
 
 OUTPUT = Path("out/demo")
@@ -28,21 +28,17 @@ def main(argv: list[str]) -> int:
         for number in range(SLIDES):
             write_phantom_slide(OUTPUT / "slides" / f"phantom_{number}.svs", 4096, 3072, seed=number)
             bar.advance(1)
-    plan = parse(["--config", "demo", "--slides", f"{OUTPUT}/slides/*.svs", "--output", str(OUTPUT / "pretrain")])
-    export = pretrain(plan)
+    asked = ["--config", "demo", "--slides", f"{OUTPUT}/slides/*.svs", "--output"]
+    export = pretrain(parse([*asked, str(OUTPUT / "pretrain")]))
+    start = export_start(parse([*asked, str(OUTPUT / "start"), "--name", "demo-start"]))
     say(f"What the network saw: {OUTPUT}/pretrain/crops.png; what it learnt: {OUTPUT}/pretrain/pca-*.png")
-    architecture = plan.setup.architecture
-    untrained = {
-        "init_args": {"arch": architecture.arch, "size": architecture.size},
-        "dict_kwargs": architecture.arguments,
-    }
     board = {
         "name": "demo",
         "title": "SYNTHETIC patches: a small DINOv2 that has seen synthetic slides",
         "protocol": "strict",
         "models": [
             {"name": "pretrained_here", "class_path": str(export)},
-            {"name": "same_with_random_weights", "class_path": "timm_model", **untrained},
+            {"name": "same_with_random_weights", "class_path": str(start)},
             "colour_stats",
         ],
         "tasks": ["phantom"],

@@ -61,6 +61,14 @@ def pretrain(plan: Plan) -> Path:
     return output / EXPORT
 
 
+def export_start(plan: Plan) -> Path:
+    """Export the weights that a run would start from, fed as those that it ends with."""
+    method = plan.method(plan.setup, **plan.method_arguments)
+    start = plan.setup.architecture.start
+    start_from(method, start)
+    return export_weights(plan, method.teacher.vit.network.state_dict(), step=0, mpp=None, seen=seen_by(start))
+
+
 def _train(plan: Plan, patches: Patches) -> int:
     """To the last step; the rank of this process."""
     setup, output = plan.setup, plan.output

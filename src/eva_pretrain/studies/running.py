@@ -74,6 +74,8 @@ def _make(run: Run, lock: IO[str], threads: int | None) -> None:
         if run.cut_to is not None and run.variant.cut is not None:
             cut_patches(parse(arguments), run.variant.cut, run.cut_to)
         if run.variant.untrained:
+            from eva_pretrain.pretraining import export_start
+
             export_start(parse(arguments))
             return
         _train([*arguments, *_from_folder(run)], run.folder / LOG, lock, threads)
@@ -148,17 +150,6 @@ def _last_words(log: Path, began: int) -> str | None:
     errors = [line.removeprefix("eva: ") for line in lines if line.startswith("eva: ")]
     found = errors or lines
     return found[-1] if found else None
-
-
-def export_start(plan: Plan) -> Path:
-    """Export the weights that a run would start from."""
-    from eva_pretrain.pretraining import export_weights
-    from eva_pretrain.starts import seen_by, start_from
-
-    method = plan.method(plan.setup, **plan.method_arguments)
-    start_from(method, plan.setup.architecture.start)
-    seen = seen_by(plan.setup.architecture.start)
-    return export_weights(plan, method.teacher.vit.network.state_dict(), step=0, mpp=None, seen=seen)
 
 
 def training_cost(plan: Plan) -> dict[str, float]:
