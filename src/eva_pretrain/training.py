@@ -16,7 +16,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
-from eva_core.errors import EvaError, UsageError
+from eva_core.errors import EvaError, refuse
 from eva_core.progress import say
 from eva_pretrain.method import Method
 from eva_pretrain.monitor.watch import BEST
@@ -50,10 +50,8 @@ class Training:
 
     def __post_init__(self) -> None:
         for name in ("devices", "nodes", "accumulate", "checkpoint_every", "log_every"):
-            if getattr(self, name) != "auto" and getattr(self, name) < 1:
-                raise UsageError(
-                    f"Expected training.{name} to be at least 1, but got {getattr(self, name)}. Change it."
-                )
+            value = getattr(self, name)
+            refuse((value != "auto" and value < 1, f"training.{name} to be at least 1", value))
 
 
 def make_trainer(

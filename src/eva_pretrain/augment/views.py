@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from eva_core.errors import UsageError
+from eva_core.errors import UsageError, refuse
 from eva_pretrain.augment.blur import blur, draw_sigma
 from eva_pretrain.augment.colour import Jitter, draw_jitter, rotate_hue, scale_colour, solarise
 from eva_pretrain.augment.crops import Taps, columns, draw_boxes, longest, resample, taps
@@ -100,10 +100,8 @@ class Views:
             (("std",), lambda v: len(v) == 3 and all(0 < s < math.inf for s in v), "three numbers above 0"),
         ):
             for name in names:
-                if not right(getattr(self, name)):
-                    raise UsageError(
-                        f"Expected {name} to be {what}, but got {getattr(self, name)}. Change it in the views."
-                    )
+                value = getattr(self, name)
+                refuse((not right(value), f"{name} to be {what}", value), where="views")
 
 
 class Crops(NamedTuple):
