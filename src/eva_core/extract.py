@@ -1,7 +1,6 @@
 """Dataset x backbone -> embedding store: the one place where a foundation model runs."""
 
 import os
-import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -16,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from eva_core.accelerator import device_name, is_gpu
 from eva_core.cache import locked
 from eva_core.embeddings import Store, StoreKey, open_store
 from eva_core.errors import EvaError, UsageError
@@ -209,7 +209,7 @@ def _write_parts(fabric: Fabric, work: Work, how: Extraction, batches: list[tupl
     total = sum(b - a for a, b in batches)
     with Bar(f"{work.key.model} on {work.key.dataset}", total, work.unit, visible=fabric.global_rank == 0) as bar:
         try:
-            for (first, stop), batch in zip(batches, _loader(work, how, batches, fabric.device.type), strict=True):
+            for (first, stop), batch in zip(batches, _loader(work, how, batches, fabric.device), strict=True):
                 rows = work.forward(fabric, work.backbone, batch)
                 _refuse_non_finite(next(iter(rows.values())), batch[-1], work.ids[first:stop])
                 writer.add(first, rows)
@@ -301,14 +301,16 @@ def unreadable(sample: Sample, error: Exception) -> Unreadable:
     return Unreadable(f"{sample.id!r} ({sample.path or 'no file'}): {reason}")
 
 
-def _loader(work: Work, how: Extraction, batches: list[tuple[int, int]], device: str) -> Iterator[Sequence[Tensor]]:
-    workers = loader_workers(how, device)
+def _loader(
+    work: Work, how: Extraction, batches: list[tuple[int, int]], device: torch.device
+) -> Iterator[Sequence[Tensor]]:
+    workers = loader_workers(how, device.type)
     loader: DataLoader = DataLoader(
         work.items,
         batch_sampler=[list(range(first, stop)) for first, stop in batches],
         num_workers=min(workers, len(batches)),
         prefetch_factor=4 if workers else None,
-        pin_memory=device == "cuda",
+        pin_memory=is_gpu(device),
     )
     try:
         yield from loader
@@ -346,6 +348,6 @@ def _about(fabric: Fabric) -> dict[str, Any]:
     return {
         **{package: version(package) for package in ("torch", "timm", "torchvision")},
         "device": device.type,
-        "processor": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+        "processor": device_name(device),
         "threads": torch.get_num_threads(),
     }

@@ -101,10 +101,10 @@ def loss_gradient(logits: Tensor, targets: Tensor, dim: int = -1) -> Tensor:
     return probabilities.sub_(targets).div_(logits.shape[-1] * logits.shape[-2] // outputs)
 
 
-def per_run(runs: int, *shape: int) -> Tensor:
-    """Zeros (runs, *shape) where every run begins on a cache line, as it would alone: results are the same to a bit."""
+def per_run(runs: int, *shape: int, device: torch.device) -> Tensor:
+    """Zeros (runs, *shape), each run on a cache line of its own, as it would be alone: results are equal to a bit."""
     size = math.prod(shape)
-    return torch.zeros(runs, _lines(size))[:, :size].unflatten(1, shape)
+    return torch.zeros(runs, _lines(size), device=device)[:, :size].unflatten(1, shape)
 
 
 @contextmanager
@@ -173,14 +173,17 @@ class _Job:
     def train(self, lr: float, runs: Sequence[int], done: int) -> list[FittedRun]:
         """Train some runs side by side with one learning rate; `done` counts the steps of runs before."""
         recipe, (samples, features), outputs = self.recipe, self.x.shape, self.targets.shape[1]
+        device = self.x.device
         batch = min(recipe.batch_size, samples)
         epoch_steps = -(-samples // batch)
-        x, targets = per_run(len(runs), batch, features), per_run(len(runs), batch, outputs)
+        x, targets = (per_run(len(runs), batch, width, device=device) for width in (features, outputs))
 
         tracks = [_Track(run, torch.Generator().manual_seed(recipe.seed + run)) for run in runs]
         finished: list[FittedRun] = []
-        state = [torch.zeros(len(runs), self.layout.size) for _ in range(4)]  # values, gradients, both moments
-        count = torch.zeros(())  # of steps
+        state = [
+            torch.zeros(len(runs), self.layout.size, device=device) for _ in range(4)
+        ]  # values, gradients, both moments
+        count = torch.zeros((), device=device)  # of steps
         params, gradients = self.layout.views(state[0]), self.layout.views(state[1])
         for row, track in enumerate(tracks):
             for name, p in self.head.parameters(features, outputs, track.generator).items():
@@ -189,7 +192,7 @@ class _Job:
         for step in range(recipe.steps):
             epoch, position = divmod(step, epoch_steps)
             if position == 0:
-                orders = [torch.randperm(samples, generator=track.generator) for track in tracks]
+                orders = [torch.randperm(samples, generator=track.generator).to(device) for track in tracks]
             now = slice(position * batch, (position + 1) * batch)
             size = len(orders[0][now])
             for row, order in enumerate(orders):

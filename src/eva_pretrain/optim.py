@@ -112,10 +112,11 @@ def clip(parameters_by_module: Iterable[Iterable[nn.Parameter]], most: float, ep
         Largest norm of a set before clipping, a scalar; not finite if a gradient is not, which is then spoiled.
     Source: Pascanu et al. 2013, algorithm 1.
     """
-    sets = [[p.grad for p in parameters if p.grad is not None] for parameters in parameters_by_module]
+    modules = [[*parameters] for parameters in parameters_by_module]
+    sets = [[p.grad for p in parameters if p.grad is not None] for parameters in modules]
     sets = [grads for grads in sets if grads]
     if not sets:
-        return torch.zeros(())
+        return torch.zeros((), device=next((p.device for parameters in modules for p in parameters), None))
     flat = [grad for grads in sets for grad in grads]
     local = [_local(grad) for grad in flat]
     norms = torch.stack(_over_shards(flat, list(torch._foreach_norm(local))))

@@ -7,6 +7,7 @@ from pathlib import Path
 from filelock import FileLock
 from lightning.pytorch import LightningDataModule
 
+from eva_core.accelerator import is_gpu
 from eva_core.errors import EvaError, UsageError, some
 from eva_core.progress import say
 from eva_pretrain.data import PatchLoader
@@ -94,7 +95,7 @@ class Patches(LightningDataModule):
         assert self.trainer is not None
         stream = self.stream(self.source.batch_size, self.trainer.global_rank, self.trainer.world_size)
         source, epoch = self.source, EPOCH * self.accumulate
-        on_gpu = self.trainer.strategy.root_device.type == "cuda"
+        on_gpu = is_gpu(self.trainer.strategy.root_device)
         self.loader = PatchLoader(stream, source.workers, source.prefetch, epoch, pin_memory=on_gpu)
         return self.loader
 

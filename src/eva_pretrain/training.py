@@ -9,13 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
+from eva_core.accelerator import gpus
 from eva_core.errors import EvaError, refuse
 from eva_core.progress import say
 from eva_pretrain.method import Method
@@ -76,7 +76,7 @@ def make_trainer(
         "FSDP2-wrapped module .* returned a view",  # nothing is changed in place
     ):
         warnings.filterwarnings("ignore", said)  # we know
-    on_gpu = torch.cuda.is_available()
+    on_gpu = gpus() > 0
     devices = _devices(training, on_gpu)
     folder, every = output / CHECKPOINTS, training.checkpoint_every
     keeper = partial(_Keeper, folder, auto_insert_metric_name=False, enable_version_counter=False)
@@ -183,7 +183,7 @@ def started_by() -> SLURMEnvironment | None:
 def _devices(training: Training, on_gpu: bool) -> int:
     if training.devices != "auto":
         return training.devices
-    return int(os.environ.get("LOCAL_WORLD_SIZE", torch.cuda.device_count() if on_gpu else 1))
+    return int(os.environ.get("LOCAL_WORLD_SIZE", gpus() if on_gpu else 1))
 
 
 def _strategy(training: Training, processes: int) -> str | Strategy:

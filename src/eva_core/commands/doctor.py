@@ -41,8 +41,10 @@ def _version(package: str) -> str:
 def _devices() -> list[str]:
     import torch
 
+    from eva_core.accelerator import device_name, gpus
+
     cpu = f"cpu: {os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads"
-    names = [f"cuda:{i}: {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
+    names = [f"cuda:{i}: {device_name(torch.device('cuda', i))}" for i in range(gpus())]
     return [cpu, *(names or ["cuda: none"]), *(["mps"] if torch.backends.mps.is_available() else [])]
 
 

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from eva_core.accelerator import device_name, is_gpu
+
 _STUDENT, _TEACHER = 3, 1
 """Forward and backward passes, a backward pass being two forward ones."""
 
@@ -96,9 +98,9 @@ def peak_flops(device: torch.device, precision: str) -> float | None:
         precision: As Lightning names it, such as `bf16-mixed`, `16-mixed` or `32-true`. For 32 bits it is TF32's where
             `torch.get_float32_matmul_precision()` allows it.
     """
-    if device.type != "cuda":
+    if not is_gpu(device):
         return None
-    name = torch.cuda.get_device_name(device)
+    name = device_name(device)
     found = next((row for row in _PEAKS if re.search(rf"\b{row[0]}(?![A-Za-z0-9])", name)), None)
     if found is None or "MIG" in name:
         return None

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, Trainer
 
+from eva_core.accelerator import is_gpu, wait_for
 from eva_core.progress import say
 from eva_pretrain.method import Method
 from eva_pretrain.monitor.flops import peak_flops, step_flops
@@ -58,8 +59,7 @@ class Progress(Callback):
         if step == self._said or step == self._step or (step % self.every and step != trainer.max_steps):
             return
         self._said = step
-        if trainer.strategy.root_device.type == "cuda":
-            torch.cuda.synchronize()
+        wait_for(trainer.strategy.root_device)
         loader = _loader(trainer)
         training = time.perf_counter() - self._since - (self.watch.seconds - self._watched)
         per_second = (step - self._step) / training
@@ -94,7 +94,7 @@ class Progress(Callback):
     def cost(self, trainer: Trainer) -> str:
         """What the run has cost, in a line."""
         hours = self.seconds * trainer.world_size / 3600
-        device = "GPU" if trainer.strategy.root_device.type == "cuda" else "CPU"
+        device = "GPU" if is_gpu(trainer.strategy.root_device) else "CPU"
         return (
             f"{trainer.global_step} steps: {hours:.2f} {device} hours, {trainer.global_step * self._patches:,} patches "
             f"seen, {len(self.seen):,} distinct {_loader(trainer).stream.kind}."

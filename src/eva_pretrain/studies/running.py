@@ -156,20 +156,20 @@ def training_cost(plan: Plan) -> dict[str, float]:
     """`patches` that a finished run has seen, and the `seconds` that it trained."""
     import torch
 
+    from eva_core.accelerator import gpus
     from eva_pretrain.training import last_checkpoint
 
     checkpoint = last_checkpoint(plan.output)
     assert checkpoint is not None
     kept = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["eva_progress"]
     training = plan.training
-    devices = training.devices if training.devices != "auto" else max(torch.cuda.device_count(), 1)
+    devices = training.devices if training.devices != "auto" else max(gpus(), 1)
     batch = plan.setup.batch_size * training.accumulate * devices * training.nodes
     return {"patches": plan.setup.recipe.steps * batch, "seconds": kept["seconds"]}
 
 
 def _free_memory() -> None:
-    """Of the device: the next training is another process."""
-    import torch
+    """Give a GPU's memory back: the next training is another process."""
+    from eva_core.accelerator import release_memory
 
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    release_memory()

@@ -19,7 +19,9 @@ class Linear(GradientHead):
     def gradients(self, params: dict[str, Tensor], x: Tensor, targets: Tensor, out: dict[str, Tensor]) -> None:
         """In closed form, all runs at once: at these sizes autograd costs more than the arithmetic."""
         runs, batch, _ = x.shape
-        logits = per_run(runs, targets.shape[-1], batch)  # (R, K, B): a softmax across rows is several times faster
+        logits = per_run(
+            runs, targets.shape[-1], batch, device=x.device
+        )  # (R, K, B): a softmax across rows is several times faster
         torch.baddbmm(params["bias"].unsqueeze(-1), params["weight"], x.mT, out=logits)
         slope = logits.copy_(loss_gradient(logits, targets.mT, dim=-2))  # aligned like the logits
         torch.bmm(slope, x, out=out["weight"])
