@@ -18,6 +18,7 @@ from eva_core.embeddings import Store, digest
 from eva_core.errors import UsageError
 from eva_core.evaluation import Question, evaluate
 from eva_core.extract import Extraction, refuse_skipped
+from eva_core.file_names import as_name
 from eva_core.progress import say
 from eva_core.protocol import Protocol
 from eva_core.tasks import Answer, AnyHead, Job, Task
@@ -70,7 +71,7 @@ def fit(
             **({"online": how.online} if how.online is not None else {}),
         }
     )
-    folder = Path(output) if output else Path("out") / job.dataset.card.name / job.model
+    folder = Path(output) if output else Path("out") / job.dataset.card.name / as_name(job.model)
     done = _finished(folder, result_key, identity)
     if done is not None:
         refuse_skipped(done["skipped"], how)
@@ -125,7 +126,7 @@ def fit_embeddings(
         "protocol": rules.title(published(rules.name), _head_name(built), dataset) + "+embeddings=imported",
     }
     key = digest({**content, **identity, "head": _arguments(built), "protocol": plain(rules)})
-    folder = Path(output) if output else Path("out") / dataset.name / model
+    folder = Path(output) if output else Path("out") / dataset.name / as_name(model)
     done = _finished(folder, key, identity)
     if done is not None:
         tell(f"Already done: {folder}")
@@ -216,7 +217,8 @@ def apply_heads(
                 f"Expected {what.partition('_')[0]} {identity[what][:12]} as in {result}, but {job.backbone.name} has "
                 f"{mine[what][:12]}. Use the model and protocol of that result."
             )
-    output = Path(output) if output else Path("out") / job.dataset.card.name / f"{job.backbone.name}-predictions"
+    folder = f"{as_name(job.backbone.name)}-predictions"
+    output = Path(output) if output else Path("out") / job.dataset.card.name / folder
     if output.is_dir() and any(output.iterdir()):
         raise UsageError(f"Expected a folder without predictions, but {output} has some. Choose another --output.")
     store = task.extract(key, job.backbone, job.dataset, job.protocol, how, tell)

@@ -1,26 +1,26 @@
 """Configuration: names become class paths, and the parser of `fit` and `predict`."""
 
 import re
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace
+from omegaconf.errors import OmegaConfBaseException
 
 from eva_core import registry
 from eva_core.config_files import find_config, read_yaml, shipped
 from eva_core.errors import UsageError
 from eva_core.extract import Extraction
 from eva_core.protocol import Protocol, Segmentation
+from eva_core.result_config import REGISTRIES, as_written, came_with_a_result, literal, read_result_config
 from eva_core.types import Backbone, Dataset, Geometry, Head, SegmentationHead
 
-NAMED = {
-    "model": registry.models,
-    "dataset": registry.datasets,
-    "head": registry.heads,
-    "method": registry.methods,
-}
 SHORT = {"--precision": "--protocol.precision"}
+TRUST = "--trust"
+"""Takes the class paths and addresses that came with a result."""
 
 
 def load_protocol(name: str) -> Protocol:
@@ -63,15 +63,20 @@ class Request:
     text: str
 
 
-def parse(command: str, argv: list[str]) -> Request:
+def parse(command: str, argv: list[str], trust: bool = True) -> Request:
     """Parse and build; later configs and flags override earlier ones.
 
+    Args:
+        command: `fit` or `predict`, for messages.
+        argv: The words of the command line.
+        trust: Take class paths and addresses also from a configuration that came with a result; commands do so only
+            where they are told `--trust`.
     Raises:
         UsageError: One line about the first thing that is wrong.
         SystemExit: After `--help` and `--print_config`.
     """
     parser = build_parser(command)
-    given = _parsed(parser, command, argv)
+    given, text = parsed(parser, command, argv, trust)
     for needed in ("model", "dataset"):
         if given[needed] is None:
             raise UsageError(f"Expected --{needed} NAME. `eva {needed}s` lists them.")
@@ -86,7 +91,7 @@ def parse(command: str, argv: list[str]) -> Request:
         built.protocol,
         Extraction(**{f.name: built[f.name] for f in fields(Extraction)}),
         given.output,
-        _resolved(parser, given),
+        text,
     )
 
 
@@ -98,25 +103,35 @@ def parse_embeddings(argv: list[str]) -> dict[str, Any]:
     """
     parser = build_parser("fit")
     parser.add_argument("--embeddings", type=str)
-    given = _parsed(parser, "fit", argv)
+    given, _ = parsed(parser, "fit", argv, trust=False)
     if given.model is not None or given.dataset is not None:
         raise UsageError("Expected either --embeddings, or --model and --dataset, but got both.")
     built = parser.instantiate(given)
     return {"store": given.embeddings, "head": built.head, "protocol": built.protocol, "output": given.output}
 
 
-def _parsed(parser: ArgumentParser, command: str, argv: list[str]) -> Namespace:
+def parsed(parser: ArgumentParser, command: str, argv: list[str], trust: bool) -> tuple[Namespace, str]:
+    """What a command line asks for, and the resolved configuration as YAML.
+
+    The YAML is without the folder that it is saved in: others may start from it.
+
+    Raises:
+        UsageError: One line about the first thing that is wrong.
+    """
     try:
-        return parser.parse_args(expand(argv))
-    except (ArgumentError, TypeError, ValueError) as error:
-        raise UsageError(f"{first_reason(error)} See `eva {command} --help`.") from error
+        given = parser.parse_args(expand(argv, trust))
+    except (ArgumentError, TypeError, ValueError, OmegaConfBaseException) as error:
+        raise UsageError(f"{as_written(first_reason(error))} See `eva {command} --help`.") from error
+    saved = given.clone(with_meta=False)
+    saved.output = None
+    text = yaml.safe_load(parser.dump(saved, skip_unset=True))
+    return _as_written(given), yaml.safe_dump(as_written(text), sort_keys=False)
 
 
-def _resolved(parser: ArgumentParser, given: Namespace) -> str:
-    """The configuration as YAML, without the folder that it is saved in: others may start from it."""
-    given = given.clone(with_meta=False)
-    given.output = None
-    return parser.dump(given, skip_unset=True)
+def _as_written(given: Namespace) -> Namespace:
+    for key, value in vars(given).items():
+        setattr(given, key, _as_written(value) if isinstance(value, Namespace) else as_written(value))
+    return given
 
 
 def build_parser(command: str) -> ArgumentParser:
@@ -139,38 +154,59 @@ def build_parser(command: str) -> ArgumentParser:
     parser.set_defaults({f"protocol.{k}": v for k, v in plain(load_protocol("eva-0.4")).items()})
     parser.add_class_arguments(Extraction)
     parser.add_argument("--output", type=str | None, help="folder for the result, else out/DATASET/MODEL")
+    parser.epilog = (
+        f"{TRUST} takes the class paths, transforms and addresses that came with a result: only of people you know."
+    )
     return parser
 
 
-def expand(argv: list[str]) -> list[str]:
-    """Registered names, config names and short flags -> what jsonargparse understands."""
+def expand(argv: list[str], trust: bool = True) -> list[str]:
+    """Registered names, config names and short flags -> what jsonargparse understands.
+
+    `${...}` in a YAML file of the user's is left to OmegaConf; what is typed, or came with a result, is text.
+
+    Args:
+        argv: The words of the command line; `--trust` among them sets `trust`.
+        trust: As in `parse`.
+    """
+    trust = trust or TRUST in argv
+    argv = [word for word in argv if word != TRUST]
+    given = {word.partition("=")[0] for word in argv if word.startswith("--")}
     expanded: list[str] = []
     position = 0
     while position < len(argv):
         flag, equals, value = argv[position].partition("=")
         position += 1
-        takes_value = flag in SHORT or flag.removeprefix("--") in {*NAMED, "config", "protocol"}
+        takes_value = flag in SHORT or flag.removeprefix("--") in {*REGISTRIES, "config", "protocol"}
         if not (flag.startswith("--") and takes_value):
-            expanded.append(argv[position - 1])
+            expanded.append(literal(argv[position - 1]))
             continue
         if not equals:
             if position == len(argv):
                 raise UsageError(f"Expected a value after {flag}.")
             value = argv[position]
             position += 1
-        expanded += _expand_pair(flag, value)
+        if flag == "--config":
+            expanded += _expand_config(find_config(value), given, trust)
+        else:
+            expanded += map(literal, _expand_pair(flag, value))
     return expanded
+
+
+def _expand_config(path: Path, given: Collection[str], trust: bool) -> list[str]:
+    if came_with_a_result(path):
+        content, before = read_result_config(path, given, trust), []
+    else:
+        content = read_yaml(path)
+        base = content.pop("base", None)  # a config that says what it does otherwise than another
+        before = [] if base is None else _expand_config(find_config(base), given, trust)
+    return [*before, "--config", yaml.safe_dump(expand_yaml(content), sort_keys=False)]
 
 
 def _expand_pair(flag: str, value: str) -> list[str]:
     name = flag.removeprefix("--")
     if flag in SHORT:
         return [SHORT[flag], value]
-    if name == "config":
-        content = read_yaml(find_config(value))
-        base = content.pop("base", None)  # a config that says what it does otherwise than another
-        before = [] if base is None else _expand_pair(flag, base)
-        return [*before, flag, yaml.safe_dump(expand_yaml(content), sort_keys=False)]
     if name == "protocol":
         return [flag, yaml.safe_dump(plain(load_protocol(value)), sort_keys=False)]
     found = component(name, value)
@@ -181,7 +217,7 @@ def _expand_pair(flag: str, value: str) -> list[str]:
 def expand_yaml(content: dict[str, Any]) -> dict[str, Any]:
     """The same for the keys of a YAML file."""
     content = dict(content)
-    for name in NAMED.keys() & content.keys():
+    for name in REGISTRIES.keys() & content.keys():
         value = content[name]
         if isinstance(value, str):
             content[name] = component(name, value)
@@ -214,7 +250,7 @@ def class_path(kind: str, name: str) -> str:
     """
     if any(mark in name for mark in "./{"):
         return name
-    entry = NAMED[kind].find(name)
+    entry = REGISTRIES[kind].find(name)
     entry.load()  # a broken plugin is reported here, by package
     return entry.class_path
 

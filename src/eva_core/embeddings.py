@@ -15,6 +15,7 @@ import torch
 
 from eva_core.cache import cache_root
 from eva_core.errors import EvaError
+from eva_core.file_names import LONGEST
 from eva_core.types import Embedded
 
 ROWS = ("embeddings", "colour_stats", "signature", "short_side", "readable")
@@ -42,7 +43,7 @@ class StoreKey:
 
     @property
     def path(self) -> Path:
-        safe = re.sub(r"[^A-Za-z0-9_.-]+", "_", self.model)
+        safe = re.sub(r"[^A-Za-z0-9_.-]+", "_", self.model)[:LONGEST]
         return cache_root() / self.dataset / f"{safe}-{self.sha256[:12]}.h5"
 
 

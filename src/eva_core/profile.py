@@ -11,6 +11,7 @@ import yaml
 from eva_core.api import fit
 from eva_core.config import parse, plain
 from eva_core.errors import UsageError
+from eva_core.file_names import as_name
 from eva_core.progress import say
 from eva_core.protocol import Protocol
 from eva_core.types import Dataset, Geometry, ModelCard
@@ -45,7 +46,9 @@ def profile(config: str, models: list[str], mpps: list[float], protocol: str | N
                 say(f"{mpp:g} mpp is left out: images of {native:g} mpp cannot show it to {name}.")
                 continue
             text = yaml.safe_dump({**yaml.safe_load(asked.text), "protocol": plain(rules)}, sort_keys=False)
-            result = fit(asked.backbone, dataset, asked.head, rules, output / name / f"{mpp:g}", asked.how, text)
+            result = fit(
+                asked.backbone, dataset, asked.head, rules, output / as_name(name) / f"{mpp:g}", asked.how, text
+            )
             main = result["main"]
             points.append(
                 {"mpp": mpp, "crop": rules.geometry_for(card).crop, "mean": main["mean"], "ci95": main["ci95"]}

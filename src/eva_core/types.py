@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from eva_core.file_names import check_name
+
 if TYPE_CHECKING:
     from eva_core.protocol import Protocol
     from eva_core.record import Predictions
@@ -104,6 +106,9 @@ class DatasetCard:
     access: str = "unknown"
     synthetic: bool = False
     collections: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_name(self.name, "a dataset's name")  # folders of results and of the cache are called so
 
 
 @dataclass(frozen=True, slots=True)

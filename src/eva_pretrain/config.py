@@ -8,8 +8,9 @@ from typing import Any, Literal
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace
 from lightning.pytorch.loggers import Logger
 
-from eva_core.config import expand, first_reason
+from eva_core.config import first_reason, parsed
 from eva_core.errors import UsageError
+from eva_core.file_names import check_name
 from eva_core.registry import import_object
 from eva_core.types import Dataset
 from eva_pretrain.augment.views import Views
@@ -73,22 +74,26 @@ class Plan:
     key: str
 
 
-def parse(argv: list[str]) -> Plan:
+def parse(argv: list[str], trust: bool = True) -> Plan:
     """Parse and check; later configs and flags override earlier ones.
+
+    Args:
+        argv: The words of the command line.
+        trust: As in `eva_core.config.parse`.
 
     Raises:
         UsageError: One line about the first thing that is wrong.
         SystemExit: After `--help` and `--print_config`.
     """
     parser = build_parser()
+    given, text = parsed(parser, "pretrain", [_long(argument) for argument in argv], trust)
     try:
-        given = parser.parse_args(expand([_long(argument) for argument in argv]))
         others = given.clone()
         others.method = None  # it takes the others when it is built
         built = parser.instantiate(others)
     except (ArgumentError, TypeError, ValueError) as error:
         raise UsageError(f"{first_reason(error)} See `eva pretrain --help`.") from error
-    text = _resolved(parser, given)
+    check_name(given.name, "--name as a run's name")
     return Plan(
         method=import_object(given.method.class_path),
         method_arguments=given.method.get("init_args", Namespace()).as_dict(),
@@ -138,12 +143,6 @@ def build_parser() -> ArgumentParser:
 def _long(argument: str) -> str:
     flag, equals, value = argument.partition("=")
     return f"{SHORT.get(flag, flag)}{equals}{value}"
-
-
-def _resolved(parser: ArgumentParser, given: Namespace) -> str:
-    given = given.clone(with_meta=False)
-    given.output = None
-    return parser.dump(given, skip_unset=True)
 
 
 def _key(given: Namespace) -> str:

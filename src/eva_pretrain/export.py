@@ -16,8 +16,9 @@ from torch import Tensor
 
 from eva_core.contamination import SALTED, bare, salted
 from eva_core.errors import EvaError, UsageError, some
+from eva_core.file_names import check_name
 from eva_core.record import CONFIG, environment, write_bytes, write_text
-from eva_vision.models.exported import CARD, SCHEMA, SLIDES, WEIGHTS, check_name, exported, read_seen
+from eva_vision.models.exported import CARD, SCHEMA, SLIDES, WEIGHTS, exported, read_seen
 from eva_vision.slides.barcodes import tcga
 
 README = "README.md"
@@ -68,7 +69,7 @@ def write_export(
         EvaError: A weight is not finite, or the weights do not fit the architecture (names the keys).
     """
     folder = Path(folder).expanduser()
-    check_name(name)
+    check_name(name, "a run's name")
     _refuse_other_content(folder)
     weights = _weights(vit)
     new, old = (folder.with_name(f".{folder.name}.{end}") for end in ("new", "old"))

@@ -174,8 +174,8 @@ def test_a_kill_leaves_the_old_one_whole(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("changes", "kind", "message"),
     [
-        ({"name": "../x"}, UsageError, "name that can be a file's name"),
-        ({"name": ""}, UsageError, "name that can be a file's name"),
+        ({"name": "../x"}, UsageError, "a run's name that can be a file's name"),
+        ({"name": ""}, UsageError, "a run's name that can be a file's name"),
         ({"vit": {}}, EvaError, "timm ViT with a class token"),
         ({"arch_args": {**ARGS, "depth": 3}}, EvaError, r"missing blocks\.2\."),
         ({"arch_args": {**ARGS, "depth": 1}}, EvaError, r"unexpected blocks\.1\."),

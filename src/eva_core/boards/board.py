@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from eva_core import registry
 from eva_core.config_files import find_config, read_yaml
 from eva_core.errors import UsageError, some
+from eva_core.file_names import check_name
 from eva_core.record import RESULTS, read_json
 
 ASKED, FAILED = "asked.yaml", "failed.json"
@@ -98,6 +99,7 @@ def read_board(name: str) -> Board:
         raise UsageError(f"Expected average_without in {path} to list tasks of the board, but got {left_out!r}.")
     if not isinstance(tolerance, int | float):
         raise UsageError(f"Expected tolerance in {path} to be a number, but got {tolerance!r}.")
+    check_name(str(content.get("name", path.stem)), f"a name in {path}")
     return Board(
         name=str(content.get("name", path.stem)),
         title=str(content.get("title", content.get("name", path.stem))),
@@ -149,8 +151,7 @@ def _part(entry: Any, field: str, key: str, path: Path) -> Part:
     if not isinstance(entry, str):
         name = entry.get("name") or registry.described(entry[key], entry.get("init_args") or {})
         config = {k: v for k, v in entry.items() if k != "name"}
-    if "/" in str(name):
-        raise UsageError(f"Expected a name without / in {field} of {path}, but got {name!r}. Give it a `name`.")
+    check_name(str(name), f"a name in {field} of {path}", "Give it a `name`")
     return Part(str(name), config)
 
 

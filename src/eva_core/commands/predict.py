@@ -1,4 +1,7 @@
-"""`eva predict`: embeddings only; with `--head RESULT`, the heads of a finished result on other images."""
+"""`eva predict`: embeddings only; with `--head RESULT`, the heads of a finished result on other images.
+
+The configuration of that result is read as data; see `eva_core.result_config`.
+"""
 
 from pathlib import Path
 
@@ -11,7 +14,7 @@ from eva_core.record import CONFIG, read_results
 def main(argv: list[str]) -> int:
     argv, result = _without_head(argv)
     if result is None:
-        asked = parse("predict", argv)
+        asked = parse("predict", argv, trust=False)
         print(predict(asked.backbone, asked.dataset, asked.protocol, asked.how))
         return 0
     read_results(result)
@@ -20,7 +23,7 @@ def main(argv: list[str]) -> int:
             f"Expected a result that `eva fit` made, but {result} was made from Python objects, whose arguments nobody "
             "wrote down. Apply its heads with eva_core.api.apply_heads."
         )
-    asked = parse("predict", ["--config", str(result / CONFIG), *argv])
+    asked = parse("predict", ["--config", str(result / CONFIG), *argv], trust=False)
     print(apply_heads(result, asked.backbone, asked.dataset, asked.head, asked.protocol, asked.output, asked.how))
     return 0
 

@@ -9,6 +9,7 @@ from typing import Any
 from eva_core import registry
 from eva_core.config_files import find_config, read_yaml
 from eva_core.errors import UsageError, some
+from eva_core.file_names import check_name
 
 FIELDS = {"name", "title", "base", "against", "variants", "seeds", "few_seeds", "protocol", "tasks"}
 NEEDED = {"base", "variants", "tasks"}
@@ -100,6 +101,7 @@ def read_study(
         raise UsageError(f"Expected against in {path} to be one of its variants, but got {against!r}. Correct it.")
     number = content.get("seeds", FEWEST_SEEDS) if seeds is None else seeds
     _check_seeds(number, few_seeds or content.get("few_seeds") is True)
+    check_name(str(content.get("name", path.stem)), f"a name in {path}")
     return Study(
         name=str(content.get("name", path.stem)),
         title=str(content.get("title", content.get("name", path.stem))),
@@ -176,8 +178,7 @@ def _task(entry: Any, side: str, path: Path) -> Task:
         registry.datasets.find(dataset["class_path"])
     given = Path(entry.get("config", entry.get("class_path"))).stem
     name = str(entry.get("name") or registry.described(given, arguments))
-    if "/" in name:
-        raise UsageError(f"Expected a name without / in the tasks of {path}, but got {name!r}. Give it a `name`.")
+    check_name(name, f"a name in the tasks of {path}", "Give it a `name`")
     return Task(name, {**dataset, "init_args": {**(dataset.get("init_args") or {}), **arguments}}, side)
 
 

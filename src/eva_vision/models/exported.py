@@ -1,17 +1,24 @@
 """A model that `eva pretrain` made, from the folder of its export."""
 
 import hashlib
+import inspect
 import json
+import string
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from eva_core.contamination import OTHERS
 from eva_core.errors import EvaError, UsageError
+from eva_core.file_names import check_name
 from eva_core.types import Backbone, Geometry, ModelCard, card
 from eva_vision.models.timm import timm_model
 from eva_vision.slides.barcodes import tcga
 
+_PLAIN = frozenset(string.ascii_letters + string.digits + "_.-")
+"""Marks of an architecture's name; with others, timm takes it for an address or a folder."""
+_OURS = frozenset(inspect.signature(timm_model).parameters)
+"""What a card has in fields of its own, or has not at all."""
 CARD, WEIGHTS, SLIDES = "card.json", "model.safetensors", "slides.json"
 SCHEMA = 1
 
@@ -86,18 +93,14 @@ def read_card(folder: Path) -> dict[str, Any]:
             raise EvaError(
                 f"Expected {field} in {folder / CARD} as {kind.__name__}, but got {content.get(field)!r}. Export again."
             )
-    check_name(content["name"])
+    check_name(content["name"], "a run's name")  # a folder of results and a part of cache files
+    if not set(content["arch"]) <= _PLAIN:
+        raise EvaError(
+            f"Expected an architecture of timm in {folder / CARD}, but got {content['arch']!r}. Export again."
+        )
+    if taken := sorted(content["arch_args"].keys() & _OURS):
+        raise EvaError(f"Expected arguments of an architecture in {folder / CARD}, but got {taken[0]}. Export again.")
     return content
-
-
-def check_name(name: str) -> None:
-    """The name of a run becomes a folder of results and a part of cache files.
-
-    Raises:
-        UsageError: It cannot.
-    """
-    if name in ("", ".", "..") or not name.isprintable() or any(mark in name for mark in "/\\:"):
-        raise UsageError(f"Expected a run's name that can be a file's name, but got {name!r}. Rename it.")
 
 
 def read_seen(folder: Path) -> list[tuple[str, str | None]]:

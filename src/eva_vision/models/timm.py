@@ -168,14 +168,26 @@ def _create(arch: str, pretrained: bool, arch_args: dict[str, Any], size: int | 
     raise AssertionError("the last attempt returns or raises")
 
 
+LOADING = ("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
+"""Arguments by which timm itself reads files and addresses: `checkpoint` does so here, with what is checked."""
+
+
 def layer_arguments(arch_args: dict[str, Any]) -> dict[str, Any]:
-    """timm finds activations by name, but wants this layer as a class, which no YAML can hold."""
+    """timm finds activations by name, but wants this layer as a class, which no YAML can hold.
+
+    Raises:
+        UsageError: No such layer, or an argument by which timm would load something.
+    """
+    if loading := [name for name in LOADING if name in arch_args]:
+        raise UsageError(f"Expected arguments of an architecture, but got {loading[0]}. Give weights as a checkpoint.")
     name = arch_args.get("mlp_layer")
     if not isinstance(name, str):
         return {}
-    if not hasattr(timm.layers, name):
+    layer = getattr(timm.layers, name, None)
+    made = getattr(layer, "func", layer)  # SwiGLUPacked is a partial
+    if not (isinstance(made, type) and issubclass(made, nn.Module)):
         raise UsageError(f"Expected mlp_layer to be a name in timm.layers such as SwiGLUPacked, but got {name!r}.")
-    return {"mlp_layer": getattr(timm.layers, name)}
+    return {"mlp_layer": layer}
 
 
 def _check_size(network: Any, size: int | None) -> None:

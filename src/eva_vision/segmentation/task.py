@@ -11,6 +11,7 @@ from eva_core.embeddings import StoreKey
 from eva_core.errors import UsageError
 from eva_core.evaluation import refuse_unfit
 from eva_core.extract import Extraction
+from eva_core.file_names import below
 from eva_core.protocol import Protocol
 from eva_core.record import write_text
 from eva_core.tasks import Answer, Job, Task
@@ -82,7 +83,8 @@ class SegmentationTask(Task):
             whole = Image.fromarray(rescale_labels(mask, at.dataset.size(at.dataset.samples[unit.sample])), "P")
             whole.putpalette(colours_of(len(classes), at.card.background))
             name = Path(unit.id)  # an id may end like a file, or in an mpp
-            path = output / "masks" / f"{name.with_suffix('') if name.suffix.lower() in SUFFIXES else name}.png"
+            bare = name.with_suffix("") if name.suffix.lower() in SUFFIXES else name
+            path = below(output / "masks", f"{bare}.png")
             path.parent.mkdir(parents=True, exist_ok=True)
             whole.save(path)
         write_text(output / "classes.txt", "\n".join(classes) + "\n")

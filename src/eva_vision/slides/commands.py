@@ -6,6 +6,7 @@ from pathlib import Path
 
 from eva_core.arguments import Parser
 from eva_core.errors import EvaError, UsageError, some
+from eva_core.file_names import as_name
 from eva_core.progress import say
 
 _HELP = """usage: eva slides {index,show} [...]
@@ -87,7 +88,7 @@ def show(argv: list[str]) -> int:
         mask = tissue_mask(slide, given.tissue)
         for name, value in describe(slide, mask).items():
             print(f"{name:<10} {value}")
-        output = given.output or Path(f"{stem(slide.name)}.png")
+        output = given.output or Path(f"{as_name(stem(slide.name))}.png")
         draw(slide, mask, output)
     print(f"{'picture':<10} {output}")
     return 0

@@ -18,6 +18,7 @@ from filelock import FileLock
 
 from eva_core.cache import cache_root, locked
 from eva_core.errors import EvaError, UsageError
+from eva_core.file_names import below
 from eva_core.progress import say
 from eva_vision.slides.remote import Blob, list_objects
 
@@ -64,7 +65,7 @@ def stage(url: str) -> Staged:
                 return Staged(folder / PurePosixPath(blob.key).name, _lease(folder))
             _make_room(folder.parent, sum(files.values()), url)
             part = _part(folder)
-            places = {key: part / PurePosixPath(key).relative_to(base) for key in files}
+            places = {key: below(part, str(PurePosixPath(key).relative_to(base))) for key in files}
             lease = _reserve(part, {places[key]: size for key, size in files.items()})
         say(f"Copying {url} to {folder} ({sum(files.values()) / 1e6:,.0f} MB).")
         try:

@@ -157,7 +157,7 @@ def test_compare_says_a_sentence_for_each_pair(spec: Path, finished: Path):
         ({"models": ["a", "a"], "tasks": ["folder"]}, "a stands twice"),
         ({"models": [{"arch": 1}], "tasks": ["folder"]}, "a name or a class_path"),
         ({"models": ["a"], "tasks": [{"class_path": "folder"}]}, "a name or a config"),
-        ({"models": ["a"], "tasks": ["/data/folder"]}, "a name without /"),
+        ({"models": ["a"], "tasks": ["/data/folder"]}, "can be a file's name"),
         ({"models": ["a"], "tasks": ["folder"], "average_without": "folder"}, "to list tasks"),
         ({"models": ["a"], "tasks": ["folder"], "average_without": ["fold"]}, "to list tasks"),
         ({"models": ["a"], "tasks": ["folder"], "tolerance": "x"}, "to be a number"),

@@ -77,7 +77,7 @@ def test_few_seeds_must_be_asked_for(study_file):
         ({"tasks": {"in_distribution": ["phantoom"]}}, "Unknown dataset 'phantoom'. Did you mean phantom"),
         ({"tasks": {"in_distribution": ["strict"]}}, "'strict' has none"),
         ({"tasks": {"in_distribution": [{"init_args": {}}]}}, "a config or a class_path"),
-        ({"tasks": {"in_distribution": [{**PHANTOM, "name": "a/b"}]}}, "a name without /"),
+        ({"tasks": {"in_distribution": [{**PHANTOM, "name": "a/b"}]}}, "can be a file's name"),
     ],
 )
 def test_a_bad_study_is_one_line(study_file, changes, said):
