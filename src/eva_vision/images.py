@@ -1,6 +1,6 @@
 """Reading image files, one by one and as what datasets of them share."""
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image
@@ -8,6 +8,11 @@ from PIL import Image
 from eva_core.types import Dataset, Sample
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}
+
+
+def is_image(path: str) -> bool:
+    """Whether a file is an image by its name."""
+    return PurePosixPath(path).suffix.lower() in SUFFIXES
 
 
 def read_image(path: Path) -> np.ndarray:

@@ -38,6 +38,56 @@ def refusal(root: Path) -> str:
     return str(caught.value)
 
 
+# Links.
+
+
+def linked(root: Path, *parts: str) -> None:
+    """Move a part of the tree elsewhere, and leave a link."""
+    place = root.joinpath(*parts)
+    elsewhere = root.parent / "elsewhere" / place.name
+    elsewhere.parent.mkdir(exist_ok=True)
+    shutil.move(place, elsewhere)
+    place.symlink_to(elsewhere)
+
+
+@pytest.mark.parametrize("parts", [("test",), ("train", "pink"), ("val", "purple", "03.png"), ()])
+def test_what_is_linked_counts_like_what_is_there(tree: Path, parts):
+    before = Folder(str(tree))
+    linked(tree, *parts)
+    after = Folder(str(tree))
+    assert [s.id for s in after.samples] == [s.id for s in before.samples]
+    assert [s.target for s in after.samples] == [s.target for s in before.samples]
+    assert after.card.classes == before.card.classes
+
+
+def test_a_loop_and_a_link_beside_its_target_add_nothing(tree: Path, capsys):
+    (tree / "train" / "pink" / "up").symlink_to("..")
+    (tree / "train" / "pink" / "a.png").symlink_to("00.png")
+    assert len(Folder(str(tree)).samples) == 52
+    assert "1 further names of images count once: train/pink/a.png." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("link", "target", "named"),
+    [
+        ("val/pink/x.png", "../../train/pink/00.png", "val/pink/x.png = train/pink/00.png"),
+        ("train/purple/x.png", "../pink/00.png", "train/purple/x.png = train/pink/00.png"),
+        ("test2", "test", "test2 = test"),
+        ("val/third", "pink", "val/third = val/pink"),
+        ("train/gone", "/gone", "train/gone (a link that leads nowhere"),
+        ("train/pink/gone.png", "/gone.png", "pink/gone.png (a link that leads nowhere"),
+    ],
+)
+def test_links_that_give_a_second_label_or_lead_nowhere_are_refused(tree: Path, link, target, named):
+    (tree / link).symlink_to(target)
+    assert named in refusal(tree)
+
+
+def test_a_hard_link_in_another_class_is_refused(tree: Path):
+    (tree / "train" / "purple" / "x.png").hardlink_to(tree / "train" / "pink" / "00.png")
+    assert "train/purple/x.png = train/pink/00.png" in refusal(tree)
+
+
 # The tree.
 
 

@@ -5,7 +5,6 @@ cannot be read is replaced by another, which depends on (seed, n, attempt) alone
 """
 
 import hashlib
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,12 +14,14 @@ from pathlib import Path
 import numpy as np
 import simplejpeg
 
-from eva_core.errors import EvaError, UsageError, refuse
+from eva_core.errors import EvaError, UsageError, refuse, some
+from eva_core.progress import say
 from eva_core.types import Geometry
+from eva_core.walk import walk
 from eva_pretrain.patches.order import Order
 from eva_pretrain.patches.reading import Storage, failed
 from eva_pretrain.patches.stream import Batch, Stream, pixel_buffer
-from eva_vision.images import SUFFIXES, read_image
+from eva_vision.images import SUFFIXES, is_image, read_image
 from eva_vision.transforms import resize_and_crop
 
 _MEMORY = 256 * 2**20
@@ -78,7 +79,9 @@ class FolderStream(Stream):
             files = [files[n] for n in np.sort(chosen)]
         names = [name for name, _ in files]
         super().__init__(Order(batch_size, rank, ranks), start, names, names)
-        self._contents = hashlib.sha256("\n".join(f"{name} {n}" for name, n in files).encode()).hexdigest()
+        self._contents = hashlib.sha256(
+            "\n".join(f"{name} {n}" for name, n in files).encode(errors="surrogateescape")
+        ).hexdigest()
 
     def identity(self) -> dict[str, str | int | float | None]:
         """Settings, and the names and sizes of the files."""
@@ -169,22 +172,19 @@ class _Reader:
 
 
 def _files(folder: Path) -> list[tuple[str, int]]:
-    """Images below a folder by path from there, and their bytes; hidden ones are none.
+    """Images below a folder by path from there, each file once, and their bytes; hidden ones are none.
 
     Raises:
         UsageError: There is none.
     """
-    found = []
-    for root, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            path = Path(root, name)
-            if path.suffix.lower() in SUFFIXES and not name.startswith("."):
-                found.append((path.relative_to(folder).as_posix(), path.lstat().st_size))
-    if not found:
+    found = walk(folder, is_image)
+    if found.failed:
+        failed = [f"{path or folder} ({reason})" for path, reason in found.failed.items()]
+        say(f"{len(failed)} places in {folder} could not be looked at: {some(failed)}.")
+    if not found.files:
         kinds = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
         raise UsageError(f"Expected images ({kinds}) in {folder}, but there is none. Check the path.")
-    return sorted(found)
+    return [(path, info.st_size) for path, info in found.files.items()]
 
 
 def _decode(path: Path) -> np.ndarray:

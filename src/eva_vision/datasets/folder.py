@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from eva_core.errors import UsageError, some
+from eva_core.progress import say
 from eva_core.types import DatasetCard, Sample
-from eva_vision.images import SUFFIXES, ImageFiles
+from eva_vision.datasets.layout import look
+from eva_vision.images import ImageFiles, is_image
 
 SPLITS = ("train", "val", "test")
 MANIFEST = "manifest.csv"
@@ -68,23 +70,35 @@ class Folder(ImageFiles):
 
 
 def _from_tree(root: Path) -> list[Row]:
+    found = look(root, is_image)
     rows, strange = [], []
-    for path in sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()):
-        parts = path.relative_to(root).parts
-        if any(part.startswith(".") for part in parts):
-            continue
+    for path in sorted(found.files, key=lambda path: path.split("/")):
+        parts = path.split("/")
         if len(parts) == 1:
-            rows.append(Row(path, "new", None, None, path.name))
+            rows.append(Row(root / path, "new", None, None, path))
         elif len(parts) >= 3 and parts[0] in SPLITS:
-            rows.append(Row(path, parts[0], parts[1], None, "/".join(parts)))
+            rows.append(Row(root / path, parts[0], parts[1], None, path))
         else:
-            strange.append("/".join(parts))
+            strange.append(path)
     if strange:
         raise UsageError(
             f"Expected images under {root} as (train|val|test)/class/image, but got {some(strange)}. "
             f"Rename the folders or write a {MANIFEST}."
         )
+    _refuse_two_labels(root, found.same_files)
     return rows
+
+
+def _refuse_two_labels(root: Path, same_files: dict[str, str]) -> None:
+    """A link beside its target changes nothing; elsewhere it gives an image a second label or split."""
+    elsewhere = [f"{one} = {other}" for one, other in same_files.items() if one.split("/")[:2] != other.split("/")[:2]]
+    if elsewhere:
+        raise UsageError(
+            f"Expected each image under {root} in one split and class, but links give {len(elsewhere)} a second: "
+            f"{some(elsewhere)}. Remove one of each."
+        )
+    if same_files:
+        say(f"{root}: {len(same_files)} further names of images count once: {some(same_files)}.")
 
 
 def _from_manifest(root: Path) -> list[Row]:

@@ -2,14 +2,14 @@
 
 import csv
 import io
-import os
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from eva_core.errors import UsageError, some
 from eva_core.progress import say
 from eva_core.types import DatasetCard, Sample
+from eva_core.walk import Walk, walk
 
 
 def locate(root: str | Path, folder: str, card: DatasetCard) -> Path:
@@ -34,23 +34,33 @@ def locate(root: str | Path, folder: str, card: DatasetCard) -> Path:
 def scan(folder: Path, suffix: str) -> dict[str, int]:
     """Bytes of every file that ends in the suffix, by its path below the folder, sorted; hidden ones are left out.
 
-    One pass: a size comes with the listing, so 100,000 files take a second.
+    Links are followed. A file counts by each of its names, for a list may name it so; a folder may have one alone.
+
+    Raises:
+        UsageError: A folder cannot be looked at, is there by two names, or a link leads nowhere.
     """
-    found: dict[str, int] = {}
-    pending = [""]
-    while pending:
-        prefix = pending.pop()
-        if not (folder / prefix).is_dir():
-            continue
-        with os.scandir(folder / prefix) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if entry.name.lower().endswith(suffix) and entry.is_file():
-                    found[prefix + entry.name] = entry.stat().st_size
-                elif entry.is_dir():
-                    pending.append(f"{prefix}{entry.name}/")
-    return dict(sorted(found.items()))
+    found = look(folder, lambda path: path.lower().endswith(suffix))
+    sizes = {path: info.st_size for path, info in found.files.items()}
+    return dict(sorted((sizes | {path: sizes[known] for path, known in found.same_files.items()}).items()))
+
+
+def look(folder: Path, wanted: Callable[[str], bool]) -> Walk:
+    """All files of a labelled dataset, of which none may be missing unsaid, nor count by two places.
+
+    Raises:
+        UsageError: A folder cannot be looked at, is there by two names, or a link leads nowhere.
+    """
+    found = walk(folder, wanted) if folder.is_dir() else Walk()
+    if found.failed:
+        named = some(f"{folder / path} ({reason})" for path, reason in found.failed.items())
+        raise UsageError(f"Expected to see all files in {folder}, but could not look at {named}. Allow or remove it.")
+    if found.same_folders:
+        named = some(f"{path} = {known}" for path, known in found.same_folders.items())
+        raise UsageError(
+            f"Expected each folder in {folder} once, but links make the same files count by two names: {named}. "
+            "Remove one of each."
+        )
+    return found
 
 
 def read_table(file: Path, columns: Collection[str]) -> list[dict[str, str]]:

@@ -11,6 +11,8 @@ import numpy as np
 from eva_core.errors import EvaError, UsageError, some
 from eva_core.progress import Bar
 from eva_core.types import IGNORE, DatasetCard, Sample
+from eva_core.walk import ordinary
+from eva_vision.datasets.layout import look
 from eva_vision.datasets.masks import (
     Annotation,
     MaskFiles,
@@ -20,7 +22,7 @@ from eva_vision.datasets.masks import (
     to_instances,
     whole_numbers,
 )
-from eva_vision.images import SUFFIXES
+from eva_vision.images import SUFFIXES, is_image
 
 SPLITS = ("train", "val", "test")
 MASKS = ("masks", "labels")
@@ -157,11 +159,15 @@ class MaskFolder(MaskFiles):
 
 def _pairs(root: Path) -> list[tuple[str, Path, Path | None]]:
     """Split, image and mask, by split and name; refuses what has no place."""
+    seen = look(root, lambda path: "/" in path or is_image(path))
     problems: dict[str, list[str]] = defaultdict(list)
+    problems["images by a second name"] = [
+        f"{path} = {known}" for path, known in seen.same_files.items() if not (_is_mask(path) and _is_mask(known))
+    ]
     found: list[tuple[str, Path, Path | None]] = []
     for entry in _visible(root):
         if entry.is_file():
-            if entry.suffix.lower() in SUFFIXES:
+            if is_image(entry.name):
                 found.append(("new", entry, None))
         elif entry.name == "images":
             found += [("new", image, None) for image in _files(root, entry, SUFFIXES, problems).values()]
@@ -202,7 +208,12 @@ def _files(root: Path, folder: Path, suffixes: set[str], problems: dict[str, lis
 
 
 def _visible(folder: Path) -> Iterator[Path]:
-    return (entry for entry in sorted(folder.iterdir()) if not entry.name.startswith("."))
+    return (entry for entry in sorted(folder.iterdir()) if ordinary(entry.name))
+
+
+def _is_mask(path: str) -> bool:
+    """Images may share a mask, such as an empty one."""
+    return path.split("/")[1:2] in ([name] for name in MASKS)
 
 
 def _at(root: Path, file: Path) -> str:

@@ -46,7 +46,7 @@ def index(argv: list[str]) -> int:
     parser.add_argument("--address", help="of the Ray cluster; a local one unless given")
     given = parser.parse_args(argv)
     from eva_vision.slides.building import build, on_ray, on_this_machine
-    from eva_vision.slides.remote import list_slides
+    from eva_vision.slides.remote import find_slides
 
     if given.mpp is not None and not 0 < given.mpp < float("inf"):
         raise UsageError(f"Expected --mpp above 0, but got {given.mpp}. Give micrometres per pixel.")
@@ -54,7 +54,8 @@ def index(argv: list[str]) -> int:
     if workers < 1:
         raise UsageError(f"Expected --workers of at least 1, but got {workers}.")
     run = partial(on_ray, address=given.address) if given.engine == "ray" else on_this_machine(workers)
-    found = build(list_slides(given.pattern), given.output, given.tissue, given.mpp, run)
+    listed = find_slides(given.pattern)
+    found = build(listed.paths, given.output, given.tissue, given.mpp, run)
     fast = sum(entry.reader == "fast" for entry in found.entries)
     area = sum(entry.area for entry in found.entries)
     print(f"{len(found)} slides in {given.output}: {area:,.0f} mm2 of tissue, {fast} by the fast path.")
@@ -64,10 +65,11 @@ def index(argv: list[str]) -> int:
     alone = [entry.name for entry in found.entries if entry.reader == "fast" and entry.agreed is None]
     if alone:
         say(f"{len(alone)} were not compared with OpenSlide, which does not open them: {some(alone)}.")
-    for entry in found.failed:
-        say(f"{entry.path}: {entry.error}")
-    if found.failed and (given.strict or not len(found)):
-        raise EvaError(f"Expected every slide to be indexed, but {len(found.failed)} were not: see above.")
+    failed = {**{entry.path: entry.error for entry in found.failed}, **listed.failed}
+    for path, reason in failed.items():
+        say(f"{path}: {reason}")
+    if failed and (given.strict or not len(found)):
+        raise EvaError(f"Expected every slide to be indexed, but {len(failed)} were not: see above.")
     return 0
 
 

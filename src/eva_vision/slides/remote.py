@@ -7,9 +7,9 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
-from glob import glob
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -18,7 +18,11 @@ import obstore
 from obstore.exceptions import GenericError, NotFoundError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import HTTPStore, from_url
 
-from eva_core.errors import EvaError, UsageError
+from eva_core.errors import EvaError, UsageError, some
+from eva_core.progress import say
+from eva_core.walk import Walk, walk
+from eva_vision.slides.buckets import ODD, list_keys, plain, shown
+from eva_vision.slides.patterns import Pattern, is_pattern, parted
 
 IN_FLIGHT = 64
 PATIENCE = 60.0
@@ -59,45 +63,83 @@ def is_url(path: str | Path) -> bool:
     return isinstance(path, str) and path.partition("://")[0].lower() in _SCHEMES and "://" in path
 
 
-def list_slides(pattern: str) -> list[str]:
-    """Files or objects that match a glob pattern, sorted; `**` is any depth. A path without wildcards is itself.
+@dataclass(frozen=True)
+class Found:
+    """What a pattern found.
+
+    Attributes:
+        root: The fixed part of the pattern: what its wildcards stand for lies below.
+        paths: Files or objects, each once, sorted.
+        failed: What could not be looked at, or cannot be read -> why.
+    """
+
+    root: str
+    paths: list[str]
+    failed: dict[str, str]
+
+
+def find_slides(pattern: str) -> Found:
+    """Find files or objects by a pattern (see `Pattern`). A path that exists is itself, whatever is in its name.
+
+    Every file is there once: links are followed, and what they lead to counts by what it is, not by its names.
 
     Raises:
         UsageError: Nothing matches, or wildcards in a web address: web servers list nothing.
-        EvaError: The storage does not answer.
+        EvaError: The storage does not answer, or nothing is found where something could not be looked at.
     """
-    if not is_url(pattern):
-        found = [path for path in glob(str(Path(pattern).expanduser()), recursive=True) if not Path(path).is_dir()]
-    elif not re.search(r"[*?[]", pattern):
-        return [pattern]
-    elif urlsplit(pattern).scheme in _WEB:
-        raise UsageError(f"Expected an address without wildcards, but got {pattern}. Web servers list nothing.")
-    else:
-        root, key = _split(pattern)
-        fixed = re.split(r"[*?[]", key)[0].rpartition("/")[0]
-        matches = re.compile(_regex(key)).fullmatch
-        found = [f"{root}/{path}" for path in list_objects(root, fixed) if matches(path)]
-    if not found:
+    found = _objects(pattern) if is_url(pattern) else _files(str(Path(pattern).expanduser()))
+    if not found.paths and found.failed:
+        named = some(f"{path} ({reason})" for path, reason in found.failed.items())
+        raise EvaError(f"Expected slides at {pattern}, but found none, and could not look at {named}. Allow it.")
+    if not found.paths:
         raise UsageError(f"Expected slides at {pattern}, but nothing matches. Quote the pattern, and check the path.")
-    return sorted(found)
+    return found
+
+
+def list_slides(pattern: str) -> list[str]:
+    """The files or objects that `find_slides` finds, sorted. What it could not look at is said."""
+    found = find_slides(pattern)
+    for path, reason in found.failed.items():
+        say(f"{path}: {reason}")
+    return found.paths
+
+
+def _files(pattern: str) -> Found:
+    if not is_pattern(pattern) or os.path.isfile(pattern):
+        return Found(os.path.dirname(pattern), [pattern] * os.path.isfile(pattern), {})
+    root, rest = parted(pattern)
+    meant = Pattern(rest)
+    below = walk(root, meant.matches, meant.leads) if os.path.isdir(root or ".") else Walk()
+    failed = {os.path.join(root, path): reason for path, reason in below.failed.items()}
+    return Found(root, sorted(os.path.join(root, path) for path in below.files), failed)
+
+
+def _objects(pattern: str) -> Found:
+    root, key = _split(pattern)
+    fixed, rest = parted(key)
+    base = f"{root}/{fixed}" if fixed else root
+    if not is_pattern(key):
+        return Found(base, [pattern], {})
+    if urlsplit(pattern).scheme in _WEB:
+        raise UsageError(f"Expected an address without wildcards, but got {pattern}. Web servers list nothing.")
+    meant = Pattern(f"{fixed}/{rest}" if fixed else rest)
+    sizes, odd = _keys(root, fixed)
+    failed = {f"{root}/{shown(path)}": ODD for path in odd if meant.matches(plain(path))}
+    return Found(base, sorted(f"{root}/{path}" for path in sizes if meant.matches(path)), failed)
 
 
 def list_objects(root: str, prefix: str) -> dict[str, int]:
     """Keys below a prefix, and their bytes."""
+    return _keys(root, prefix)[0]
+
+
+def _keys(root: str, prefix: str) -> tuple[dict[str, int], list[str]]:
     try:
-        found = obstore.list(_store(root, os.getpid()), prefix or None)
-        return {item["path"]: item["size"] for part in found for item in part}
+        return list_keys(_store(root, os.getpid()), root, prefix)
     except EvaError:
         raise
     except Exception as error:
         raise _failed(f"{root}/{prefix}", error) from error
-
-
-def _regex(pattern: str) -> str:
-    """A glob pattern as a regular expression over whole keys."""
-    parts = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    pieces = re.split(r"(\*\*/|\*\*|\*|\?|\[!?[^]]+\])", pattern)
-    return "".join(parts.get(p) or (p.replace("[!", "[^", 1) if p[:1] == "[" else re.escape(p)) for p in pieces)
 
 
 class Blob:

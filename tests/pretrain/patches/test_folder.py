@@ -40,6 +40,22 @@ def images(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_every_image_is_there_once_however_it_is_linked(images, tmp_path_factory, capsys):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    before = FolderStream(images, 2, 24).names
+    (images / "b").rename(elsewhere / "b")
+    (images / "b").symlink_to(elsewhere / "b")
+    (images / "a" / "up").symlink_to("..")
+    (images / "c").symlink_to("a")
+    (images / "a" / "d.png").symlink_to(images / before[0])
+    (images / "z.png").hardlink_to(images / before[0])
+    stream = FolderStream(images, 2, 24)
+    assert stream.names == before
+    (images / "gone.png").symlink_to("/gone.png")
+    assert len(FolderStream(images, 2, 24).names) == len(before)
+    assert "gone.png (a link that leads nowhere" in capsys.readouterr().err
+
+
 def take(batches, n: int) -> list[Batch]:
     return list(itertools.islice(iter(batches), n))
 

@@ -79,3 +79,26 @@ def test_long_lists_are_cut_and_counted(tmp_path: Path):
 
 def test_counts_that_fit_pass(tmp_path: Path):
     check_counts(tmp_path, {"train": 1}, [Sample("x", "train", 0)], CARD)
+
+
+def test_scan_follows_links_and_takes_a_file_by_each_of_its_names(tmp_path):
+    """Stores of data keep equal images once, and link to them."""
+    root, pool = tmp_path / "root", tmp_path / "pool"
+    for folder in (root / "a", pool / "b"):
+        folder.mkdir(parents=True)
+    (pool / "1").write_bytes(b"12")
+    (pool / "b" / "3.tif").write_bytes(b"123")
+    for name in ("a/1.tif", "a/2.TIF"):
+        (root / name).symlink_to(pool / "1")
+    (root / "b").symlink_to(pool / "b")
+    (root / "a" / "up").symlink_to("..")
+    (root / "a" / ".4.tif").touch()
+    assert scan(root, ".tif") == {"a/1.tif": 2, "a/2.TIF": 2, "b/3.tif": 3}
+    assert scan(root / "none", ".tif") == {}
+    (root / "c").symlink_to("b")
+    with pytest.raises(UsageError, match="c = b"):
+        scan(root, ".tif")
+    (root / "c").unlink()
+    (root / "c").symlink_to("gone")
+    with pytest.raises(UsageError, match=r"c \(a link that leads nowhere: no such file or directory\)"):
+        scan(root, ".tif")

@@ -253,3 +253,39 @@ def test_real_patches_of_nuclei(real_data: Path):
     assert seen.min() > 0
     assert seen.argmax() == 0
     assert built(real_data / "consep_patches").card.classes == tuple(f"class_{i}" for i in range(5))
+
+
+# Links.
+
+
+@pytest.mark.parametrize("part", ["test", "train/images", "val/masks", "train/images/case_00.png"])
+def test_what_is_linked_counts_like_what_is_there(root: Path, part: str):
+    before = built(root)
+    shutil.move(root / part, root.parent / "elsewhere")
+    (root / part).symlink_to(root.parent / "elsewhere")
+    after = built(root)
+    assert [(s.id, s.split) for s in after.samples] == [(s.id, s.split) for s in before.samples]
+
+
+@pytest.mark.parametrize(
+    ("link", "target", "named"),
+    [
+        ("images", "train/images", "images = train/images"),
+        ("val/images/x.png", "../../train/images/case_00.png", "val/images/x.png = train/images/case_00.png"),
+        ("x.png", "train/images/case_00.png", "x.png = train/images/case_00.png"),
+        ("val/images/gone.png", "/gone.png", "val/images/gone.png (a link that leads nowhere"),
+        ("test/masks", "labels", "test/masks = test/labels"),
+    ],
+)
+def test_links_to_images_of_another_place_are_refused(root: Path, refusal, link, target, named):
+    (root / link).symlink_to(target)
+    assert named in refusal(MaskFolder, root)
+
+
+def test_images_may_share_a_linked_mask(root: Path):
+    first, second = sorted((root / "train" / "masks").iterdir())[:2]
+    second.unlink()
+    second.symlink_to(first.name)
+    (root / "train" / "images" / "Thumbs.db").write_text("no image")
+    masks = {s.mask for s in built(root).samples}
+    assert {first, second} <= masks

@@ -59,6 +59,15 @@ def test_a_bad_slide_is_listed_and_strict_fails(folder, capsys):
     assert main(only_bad) == 1
 
 
+def test_what_cannot_be_looked_at_is_among_what_failed(folder, capsys):
+    (folder / "old").symlink_to("/gone")
+    asked = ["slides", "index", f"{folder}/**/*.svs", "--output", "index", "--workers", "1"]
+    assert main(asked) == 0
+    assert f"{folder}/old: a link that leads nowhere" in capsys.readouterr().err
+    assert main([*asked, "--strict"]) == 1
+    assert "Expected every slide to be indexed, but 1 were not" in capsys.readouterr().err
+
+
 def test_how_many_were_not_compared_is_told(folder, capsys, monkeypatch):
     asked = ["slides", "index", f"{folder}/*.svs", "--output", "index", "--workers", "1"]
     monkeypatch.setattr("eva_vision.slides.building.agrees", lambda slide: None if "single" in slide.path else True)
