@@ -15,9 +15,9 @@ from typing import Any
 import h5py
 import numpy as np
 
+from eva_core.atomic_files import write_text
 from eva_core.embeddings import SCHEMA, TEXTS, StoreKey, try_checksums
 from eva_core.errors import EvaError
-from eva_core.record import write_text
 from eva_core.types import Dataset
 
 

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import platform
 import resource
 import sys
@@ -18,6 +17,7 @@ import pyarrow.parquet as pq
 from safetensors import safe_open
 from safetensors.numpy import save
 
+from eva_core.atomic_files import write_bytes, write_text
 from eva_core.errors import UsageError
 
 SCHEMA = 1
@@ -42,21 +42,6 @@ def peak_rss_mb() -> float:
 def write_results(folder: Path, results: dict[str, Any]) -> None:
     """Last: its presence means done."""
     write_text(folder / RESULTS, json.dumps(_without_nan(results), indent=2, allow_nan=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """A file that is whole or not there, whenever the process is killed."""
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """The same of bytes."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    with temporary.open("wb") as handle:
-        handle.write(content)
-        handle.flush()
-        os.fsync(handle.fileno())
-    temporary.replace(path)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -202,7 +187,7 @@ def write_heads(path: Path, runs: dict[int, dict[str, np.ndarray]], classes: Seq
     """The selected parameters of every run, as `run<k>.<name>`, with the classes in the metadata."""
     arrays = {f"run{run}.{name}": value for run, params in runs.items() for name, value in params.items()}
     metadata = {"classes": json.dumps(list(classes)), "runs": json.dumps(list(runs))}
-    path.write_bytes(save(arrays, metadata))  # save_file would leave a file that only its owner can read
+    write_bytes(path, save(arrays, metadata))
 
 
 def read_heads(path: Path) -> tuple[list[str], dict[int, dict[str, np.ndarray]]]:

@@ -6,8 +6,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from eva_core.atomic_files import write_text
 from eva_core.boards.standings import Row, Standings
-from eva_core.record import write_text
 
 TEMPLATE = Path(__file__).with_name("page.html")
 CARD = ("licence", "gated", "source", "trained_on", "mpp", "dim", "patch_size")

@@ -4,8 +4,8 @@ import csv
 import io
 from pathlib import Path
 
+from eva_core.atomic_files import write_text
 from eva_core.boards.standings import EXTRAS, Cell, Row, Standings
-from eva_core.record import write_text
 from eva_core.report import number, span
 
 FIELDS = (

@@ -11,8 +11,8 @@ from typing import Any
 from rich.console import Console
 
 from eva_core.arguments import Parser
+from eva_core.atomic_files import write_text
 from eva_core.progress import say
-from eva_core.record import write_text
 from eva_core.report import number
 from eva_pretrain.studies.study import SIDES, Study, read_study
 

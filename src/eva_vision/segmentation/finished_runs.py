@@ -6,7 +6,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from eva_core.record import write_bytes
+from eva_core.atomic_files import write_bytes
 from eva_core.types import FittedRun
 
 

@@ -7,13 +7,13 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from eva_core.atomic_files import write_text
 from eva_core.embeddings import StoreKey
 from eva_core.errors import UsageError
 from eva_core.evaluation import refuse_unfit
 from eva_core.extract import Extraction
 from eva_core.file_names import below
 from eva_core.protocol import Protocol
-from eva_core.record import write_text
 from eva_core.tasks import Answer, Job, Task
 from eva_core.types import Backbone, Dataset, SegmentationDataset, SegmentationHead
 from eva_vision.images import SUFFIXES
