@@ -95,7 +95,10 @@ def not_written(path: Path, error: OSError, size: int | None = None) -> EvaError
         size: Bytes that it needs; None: not known.
     """
     if error.errno in READ_ONLY:
-        why, advice = str(error.strerror), "Choose another place, or ask its owner for leave to write there"
+        why, advice = (
+            str(error.strerror),
+            "Choose another place (EVA_CACHE, --output), or ask its owner for leave to write there",
+        )
     else:
         why = str(error.strerror or error)
         advice = "Free space there" if error.errno in FULL else "See to it"

@@ -1,10 +1,12 @@
-"""Embedding store: one HDF5 file per key, verified when opened."""
+"""Embedding store: one HDF5 file per key, verified before it is opened."""
 
 import hashlib
 import json
+import os
 import re
-import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,14 +15,17 @@ import h5py
 import numpy as np
 import torch
 
-from eva_core.cache import cache_root
+from eva_core import hdf5_files
+from eva_core.cache import cache_root, locked
+from eva_core.checksums import Damaged, Verified
 from eva_core.errors import EvaError
 from eva_core.file_names import LONGEST
+from eva_core.progress import say
 from eva_core.types import Embedded
 
 ROWS = ("embeddings", "colour_stats", "signature", "short_side", "readable")
 TEXTS = ("ids", "groups", "sites", "split")
-SCHEMA = 2
+SCHEMA = 3
 BLOCK = 8192
 
 
@@ -47,14 +52,6 @@ class StoreKey:
         return cache_root() / self.dataset / f"{safe}-{self.sha256[:12]}.h5"
 
 
-def try_checksums(file: h5py.File) -> None:
-    """Read every chunk: a damaged one raises OSError."""
-    for rows in file.values():
-        if rows.chunks is not None:
-            for chunk in rows.iter_chunks():
-                rows[chunk]
-
-
 class Samples(ABC):
     """A finished store, open for reading: what is known of every sample."""
 
@@ -69,18 +66,19 @@ class Samples(ABC):
         """Open and check.
 
         Raises:
-            EvaError: The file is damaged or has fewer rows than it should.
+            Damaged: The file is not as it was written, of an earlier version, or has fewer rows than it should.
+            EvaError: It could not be read.
         """
         self.path = path
-        try:
-            with h5py.File(path, "r") as file:
-                self.attributes = dict(file.attrs)
-                self.ids, self.groups, self.sites, self.splits = (file[name].asstr()[:] for name in TEXTS)
-                complete = self._load(file)
-        except (OSError, KeyError) as error:
-            raise EvaError(f"Expected a whole embedding store, but {path} is damaged ({error}).") from error
+        hdf5_files.verify(path, Verified(Path(f"{path}.verified")))
+        with hdf5_files.reading(path) as file:
+            self.attributes = hdf5_files.attributes(file)
+            if self.attributes.get("schema") != SCHEMA:
+                raise Damaged(f"{path} is of another version of eva.")
+            self.ids, self.groups, self.sites, self.splits = (hdf5_files.texts(file[name]) for name in TEXTS)
+            complete = self._load(file)
         if not complete:
-            raise EvaError(f"Expected {self.attributes['n']} rows in {path}, but it has fewer.")
+            raise Damaged(f"Expected {self.attributes['n']} rows in {path}, but it has fewer.")
 
     @abstractmethod
     def _load(self, file: h5py.File) -> bool:
@@ -104,18 +102,6 @@ class Samples(ABC):
         """Numbers of the readable samples of a split, ascending."""
         return np.flatnonzero((self.splits == split) & self.readable)
 
-    def verify(self) -> None:
-        """Read every chunk, so that each checksum is tried.
-
-        Raises:
-            EvaError: A chunk is damaged.
-        """
-        try:
-            with h5py.File(self.path, "r") as file:
-                try_checksums(file)
-        except OSError as error:
-            raise EvaError(f"Expected a whole embedding store, but {self.path} is damaged ({error}).") from error
-
 
 class Store(Samples):
     """A store of embeddings: a row is a sample."""
@@ -134,7 +120,7 @@ class Store(Samples):
         Args:
             rows: Ascending row numbers. They are copied block by block, so that memory holds one copy.
         """
-        with h5py.File(self.path, "r") as file:
+        with hdf5_files.reading(self.path) as file:
             source = file[what]
             out = np.empty((len(rows), *source.shape[1:]), source.dtype)
             for first in range(0, self.shape[0], BLOCK):
@@ -152,14 +138,46 @@ Kind = TypeVar("Kind", bound=Samples)
 
 
 def open_store(path: Path, kind: type[Kind]) -> Kind | None:
-    """The store at this path, or None where there is none; a damaged one is set aside with a warning."""
-    if not path.exists():
-        return None
-    try:
-        store = kind(path)
-        store.verify()
-        return store
-    except EvaError as error:
-        path.unlink()
-        warnings.warn(f"{error} Removed; its embeddings are extracted again.", stacklevel=2)
-        return None
+    """The store at this path, or None where there is none.
+
+    Raises:
+        Damaged: It is not as it was written.
+        EvaError: It could not be read: that says nothing about it, and it stays.
+    """
+    return kind(path) if hdf5_files.there(path) else None
+
+
+def store_at(path: Path, kind: type[Kind], make: Callable[[], None], tell: Callable[[str], None] = say) -> Kind:
+    """The store at this path, made where there is none or a damaged one.
+
+    One that is whole is taken without a lock, so that a cache may be one that is only read.
+
+    Args:
+        make: Writes it.
+        tell: Receives lines for the user.
+    Raises:
+        EvaError: It could not be read or written.
+    """
+    with suppress(Damaged):
+        if (store := open_store(path, kind)) is not None:
+            return store
+    with locked(path, tell):
+        try:
+            if (store := open_store(path, kind)) is not None:  # another process made it
+                return store
+        except Damaged as error:
+            tell(f"{error} It is made again.")
+            _make_room(path)
+        try:
+            make()
+        except EvaError:
+            if not path.exists():  # without locks, another machine may have joined the parts first
+                raise
+        return kind(path)
+
+
+def _make_room(store: Path) -> None:
+    """Remove a damaged store, but nobody else's: that one is replaced at the end, if that may be."""
+    with suppress(OSError):
+        if store.stat().st_uid == os.geteuid():
+            store.unlink()

@@ -16,8 +16,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from eva_core.accelerator import device_name, is_gpu
-from eva_core.cache import locked
-from eva_core.embeddings import Store, StoreKey, open_store
+from eva_core.embeddings import Store, StoreKey, store_at
 from eva_core.errors import EvaError, UsageError
 from eva_core.parts import PartWriter, finished_parts, merge
 from eva_core.progress import Bar, say
@@ -102,11 +101,7 @@ def extract(
     images = _Images(dataset, transform_of(protocol)(geometry), geometry.crop, how.on_error == "skip")
     about = partial(merge, key.path, key, dataset)
     work = Work(key, backbone, protocol, images, [s.id for s in dataset.samples], _embed, about)
-    with locked(key.path, tell):
-        store = open_store(key.path, Store)
-        if store is None:
-            run(work, how)
-            store = Store(key.path)
+    store = store_at(key.path, Store, partial(run, work, how), tell)
     refuse_skipped(store.skipped, how)
     return store
 

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from eva_core.cache import locked
-from eva_core.embeddings import Store, StoreKey, open_store
+from eva_core.embeddings import Store, StoreKey, store_at
 from eva_core.errors import EvaError, UsageError, some
 from eva_core.parts import PartWriter, merge
 from eva_core.types import Dataset, DatasetCard, Sample
@@ -66,14 +65,15 @@ def import_folder(folder: Path, model: str, dataset: str, classes: list[str] | N
         "dataset_sha256": index.fingerprint(),
     }
     key = StoreKey(model, dataset, content)
-    with locked(key.path):
-        if open_store(key.path, Store) is None:
-            writer = PartWriter(key.path)
-            for first in range(0, len(embeddings), _PART):
-                writer.add(first, rows_of(embeddings[first : first + _PART]))
-            writer.flush()
-            merge(key.path, key, index, {"device": "unknown", "model": model, "imported": True})
-    return key.path
+
+    def make() -> None:
+        writer = PartWriter(key.path)
+        for first in range(0, len(embeddings), _PART):
+            writer.add(first, rows_of(embeddings[first : first + _PART]))
+        writer.flush()
+        merge(key.path, key, index, {"device": "unknown", "model": model, "imported": True})
+
+    return store_at(key.path, Store, make).path
 
 
 def _targets(lines: list[dict[str, str]]) -> list[int]:

@@ -1,22 +1,23 @@
-"""Writing a store: in parts that survive a kill, joined when all rows are there. Every chunk has a checksum.
+"""Writing a store: in parts that survive a kill, joined when all rows are there. Both are of `eva_core.hdf5_files`.
 
-A part is an HDF5 file `<store>.<first>-<stop>.part` with the rows of whole batches, fsynced and renamed into place. The
-store is written the same way, and then the parts go.
+A part is a file `<store>.<first>-<stop>.part` with the rows of whole batches. When the store is written, the parts go.
 """
 
 import json
-import os
+import re
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
-from eva_core.atomic_files import write_text
-from eva_core.embeddings import SCHEMA, TEXTS, StoreKey, try_checksums
+from eva_core import hdf5_files
+from eva_core.atomic_files import remove_leftovers, write_text
+from eva_core.checksums import Damaged
+from eva_core.embeddings import SCHEMA, TEXTS, StoreKey
 from eva_core.errors import EvaError
 from eva_core.types import Dataset
 
@@ -54,29 +55,35 @@ class PartWriter:
         """Write what was collected as one part, durably."""
         if self._first is None:
             return
-        with _durable(Path(f"{self.store}.{self._first:09d}-{self._next:09d}.part")) as file:
-            for name in self._batches[0]:
-                values = np.concatenate([b[name] for b in self._batches])
-                _create(file, name, values.shape, values.dtype)[:] = values
-            file.attrs["seconds"] = self.seconds
+        columns = {
+            name: hdf5_files.column(np.concatenate([batch[name] for batch in self._batches]))
+            for name in self._batches[0]
+        }
+        part = Path(f"{self.store}.{self._first:09d}-{self._next:09d}.part")
+        hdf5_files.write(part, columns, {"seconds": self.seconds})
         self._first, self._batches, self._since = None, [], time.monotonic()
 
 
 def finished_parts(store: Path) -> dict[tuple[int, int], Path]:
-    """Rows [first, stop) already on disk, by range. A part that does not read is removed and done again."""
+    """Rows [first, stop) already on disk, by range. A damaged part is removed and done again.
+
+    Raises:
+        EvaError: A part could not be read: that says nothing about it, and it stays.
+    """
     parts = {}
     for path in sorted(store.parent.glob(f"{store.name}.*.part")):
-        first, stop = (int(n) for n in path.name.split(".")[-2].split("-"))
+        rows = re.fullmatch(r"(\d+)-(\d+)", path.name.split(".")[-2])
+        if rows is None or not hdf5_files.there(path):
+            continue
+        first, stop = int(rows[1]), int(rows[2])
         try:
-            with h5py.File(path, "r") as file:
-                intact = all(len(rows) == stop - first for rows in file.values())
-                try_checksums(file)
-        except OSError:
-            intact = False
-        if intact:
+            with hdf5_files.reading(path) as file:
+                if any(len(values) != stop - first for values in file.values()):
+                    raise Damaged(f"{path} has other rows than its name says.")
             parts[first, stop] = path
-        else:
-            path.unlink()
+        except Damaged:
+            with suppress(OSError):  # another user's is replaced, if that may be
+                path.unlink()
     return parts
 
 
@@ -111,30 +118,27 @@ def join_parts(store: Path, key: StoreKey, n: int, columns: dict[str, np.ndarray
         about: Facts for the attributes: versions and device.
     """
     parts = finished_parts(store)
-    with h5py.File(next(iter(parts.values())), "r") as part:
-        names = list(part)
+    _refuse_gaps(store, parts, n)
+    remove_leftovers(store)
+    with hdf5_files.reading(next(iter(parts.values()))) as part:
+        rows = {name: (values.shape[1:], values.dtype) for name, values in part.items()}
     seconds = sum(_seconds(path) for path in parts.values())
-    with _durable(store) as file:
-        for name in names:
-            _merge_rows(file, name, parts, n)
-        for name, values in columns.items():
-            if values.dtype.kind in "OU":
-                file.create_dataset(name, data=values.tolist(), dtype=h5py.string_dtype())
-            else:
-                file[name] = values
-        file.attrs.update(
-            {
-                "schema": SCHEMA,
-                "n": n,
-                "key": key.sha256,
-                "identity": json.dumps(key.content, default=str),
-                "embed_s": seconds,
-                "images_per_s": n / max(seconds, 1e-9),
-                **about,
-            }
-        )
+    facts = {
+        "schema": SCHEMA,
+        "n": n,
+        "key": key.sha256,
+        "identity": json.dumps(key.content, default=str),
+        "embed_s": seconds,
+        "images_per_s": n / max(seconds, 1e-9),
+        **about,
+    }
+    joined = {
+        name: hdf5_files.Column((n, *shape), dtype, partial(_rows, parts, name))
+        for name, (shape, dtype) in rows.items()
+    }
+    hdf5_files.write(store, {**joined, **{name: hdf5_files.column(values) for name, values in columns.items()}}, facts)
     for path in parts.values():
-        path.unlink()
+        path.unlink(missing_ok=True)
     Path(f"{store}.layout").unlink(missing_ok=True)
 
 
@@ -148,48 +152,27 @@ def sample_columns(dataset: Dataset) -> dict[str, np.ndarray]:
     }
 
 
+def _refuse_gaps(store: Path, parts: dict[tuple[int, int], Path], n: int) -> None:
+    """Refuse to join parts that lack rows: one was damaged since it was written, or another process took it."""
+    done = 0
+    for first, stop in sorted(parts):
+        if first > done:
+            break
+        done = max(done, stop)
+    if done != n:
+        raise EvaError(f"Expected {n} rows in the parts of {store}, but those from {done} on are missing. Run again.")
+
+
 def _seconds(part: Path) -> float:
-    with h5py.File(part, "r") as file:
+    with hdf5_files.reading(part) as file:
         return float(file.attrs["seconds"])
 
 
-def _merge_rows(file: h5py.File, name: str, parts: dict[tuple[int, int], Path], n: int) -> None:
-    out = None
-    for (first, stop), path in parts.items():
-        with h5py.File(path, "r") as part:
-            values = part[name][:]
-        if out is None:
-            out = _create(file, name, (n, *values.shape[1:]), values.dtype)
-        out[first:stop] = values
-
-
-@contextmanager
-def _durable(path: Path) -> Iterator[h5py.File]:
-    """An HDF5 file that appears under its name only when whole and on disk."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    try:
-        with h5py.File(temporary, "w") as file:
-            yield file
-        with temporary.open("rb") as handle:
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-        _fsync_folder(path.parent)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise EvaError(
-            f"Could not write {path} ({error}). Free space or set EVA_CACHE elsewhere; finished parts are kept."
-        ) from error
-
-
-def _fsync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _create(file: h5py.File, name: str, shape: Sequence[int], dtype: Any) -> h5py.Dataset:
-    width = int(np.prod(shape[1:])) * np.dtype(dtype).itemsize
-    chunk = max(1, min(shape[0], (1 << 20) // max(width, 1)))
-    return file.create_dataset(name, shape, dtype, chunks=(chunk, *shape[1:]), fletcher32=True)
+def _rows(parts: dict[tuple[int, int], Path], name: str) -> Iterator[np.ndarray]:
+    """The rows of an array in order, each once: parts overlap where batches had other sizes before."""
+    done = 0
+    for (first, stop), path in sorted(parts.items()):
+        if stop > done:
+            with hdf5_files.reading(path) as part:
+                yield part[name][done - first :]
+            done = stop

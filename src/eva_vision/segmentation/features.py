@@ -17,8 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 from torchvision.transforms.v2.functional import center_crop
 
-from eva_core.cache import locked
-from eva_core.embeddings import TEXTS, Samples, StoreKey, open_store
+from eva_core.embeddings import TEXTS, Samples, StoreKey, store_at
 from eva_core.errors import EvaError, UsageError
 from eva_core.extract import (
     SIGNATURE,
@@ -33,11 +32,14 @@ from eva_core.extract import (
     transform_of,
     unreadable,
 )
+from eva_core.hdf5_files import reading
 from eva_core.parts import join_parts, keep_parts_of, sample_columns
 from eva_core.protocol import Protocol, Segmentation
 from eva_core.registry import class_path_of
 from eva_core.types import IGNORE, Backbone, Geometry, SegmentationDataset, sha256_of_weights
 from eva_vision.segmentation.tiles import Tile, cut, grid, inside, rescale, rescale_labels, scaled_size
+
+_AT_ONCE = 16  # masks read in one go
 
 
 @dataclass(frozen=True)
@@ -102,11 +104,8 @@ def extract_maps(
     """
     cutting = Cutting.of(rules, protocol.geometry_for(backbone.card))
     refuse_partial_patches(cutting.geometry.crop, backbone)
-    with locked(key.path, tell):
-        store = open_store(key.path, MapStore)
-        if store is None:
-            _fill(key, backbone, dataset, protocol, rules, cutting, how)
-            store = MapStore(key.path)
+    make = partial(_fill, key, backbone, dataset, protocol, rules, cutting, how)
+    store = store_at(key.path, MapStore, make, tell)
     refuse_skipped(store.skipped, how)
     return store
 
@@ -301,7 +300,7 @@ class MapStore(Samples):
         return np.flatnonzero(np.isin(self.tiles[:, 0], samples))
 
     def signatures(self, samples: np.ndarray) -> np.ndarray:
-        with h5py.File(self.path, "r") as file:
+        with reading(self.path) as file:
             first = np.searchsorted(self.tiles[:, 0], samples)  # tiles lie in the order of the samples
             return file["signature"][:][first]
 
@@ -309,9 +308,9 @@ class MapStore(Samples):
     def pixels(self) -> np.ndarray:
         """How many pixels of every label each sample has, (samples, 256)."""
         counts = np.zeros((len(self.ids), IGNORE + 1), np.int64)
-        with h5py.File(self.path, "r") as file:
-            for chunk in file["masks"].iter_chunks():
-                for row, mask in zip(range(chunk[0].start, chunk[0].stop), file["masks"][chunk], strict=True):
+        with reading(self.path) as file:
+            for first in range(0, len(self.tiles), _AT_ONCE):
+                for row, mask in enumerate(file["masks"][first : first + _AT_ONCE], start=first):
                     counts[self.tiles[row, 0]] += np.bincount(mask.ravel(), minlength=IGNORE + 1)
         return counts
 
@@ -327,5 +326,5 @@ class MapStore(Samples):
 
     def image(self, tile: int) -> np.ndarray:
         """What the model saw of a tile, uint8 (S, S, 3)."""
-        with h5py.File(self.path, "r") as file:
+        with reading(self.path) as file:
             return file["images"][tile].transpose(1, 2, 0).copy()
