@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
@@ -166,7 +167,7 @@ def store_at(path: Path, kind: type[Kind], make: Callable[[], None], tell: Calla
             if (store := open_store(path, kind)) is not None:  # another process made it
                 return store
         except Damaged as error:
-            tell(f"{error} It is made again.")
+            warnings.warn(f"{error} It is extracted again.", stacklevel=2)
             _make_room(path)
         try:
             make()

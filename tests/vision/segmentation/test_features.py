@@ -212,7 +212,8 @@ def test_a_flipped_bit_is_found_and_the_maps_are_made_again(dataset: Painted):
     content[place] ^= 4
     store.path.write_bytes(content)
     again = Pixels()
-    store = extracted(dataset, again, protocol())
+    with pytest.warns(UserWarning, match="extracted again"):
+        store = extracted(dataset, again, protocol())
     assert again.seen == 17
     assert all(np.array_equal(values, before[name]) for name, values in arrays(store).items())
 
