@@ -16,11 +16,11 @@ from typing import Any
 
 from eva_core import registry
 from eva_core.cluster import each_on_ray
-from eva_core.errors import EvaError, UsageError
+from eva_core.errors import EvaError
 from eva_core.progress import Bar
 from eva_vision.slides.dicom import one_per_series
 from eva_vision.slides.index import Entry, Index, Writer
-from eva_vision.slides.reader import OpenSlideSlide, agrees, open_slide
+from eva_vision.slides.reader import agrees, by_openslide, open_slide
 from eva_vision.slides.remote import Blob, head, is_url
 from eva_vision.slides.slide import Slide
 from eva_vision.slides.tiff import TiffSlide, layout_of
@@ -199,7 +199,7 @@ def _open(path: str, mpp: float | None) -> tuple[Slide, bool | None]:
     """By the fast path, unless OpenSlide gives other pixels; and whether it gives the same."""
     layout = layout_of(path)
     if layout is None:
-        return _by_openslide(path, mpp), None
+        return by_openslide(path, mpp), None
     fast = open_slide(path, layout.mpp or mpp, layout=layout)
     try:
         agreed = agrees(fast)
@@ -208,15 +208,5 @@ def _open(path: str, mpp: float | None) -> tuple[Slide, bool | None]:
         raise
     if agreed is False:
         fast.close()
-        return _by_openslide(path, mpp), agreed
+        return by_openslide(path, mpp), agreed
     return fast, agreed
-
-
-def _by_openslide(path: str, mpp: float | None) -> Slide:
-    """With the given mpp where the file states none."""
-    try:
-        return OpenSlideSlide(path)
-    except UsageError:
-        if mpp is None:
-            raise
-        return OpenSlideSlide(path, mpp)

@@ -78,15 +78,15 @@ def show(argv: list[str]) -> int:
     parser = Parser(prog="eva slides show", description="Metadata of a slide, and a picture of its tissue and patches.")
     parser.add_argument("file", help="a slide: path or URL")
     parser.add_argument("--output", type=Path, help="PNG to write; NAME.png here unless given")
-    parser.add_argument("--mpp", type=float, help="micrometres per pixel, where the file states none")
+    parser.add_argument("--mpp", type=float, help="micrometres per pixel of a slide that states none")
     parser.add_argument("--tissue", default="hsv", help="how tissue is found: hsv, otsu, or a plugin's name")
     given = parser.parse_args(argv)
     from eva_vision.slides.barcodes import stem
-    from eva_vision.slides.reader import open_slide
+    from eva_vision.slides.reader import open_as_stated
     from eva_vision.slides.show import describe, draw
     from eva_vision.slides.tissue import tissue_mask
 
-    with open_slide(given.file, given.mpp) as slide:
+    with open_as_stated(given.file, given.mpp) as slide:
         mask = tissue_mask(slide, given.tissue)
         for name, value in describe(slide, mask).items():
             print(f"{name:<10} {value}")

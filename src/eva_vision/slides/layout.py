@@ -1,8 +1,6 @@
 """Where the tiles of a JPEG TIFF lie: parsed once, then a slide opens without its header being read again."""
 
 import json
-import logging
-import re
 import struct
 import zlib
 from dataclasses import dataclass
@@ -11,25 +9,27 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 import simplejpeg
-import tifffile
 
 from eva_core.errors import EvaError
+from eva_vision.slides import pyramid
+from eva_vision.slides.directories import Directory, Tiff, read_tiff
+from eva_vision.slides.mpp import aperio_mpp, resolution_mpp
 from eva_vision.slides.plan import Level, downsample
 from eva_vision.slides.remote import is_url, remote_file
-from eva_vision.slides.slide import plausible
 
-logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what matters of its complaints becomes an error
-
-_MAGIC = b"EVAL\x01"
+_MAGIC = b"EVAL\x02"
 _SOI = b"\xff\xd8"
 _ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"
 """APP14 up to its last byte, which says what the components are: 0 RGB, 1 YCbCr (libjpeg.txt, "Special markers")."""
 _COLOURS = {2: "RGB", 6: "YCbCr"}
 """TIFF photometric interpretation -> as simplejpeg calls it."""
-_OTHERS = ("Philips", "MedScan")
-"""How Software begins in TIFF dialects (Philips, Trestle) whose levels do not lie as their directories say."""
-_MICROMETRES = {2: 25_400.0, 3: 10_000.0}
-"""TIFF resolution unit, inch and centimetre."""
+_LARGEST = 4096
+"""Side of a tile in pixels; a larger one would take more memory than its slide is worth, and OpenSlide's care."""
+_MOST_TILES = 2**24
+"""Of a level: a million pixels by a million in tiles of 256."""
+_JPEG = 7
+_UNSIGNED = (3, 4, 16)
+"""TIFF types of 2, 4 and 8 bytes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,13 +135,12 @@ def layout_of(path: str | Path) -> Layout | None:
         levels do not lie as its directories say.
 
     Raises:
-        EvaError: The file cannot be read, or ends before its tiles.
+        EvaError: The file cannot be read, its directories make a loop, or it ends before its tiles.
     """
     try:
         with cast(BinaryIO, remote_file(str(path))) if is_url(path) else Path(path).open("rb") as file:
-            if file.read(4)[:2] not in (b"II", b"MM"):
-                return None
-            layout = _parse(file, str(path))
+            tiff = read_tiff(file, str(path))
+            layout = None if tiff is None else _parse(tiff)
             if layout is not None:
                 _check(layout, str(path))
             return layout if layout is not None and _decodes(layout, file) else None
@@ -149,88 +148,60 @@ def layout_of(path: str | Path) -> Layout | None:
         raise EvaError(f"Expected a slide at {path}, but it cannot be read ({error}). Check the path.") from error
 
 
-def _parse(file: BinaryIO, path: str) -> Layout | None:
-    size = file.seek(0, 2)
-    file.seek(0)
-    try:
-        with tifffile.TiffFile(file) as tiff:
-            pages = [page for page in tiff.pages if isinstance(page, tifffile.TiffPage)]
-            if not pages or not pages[0].is_tiled:
-                return None
-            vendor = _vendor(pages[0])
-            levels = [page for page in pages if page.is_tiled and _is_level(page, vendor)]
-            if vendor is None or not all(map(_supported, levels)):
-                return None
-            tiles = tuple(_tiles(page) for page in levels)
-            complete = _next_directory(tiff, pages[-1], file) < size
-            mpp = _mpp(pages[0], vendor)
-    except (tifffile.TiffFileError, ValueError, KeyError, IndexError, struct.error):
-        return None  # OpenSlide may still know it, or says what is wrong with it
-    if not complete:
-        raise EvaError(f"Expected all directories in {path}, but it ends before the last. Get the slide again.")
+def _parse(tiff: Tiff) -> Layout | None:
+    vendor = pyramid.dialect(tiff)
+    pages = [] if vendor is None else pyramid.levels(tiff, vendor)
+    if vendor is None or not pages or not all(_supported(tiff, page) for page in pages):
+        return None
+    levels = [_tiles(tiff, page) for page in pages]
+    tiles = tuple(level for level in levels if level is not None)
     # OpenSlide fills a hole in a lower level of an Aperio slide from the level above it, and so do we, by its hands
-    if vendor == "aperio" and any(not level.counts.all() for level in tiles[1:]):
+    if len(tiles) < len(pages) or (vendor == "aperio" and any(not level.counts.all() for level in tiles[1:])):
         return None
-    return Layout(size, mpp, vendor, tuple(sorted(tiles, key=lambda level: -level.width)))
-
-
-def _next_directory(tiff: tifffile.TiffFile, page: tifffile.TiffPage, file: BinaryIO) -> int:
-    """Where the directory after this one lies; 0 after the last. Tifffile passes over one that is not there."""
-    form = tiff.tiff
-    file.seek(page.offset)
-    (entries,) = struct.unpack(form.tagnoformat, file.read(form.tagnosize))
-    file.seek(page.offset + form.tagnosize + entries * form.tagsize)
-    return int(struct.unpack(form.offsetformat, file.read(form.offsetsize))[0])
-
-
-def _vendor(page: tifffile.TiffPage) -> str | None:
-    """`aperio`, `generic-tiff`, or None for other dialects."""
-    if page.description.startswith("Aperio"):
-        return "aperio"
-    xml = page.description.lstrip().startswith("<") or 700 in page.tags  # Philips, Leica, OME; Ventana
-    return None if xml or page.software.startswith(_OTHERS) else "generic-tiff"
-
-
-def _is_level(page: tifffile.TiffPage, vendor: str | None) -> bool:
-    """As OpenSlide decides: every tiled directory of Aperio, else those marked as a reduced image."""
-    return page.index == 0 or vendor == "aperio" or bool(page.subfiletype & 1)
-
-
-def _supported(page: tifffile.TiffPage) -> bool:
-    return (
-        page.compression == 7
-        and page.photometric in _COLOURS
-        and (page.samplesperpixel, page.bitspersample, page.planarconfig) == (3, 8, 1)
-        and page.tilewidth % 16 == page.tilelength % 16 == 0
-    )
-
-
-def _tiles(page: tifffile.TiffPage) -> Tiles:
-    columns, rows = -(-page.imagewidth // page.tilewidth), -(-page.imagelength // page.tilelength)
-    return Tiles(
-        width=page.imagewidth,
-        height=page.imagelength,
-        tile=(page.tilewidth, page.tilelength),
-        colour=_COLOURS[page.photometric],
-        tables=page.jpegtables or b"",
-        offsets=np.array(page.dataoffsets, np.uint64).reshape(rows, columns),
-        counts=np.array(page.databytecounts, np.uint32).reshape(rows, columns),
-    )
-
-
-def _mpp(page: tifffile.TiffPage, vendor: str) -> float | None:
+    first = tiff.directories[0]
     if vendor == "aperio":
-        stated = re.search(r"\|\s*MPP\s*=\s*([0-9.,]+)", page.description)
-        return plausible(float(stated[1].replace(",", "."))) if stated else None
-    unit = _MICROMETRES.get(page.tags.valueof(296, default=2))
-    per_unit = [page.tags.valueof(code, default=(0, 1)) for code in (282, 283)]
-    if unit is None or not all(numerator and denominator for numerator, denominator in per_unit):
+        return Layout(tiff.size, aperio_mpp(tiff.text(first, pyramid.DESCRIPTION)), vendor, tiles)
+    across, down = (next(iter(tiff.numbers(first, code).tolist()), None) for code in (pyramid.ACROSS, pyramid.DOWN))
+    return Layout(tiff.size, resolution_mpp(tiff.number(first, pyramid.UNIT, 2), across, down), vendor, tiles)
+
+
+def _supported(tiff: Tiff, page: Directory) -> bool:
+    width, height = pyramid.tile(tiff, page)
+    return (
+        tiff.number(page, pyramid.COMPRESSION, 1) == _JPEG
+        and tiff.number(page, pyramid.PHOTOMETRIC, -1) in _COLOURS
+        and tiff.number(page, pyramid.SAMPLES, 1) == 3
+        and tiff.number(page, pyramid.PLANAR, 1) == 1
+        and pyramid.is_rgb(tiff, [page])
+        and width % 16 == height % 16 == 0
+        and max(width, height) <= _LARGEST
+    )
+
+
+def _tiles(tiff: Tiff, page: Directory) -> Tiles | None:
+    """Where the tiles of a level lie; None where their number is not that of its tags, or beyond any slide's."""
+    (width, height), tile = pyramid.size(tiff, page), pyramid.tile(tiff, page)
+    columns, rows = -(-width // tile[0]), -(-height // tile[1])
+    held = [page.tags.get(code) for code in (pyramid.OFFSETS, pyramid.COUNTS)]
+    if any(tag is None or tag.kind not in _UNSIGNED or tag.count != rows * columns for tag in held):
         return None
-    return plausible(sum(unit * denominator / numerator for numerator, denominator in per_unit) / 2)
+    offsets, counts = (tiff.numbers(page, code, _MOST_TILES) for code in (pyramid.OFFSETS, pyramid.COUNTS))
+    if len(offsets) != rows * columns or len(counts) != rows * columns or int(counts.max()) >= 2**32:
+        return None
+    return Tiles(
+        width=width,
+        height=height,
+        tile=tile,
+        colour=_COLOURS[tiff.number(page, pyramid.PHOTOMETRIC, -1)],
+        tables=tiff.content(page, pyramid.TABLES),
+        offsets=offsets.astype(np.uint64).reshape(rows, columns),
+        counts=counts.astype(np.uint32).reshape(rows, columns),
+    )
 
 
 def _check(layout: Layout, path: str) -> None:
-    end = max(int((level.offsets + level.counts).max()) for level in layout.tiles)
+    # as floats, which offsets near 2**64 do not wrap
+    end = max(int((level.offsets.astype(float) + level.counts).max()) for level in layout.tiles)
     if end > layout.size:
         raise EvaError(
             f"Expected {end} bytes in {path}, where its last tile ends, but it has {layout.size}. Get the slide again."

@@ -101,11 +101,36 @@ def _overlap(first: int, length: int, end: int) -> int:
 def downsample(full: tuple[int, int], level: tuple[int, int]) -> float:
     """Level-0 pixels per pixel of a level, from their (width, height).
 
-    A whole number where both sides can come from it by rounding down or up: a scanner that halves 46,003 px
-    writes 23,001, yet the pixels lie on a grid of 2.
+    A whole number where both sides can come from it by rounding, a power of 2 before others: a scanner that halves
+    46,003 px writes 23,001, yet the pixels lie on a grid of 2.
     """
-    ratios = [a / b for a, b in zip(full, level, strict=True)]
-    whole = round(sum(ratios) / 2)
-    if whole >= 1 and all(a // whole <= b <= -(-a // whole) for a, b in zip(full, level, strict=True)):
-        return float(whole)
-    return sum(ratios) / 2
+    mean = sum(a / b for a, b in zip(full, level, strict=True)) / 2
+    low, high = _scales(full, level)
+    for whole in (2 ** max(0, round(math.log2(mean))), round(mean)):
+        if low <= whole <= high:
+            return float(whole)
+    return mean
+
+
+def is_smaller_copy(full: tuple[int, int], level: tuple[int, int], tile: tuple[int, int] | None = None) -> bool:
+    """Whether a level has the shape of level 0: its sides have one ratio to those of level 0, within rounding.
+
+    Levels that are padded to whole tiles (Philips) have not, or one that is no whole number, by which they are told
+    where both axes are padded alike.
+
+    Args:
+        full: Width and height of level 0.
+        level: Of the level.
+        tile: Of its tiles, where it has any.
+    """
+    low, high = _scales(full, level)
+    if low > high or high < 1:
+        return False
+    whole_tiles = tile is not None and not any(side % n for side, n in zip(level, tile, strict=True))
+    return not whole_tiles or downsample(full, level).is_integer()
+
+
+def _scales(full: tuple[int, int], level: tuple[int, int]) -> tuple[float, float]:
+    """The least and the largest scale at which both sides come within a pixel of those of the level."""
+    sides = list(zip(full, level, strict=True))
+    return max(a / (b + 1) for a, b in sides), min(a / (b - 1) if b > 1 else math.inf for a, b in sides)

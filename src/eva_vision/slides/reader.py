@@ -1,32 +1,25 @@
-"""Opening slides, and reading through OpenSlide what the fast path does not know."""
+"""Opening slides, by the fast path or by OpenSlide, and comparing the two."""
 
-import os
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from ctypes import ArgumentError
-from functools import lru_cache
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import openslide
-from PIL import Image
 
-from eva_core.errors import EvaError
-from eva_vision.slides.plan import Level, downsample
+from eva_core.errors import EvaError, UsageError
+from eva_vision.slides.mpp import decide_mpp
+from eva_vision.slides.openslide_reader import MARGIN, NotOpened, OpenSlideSlide, over_white
+from eva_vision.slides.plan import Level
 from eva_vision.slides.remote import Blob, is_url
-from eva_vision.slides.slide import Patch, Slide, decide_mpp, plausible
+from eva_vision.slides.slide import Patch, Slide
 from eva_vision.slides.sparse import Region, sparse_copy
-from eva_vision.slides.staging import Staged, stage
 from eva_vision.slides.tiff import Layout, LocalFile, Source, TiffSlide, Undecodable, layout_of
 
-__all__ = ["Level", "OpenSlideSlide", "Patch", "Slide", "open_slide"]
+__all__ = ["Level", "NotOpened", "OpenSlideSlide", "Patch", "Slide", "open_as_stated", "open_slide", "over_white"]
 
 _SIDE = 256
-_BETWEEN = 25.0
-"""Decibels that remain where OpenSlide places pixels between pixels; of other colours or places fewer do."""
-_TILES = 2**25
-"""Bytes of decoded tiles that OpenSlide keeps in a process, however many slides are open."""
+_BETWEEN = 40.0
+"""Decibels that remain where OpenSlide paints between pixels, and rounds; of other colours or places fewer do."""
 
 
 def open_slide(path: str | Path, mpp: float | None = None, exact: bool = False, layout: Layout | None = None) -> Slide:
@@ -55,80 +48,44 @@ def open_slide(path: str | Path, mpp: float | None = None, exact: bool = False, 
         raise
 
 
-class NotOpened(EvaError):
-    """A file that OpenSlide does not open: there is none, it is damaged, or of a format that it does not know."""
+def open_as_stated(path: str | Path, otherwise: float | None) -> Slide:
+    """Open a slide with the mpp that it states, or with another where it states none.
 
+    Args:
+        path: File or URL; see `open_slide`.
+        otherwise: Micrometres per pixel of level 0; None: then it must state them.
 
-class OpenSlideSlide(Slide):
-    """Anything that OpenSlide reads.
-
-    Attributes:
-        downsamples: Of the levels, by OpenSlide's reckoning.
-        stated_mpp: By the file, where plausible.
+    Raises:
+        UsageError: No mpp is known, or the other one is not positive.
+        EvaError: The slide does not open, or is cut.
     """
+    if otherwise is not None:
+        decide_mpp(str(path), otherwise, None)
+    layout = layout_of(path)
+    if layout is not None:
+        return open_slide(path, layout.mpp or otherwise, layout=layout)
+    return by_openslide(str(path), otherwise)
 
-    def __init__(self, path: str, mpp: float | None = None, exact: bool = False) -> None:
-        """Open; see `open_slide`."""
-        self._staged: Staged | None = None
-        if is_url(path):
-            self._staged = stage(path)
-        local = self._staged.path if self._staged else path
-        try:
-            self._slide = openslide.OpenSlide(local)
-            self._slide.set_cache(_cache(os.getpid()))
-        except (openslide.OpenSlideError, OSError) as error:
-            if self._staged:
-                self._staged.close()
-            raise NotOpened(
-                f"Expected a slide that OpenSlide reads, but {path} is none ({str(error) or 'unknown format'}). "
-                "Get it again, or leave it out."
-            ) from error
-        sizes = self._slide.level_dimensions
-        self.downsamples = self._slide.level_downsamples
-        self.stated_mpp = _stated_mpp(self._slide.properties)
-        levels = [Level(*size, downsample(sizes[0], size)) for size in sizes]
-        vendor = self._slide.properties.get(openslide.PROPERTY_NAME_VENDOR, "unknown")
-        try:
-            own = decide_mpp(path, mpp, self.stated_mpp)
-        except EvaError:
-            self.close()
+
+def by_openslide(path: str, otherwise: float | None) -> OpenSlideSlide:
+    """As `open_as_stated`, by OpenSlide."""
+    try:
+        return OpenSlideSlide(path)
+    except UsageError:
+        if otherwise is None:
             raise
-        super().__init__(path, own, vendor, levels, (1,), exact)
-
-    def close(self) -> None:
-        """Close the file; a second time does nothing."""
-        with suppress(ArgumentError):  # which says that it is closed
-            self._slide.close()
-        if self._staged:
-            self._staged.close()
-
-    def _region(self, level: int, reduce: int, left: int, top: int, width: int, height: int) -> np.ndarray:
-        step = self.downsamples[level]  # by its own reckoning, so that it lands on the pixel that we mean
-        try:
-            image = self._slide.read_region((round(left * step), round(top * step)), level, (width, height))
-        except (openslide.OpenSlideError, OSError, ValueError, ArgumentError) as error:
-            raise EvaError(
-                f"Could not read {width} x {height} px at {left}, {top} of level {level} of {self.path} ({error}). "
-                "Get the slide again, or leave it out."
-            ) from error
-        return over_white(image)
-
-
-def over_white(image: Image.Image) -> np.ndarray:
-    """What is transparent was not scanned, and is white: RGBA -> uint8 (H, W, 3)."""
-    if image.getchannel("A").getextrema() != (255, 255):
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.asarray(image.convert("RGB"))
+        return OpenSlideSlide(path, otherwise)
 
 
 def agrees(slide: Slide) -> bool | None:
     """Compare levels, mpp, and one region of tissue of each level, pixel for pixel.
 
     Tissue is where tiles take the most bytes. Of a remote slide only the directories and these tiles are fetched: the
-    rest of the file that OpenSlide is shown is a hole.
+    rest of the file that OpenSlide is shown is a hole. Where OpenSlide refuses a slide for a directory that is no
+    level, it is shown such a file whose chain has the levels alone.
 
     Returns:
-        Whether OpenSlide gives the same; None where it does not open the slide.
+        Whether OpenSlide gives the same; None where it does not open the slide, nor its levels alone.
 
     Raises:
         EvaError: The bytes cannot be had, or OpenSlide does not decode them.
@@ -136,33 +93,34 @@ def agrees(slide: Slide) -> bool | None:
     if not isinstance(slide, TiffSlide):
         return True
     regions = [_region(slide, level) for level in range(len(slide.levels))]
-    if not is_url(slide.path):
-        return _agrees(slide, slide.path, regions)
     with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / slide.name
-        sparse_copy(slide, regions, copy)
-        return _agrees(slide, str(copy), regions)
-
-
-def _agrees(slide: TiffSlide, path: str, regions: Sequence[Region]) -> bool | None:
-    try:
-        other = OpenSlideSlide(path, mpp=slide.mpp)
-    except NotOpened:
-        return None
-    with other:
-        if slide.levels != other.levels:
-            return False
-        known = slide.layout.mpp
-        if known and other.stated_mpp and abs(other.stated_mpp / known - 1) > 0.01:
-            return False
-        for region, step in zip(regions, other.downsamples, strict=True):
+        for alone in (False, True):
+            path = slide.path
+            if alone or is_url(slide.path):
+                path = str(Path(folder) / slide.name)
+                sparse_copy(slide, [_and_margin(region) for region in regions], Path(path), alone)
             try:
-                ours = slide._region(*region)
-            except Undecodable:
-                return False
-            theirs = other._region(*region)
-            if not np.array_equal(ours, theirs) and (float(step).is_integer() or psnr(ours, theirs) < _BETWEEN):
-                return False
+                with OpenSlideSlide(path, mpp=slide.mpp) as other:
+                    return _same(slide, other, regions)
+            except NotOpened:
+                continue
+    return None
+
+
+def _same(slide: TiffSlide, other: OpenSlideSlide, regions: Sequence[Region]) -> bool:
+    if slide.levels != other.levels:
+        return False
+    known = slide.layout.mpp
+    if known and other.stated_mpp and abs(other.stated_mpp / known - 1) > 0.01:
+        return False
+    for region, step in zip(regions, other.steps, strict=True):
+        try:
+            ours = slide._region(*region)
+        except Undecodable:
+            return False
+        theirs = other._region(*region)
+        if not np.array_equal(ours, theirs) and (float(step).is_integer() or psnr(ours, theirs) < _BETWEEN):
+            return False
     return True
 
 
@@ -176,19 +134,13 @@ def _region(slide: TiffSlide, level: int) -> Region:
     return level, 1, left, top, side, side
 
 
+def _and_margin(region: Region) -> Region:
+    """What OpenSlide is asked for to give a region."""
+    level, reduce, left, top, width, height = region
+    return level, reduce, left - MARGIN, top - MARGIN, width + 2 * MARGIN, height + 2 * MARGIN
+
+
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
     """Peak signal-to-noise ratio in decibels of two uint8 images."""
     error = float(np.mean((a.astype(np.float32) - b) ** 2))
     return float("inf") if error == 0 else 10 * float(np.log10(255**2 / error))
-
-
-def _stated_mpp(properties: Mapping[str, str]) -> float | None:
-    """Micrometres per pixel as OpenSlide knows them, where they are plausible."""
-    stated = [properties.get(name) for name in (openslide.PROPERTY_NAME_MPP_X, openslide.PROPERTY_NAME_MPP_Y)]
-    known = [float(text) for text in stated if text]
-    return plausible(sum(known) / len(known)) if known else None
-
-
-@lru_cache(1)
-def _cache(process: int) -> openslide.OpenSlideCache:
-    return openslide.OpenSlideCache(_TILES)

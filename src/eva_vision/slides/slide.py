@@ -14,8 +14,6 @@ from eva_vision.slides.resize import area_resize, enlarge, sharp_order
 
 _STRIP = 2**24
 """Pixels that a thumbnail reads at once."""
-_PLAUSIBLE = 20.0
-"""Micrometres per pixel; coarser ones are the 72 or 300 dpi that a program wrote because a field had to be filled."""
 
 
 @dataclass(frozen=True)
@@ -144,26 +142,3 @@ def make_patch(where: Plan, region: np.ndarray, size: int) -> Patch:
     elif where.span > size:
         region = area_resize(region, size, size, where.span, sharp_order(where.step, where.span / size))
     return Patch(region, where.x, where.y, where.mpp, where.level, where.reduce, where.inside)
-
-
-def plausible(mpp: float | None) -> float | None:
-    """An mpp that a scanner can have, else None."""
-    return mpp if mpp is not None and 0 < mpp <= _PLAUSIBLE else None
-
-
-def decide_mpp(path: str, given: float | None, stated: float | None) -> float:
-    """Micrometres per pixel of level 0: the given one, else the file's.
-
-    Raises:
-        UsageError: There is neither, or the given one is not positive.
-    """
-    if given is not None:
-        if not 0 < given < float("inf"):
-            raise UsageError(f"Expected argument mpp to be positive, but got {given}. Give micrometres per pixel.")
-        return given
-    if stated is None:
-        raise UsageError(
-            f"Expected micrometres per pixel in {path}, but it states none. "
-            "Give it: open_slide(path, mpp=0.25), or a column mpp where slides are listed (20x is about 0.5, 40x 0.25)."
-        )
-    return stated

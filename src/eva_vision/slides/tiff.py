@@ -12,7 +12,8 @@ import simplejpeg
 
 from eva_core.errors import EvaError
 from eva_vision.slides.layout import Layout, Tiles, layout_of
-from eva_vision.slides.slide import Patch, Slide, decide_mpp, make_patch, window
+from eva_vision.slides.mpp import decide_mpp
+from eva_vision.slides.slide import Patch, Slide, make_patch, window
 
 __all__ = ["Layout", "LocalFile", "TiffSlide", "Undecodable", "layout_of"]
 

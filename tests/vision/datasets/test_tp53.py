@@ -84,7 +84,7 @@ def test_the_second_time_no_slide_is_opened(root: Path, monkeypatch: pytest.Monk
         raise AssertionError("opened")
 
     with monkeypatch.context() as patch:
-        for name in ("layout_of", "open_slide", "OpenSlideSlide"):
+        for name in ("layout_of", "open_slide", "by_openslide"):
             patch.setattr(f"eva_vision.slides.building.{name}", refuse)
         again = trees.build_tp53(str(root), size=120)
         assert trees.build_tp53(str(root)).samples == first.samples
