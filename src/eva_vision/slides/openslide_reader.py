@@ -24,7 +24,7 @@ _TILES = 2**25
 """Bytes of decoded tiles that OpenSlide keeps in a process, however many slides are open."""
 _ONE_CHAIN = ("aperio", "generic-tiff")
 """Vendors whose levels are directories of a TIFF by the rules of `pyramid`."""
-_IN_GRIDS = (*_ONE_CHAIN, "dicom", "hamamatsu", "philips-tiff")
+_IN_GRIDS = (*_ONE_CHAIN, "dicom", "hamamatsu", "philips-tiff", "sakura")
 """Vendors whose tiles OpenSlide places on whole pixels of a level; of others it moves each by a part of a pixel."""
 _PIECE = 2048
 """Side in pixels; OpenSlide rounds the places of regions above 4,096 for each such part of them."""
@@ -167,11 +167,12 @@ def unshifted(pixels: np.ndarray, across: float, down: float) -> np.ndarray:
 
 def _unmixed(mixed: np.ndarray, shift: float, axis: int) -> np.ndarray:
     """`unshifted` along an axis, written out: a sum over neighbours with weights that fall by s / (1 - s)."""
-    weight, ratio = 1 / (1 - abs(shift)), -abs(shift) / (1 - abs(shift))
-    away = -1 if shift > 0 else 1
+    ratio = -abs(shift) / (1 - abs(shift))
+    weights = ratio ** np.arange(1 + math.ceil(math.log(1e-3) / math.log(-ratio)))
+    weights /= weights.sum()  # so that plain areas stay
     found = np.zeros_like(mixed)
-    for k in range(1 + math.ceil(math.log(1e-3) / math.log(-ratio))):
-        found += weight * ratio**k * np.roll(mixed, away * k, axis)
+    for k, weight in enumerate(weights.astype(np.float32)):
+        found += weight * np.roll(mixed, -k if shift > 0 else k, axis)
     return found
 
 

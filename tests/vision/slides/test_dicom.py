@@ -56,10 +56,11 @@ def begin(series, instance="1.2.3.9", unknown=False):
 
 
 def write_level(path: Path, pixels: np.ndarray, mpp: float, series: str, instance: str) -> Path:
-    """One level, uint8 (H, W, 3) of whole tiles, without compression."""
+    """One level, uint8 (H, W, 3), without compression."""
     height, width, _ = pixels.shape
-    down, across = height // TILE, width // TILE
-    frames = pixels.reshape(down, TILE, across, TILE, 3).swapaxes(1, 2).tobytes()
+    down, across = -(-height // TILE), -(-width // TILE)
+    whole = np.pad(pixels, ((0, -height % TILE), (0, -width % TILE), (0, 0)))
+    frames = whole.reshape(down, TILE, across, TILE, 3).swapaxes(1, 2).tobytes()
     spacing = sequence(0x28, 0x9110, element(0x28, 0x30, "DS", f"{mpp / 1000:.6f}\\{mpp / 1000:.6f}"))
     path.write_bytes(
         b"".join(
@@ -105,6 +106,19 @@ def test_a_series_is_indexed_once(tmp_path):
         assert len(other.levels) == 2
     again = build(list(reversed(paths)), tmp_path / "index", "hsv", None, here)
     assert len(again) == 2  # what is known stands for its series, whatever the order
+
+
+def test_a_level_of_odd_size_is_read_as_it_is(tmp_path):
+    """OpenSlide paints between its pixels; what it takes a level for is undone."""
+    small = np.random.default_rng(2).integers(0, 256, (201, 303, 3), dtype=np.uint8)
+    write_level(tmp_path / "1.dcm", small, 1.0, "1.2.3.4", "1.2.3.4.1")
+    write_level(tmp_path / "2.dcm", np.full((403, 606, 3), 255, np.uint8), 0.5, "1.2.3.4", "1.2.3.4.2")
+    with open_slide(tmp_path / "1.dcm") as slide:
+        assert [level.downsample for level in slide.levels] == [1.0, 2.0]
+        assert not slide.steps[1].is_integer()
+        patch = slide.read_patch(300, 200, 96, 1.0)
+        assert patch.level == 1
+        assert np.abs(patch.pixels.astype(int) - small[100:196, 150:246]).max() <= 3
 
 
 def test_one_file_stands_for_a_series_of_a_folder(tmp_path):
