@@ -77,6 +77,7 @@ class Vit(nn.Module):
                 block.drop_path1, block.drop_path2 = (DropPath(architecture.drop_path) for _ in range(2))
         self.mask_token = nn.Parameter(torch.zeros(1, self.network.embed_dim)) if masked else None
         self.official_positions = architecture.official_positions
+        self._resizing: dict[tuple[tuple[int, int], torch.device], Tensor] = {}
         if student:
             self.network.set_grad_checkpointing(architecture.checkpointing)
         if architecture.compile:
@@ -105,36 +106,57 @@ class Vit(nn.Module):
 
     def _with_positions(self, x: Tensor) -> Tensor:
         """(N, h, w, D) -> (N, prefix + h * w, D)."""
-        network, (rows, columns) = self.network, x.shape[1:3]
-        if not self.official_positions:
-            return network._pos_embed(x)
+        network, grid = self.network, (x.shape[1], x.shape[2])
         prefix = 0 if network.no_embed_class else network.num_prefix_tokens
-        assert network.pos_embed is not None  # as `_create` asks for
-        positions = resized_positions(network.pos_embed, network.patch_embed.grid_size, (rows, columns), prefix)
+        positions = network.pos_embed
+        assert positions is not None  # as `_create` asks for
+        if grid != network.patch_embed.grid_size:
+            positions = resized_positions(positions, self._weights(grid, positions.device), prefix)
         x = x.flatten(1, 2)
         special = [t.expand(len(x), -1, -1) for t in (network.cls_token, network.reg_token) if t is not None]
         if network.no_embed_class:
             return torch.cat([*special, x + positions], dim=1)
         return torch.cat([*special, x], dim=1) + positions
 
+    def _weights(self, grid: tuple[int, int], device: torch.device) -> Tensor:
+        """Weights for a grid, made once for a device."""
+        key = (grid, device)
+        if key not in self._resizing:
+            offset = 0.1 if self.official_positions else None
+            with torch.inference_mode(False):  # else no gradient could ever pass
+                weights = resizing_weights(self.network.patch_embed.grid_size, grid, offset)
+                self._resizing[key] = weights.to(device)
+        return self._resizing[key]
 
-def resized_positions(
-    positions: Tensor, before: tuple[int, int], after: tuple[int, int], prefix: int, offset: float = 0.1
-) -> Tensor:
-    """Position embeddings (1, prefix + h * w, D) for another grid, as the official code resizes them.
 
-    Bicubic without antialiasing, by the scale (after + offset) / before.
+def resized_positions(positions: Tensor, weights: Tensor, prefix: int) -> Tensor:
+    """Resize position embeddings, (1, prefix + n, D) -> (1, prefix + m, D), by weights (m, n).
 
-    Source: DINO and DINOv2, `interpolate_pos_encoding`.
+    A product, where interpolation would do: on a GPU the gradient of that adds up in another order every time, so that
+    no run could be taken up exactly.
     """
-    if before == after:
-        return positions
-    kept, grid = positions[:, :prefix], positions[:, prefix:].float()
-    grid = grid.view(1, *before, -1).permute(0, 3, 1, 2)
-    scale = tuple((new + offset) / old for new, old in zip(after, before, strict=True))
-    grid = F.interpolate(grid, scale_factor=scale, mode="bicubic", antialias=False)
-    assert grid.shape[-2:] == after
-    return torch.cat([kept, grid.flatten(2).transpose(1, 2).to(kept.dtype)], dim=1)
+    with torch.autocast(positions.device.type, enabled=False):
+        grid = weights @ positions[:, prefix:].float()
+    return torch.cat([positions[:, :prefix], grid.to(positions.dtype)], dim=1)
+
+
+def resizing_weights(before: tuple[int, int], after: tuple[int, int], offset: float | None) -> Tensor:
+    """Give the weight of each place of a grid in each place of another, (h' * w', h * w), bicubic.
+
+    Args:
+        before: Rows and columns (h, w).
+        after: Rows and columns wanted (h', w').
+        offset: None: antialiased, as timm resizes. Else not antialiased, by the scale (after + offset) / before, as
+            `interpolate_pos_encoding` of DINO and DINOv2 does with 0.1.
+    """
+    each = torch.eye(before[0] * before[1]).view(-1, 1, *before)
+    if offset is None:
+        resized = F.interpolate(each, size=after, mode="bicubic", antialias=True)
+    else:
+        scale = tuple((new + offset) / old for new, old in zip(after, before, strict=True))
+        resized = F.interpolate(each, scale_factor=scale, mode="bicubic", antialias=False)
+    assert resized.shape[-2:] == after
+    return resized.flatten(1).T.contiguous()
 
 
 def _create(architecture: Architecture, drop_path: float) -> VisionTransformer:

@@ -112,7 +112,7 @@ def test_a_step(step):
 @pytest.mark.parametrize("official_positions", [False, True])
 def test_it_trains_without_local_crops(official_positions):
     method, (views, masked) = make("sk_sep"), crops()
-    method.student.vit.official_positions = official_positions  # timm's way takes no empty batch
+    method.student.vit.official_positions = official_positions
     local_crops = 2 * len(views.local) // len(views.global_)
     expected = method.losses_with(views, masked, temperature=0.05)
     terms = method.losses_with(views._replace(local=views.local[:0]), masked, temperature=0.05)

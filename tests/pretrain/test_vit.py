@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
-import timm
 import torch
 
 from eva_core.errors import UsageError
-from eva_pretrain.vit import Architecture, Vit, resized_positions
+from eva_pretrain.vit import Architecture, Vit, resized_positions, resizing_weights
 from tests.pretrain.references import dinov2
 
 TINY = Architecture("vit_tiny_patch16_224", size=32, arguments={"depth": 2})
@@ -61,21 +60,32 @@ def test_checkpointing_changes_no_gradient():
 
 
 @pytest.mark.parametrize("size", [96, 384])
-@pytest.mark.parametrize("offset", [0.0, 0.1])
-def test_positions_are_resized_as_the_official_code_does(size, offset):
+@pytest.mark.parametrize(("offset", "reference"), [(0.0, "0.0_aa0"), (0.1, "0.1_aa0"), (None, "0.0_aa1")])
+def test_positions_are_resized_as_the_official_code_and_timm_do(size, offset, reference):
     z = dinov2()
-    if offset == 0.0:  # the scale is then exact
-        found = resized_positions(torch.from_numpy(z["pos_embed"]), (14, 14), (size // 16,) * 2, 1, offset=0.0)
-    else:
-        found = resized_positions(torch.from_numpy(z["pos_embed"]), (14, 14), (size // 16,) * 2, 1)
-    np.testing.assert_allclose(found, z[f"pos_{size}_offset{offset}_aa0"], atol=1e-5)
+    weights = resizing_weights((14, 14), (size // 16,) * 2, offset)
+    found = resized_positions(torch.from_numpy(z["pos_embed"]), weights, prefix=1)
+    np.testing.assert_allclose(found, z[f"pos_{size}_offset{reference}"], atol=1e-5)
 
 
-@pytest.mark.parametrize("size", [96, 384])
-def test_positions_by_timm_are_those_with_antialiasing(size):
-    z = dinov2()
-    found = timm.layers.resample_abs_pos_embed(torch.from_numpy(z["pos_embed"]), new_size=[size // 16] * 2)
-    np.testing.assert_allclose(found, z[f"pos_{size}_offset0.0_aa1"], atol=1e-5)
+@pytest.mark.parametrize("arguments", [{}, {"reg_tokens": 2, "no_embed_class": True}])
+@pytest.mark.parametrize("size", [(16, 16), (64, 32)])
+def test_tokens_at_other_sizes_are_timms(arguments, size):
+    vit = Vit(Architecture(TINY.arch, 32, {**TINY.arguments, **arguments}), student=False, masked=False).eval()
+    images = torch.randn(2, 3, *size)
+    with torch.inference_mode():  # first, as a monitor may
+        expected = vit.network.forward_features(images)
+        torch.testing.assert_close(vit(images).cls, expected[:, 0])
+    vit(images).patches.sum().backward()
+    assert vit.network.pos_embed.grad.isfinite().all()
+
+
+def test_positions_are_resized_in_float32_under_autocast():
+    vit = Vit(TINY, student=False, masked=False).eval()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        x = vit._with_positions(torch.zeros(1, 3, 3, vit.dim))
+    with torch.no_grad():
+        torch.testing.assert_close(x, vit._with_positions(torch.zeros(1, 3, 3, vit.dim)))
 
 
 @pytest.mark.parametrize(
