@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export MPLBACKEND := Agg
 
-.PHONY: demo test lint docs bench clean
+.PHONY: demo test lint docs bench gpu clean
 
 demo: $(VENV)/.installed ## synthetic slides, a small DINOv2 trained on them, and its score on a page
 	$(BIN)/eva demo
@@ -22,6 +22,9 @@ docs: $(VENV)/.docs ## the documentation, in site/
 
 bench: $(VENV)/.test ## how fast: JSON with ratios
 	$(BIN)/python bench/run.py
+
+gpu: $(VENV)/.installed ## correctness and speed on a GPU, in under 8 minutes; the table is out/gpu/gpu.md
+	$(BIN)/python bench/gpu.py
 
 clean:
 	rm -rf $(VENV) site dist

@@ -1,13 +1,11 @@
 """A step of `eva pretrain` against the bare passes of the same networks on ready tensors, in turns.
 
 On a CPU: ViT-S/16, batch 8, 2 x 224 + 8 x 96 px, DINOv2 with 65,536 prototypes, patches from files and from a slide;
-by the clock, and by the CPU seconds of this process, because a CPU is often shared. On a GPU (--gpu): patches per
-second, share of the peak in bf16 and memory, of S/16, B/16 and L/14.
+by the clock, and by the CPU seconds of this process, because a CPU is often shared. What a GPU does is in `gpu.py`.
 """
 
 import argparse
 import json
-import os
 import tempfile
 import time
 from pathlib import Path
@@ -35,25 +33,20 @@ SETTINGS = [
 ]
 SMALL = ["--method.prototypes", "65536", "--method.bottleneck", "256", "--views.local_size", "96"]
 CPU = [*SMALL, "--vit.arch", "vit_small_patch16_224", "--batch_size", "8", "--data.workers", "2"]
-GPU = {
-    "S/16": [*SMALL, "--vit.arch", "vit_small_patch16_224", "--batch_size", "128"],
-    "B/16": [*SMALL, "--vit.arch", "vit_base_patch16_224", "--batch_size", "64"],
-    "L/14": [
-        *("--vit.arch", "vit_large_patch14_reg4_dinov2", "--batch_size", "32"),
-        *("--method.prototypes", "131072", "--method.bottleneck", "384", "--views.local_size", "98"),
-    ],
-}
+
+CPU_DEVICE = torch.device("cpu")
 
 
 class Ready(PatchLoader):
-    """The first batch again and again, on the GPU, under new numbers."""
+    """The first batch again and again, on the device, under new numbers."""
 
+    device = torch.device("cpu")
     _batch: Batch | None = None
 
     def _get(self) -> Batch:
         if self._batch is None:
             batch = super()._get()
-            self._batch = batch._replace(pixels=batch.pixels.cuda())
+            self._batch = batch._replace(pixels=batch.pixels.to(self.device))
             self.close()
         else:
             self._batch = self._batch._replace(number=self._batch.number + 1)
@@ -67,6 +60,7 @@ class ReadyPatches(Patches):
     def train_dataloader(self) -> PatchLoader:
         loader = super().train_dataloader()
         self.loader = Ready(loader.stream, workers=0, epoch=loader.epoch)
+        self.loader.device = self.trainer.strategy.root_device
         return self.loader
 
 
@@ -125,14 +119,23 @@ def _now() -> np.ndarray:
     return np.array([time.perf_counter(), time.process_time()])
 
 
-def train(argv: list[str], steps: int, output: Path, timing: list[Callback], patches_of: type[Patches]) -> Trainer:
+def train(
+    argv: list[str],
+    steps: int,
+    output: Path,
+    timing: list[Callback],
+    patches_of: type[Patches],
+    built_on: torch.device = CPU_DEVICE,
+) -> Trainer:
     """A run as `eva pretrain` makes it; its numbers are those of the second half of the steps."""
     plan = parse([*SETTINGS, *argv, "--steps", str(steps), "--output", str(output)])
     patches = patches_of(plan.data, plan.sampling, plan.setup.seed, plan.training.accumulate, output)
     watch = Watch(plan.monitor, None, output)
     callbacks = [Progress(steps // 2, watch), watch, *timing]
     trainer = make_trainer(plan.training, steps, output, [], callbacks, 0)
-    trainer.fit(plan.method(plan.setup, **plan.method_arguments), datamodule=patches)
+    with built_on:  # a CPU takes long to draw the weights of a large network
+        method = plan.method(plan.setup, **plan.method_arguments)
+    trainer.fit(method, datamodule=patches)
     return trainer
 
 
@@ -158,26 +161,6 @@ def on_cpu(folder: Path, steps: int) -> dict[str, Any]:
     return found
 
 
-def on_gpu(folder: Path, steps: int, compiled: bool) -> dict[str, Any]:
-    """The same batch again and again, patches read from a slide as they are needed, and the passes alone."""
-    argv = ["--slides", str(folder / "*.svs"), "--vit.compile", str(compiled).lower()]
-    argv += ["--data.workers", str(min(12, max(1, len(os.sched_getaffinity(0)) - 2)))]
-    found: dict[str, Any] = {"device": torch.cuda.get_device_name(), "torch": torch.__version__, "compiled": compiled}
-    for name, model in GPU.items():
-        found[name] = row = {}
-        for what, kind in (("ready", ReadyPatches), ("online", Patches)):
-            torch.cuda.reset_peak_memory_stats()
-            trainer = train([*argv, *model], 2 * steps, folder / f"{name} {what}".replace("/", ""), [], kind)
-            numbers = {k: round(float(trainer.callback_metrics[k]), 4) for k in ("patches_per_s", "waiting", "of_peak")}
-            row[what] = {**numbers, "peak_gb": round(torch.cuda.max_memory_allocated() / 1e9, 2)}
-            del trainer
-        timing = Turns(first=5)
-        train([*argv, *model], 15, folder / f"{name} bare".replace("/", ""), [timing], ReadyPatches)
-        row["step_s"], row["bare_s"] = (round(float(np.median(t, axis=0)[0]), 4) for t in (timing.ours, timing.bare))
-        row["ratio"] = round(row["step_s"] / row["bare_s"], 3)
-    return found
-
-
 def make_data(folder: Path) -> None:
     """Patches as JPEG files, and a slide of phantom tissue."""
     (folder / "patches").mkdir()
@@ -190,18 +173,11 @@ def make_data(folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, help="that are timed of each run; default 4, on a GPU 50")
-    parser.add_argument("--gpu", action="store_true")
-    parser.add_argument("--compile", action="store_true", help="with torch.compile, on a GPU")
+    parser.add_argument("--steps", type=int, default=4, help="that are timed of each run")
     given = parser.parse_args()
-    if given.gpu and not torch.cuda.is_available():
-        parser.error("Expected a GPU, but torch sees none. Leave out --gpu.")
     with tempfile.TemporaryDirectory() as folder:
         make_data(Path(folder))
-        if given.gpu:
-            found = on_gpu(Path(folder), given.steps or 40, given.compile)
-        else:
-            found = on_cpu(Path(folder), given.steps or 4)
+        found = on_cpu(Path(folder), given.steps)
     print(json.dumps(found))
 
 

@@ -8,9 +8,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from eva_core.accelerator import gpus
 from eva_core.types import Dataset, DatasetCard, Sample
 
 REAL = Path(os.environ.get("EVA_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU where there is none, and say so."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if marked and not gpus():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device, and torch sees none"))
 
 
 @pytest.fixture(autouse=True)

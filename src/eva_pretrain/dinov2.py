@@ -91,9 +91,7 @@ class DinoV2(Method):
     def losses_with(self, crops: Crops, masked: Tensor, temperature: float) -> dict[str, Tensor]:
         """The same, with given masks, bool (2 B, patches) on the CPU."""
         batch, device = len(crops.global_) // 2, crops.global_.device
-        rows = masked.flatten().nonzero().flatten().to(device, non_blocking=True)  # (M,)
-        weights = (1 / masked.sum(1, keepdim=True).clamp(min=1)).expand_as(masked)[masked]
-        weights = weights.to(device, non_blocking=True)
+        rows, weights = (part.to(device, non_blocking=True) for part in hidden_rows(masked))
 
         with torch.no_grad():
             seen = self.teacher.vit(crops.global_)
@@ -139,3 +137,16 @@ class DinoV2(Method):
 
     def _apart(self, x: Tensor) -> Tensor:
         return koleo(x.float()) if self.spread == "koleo" else kde(x.float(), self.kappa)
+
+
+def hidden_rows(masked: Tensor) -> tuple[Tensor, Tensor]:
+    """Number each hidden patch, and weigh it by one over the hidden patches of its crop.
+
+    Args:
+        masked: True where hidden, (crops, patches) on the CPU: a GPU would have to be waited for.
+
+    Returns:
+        Numbers among all patches, int64 (M,), and weights, float32 (M,).
+    """
+    weights = (1 / masked.sum(1, keepdim=True).clamp(min=1)).expand_as(masked)[masked]
+    return masked.flatten().nonzero().flatten(), weights

@@ -1,0 +1,45 @@
+"""Stage (e): five linear heads of 2,000 steps each on 100,000 embeddings of 1,024 features."""
+
+import torch
+from head_training import RUNS, random_embeddings  # beside gpu.py
+
+from eva_core.protocol import Protocol
+from eva_core.types import Embedded
+from eva_vision.heads.linear import Linear
+from gpu_stages.stage import Bench, Found
+
+TITLE = "Five linear heads, 2,000 steps each, 100,000 x 1,024 random embeddings, 9 classes"
+LIMIT_S = 40
+COLUMNS = ("seconds_of_fit", "run_steps_per_s", "times_faster")
+CLASSES = 9
+
+
+def fit(bench: Bench, device: torch.device) -> Found:
+    """Train on a device; the embeddings lie there already."""
+    samples, features, steps = bench.small((400, 16, 20), (100_000, 1_024, 2_000))
+    train, select = (
+        Embedded(part.x.to(device), part.y.to(device))
+        for part in (
+            random_embeddings(samples, features, CLASSES, 0),
+            random_embeddings(bench.small(80, 7_180), features, CLASSES, 1),
+        )
+    )
+    recipe = Protocol("bench", steps=steps)
+    Linear().fit(train, select, CLASSES, Protocol("warm_up", steps=5), RUNS)
+    taken = bench.seconds(lambda: Linear().fit(train, select, CLASSES, recipe, RUNS))
+    return {"seconds_of_fit": taken, "run_steps_per_s": len(RUNS) * steps / taken}
+
+
+def on_device(bench: Bench) -> Found:
+    """Five heads on the GPU."""
+    bench.memo["gpu_s"] = (found := fit(bench, bench.device))["seconds_of_fit"]
+    return found
+
+
+def on_cpu(bench: Bench) -> Found:
+    """The same on the CPU of that machine."""
+    found = fit(bench, bench.cpu)
+    return {**found, "times_faster": found["seconds_of_fit"] / bench.memo["gpu_s"]}
+
+
+ROWS = {"GPU": on_device, "CPU, and how many times faster the GPU is": on_cpu}

@@ -1,0 +1,86 @@
+"""Stage (c): DINOv2 steps on batches that are there, and on patches that are read from a slide as they are needed."""
+
+import os
+from functools import partial
+
+import torch
+from pretraining import ReadyPatches, train  # beside gpu.py
+
+from eva_core.accelerator import peak_memory, reset_peak_memory
+from eva_pretrain.source import Patches
+from gpu_stages.data import SLIDE
+from gpu_stages.stage import Bench, Found
+
+TITLE = "Training, DINOv2 in bf16: 2 x 224 + 8 x 96 (98) px, full heads"
+LIMIT_S = 165
+COLUMNS = ("patches_per_s", "of_peak", "waiting", "peak_gb")
+SMALL = ["--method.prototypes", "65536", "--method.bottleneck", "256", "--views.local_size", "96"]
+MODELS = {
+    "L/14": [
+        *("--vit.arch", "vit_large_patch14_reg4_dinov2", "--batch_size", "32"),
+        *("--method.prototypes", "131072", "--method.bottleneck", "384", "--views.local_size", "98"),
+    ],
+    "S/16": [*SMALL, "--vit.arch", "vit_small_patch16_224", "--batch_size", "128"],
+    "B/16": [*SMALL, "--vit.arch", "vit_base_patch16_224", "--batch_size", "64"],
+}
+TINY = [
+    *("--vit.arch", "vit_tiny_patch16_224", "--vit.size", "32", "--batch_size", "4"),
+    "--vit.arguments={depth: 2, embed_dim: 24, num_heads: 3}",
+    *("--method.prototypes", "32", "--method.hidden", "32", "--method.bottleneck", "16"),
+    *("--views.global_size", "32", "--views.local_size", "16", "--views.local_crops", "2"),
+]
+EAGER, COMPILED = ["--vit.compile", "false"], ["--vit.compile", "true"]
+KEPT, CHECKPOINTED = ["--vit.checkpointing", "false"], ["--vit.checkpointing", "true"]
+VARIANTS = {
+    "eager": [*EAGER, *KEPT],
+    "compiled": [*COMPILED, *KEPT],
+    "eager, checkpointing": [*EAGER, *CHECKPOINTED],
+    "compiled, checkpointing": [*COMPILED, *CHECKPOINTED],
+}
+
+
+def arguments(bench: Bench, model: str, variant: str) -> list[str]:
+    """Flags of `eva pretrain`."""
+    workers = bench.small(0, min(12, len(os.sched_getaffinity(0))))
+    source = ["--slides", str(bench.data / SLIDE), "--data.workers", str(workers)]
+    return [*source, *bench.small(TINY, MODELS[model]), *VARIANTS[variant]]
+
+
+def measured(bench: Bench, kind: type[Patches], model: str, variant: str, steps: int) -> Found:
+    """Train, and time the second half of the steps."""
+    torch.compiler.reset()  # graphs of the rows before count towards dynamo's limit
+    reset_peak_memory(bench.device)
+    output = bench.scratch / f"{model} {variant} {kind.__name__}".replace("/", "")
+    trainer = train(arguments(bench, model, variant), bench.small(2, steps), output, [], kind, bench.device)
+    numbers = trainer.callback_metrics
+    peak = peak_memory(bench.device)
+    return {
+        "patches_per_s": float(numbers["patches_per_s"]),
+        "of_peak": float(numbers["of_peak"]) if "of_peak" in numbers else None,
+        "waiting": float(numbers["waiting"]),
+        "peak_gb": None if peak is None else peak / 1e9,
+    }
+
+
+def _rows(model: str, variants: tuple[str, ...], steps: int) -> dict:
+    return {
+        f"{model}, {v}": partial(measured, kind=ReadyPatches, model=model, variant=v, steps=steps) for v in variants
+    }
+
+
+def _online(model: str, variant: str, steps: int) -> dict:
+    row = partial(measured, kind=Patches, model=model, variant=variant, steps=steps)
+    return {f"{model}, {variant}, patches from a slide": row}
+
+
+ROWS = {
+    **_rows("L/14", ("eager", "compiled"), 20),
+    **_online("L/14", "eager", 20),
+    **_rows("S/16", ("eager", "compiled"), 40),
+    **_online("S/16", "eager", 60),
+    **_rows("B/16", ("eager", "compiled"), 30),
+    **_rows("L/14", ("eager, checkpointing", "compiled, checkpointing"), 20),
+    **_online("B/16", "eager", 40),
+    **_rows("S/16", ("eager, checkpointing", "compiled, checkpointing"), 40),
+    **_rows("B/16", ("eager, checkpointing", "compiled, checkpointing"), 30),
+}
