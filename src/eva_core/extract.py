@@ -18,6 +18,7 @@ from torch.utils.data import Dataset as TorchDataset
 from eva_core.accelerator import device_name, is_gpu
 from eva_core.embeddings import Store, StoreKey, store_at
 from eva_core.errors import EvaError, UsageError
+from eva_core.launching import open_fabric
 from eva_core.parts import PartWriter, finished_parts, merge
 from eva_core.progress import Bar, say
 from eva_core.protocol import Protocol
@@ -155,17 +156,7 @@ def run(work: Work, how: Extraction) -> None:
     """Compute the missing rows on the devices asked for, in parts, and join them."""
     if not work.ids:
         raise UsageError(f"Expected images in dataset {work.key.dataset!r}, but it is empty.")
-    try:
-        fabric = Fabric(
-            accelerator=how.device,
-            devices=how.devices,
-            strategy="ddp_spawn" if how.devices > 1 else "auto",
-            precision=PRECISIONS[work.protocol.precision_for(work.backbone.card)],  # type: ignore[arg-type]
-        )
-    except (RuntimeError, ValueError) as error:
-        raise UsageError(
-            f"Expected {how.devices} x {how.device} on this machine, but there is none. `eva doctor` lists devices."
-        ) from error
+    fabric = open_fabric(how.device, how.devices, PRECISIONS[work.protocol.precision_for(work.backbone.card)])
     share = partial(_run, work=work, how=how)
     if how.devices > 1:
         fabric.launch(share)  # bound beforehand: Fabric takes arguments apart and trips over frozen dataclasses

@@ -2,28 +2,40 @@
 
 import json
 from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-from filelock import FileLock
+from lightning.fabric.plugins.environments import ClusterEnvironment, LightningEnvironment
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from eva_core.errors import EvaError, UsageError
 from eva_core.progress import say
 from eva_core.record import CONFIG, write_text
+from eva_pretrain.checkpoints import (
+    any_checkpoint,
+    best_checkpoints,
+    clear_unfinished,
+    last_checkpoint,
+    read_checkpoint,
+    say_passed_over,
+    step_of,
+)
 from eva_pretrain.config import Export, Plan
 from eva_pretrain.export import write_export
+from eva_pretrain.launching import devices_of, environment_of
 from eva_pretrain.monitor.neighbours import OnlineKnn
 from eva_pretrain.monitor.progress import Progress
 from eva_pretrain.monitor.watch import BEST, MEASURES, Watch
+from eva_pretrain.sole_process import sole_process
 from eva_pretrain.source import Patches
 from eva_pretrain.starts import seen_by, start_from
-from eva_pretrain.training import best_checkpoints, last_checkpoint, make_trainer, run, step_of
+from eva_pretrain.training import make_trainer, run
 from eva_vision.models.exported import CARD, read_card
 
-EXPORT, _KEY, _LOCK = "export", "key", ".starting"
+EXPORT, _KEY = "export", "key"
 
 
 def pretrain(plan: Plan) -> Path:
@@ -35,30 +47,47 @@ def pretrain(plan: Plan) -> Path:
         UsageError: The output folder has another run.
         EvaError: Something does not read, or the loss is not finite for too long.
     """
-    output, setup = plan.output, plan.setup
-    _refuse_another_run(output, plan.key)
+    output = plan.output
     best = plan.export.checkpoint == "best"
     if best and (plan.dataset is None or not plan.monitor.every):
         raise UsageError(
             "Expected --dataset and monitor.every where export.checkpoint is best. Nothing else chooses one."
         )
+    training = plan.training
+    devices = devices_of(training.devices, training.nodes)
+    environment = environment_of(devices, training.nodes)
+    rank = _rank(environment, devices)
+    setattr(rank_zero_only, "rank", rank)  # noqa: B010  (a function's attribute)
+    _refuse_another_run(output, plan.key)
     if _exported(plan):
         say(f"{output} is finished.")
         return output / EXPORT
-    if (output / EXPORT / CARD).exists() and last_checkpoint(output) is None:
-        raise UsageError(f"Expected checkpoints in {output} for another export, but got none. Give another --output.")
-    patches = Patches(plan.data, plan.sampling, setup.seed, plan.training.accumulate, output)
     output.mkdir(parents=True, exist_ok=True)
-    with FileLock(output / _LOCK):  # all processes of a run come here
-        write_text(output / CONFIG, plan.text)
-        write_text(output / _KEY, plan.key)
-    trained = step_of(last_checkpoint(output)) >= setup.recipe.steps
-    rank = 0 if trained else _train(plan, patches)
-    if rank == 0:
-        with FileLock(output / _LOCK):
-            if not _exported(plan):
-                _export(plan, patches)
+    with sole_process(output) if rank == 0 else nullcontext():  # its other processes belong to it
+        if rank == 0:
+            clear_unfinished(output)
+        last = last_checkpoint(output)
+        if (output / EXPORT / CARD).exists() and last is None:
+            raise UsageError(
+                f"Expected checkpoints in {output} for another export, but got none. Give another --output."
+            )
+        patches = Patches(plan.data, plan.sampling, plan.setup.seed, training.accumulate, output)
+        if rank == 0:
+            write_text(output / CONFIG, plan.text)
+            write_text(output / _KEY, plan.key)
+            say_passed_over(output, last)
+        if step_of(last) < plan.setup.recipe.steps:
+            _train(plan, environment, patches, last)
+        if rank == 0:
+            _export(plan, patches)
     return output / EXPORT
+
+
+def _rank(environment: ClusterEnvironment, devices: int) -> int:
+    """Number of this process in its run. Lightning knows it only later, and guesses before."""
+    if isinstance(environment, LightningEnvironment):
+        return environment.node_rank() * devices + environment.local_rank()
+    return environment.global_rank()
 
 
 def export_start(plan: Plan) -> Path:
@@ -69,12 +98,14 @@ def export_start(plan: Plan) -> Path:
     return export_weights(plan, method.teacher.vit.network.state_dict(), step=0, mpp=None, seen=seen_by(start))
 
 
-def _train(plan: Plan, patches: Patches) -> int:
-    """To the last step; the rank of this process."""
+def _train(plan: Plan, environment: ClusterEnvironment, patches: Patches, last: Path | None) -> None:
+    """Train to the last step."""
     setup, output = plan.setup, plan.output
     method = plan.method(setup, **plan.method_arguments)
-    if last_checkpoint(output) is None:
+    if last is None:
         start_from(method, setup.architecture.start)
+    else:
+        rank_zero_only(say)(f"Going on from {last}.")
     knn = None
     if plan.dataset is not None and plan.monitor.every:
         knn = OnlineKnn(plan.dataset, setup.architecture.size, plan.monitor.holdout)
@@ -82,17 +113,17 @@ def _train(plan: Plan, patches: Patches) -> int:
     progress = Progress(plan.training.log_every, watch, seen_by(setup.architecture.start))
     trainer = make_trainer(
         plan.training,
+        environment,
         setup.recipe.steps,
         output,
         plan.logger or TensorBoardLogger(output, name="", version="logs"),
         [progress, watch],
         plan.monitor.every if knn else 0,
     )
-    run(trainer, method, patches, output, plan.training.checkpoint_every)
+    run(trainer, method, patches, last, plan.training.checkpoint_every)
     if trainer.is_global_zero:
         say(progress.cost(trainer))
         say(patches.loader.report())
-    return trainer.global_rank
 
 
 def _exported(plan: Plan) -> bool:
@@ -114,7 +145,7 @@ def _export(plan: Plan, patches: Patches) -> None:
             f"Expected monitor.every below the {plan.setup.recipe.steps} steps, but got {plan.monitor.every}: "
             "no checkpoint was the best. Export the last one: --export.checkpoint last."
         )
-    checkpoint = torch.load(wanted, map_location="cpu", weights_only=True)
+    checkpoint = read_checkpoint(wanted, mapped=True)
     prefix = f"{plan.export.weights}.vit.network."
     state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
     step = checkpoint["global_step"]
@@ -169,7 +200,7 @@ def _found(output: Path, step: int) -> dict[str, Any]:
 def _refuse_another_run(output: Path, key: str) -> None:
     """One folder, one run: its settings are fixed once it has weights."""
     file = output / _KEY
-    begun = last_checkpoint(output) is not None or (output / EXPORT / CARD).exists()
+    begun = any_checkpoint(output) or (output / EXPORT / CARD).exists()
     if begun and file.exists() and file.read_text() != key:
         raise UsageError(
             f"Expected the settings of the run in {output} (its {CONFIG}), but got others. Give another --output."

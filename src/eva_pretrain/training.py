@@ -1,9 +1,7 @@
 """A run: Lightning's trainer with our callbacks, checkpoints that a run is taken up from, and the export at the end."""
 
 import logging
-import os
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,17 +10,16 @@ from typing import Literal
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+from lightning.pytorch.plugins.environments import ClusterEnvironment
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
 from eva_core.accelerator import gpus
 from eva_core.errors import EvaError, refuse
-from eva_core.progress import say
+from eva_pretrain.checkpoints import CHECKPOINTS, SummedCheckpoints, prune
+from eva_pretrain.launching import devices_of
 from eva_pretrain.method import Method
 from eva_pretrain.monitor.watch import BEST
 from eva_pretrain.source import Patches
-
-CHECKPOINTS = "checkpoints"
 
 
 @dataclass(frozen=True)
@@ -55,12 +52,19 @@ class Training:
 
 
 def make_trainer(
-    training: Training, steps: int, output: Path, logger: Logger, callbacks: list[Callback], best_every: int
+    training: Training,
+    environment: ClusterEnvironment,
+    steps: int,
+    output: Path,
+    logger: Logger,
+    callbacks: list[Callback],
+    best_every: int,
 ) -> Trainer:
     """Lightning's trainer.
 
     Args:
         training: The settings.
+        environment: Where this process stands among those of the run.
         steps: Optimiser steps.
         output: Checkpoints go below.
         logger: Where numbers go.
@@ -74,13 +78,14 @@ def make_trainer(
         ".*exists and is not empty",
         "The number of training batches",
         "FSDP2-wrapped module .* returned a view",  # nothing is changed in place
+        "The `srun` command is available",  # whether it is used, `environment` knows
     ):
         warnings.filterwarnings("ignore", said)  # we know
     on_gpu = gpus() > 0
-    devices = _devices(training, on_gpu)
+    devices = devices_of(training.devices, training.nodes)
     folder, every = output / CHECKPOINTS, training.checkpoint_every
     keeper = partial(_Keeper, folder, auto_insert_metric_name=False, enable_version_counter=False)
-    keep: list[Callback] = [keeper("step-{step}", every_n_train_steps=every)]
+    keep: list[Callback] = [keeper("step-{step}", every_n_train_steps=every, save_top_k=-1)]  # we prune them
     if best_every:  # first, so that the checkpoint that a run is taken up from knows of it
         keep.insert(0, keeper("best-{step}", monitor=BEST, mode="max", every_n_train_steps=best_every))
     return Trainer(
@@ -93,7 +98,7 @@ def make_trainer(
         max_epochs=-1,
         accumulate_grad_batches=training.accumulate,
         default_root_dir=output,
-        plugins=started_by(),
+        plugins=[environment, SummedCheckpoints()],
         logger=logger,
         callbacks=[*callbacks, *keep],
         log_every_n_steps=training.log_every,
@@ -105,7 +110,7 @@ def make_trainer(
 
 
 class _Keeper(ModelCheckpoint):
-    """Lightning's, for runs that are taken up again: its own forgets where it was."""
+    """Lightning's, for runs that are taken up again: its own forgets where it was, and keeps one checkpoint or all."""
 
     @property
     def state_key(self) -> str:
@@ -116,24 +121,40 @@ class _Keeper(ModelCheckpoint):
         super().on_train_start(trainer, pl_module)
         self._last_global_step_saved = trainer.global_step  # else it saves again amid the batches of the next step
 
+    def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
+        super()._save_checkpoint(trainer, filepath)
+        _after_save(trainer)
 
-def run(trainer: Trainer, method: Method, patches: Patches, output: Path, every: int) -> None:
-    """Train to the end, from the last checkpoint below `output` where there is one.
+
+def _after_save(trainer: Trainer) -> None:
+    """Stop all ranks where the first could not write, else make room.
+
+    Raises:
+        EvaError: What the first one met.
+    """
+    files = trainer.strategy.checkpoint_io
+    assert isinstance(files, SummedCheckpoints)
+    failed = trainer.strategy.broadcast(files.failed)
+    if failed is not None:
+        raise EvaError(failed)
+    if trainer.is_global_zero:
+        prune(Path(trainer.default_root_dir), trainer.global_step)
+
+
+def run(trainer: Trainer, method: Method, patches: Patches, last: Path | None, every: int) -> None:
+    """Train to the end.
 
     Args:
         trainer: From `make_trainer`.
         method: What is trained.
         patches: On what.
-        output: Folder of the run.
+        last: The checkpoint to go on from; None: begin.
         every: Steps between two checkpoints.
 
     Raises:
         KeyboardInterrupt: Ctrl-C or SIGTERM; checkpoints stay.
         EvaError: What stops a run.
     """
-    last = last_checkpoint(output)
-    if last is not None:
-        say(f"Going on from {last}.")
     try:
         trainer.fit(method, datamodule=patches, ckpt_path=last)
     except SystemExit as error:  # Lightning's way to say Ctrl-C
@@ -148,42 +169,8 @@ def run(trainer: Trainer, method: Method, patches: Patches, output: Path, every:
         raise KeyboardInterrupt
     step = trainer.global_step
     if step % every:  # else it has been; devices that list the folder may not see the same
-        trainer.save_checkpoint(output / CHECKPOINTS / f"step-{step}.ckpt")
-    if trainer.is_global_zero:  # Lightning leaves the one that it went on from
-        for checkpoint in {*_checkpoints(output)} - {last_checkpoint(output)}:
-            checkpoint.unlink(missing_ok=True)
-
-
-def _checkpoints(output: Path) -> Iterator[Path]:
-    return (output / CHECKPOINTS).glob("step-*.ckpt")
-
-
-def last_checkpoint(output: Path) -> Path | None:
-    """The one of the greatest step."""
-    return max(_checkpoints(output), key=step_of, default=None)
-
-
-def step_of(checkpoint: Path | None) -> int:
-    """The step at which it was written, by its name; -1: there is none."""
-    return -1 if checkpoint is None else int(checkpoint.stem.partition("-")[2])
-
-
-def best_checkpoints(output: Path) -> list[Path]:
-    """Those whose nearest neighbours were the best so far: one, or more where a run was moved as it went on."""
-    return [*(output / CHECKPOINTS).glob("best-*.ckpt")]
-
-
-def started_by() -> SLURMEnvironment | None:
-    """Our own checkpoints go on, so that SLURM need not put a run in its queue again; torchrun may run below SLURM."""
-    if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():
-        return SLURMEnvironment(auto_requeue=False)
-    return None
-
-
-def _devices(training: Training, on_gpu: bool) -> int:
-    if training.devices != "auto":
-        return training.devices
-    return int(os.environ.get("LOCAL_WORLD_SIZE", gpus() if on_gpu else 1))
+        trainer.save_checkpoint(Path(trainer.default_root_dir) / CHECKPOINTS / f"step-{step}.ckpt")
+        _after_save(trainer)
 
 
 def _strategy(training: Training, processes: int) -> str | Strategy:

@@ -154,14 +154,12 @@ def _last_words(log: Path, began: int) -> str | None:
 
 def training_cost(plan: Plan) -> dict[str, float]:
     """`patches` that a finished run has seen, and the `seconds` that it trained."""
-    import torch
-
     from eva_core.accelerator import gpus
-    from eva_pretrain.training import last_checkpoint
+    from eva_pretrain.checkpoints import last_checkpoint, read_checkpoint
 
     checkpoint = last_checkpoint(plan.output)
     assert checkpoint is not None
-    kept = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["eva_progress"]
+    kept = read_checkpoint(checkpoint, mapped=True)["eva_progress"]
     training = plan.training
     devices = training.devices if training.devices != "auto" else max(gpus(), 1)
     batch = plan.setup.batch_size * training.accumulate * devices * training.nodes

@@ -8,6 +8,7 @@ from lightning.fabric import Fabric
 
 from eva_core.config import published
 from eva_core.extract import PRECISIONS, Extraction
+from eva_core.launching import open_fabric
 from eva_core.protocol import Protocol, Segmentation
 from eva_core.tasks import Job
 from eva_core.types import Dataset, DatasetCard, SegmentationDataset, SegmentationHead
@@ -60,5 +61,4 @@ def setting(job: Job, store: MapStore, how: Extraction) -> Setting:
     rules = rules_for(job.protocol, job.dataset)
     cutting = Cutting.of(rules, job.protocol.geometry_for(job.backbone.card))
     precision = PRECISIONS[job.protocol.precision_for(job.backbone.card)]
-    fabric = Fabric(accelerator=how.device, devices=1, precision=precision)  # type: ignore[arg-type]
-    return Setting(job, store, rules, cutting, fabric, how)
+    return Setting(job, store, rules, cutting, open_fabric(how.device, 1, precision), how)

@@ -1,0 +1,100 @@
+"""Processes of this machine that we start ourselves, whatever a scheduler or launcher has left in the environment."""
+
+import math
+import os
+
+import torch
+from lightning.fabric import Fabric
+from lightning.fabric.plugins.environments import LightningEnvironment
+from lightning.fabric.plugins.environments.lightning import find_free_network_port
+
+from eva_core.accelerator import gpus
+from eva_core.errors import UsageError
+
+_STARTED_BY = "EVA_STARTED_BY"
+"""Holds the process that started this one as another rank of its run."""
+
+
+class ThisMachine(LightningEnvironment):
+    """One process, or several of this machine that Lightning starts.
+
+    Lightning takes SLURM_NTASKS, RANK or LOCAL_RANK for a sign that others are started elsewhere. A batch script, an
+    interactive shell, or a process below torchrun has them too, and waits for processes that nobody starts, or fails.
+    Here such variables count only where we have set them for a process of our own.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ours = os.environ.get(_STARTED_BY) == str(os.getppid())
+
+    def announce(self) -> None:
+        """Tell the processes that are started from here on that they are ranks of this one."""
+        if not self._ours:
+            os.environ[_STARTED_BY] = str(os.getpid())
+
+    def teardown(self) -> None:
+        """Leave the environment as it was."""
+        super().teardown()
+        if not self._ours:
+            os.environ.pop(_STARTED_BY, None)
+
+    @property
+    def ours(self) -> bool:
+        """Whether this process was started as a rank of another."""
+        return self._ours
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        """The same, as Lightning asks."""
+        return self._ours
+
+    @property
+    def main_address(self) -> str:
+        """Where ranks meet."""
+        return super().main_address if self._ours else "127.0.0.1"
+
+    @property
+    def main_port(self) -> int:
+        """The port there: the one that we were told, or a free one."""
+        if not self._ours and self._main_port == -1:
+            self._main_port = find_free_network_port()
+        return super().main_port
+
+    def local_rank(self) -> int:
+        """Number of this process among those of the machine."""
+        return super().local_rank() if self._ours else 0
+
+    def node_rank(self) -> int:
+        """There is one machine."""
+        return 0
+
+
+def open_fabric(device: str, devices: int, precision: str) -> Fabric:
+    """Lightning's handle on devices of this machine: one process, or as many as devices.
+
+    Args:
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        devices: How many.
+        precision: In Lightning's words, such as `32-true`.
+
+    Raises:
+        UsageError: There are fewer.
+    """
+    there = _number_of(device)
+    if there < devices:
+        raise UsageError(
+            f"Expected {devices} x {device} on this machine, but there is {there or 'none'}. `eva doctor` lists devices."
+        )
+    return Fabric(
+        accelerator=device,
+        devices=devices,
+        strategy="ddp_spawn" if devices > 1 else "auto",
+        precision=precision,  # type: ignore[arg-type]
+        plugins=[ThisMachine()],
+    )
+
+
+def _number_of(device: str) -> float:
+    """Devices of a kind; processes on a CPU are not counted."""
+    mps = int(torch.backends.mps.is_available())
+    return {"cpu": math.inf, "cuda": gpus(), "mps": mps, "auto": gpus() or mps or math.inf}[device]

@@ -1,0 +1,85 @@
+"""One process at a time in a folder, by a lock that the system takes back when its owner dies."""
+
+import errno
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from eva_core.errors import UsageError
+
+LOCK = ".running"
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+_HELD = {errno.EACCES, errno.EAGAIN}
+
+
+@contextmanager
+def sole_process(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process.
+
+    The lock is POSIX's: it belongs to this process alone, so that processes that were forked from it do not hold it
+    when it is killed, and it holds for other machines where the file system shares locks. Where there are none, the
+    file says who holds the folder; a process of this machine that is no more holds nothing.
+
+    Args:
+        folder: Exists.
+
+    Raises:
+        UsageError: Another process holds it (names host and process).
+    """
+    with (folder / LOCK).open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in _HELD:
+                raise _held(folder, _owner(file)) from None
+            if error.errno not in _NO_LOCKS:
+                raise
+            if _alive(owner := _owner(file)):
+                raise _held(folder, owner, f", or delete {folder / LOCK} if it is no more") from None
+        _write(file, {"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())})
+        try:
+            yield
+        finally:
+            file.truncate(0)  # the lock itself goes with the file
+
+
+def _held(folder: Path, owner: dict[str, object], more: str = "") -> UsageError:
+    who = f"process {owner['pid']} on {owner['host']}" if owner else "another process"
+    return UsageError(
+        f"Expected to be alone in {folder}, but {who} works in it. Wait for it{more}, or give another --output."
+    )
+
+
+def _owner(file: IO[str]) -> dict[str, object]:
+    file.seek(0)
+    try:
+        owner = json.loads(file.read())
+        return owner if {"host", "pid", "started"} <= owner.keys() else {}
+    except (ValueError, AttributeError):  # it has not written it yet
+        return {}
+
+
+def _write(file: IO[str], owner: dict[str, object]) -> None:
+    file.truncate(0)
+    file.write(json.dumps(owner))
+    file.flush()
+
+
+def _alive(owner: dict[str, object]) -> bool:
+    """Whether it may be at work: of another machine nobody knows."""
+    if not owner:
+        return False
+    return owner["host"] != socket.gethostname() or owner["started"] == _started(owner["pid"])
+
+
+def _started(pid: object) -> str | None:
+    """When a process of this machine was started, in clock ticks: numbers of processes are used again."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return None
