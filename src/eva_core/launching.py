@@ -83,7 +83,8 @@ def open_fabric(device: str, devices: int, precision: str) -> Fabric:
     there = _number_of(device)
     if there < devices:
         raise UsageError(
-            f"Expected {devices} x {device} on this machine, but there is {there or 'none'}. `eva doctor` lists devices."
+            f"Expected {devices} x {device} on this machine, but there is {there or 'none'}. "
+            "`eva doctor` lists devices."
         )
     return Fabric(
         accelerator=device,

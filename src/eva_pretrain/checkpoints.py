@@ -83,14 +83,26 @@ def write_checkpoint(content: dict[str, Any], path: Path) -> None:
         sync_folder(path.parent)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        todo = f"Expected {in_gb(needed)} for it; make room" if error.errno in FULL else "Mend that"
+        todo = f"Make room for {in_gb(needed)}" if error.errno in FULL else "Mend that"
         raise EvaError(
-            f"Cannot write {path} ({error.strerror}). {todo}: the last checkpoint is kept, and the same command goes "
-            "on from it."
+            f"Cannot write {path} ({error.strerror}). {todo}; {_what_is_left(path.parent.parent)}"
         ) from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def refuse_damaged(path: Path) -> None:
+    """Compare a file with the checksum that it carries; a file without one is another's, and passes.
+
+    Raises:
+        EvaError: It is damaged.
+    """
+    with path.open("rb") as file:
+        file.seek(max(path.stat().st_size - _END, 0))
+        summed = file.read(len(_MARK)) == _MARK
+    if summed and (reason := fault(path)) is not None:
+        raise EvaError(f"Expected a whole checkpoint in {path}, but {reason}. Take another one.")
 
 
 def read_checkpoint(path: Path, mapped: bool = False) -> dict[str, Any]:
@@ -241,6 +253,13 @@ class _Summed:
         self._file.write(_end(self._digest.hexdigest()))
         self._file.flush()
         os.fsync(self._file.fileno())
+
+
+def _what_is_left(output: Path) -> str:
+    last = next(iter(_newest_first(output)), None)
+    if last is None:
+        return "there is no checkpoint yet, and the same command begins again."
+    return f"the last checkpoint, {last.name}, is kept, and the same command goes on from it."
 
 
 def _end(digest: str) -> bytes:

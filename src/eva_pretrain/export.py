@@ -18,7 +18,7 @@ from eva_core.contamination import SALTED, bare, salted
 from eva_core.errors import EvaError, UsageError, some
 from eva_core.file_names import check_name
 from eva_core.record import CONFIG, environment, write_bytes, write_text
-from eva_vision.models.exported import CARD, SCHEMA, SLIDES, WEIGHTS, exported, read_seen
+from eva_vision.models.exported import CARD, SCHEMA, SLIDES, SUM, WEIGHTS, exported, read_seen, sha256_of
 from eva_vision.slides.barcodes import tcga
 
 README = "README.md"
@@ -72,7 +72,7 @@ def write_export(
     check_name(name, "a run's name")
     _refuse_other_content(folder)
     weights = _weights(vit)
-    new, old = (folder.with_name(f".{folder.name}.{end}") for end in ("new", "old"))
+    new, old = _beside(folder)
     shutil.rmtree(new, ignore_errors=True)  # of a run that was killed
     new.mkdir(parents=True)
     card = {
@@ -91,9 +91,10 @@ def write_export(
         "file_sha256": hashlib.sha256(weights).hexdigest(),
         "code": {"version": version("eva-pathology"), "commit": _commit()},
         "environment": environment(),
+        "config_sha256": hashlib.sha256(config.encode()).hexdigest(),
     }
     write_bytes(new / WEIGHTS, weights)
-    write_text(new / CARD, json.dumps(card, indent=2) + "\n")
+    write_text(new / CARD, json.dumps({**card, SUM: sha256_of(card)}, indent=2) + "\n")
     write_text(new / CONFIG, config)
     write_text(new / SLIDES, _slides(seen, secrets.token_hex(16)))
     write_text(new / README, _readme(card))
@@ -104,6 +105,13 @@ def write_export(
         raise
     _put_in_place(new, folder, old)
     return folder
+
+
+def finish_exchange(folder: Path) -> None:
+    """Put a finished export back that a kill between its two renames left beside its place."""
+    old = _beside(folder)[1]
+    if old.exists() and not folder.exists():
+        old.rename(folder)
 
 
 def list_seen(folder: Path, seen: Iterable[tuple[str, str | None]]) -> None:
@@ -135,9 +143,11 @@ def _weights(vit: Mapping[str, Tensor]) -> bytes:
 
 def _slides(seen: Iterable[tuple[str, str | None]], salt: str) -> str:
     pairs = sorted({_public(slide, patient, salt) for slide, patient in seen}, key=lambda p: (p[0], p[1] or ""))
+    listed = [{"slide": slide, "patient": patient} for slide, patient in pairs]
     content = {
         "about": f"{SALTED}:SALT:HASH is the hexadecimal SHA-256 of the text SALT followed by the name",
-        "seen": [{"slide": slide, "patient": patient} for slide, patient in pairs],
+        SUM: sha256_of(listed),
+        "seen": listed,
     }
     return json.dumps(content, indent=1) + "\n"
 
@@ -191,6 +201,11 @@ In timm:
 
 Pixels in 0-1, mean {card["mean"]}, std {card["std"]}, {card["size"]} px. The embedding is the class token.
 """
+
+
+def _beside(folder: Path) -> tuple[Path, Path]:
+    """Where the next export is written, and where the one before stands while they are exchanged."""
+    return folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
 
 
 def _put_in_place(new: Path, folder: Path, old: Path) -> None:

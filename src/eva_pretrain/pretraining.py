@@ -24,8 +24,8 @@ from eva_pretrain.checkpoints import (
     step_of,
 )
 from eva_pretrain.config import Export, Plan
-from eva_pretrain.export import write_export
-from eva_pretrain.launching import devices_of, environment_of
+from eva_pretrain.export import finish_exchange, write_export
+from eva_pretrain.launchers import devices_of, environment_of
 from eva_pretrain.monitor.neighbours import OnlineKnn
 from eva_pretrain.monitor.progress import Progress
 from eva_pretrain.monitor.watch import BEST, MEASURES, Watch
@@ -33,7 +33,7 @@ from eva_pretrain.sole_process import sole_process
 from eva_pretrain.source import Patches
 from eva_pretrain.starts import seen_by, start_from
 from eva_pretrain.training import make_trainer, run
-from eva_vision.models.exported import CARD, read_card
+from eva_vision.models.exported import CARD, check_files, read_seen
 
 EXPORT, _KEY = "export", "key"
 
@@ -66,6 +66,9 @@ def pretrain(plan: Plan) -> Path:
     with sole_process(output) if rank == 0 else nullcontext():  # its other processes belong to it
         if rank == 0:
             clear_unfinished(output)
+            finish_exchange(output / EXPORT)
+        if _exported(plan):
+            return output / EXPORT
         last = last_checkpoint(output)
         if (output / EXPORT / CARD).exists() and last is None:
             raise UsageError(
@@ -110,7 +113,8 @@ def _train(plan: Plan, environment: ClusterEnvironment, patches: Patches, last: 
     if plan.dataset is not None and plan.monitor.every:
         knn = OnlineKnn(plan.dataset, setup.architecture.size, plan.monitor.holdout)
     watch = Watch(plan.monitor, knn, output)
-    progress = Progress(plan.training.log_every, watch, seen_by(setup.architecture.start))
+    seen = seen_by(setup.architecture.start) if last is None else []  # the checkpoint knows
+    progress = Progress(plan.training.log_every, watch, seen)
     trainer = make_trainer(
         plan.training,
         environment,
@@ -127,11 +131,16 @@ def _train(plan: Plan, environment: ClusterEnvironment, patches: Patches, last: 
 
 
 def _exported(plan: Plan) -> bool:
-    """Whether the export is there, of the weights that are asked for."""
+    """Whether the export is there and whole, of the weights that are asked for."""
     folder = plan.output / EXPORT
     if not (folder / CARD).exists():
         return False
-    card = read_card(folder)
+    try:
+        card = check_files(folder)
+        read_seen(folder)
+    except EvaError as error:
+        say(f"{error} It is made again.")
+        return False
     chosen = "last" if card["selected_on"] == "last" else "best"
     return (card["weights_of"], chosen) == (plan.export.weights, plan.export.checkpoint)
 

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from eva_core.errors import EvaError, UsageError, some
 from eva_core.progress import say as say_here
+from eva_pretrain.checkpoints import refuse_damaged
 from eva_pretrain.method import Method, Network
-from eva_vision.models.exported import WEIGHTS, read_seen
+from eva_vision.models.exported import WEIGHTS, check_files, read_seen
 from eva_vision.models.weights import read_state_dict
 
 State = dict[str, Tensor]
@@ -65,7 +66,10 @@ def seen_by(start: str | None) -> list[tuple[str, str | None]]:
 def _read(start: str) -> State:
     path = Path(start)
     if path.is_dir():
+        check_files(path)
         return read_state_dict(path / WEIGHTS)
+    if path.is_file():
+        refuse_damaged(path)
     if path.exists() or "/" in start:
         return read_state_dict(path)
     if not timm.is_model_pretrained(start):

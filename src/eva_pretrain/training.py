@@ -16,7 +16,7 @@ from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Str
 from eva_core.accelerator import gpus
 from eva_core.errors import EvaError, refuse
 from eva_pretrain.checkpoints import CHECKPOINTS, SummedCheckpoints, prune
-from eva_pretrain.launching import devices_of
+from eva_pretrain.launchers import devices_of
 from eva_pretrain.method import Method
 from eva_pretrain.monitor.watch import BEST
 from eva_pretrain.source import Patches

@@ -1,5 +1,6 @@
 """Whole runs of tiny networks: exact resuming, what a bad loss does, starts, and the way to an export."""
 
+import errno
 import json
 import re
 import shutil
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from eva_core.errors import EvaError, UsageError
+from eva_pretrain import checkpoints, sole_process
 from eva_pretrain.config import parse
 from eva_pretrain.data import Batch, PatchLoader
 from eva_pretrain.method import Method
@@ -350,3 +352,85 @@ def test_bad_settings_are_one_line(arguments, said, patches, tmp_path):
     arguments = [argument.replace("{patches}", str(patches)) for argument in arguments]
     with pytest.raises(UsageError, match=said):
         pretrain(parse([*arguments, "--output", str(tmp_path / "run")]))
+
+
+def flip(path: Path, at: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[at] ^= 4
+    path.write_bytes(content)
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_the_export_is_the_same(patches, tmp_path, steps, capsys):
+    more = ["--steps=4", "--training.checkpoint_every=2"]
+    export = run(patches, tmp_path / "run", *more)
+    weights = (export / "model.safetensors").read_bytes()
+    flip(tmp_path / "run/checkpoints/step-4.ckpt", 5000)
+    flip(export / "model.safetensors", 5000)
+    steps.clear()
+    run(patches, tmp_path / "run", *more)
+    said = capsys.readouterr().err
+    assert "step-4.ckpt is not used, because its checksum does not fit: bits of it have changed; " in said
+    assert "of another export. Copy or export both again. It is made again." in said
+    assert len(steps) == 2
+    assert (export / "model.safetensors").read_bytes() == weights
+    flip(tmp_path / "run/checkpoints/step-2.ckpt", 5000)
+    with pytest.raises(EvaError, match="Expected a whole checkpoint in"):
+        run(patches, tmp_path / "next", "--steps=1", "--start", str(tmp_path / "run/checkpoints/step-2.ckpt"))
+    flip(export / "model.safetensors", 5000)
+    with pytest.raises(EvaError, match="of another export"):
+        run(patches, tmp_path / "last", "--steps=1", "--start", str(export))
+
+
+def test_without_a_whole_checkpoint_nothing_is_trained(patches, tmp_path, steps):
+    folder = tmp_path / "run/checkpoints"
+    folder.mkdir(parents=True)
+    (folder / "step-2.ckpt").write_bytes(b"half")
+    with pytest.raises(EvaError, match="Restore one from a copy, or delete that folder"):
+        run(patches, tmp_path / "run", "--steps=4")
+    assert steps == []
+
+
+def test_a_write_that_fails_stops_the_run_and_the_same_command_goes_on(patches, tmp_path, steps, monkeypatch):
+    more = ["--steps=4", "--training.checkpoint_every=1"]
+    write, count = checkpoints.torch.save, iter(range(100))
+
+    def full(content, file):
+        if next(count) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(content, file)
+
+    monkeypatch.setattr(checkpoints.torch, "save", full)
+    with pytest.raises(EvaError, match=r"step-3.ckpt \(No space left.*step-2.ckpt, is kept"):
+        run(patches, tmp_path / "run", *more)
+    names = sorted(path.name for path in (tmp_path / "run/checkpoints").iterdir())
+    assert names == ["step-1.ckpt", "step-2.ckpt"]
+    run(patches, tmp_path / "run", *more)
+    assert len(steps) == 3 + 2
+
+
+def test_variables_that_a_launcher_left_do_not_make_it_a_silent_rank(patches, tmp_path, monkeypatch, capsys):
+    left = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "SLURM_NTASKS": "4", "SLURM_PROCID": "2"}
+    for name, value in left.items():
+        monkeypatch.setenv(name, value)
+    run(patches, tmp_path / "run", "--steps=1")
+    assert "Random weights from seed 0." in capsys.readouterr().err
+    assert [*(tmp_path / "run/logs").iterdir()]
+
+
+def test_an_exchange_of_exports_that_was_killed_between_its_renames_is_finished(patches, tmp_path, steps):
+    export = run(patches, tmp_path / "run", "--steps=1")
+    shutil.rmtree(tmp_path / "run/checkpoints")
+    export.rename(tmp_path / "run/.export.old")
+    steps.clear()
+    assert run(patches, tmp_path / "run", "--steps=1") == export
+    assert steps == []
+    assert exported(str(export)).card.revision == "step 1"
+
+
+def test_a_folder_in_which_another_process_trains_is_refused(patches, tmp_path, monkeypatch):
+    def held(*_):
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(sole_process.fcntl, "lockf", held)
+    with pytest.raises(UsageError, match="Expected to be alone in"):
+        run(patches, tmp_path / "run", "--steps=1")

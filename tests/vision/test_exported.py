@@ -1,4 +1,5 @@
 import json
+import random
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from eva_core import registry
 from eva_core.errors import EvaError, UsageError
 from eva_core.types import Geometry, sha256_of_weights
 from eva_pretrain.export import write_export
-from eva_vision.models.exported import exported
+from eva_vision.models.exported import check_files, exported, read_seen
 from eva_vision.models.timm import timm_model
 
 NAME = "tiny-3f2a91c0"
@@ -37,8 +38,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def change(folder: Path, file: str = "card.json", **fields: Any) -> None:
+    """Another content that is meant: the checksum goes."""
     path = folder / file
-    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+    path.write_text(json.dumps({k: v for k, v in {**json.loads(path.read_text()), **fields}.items() if k != "sha256"}))
 
 
 def test_the_card_is_that_of_the_run(folder: Path):
@@ -127,3 +129,47 @@ def test_a_damaged_folder_is_one_line(folder: Path, damage, kind, message):
     with pytest.raises(kind, match=message) as error:
         exported(str(folder))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("file", ["card.json", "slides.json", "config.yaml", "model.safetensors"])
+def test_flipped_bits_are_found_or_change_nothing(folder: Path, file: str):
+    def content() -> list[object]:
+        return [check_files(folder), read_seen(folder)]
+
+    path, before, rng = folder / file, content(), random.Random(0)
+    whole, found = path.read_bytes(), 0
+    for at in rng.sample(range(len(whole)), min(len(whole), 80)):
+        flipped = bytearray(whole)
+        flipped[at] ^= 1 << rng.randrange(8)
+        path.write_bytes(flipped)
+        try:
+            now = content()
+        except EvaError:
+            found += 1
+        else:  # white space, or the name of the checksum itself
+            assert [without_sum(part) for part in now] == [without_sum(part) for part in before]
+    assert found > 40 or (file, found) == ("config.yaml", len(whole))
+
+
+def without_sum(content: Any) -> Any:
+    if not isinstance(content, dict):
+        return content
+    return sorted(map(str, content.values()))
+
+
+def test_a_card_that_was_changed_is_told_how_to_keep_the_change(folder: Path):
+    card = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps({**card, "mean": [0.1, 0.2, 0.3]}))
+    with pytest.raises(EvaError, match=r"checksum does not fit.*if the change is meant, delete its field sha256"):
+        exported(str(folder))
+    change(folder, mean=[0.1, 0.2, 0.3])
+    assert exported(str(folder)).card.mean == (0.1, 0.2, 0.3)
+
+
+def test_a_list_that_was_emptied_is_meant(folder: Path):
+    slides = json.loads((folder / "slides.json").read_text())
+    (folder / "slides.json").write_text(json.dumps({**slides, "seen": []}))
+    assert exported(str(folder)).card.training_ids == ()
+    (folder / "slides.json").write_text(json.dumps({**slides, "seen": slides["seen"][:1]}))
+    with pytest.raises(EvaError, match=r"the list .* has changed"):
+        exported(str(folder))

@@ -11,6 +11,7 @@ from typing import Any
 from eva_core.contamination import OTHERS
 from eva_core.errors import EvaError, UsageError
 from eva_core.file_names import check_name
+from eva_core.record import CONFIG
 from eva_core.types import Backbone, Geometry, ModelCard, card
 from eva_vision.models.timm import timm_model
 from eva_vision.slides.barcodes import tcga
@@ -20,6 +21,8 @@ _PLAIN = frozenset(string.ascii_letters + string.digits + "_.-")
 _OURS = frozenset(inspect.signature(timm_model).parameters)
 """What a card has in fields of its own, or has not at all."""
 CARD, WEIGHTS, SLIDES = "card.json", "model.safetensors", "slides.json"
+SUM = "sha256"
+"""Field of card.json and slides.json: of what else they hold, or of the list. Those written before have none."""
 SCHEMA = 1
 
 FIELDS: dict[str, type] = {
@@ -48,8 +51,7 @@ def exported(folder: str) -> Backbone:
         EvaError: A file of it is missing or damaged, or the weights are not those of the card.
     """
     path = Path(folder).expanduser()
-    content = read_card(path)
-    _check_weights(path / WEIGHTS, content["file_sha256"])
+    content = check_files(path)
     weights = str(path / WEIGHTS)
     backbone = timm_model(content["arch"], weights, mean=content["mean"], std=content["std"], **content["arch_args"])
     seen = read_seen(path)
@@ -69,6 +71,31 @@ def exported(folder: str) -> Backbone:
     # the run in place of the path, which is part of no key: the same export in another place is the same model
     backbone.arguments = {**backbone.arguments, "folder": content["name"]}
     return backbone
+
+
+def check_files(folder: Path) -> dict[str, Any]:
+    """Compare card, configuration and weights with their checksums; a configuration may be left out.
+
+    Returns:
+        The content of card.json.
+    Raises:
+        UsageError: As `read_card`.
+        EvaError: A file is missing or damaged.
+    """
+    content = read_card(folder)
+    _check_weights(folder / WEIGHTS, content["file_sha256"])
+    config, wanted = folder / CONFIG, content.get("config_sha256")
+    if wanted is not None and config.is_file() and hashlib.sha256(config.read_bytes()).hexdigest() != wanted:
+        raise EvaError(
+            f"Expected the configuration that {CARD} was written with, but {config} has changed. Copy or export both "
+            "again, or delete it."
+        )
+    return content
+
+
+def sha256_of(content: Any) -> str:
+    """Of what JSON can hold, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def read_card(folder: Path) -> dict[str, Any]:
@@ -100,6 +127,11 @@ def read_card(folder: Path) -> dict[str, Any]:
         )
     if taken := sorted(content["arch_args"].keys() & _OURS):
         raise EvaError(f"Expected arguments of an architecture in {folder / CARD}, but got {taken[0]}. Export again.")
+    if SUM in content and content[SUM] != sha256_of({k: v for k, v in content.items() if k != SUM}):
+        raise EvaError(
+            f"Expected {folder / CARD} as it was written, but its checksum does not fit: it has changed. Copy or "
+            f"export it again; if the change is meant, delete its field {SUM}."
+        )
     return content
 
 
@@ -111,12 +143,18 @@ def read_seen(folder: Path) -> list[tuple[str, str | None]]:
     """
     content = _read_json(folder / SLIDES)
     try:
-        return [(str(entry["slide"]), entry["patient"]) for entry in content["seen"]]
+        seen = [(str(entry["slide"]), entry["patient"]) for entry in content["seen"]]
     except (KeyError, TypeError) as error:
         raise EvaError(
             f"Expected slide and patient of all that was seen in {folder / SLIDES}, but it holds something else. "
             "Export again."
         ) from error
+    if seen and SUM in content and content[SUM] != sha256_of(content["seen"]):
+        raise EvaError(
+            f"Expected the list in {folder / SLIDES} as it was written, but it has changed. Copy or export it again; "
+            f"if the change is meant, delete its field {SUM}."
+        )
+    return seen
 
 
 def _read_json(path: Path) -> dict[str, Any]:
