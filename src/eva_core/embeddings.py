@@ -48,9 +48,18 @@ class StoreKey:
         return digest(self.content)
 
     @property
+    def base(self) -> str:
+        """What rows of the same pixels share, whatever dataset they are in."""
+        return digest({name: value for name, value in self.content.items() if name != "dataset_sha256"})
+
+    @property
+    def file_stem(self) -> str:
+        """The model's name as files have it."""
+        return re.sub(r"[^A-Za-z0-9_.-]+", "_", self.model)[:LONGEST]
+
+    @property
     def path(self) -> Path:
-        safe = re.sub(r"[^A-Za-z0-9_.-]+", "_", self.model)[:LONGEST]
-        return cache_root() / self.dataset / f"{safe}-{self.sha256[:12]}.h5"
+        return cache_root() / self.dataset / f"{self.file_stem}-{self.sha256[:12]}.h5"
 
 
 class Samples(ABC):

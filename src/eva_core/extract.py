@@ -19,10 +19,11 @@ from eva_core.accelerator import device_name, is_gpu
 from eva_core.embeddings import Store, StoreKey, store_at
 from eva_core.errors import EvaError, UsageError
 from eva_core.launching import open_fabric
-from eva_core.parts import PartWriter, finished_parts, merge
+from eva_core.parts import PartWriter, finished_parts, merge, missing_rows
 from eva_core.progress import Bar, say
 from eva_core.protocol import Protocol
 from eva_core.registry import class_path_of, import_object
+from eva_core.reuse import CONTENT, contents_of, refuse_changed, take_over
 from eva_core.types import Backbone, Dataset, ModelCard, Sample, sha256_of_weights
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
@@ -100,11 +101,20 @@ def extract(
     geometry = protocol.geometry_for(backbone.card)
     refuse_partial_patches(geometry.crop, backbone)
     images = _Images(dataset, transform_of(protocol)(geometry), geometry.crop, how.on_error == "skip")
-    about = partial(merge, key.path, key, dataset)
-    work = Work(key, backbone, protocol, images, [s.id for s in dataset.samples], _embed, about)
-    store = store_at(key.path, Store, partial(run, work, how), tell)
+
+    def make() -> None:
+        ids, contents = [s.id for s in dataset.samples], contents_of(dataset)
+        finish = partial(_finish, key, dataset, contents)
+        run(Work(key, backbone, protocol, images, ids, contents, _embed, finish), how, tell)
+
+    store = store_at(key.path, Store, make, tell)
     refuse_skipped(store.skipped, how)
     return store
+
+
+def _finish(key: StoreKey, dataset: Dataset, contents: np.ndarray, about: dict[str, Any]) -> None:
+    refuse_changed(key, dataset, np.arange(len(contents)), contents)
+    merge(key.path, key, dataset, about)
 
 
 def refuse_partial_patches(side: int, backbone: Backbone) -> None:
@@ -137,6 +147,7 @@ class Work:
     Attributes:
         items: Gives for each row its uint8 image (3, H, W), what else `forward` wants, and whether it could be read.
         ids: Name of each row, for messages.
+        contents: What decides each row, from `eva_core.reuse`, uint8 (n, 32).
         forward: One batch of items -> named rows, the first of them from the backbone.
         finish: Makes the store of finished parts, given facts on versions and device.
         unit: What a row is, for the progress.
@@ -147,16 +158,20 @@ class Work:
     protocol: Protocol
     items: TorchDataset
     ids: Sequence[str]
+    contents: np.ndarray
     forward: Forward
     finish: Callable[[dict[str, Any]], None]
     unit: str = "images"
 
 
-def run(work: Work, how: Extraction) -> None:
-    """Compute the missing rows on the devices asked for, in parts, and join them."""
+def run(work: Work, how: Extraction, tell: Callable[[str], None]) -> None:
+    """Take over the rows that earlier stores have, compute the others on the devices asked for, and join them."""
     if not work.ids:
         raise UsageError(f"Expected images in dataset {work.key.dataset!r}, but it is empty.")
     fabric = open_fabric(how.device, how.devices, PRECISIONS[work.protocol.precision_for(work.backbone.card)])
+    taken = take_over(work.key, work.contents, _missing(work))
+    if taken:
+        tell(f"{taken} of {len(work.ids)} {work.unit} are known from earlier: only the others pass the model.")
     share = partial(_run, work=work, how=how)
     if how.devices > 1:
         fabric.launch(share)  # bound beforehand: Fabric takes arguments apart and trips over frozen dataclasses
@@ -167,10 +182,10 @@ def run(work: Work, how: Extraction) -> None:
 def _run(fabric: Fabric, work: Work, how: Extraction) -> None:
     """One process of `fabric.world_size`: its share of the missing batches, as parts; the first one merges."""
     prepare(work.backbone, work.protocol, fabric.device)
-    todo = missing_batches(len(work.ids), how.batch_size, list(finished_parts(work.key.path)))
-    mine = np.array_split(np.array(todo, dtype=np.int64).reshape(-1, 2), fabric.world_size)[fabric.global_rank]
-    if len(mine):
-        _write_parts(fabric, work, how, [(int(a), int(b)) for a, b in mine])
+    todo = batches_of(_missing(work), how.batch_size)
+    share = np.array_split(np.arange(len(todo)), fabric.world_size)[fabric.global_rank]
+    if len(share):
+        _write_parts(fabric, work, how, [todo[i] for i in share])
     fabric.barrier()
     if fabric.global_rank == 0:
         work.finish(_about(fabric))
@@ -190,16 +205,16 @@ def full_precision() -> None:
     torch.backends.cudnn.allow_tf32 = False
 
 
-def _write_parts(fabric: Fabric, work: Work, how: Extraction, batches: list[tuple[int, int]]) -> None:
-    writer = PartWriter(work.key.path)
-    total = sum(b - a for a, b in batches)
+def _write_parts(fabric: Fabric, work: Work, how: Extraction, batches: list[np.ndarray]) -> None:
+    writer = PartWriter(work.key.path, work.key.base)
+    total = sum(map(len, batches))
     with Bar(f"{work.key.model} on {work.key.dataset}", total, work.unit, visible=fabric.global_rank == 0) as bar:
         try:
-            for (first, stop), batch in zip(batches, _loader(work, how, batches, fabric.device), strict=True):
-                rows = work.forward(fabric, work.backbone, batch)
-                _refuse_non_finite(next(iter(rows.values())), batch[-1], work.ids[first:stop])
-                writer.add(first, rows)
-                bar.advance(stop - first)
+            for rows, batch in zip(batches, _loader(work, how, batches, fabric.device), strict=True):
+                values = work.forward(fabric, work.backbone, batch)
+                _refuse_non_finite(next(iter(values.values())), batch[-1], [work.ids[row] for row in rows])
+                writer.add(rows, {**values, CONTENT: work.contents[rows]})
+                bar.advance(len(rows))
                 if writer.seconds > how.part_seconds or writer.bytes > PART_BYTES:
                     writer.flush()
         finally:
@@ -244,13 +259,14 @@ def signature(image: np.ndarray) -> np.ndarray:
     return F.adaptive_avg_pool2d(grey[None], SIGNATURE).reshape(-1).numpy()
 
 
-def missing_batches(n: int, batch_size: int, done: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Batches [first, stop) of 0..n that no finished part holds."""
-    covered = np.zeros(n, bool)
-    for first, stop in done:
-        covered[first:stop] = True
-    batches = [(first, min(first + batch_size, n)) for first in range(0, n, batch_size)]
-    return [(first, stop) for first, stop in batches if not covered[first:stop].all()]
+def _missing(work: Work) -> np.ndarray:
+    """Numbers of the rows that no finished part holds, ascending."""
+    return missing_rows(finished_parts(work.key.path), len(work.ids))
+
+
+def batches_of(rows: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """Rows in batches, in order; the last of them may be smaller."""
+    return [rows[first : first + batch_size] for first in range(0, len(rows), batch_size)]
 
 
 class _Images(TorchDataset):
@@ -287,13 +303,11 @@ def unreadable(sample: Sample, error: Exception) -> Unreadable:
     return Unreadable(f"{sample.id!r} ({sample.path or 'no file'}): {reason}")
 
 
-def _loader(
-    work: Work, how: Extraction, batches: list[tuple[int, int]], device: torch.device
-) -> Iterator[Sequence[Tensor]]:
+def _loader(work: Work, how: Extraction, batches: list[np.ndarray], device: torch.device) -> Iterator[Sequence[Tensor]]:
     workers = loader_workers(how, device.type)
     loader: DataLoader = DataLoader(
         work.items,
-        batch_sampler=[list(range(first, stop)) for first, stop in batches],
+        batch_sampler=[rows.tolist() for rows in batches],
         num_workers=min(workers, len(batches)),
         prefetch_factor=4 if workers else None,
         pin_memory=is_gpu(device),

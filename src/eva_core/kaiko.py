@@ -17,7 +17,6 @@ from eva_core.parts import PartWriter, merge
 from eva_core.types import Dataset, DatasetCard, Sample
 
 COLUMNS = ("origin", "embeddings", "target", "split")
-_PART = 4096
 
 
 class Imported(Dataset):
@@ -68,8 +67,7 @@ def import_folder(folder: Path, model: str, dataset: str, classes: list[str] | N
 
     def make() -> None:
         writer = PartWriter(key.path)
-        for first in range(0, len(embeddings), _PART):
-            writer.add(first, rows_of(embeddings[first : first + _PART]))
+        writer.add(np.arange(len(embeddings)), rows_of(embeddings))
         writer.flush()
         merge(key.path, key, index, {"device": "unknown", "model": model, "imported": True})
 

@@ -1,6 +1,7 @@
 """Writing a store: in parts that survive a kill, joined when all rows are there. Both are of `eva_core.hdf5_files`.
 
-A part is a file `<store>.<first>-<stop>.part` with the rows of whole batches. When the store is written, the parts go.
+A part is a file `<store>.<first>-<stop>.part` with some rows of the store and, as `row`, their numbers. When the store
+is written, the parts go.
 """
 
 import json
@@ -21,14 +22,24 @@ from eva_core.embeddings import SCHEMA, TEXTS, StoreKey
 from eva_core.errors import EvaError
 from eva_core.types import Dataset
 
+ROW = "row"
+"""In a part: the numbers of its rows."""
+_AT_ONCE = 2**26  # bytes of an array in memory as parts are joined
+
 
 class PartWriter:
-    """Collects batches of named arrays and writes them as parts; a batch is rows [first, first + n) of the store."""
+    """Collects batches of named arrays and writes them as parts."""
 
-    def __init__(self, store: Path) -> None:
-        self.store = store
-        self._first: int | None = None
-        self._next = 0
+    def __init__(self, store: Path, base: str = "", pace: float | None = None) -> None:
+        """Begin with nothing.
+
+        Args:
+            store: The file that is to be.
+            base: `StoreKey.base` of the rows, so that other stores can take them over.
+            pace: Seconds that a row once took, where rows are copied; None: they are made as they are added.
+        """
+        self.store, self.base, self.pace = store, base, pace
+        self._numbers: list[np.ndarray] = []
         self._batches: list[dict[str, np.ndarray]] = []
         self._since = time.monotonic()
 
@@ -42,45 +53,45 @@ class PartWriter:
         """Held in memory since then."""
         return sum(values.nbytes for batch in self._batches for values in batch.values())
 
-    def add(self, first: int, batch: dict[str, np.ndarray]) -> None:
-        """Take a batch; a part is one stretch of rows, so a gap before it ends the part."""
-        if first != self._next:
-            self.flush()
-        self._next = first + len(next(iter(batch.values())))
-        if self._first is None:
-            self._first = first
+    def add(self, rows: np.ndarray, batch: dict[str, np.ndarray]) -> None:
+        """Take a batch: row numbers of the store (n,), and the values of each array (n, ...)."""
+        self._numbers.append(rows)
         self._batches.append(batch)
 
     def flush(self) -> None:
         """Write what was collected as one part, durably."""
-        if self._first is None:
+        if not self._numbers:
             return
-        columns = {
-            name: hdf5_files.column(np.concatenate([batch[name] for batch in self._batches]))
-            for name in self._batches[0]
+        rows = np.concatenate(self._numbers)
+        order = np.argsort(rows)
+        columns = {ROW: hdf5_files.column(rows[order])}
+        for name in self._batches[0]:
+            columns[name] = hdf5_files.column(np.concatenate([batch[name] for batch in self._batches])[order])
+        facts = {
+            "seconds": self.seconds if self.pace is None else self.pace * len(rows),
+            "base": self.base,
+            "arrays": json.dumps(list(self._batches[0])),
         }
-        part = Path(f"{self.store}.{self._first:09d}-{self._next:09d}.part")
-        hdf5_files.write(part, columns, {"seconds": self.seconds})
-        self._first, self._batches, self._since = None, [], time.monotonic()
+        hdf5_files.write(Path(f"{self.store}.{rows.min():09d}-{rows.max() + 1:09d}.part"), columns, facts)
+        self._numbers, self._batches, self._since = [], [], time.monotonic()
 
 
-def finished_parts(store: Path) -> dict[tuple[int, int], Path]:
-    """Rows [first, stop) already on disk, by range. A damaged part is removed and done again.
+def finished_parts(store: Path) -> dict[Path, np.ndarray]:
+    """Parts on disk, each with its row numbers, ascending. A damaged part is removed and done again.
 
     Raises:
         EvaError: A part could not be read: that says nothing about it, and it stays.
     """
     parts = {}
     for path in sorted(store.parent.glob(f"{store.name}.*.part")):
-        rows = re.fullmatch(r"(\d+)-(\d+)", path.name.split(".")[-2])
-        if rows is None or not hdf5_files.there(path):
+        if re.fullmatch(r"\d+-\d+", path.name.split(".")[-2]) is None or not hdf5_files.there(path):
             continue
-        first, stop = int(rows[1]), int(rows[2])
         try:
             with hdf5_files.reading(path) as file:
-                if any(len(values) != stop - first for values in file.values()):
-                    raise Damaged(f"{path} has other rows than its name says.")
-            parts[first, stop] = path
+                rows = file[ROW][:]
+                if any(len(values) != len(rows) for values in file.values()):
+                    raise Damaged(f"{path} has arrays of several lengths.")
+            parts[path] = rows
         except Damaged:
             with suppress(OSError):  # another user's is replaced, if that may be
                 path.unlink()
@@ -96,7 +107,7 @@ def keep_parts_of(store: Path, layout: str) -> None:
     file = Path(f"{store}.layout")
     if file.exists() and file.read_text(encoding="utf-8") == layout:
         return
-    for path in finished_parts(store).values():
+    for path in finished_parts(store):
         path.unlink()
     write_text(file, layout)
 
@@ -120,24 +131,26 @@ def join_parts(store: Path, key: StoreKey, n: int, columns: dict[str, np.ndarray
     parts = finished_parts(store)
     _refuse_gaps(store, parts, n)
     remove_leftovers(store)
-    with hdf5_files.reading(next(iter(parts.values()))) as part:
-        rows = {name: (values.shape[1:], values.dtype) for name, values in part.items()}
-    seconds = sum(_seconds(path) for path in parts.values())
+    with hdf5_files.reading(next(iter(parts))) as part:
+        rows = {name: (values.shape[1:], values.dtype) for name, values in part.items() if name != ROW}
+    seconds = sum(_seconds(path) for path in parts)
     facts = {
         "schema": SCHEMA,
         "n": n,
         "key": key.sha256,
+        "base": key.base,
+        "arrays": json.dumps(list(rows)),
         "identity": json.dumps(key.content, default=str),
         "embed_s": seconds,
         "images_per_s": n / max(seconds, 1e-9),
         **about,
     }
     joined = {
-        name: hdf5_files.Column((n, *shape), dtype, partial(_rows, parts, name))
+        name: hdf5_files.Column((n, *shape), dtype, partial(_in_order, parts, name, n))
         for name, (shape, dtype) in rows.items()
     }
     hdf5_files.write(store, {**joined, **{name: hdf5_files.column(values) for name, values in columns.items()}}, facts)
-    for path in parts.values():
+    for path in parts:
         path.unlink(missing_ok=True)
     Path(f"{store}.layout").unlink(missing_ok=True)
 
@@ -152,15 +165,22 @@ def sample_columns(dataset: Dataset) -> dict[str, np.ndarray]:
     }
 
 
-def _refuse_gaps(store: Path, parts: dict[tuple[int, int], Path], n: int) -> None:
+def missing_rows(parts: dict[Path, np.ndarray], n: int) -> np.ndarray:
+    """Which of `n` rows no part has, ascending."""
+    missing = np.ones(n, bool)
+    for rows in parts.values():
+        missing[rows] = False
+    return np.flatnonzero(missing)
+
+
+def _refuse_gaps(store: Path, parts: dict[Path, np.ndarray], n: int) -> None:
     """Refuse to join parts that lack rows: one was damaged since it was written, or another process took it."""
-    done = 0
-    for first, stop in sorted(parts):
-        if first > done:
-            break
-        done = max(done, stop)
-    if done != n:
-        raise EvaError(f"Expected {n} rows in the parts of {store}, but those from {done} on are missing. Run again.")
+    missing = missing_rows(parts, n)
+    if len(missing):
+        raise EvaError(
+            f"Expected {n} rows in the parts of {store}, but {len(missing)} are missing, row {missing[0]} first. "
+            "Run again."
+        )
 
 
 def _seconds(part: Path) -> float:
@@ -168,11 +188,16 @@ def _seconds(part: Path) -> float:
         return float(file.attrs["seconds"])
 
 
-def _rows(parts: dict[tuple[int, int], Path], name: str) -> Iterator[np.ndarray]:
-    """The rows of an array in order, each once: parts overlap where batches had other sizes before."""
-    done = 0
-    for (first, stop), path in sorted(parts.items()):
-        if stop > done:
-            with hdf5_files.reading(path) as part:
-                yield part[name][done - first :]
-            done = stop
+def _in_order(parts: dict[Path, np.ndarray], name: str, n: int) -> Iterator[np.ndarray]:
+    """The rows of an array from 0 to n, in blocks; parts may interleave, and overlap where batches were others."""
+    with hdf5_files.reading(next(iter(parts))) as part:
+        shape, dtype = part[name].shape[1:], part[name].dtype
+    step = max(1, _AT_ONCE // max(1, int(np.prod(shape)) * dtype.itemsize))
+    for first in range(0, n, step):
+        block = np.empty((min(step, n - first), *shape), dtype)
+        for path, rows in parts.items():
+            begin, end = np.searchsorted(rows, [first, first + step])
+            if end > begin:
+                with hdf5_files.reading(path) as part:
+                    block[rows[begin:end] - first] = part[name][begin:end]
+        yield block

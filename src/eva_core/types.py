@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from eva_core.file_hashes import file_hashes, whole
 from eva_core.file_names import check_name
+from eva_core.text import printable
 
 if TYPE_CHECKING:
     from eva_core.protocol import Protocol
@@ -113,7 +115,7 @@ class DatasetCard:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One image of a dataset.
+    """One image of a dataset. Bytes of id, group or site that are not UTF-8 become escapes such as `\\xfc`.
 
     Attributes:
         id: Unique within the dataset and stable between machines.
@@ -135,6 +137,12 @@ class Sample:
     mpp: float | None = None
     mask: Path | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("id", "group", "site"):
+            value = getattr(self, name)
+            if value is not None and not value.isascii():
+                object.__setattr__(self, name, printable(value))
+
 
 class Dataset(ABC):
     """An index of samples and a way to read one image. Subclasses set `card` and `samples`."""
@@ -154,11 +162,34 @@ class Dataset(ABC):
         """
         return {}
 
+    def files(self, sample: Sample) -> Sequence[Path]:
+        """The files that a sample comes from: pixels and labels."""
+        return [path for path in (sample.path, sample.mask) if path is not None]
+
+    def hashes(self) -> Mapping[Path, str]:
+        """SHA-256 of the content of each file of the samples."""
+        return file_hashes((path for s in self.samples for path in self.files(s)), self.card.name, whole)
+
+    def pixels(self, sample: Sample, hashes: Mapping[Path, str]) -> str | None:
+        """Say what decides `image(sample)`, whatever dataset it is in: equal text, equal pixels.
+
+        Embeddings of the same pixels are taken from earlier stores. A class that reads images in a way of its own says
+        it anew; until it does, embeddings are taken over for the very same dataset alone.
+
+        Args:
+            hashes: From `hashes()`.
+        Returns:
+            A text without the label and the split; None where it is not known.
+        """
+        return None
+
     def fingerprint(self) -> str:
-        """SHA-256 over id, split, label, group, site and file size of every sample, in order."""
-        digest = hashlib.sha256("\0".join(self.card.classes).encode())
+        """SHA-256 over the classes, all that is known of each sample, and the content of its files, in order."""
+        hashes = self.hashes()
+        digest = hashlib.sha256("\0".join((*self.card.classes, str(self.card.mpp))).encode())
         for s in self.samples:
-            digest.update(f"{s.id}\0{s.split}\0{s.target}\0{s.group}\0{s.site}\0{s.bytes}\n".encode())
+            known = (s.id, s.split, s.target, s.group, s.site, s.mpp, s.bytes, *(hashes[f] for f in self.files(s)))
+            digest.update(("\0".join(map(str, known)) + "\n").encode())
         return digest.hexdigest()
 
 
@@ -189,14 +220,9 @@ class SegmentationDataset(Dataset):
         """The number of the object at every pixel, 0 for none: int32 (H, W); None where objects are not told apart."""
         return None
 
-    def fingerprint(self) -> str:
-        """As of any dataset, and SHA-256 over every mask file: the labels are part of the score."""
-        digest = hashlib.sha256(super().fingerprint().encode())
-        for sample in self.samples:
-            if sample.mask is not None:
-                with sample.mask.open("rb") as handle:
-                    digest.update(hashlib.file_digest(handle, "sha256").digest())
-        return digest.hexdigest()
+    def labels(self, sample: Sample, hashes: Mapping[Path, str]) -> str | None:
+        """Say what decides `mask(sample)`, as `pixels` does for the image; None where it is not known."""
+        return None
 
 
 class Backbone(nn.Module, ABC):

@@ -1,10 +1,12 @@
 """Reading image files, one by one and as what datasets of them share."""
 
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image
 
+from eva_core.file_hashes import UNREADABLE
 from eva_core.types import Dataset, Sample
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}
@@ -45,3 +47,13 @@ class ImageFiles(Dataset):
         """Decode the file of a sample: uint8 RGB, (H, W, 3)."""
         assert sample.path is not None
         return read_image(sample.path)
+
+    def pixels(self, sample: Sample, hashes: Mapping[Path, str]) -> str | None:
+        """The content of the file."""
+        assert sample.path is not None
+        return known(hashes[sample.path])
+
+
+def known(hash_of_file: str) -> str | None:
+    """A hash as `Dataset.pixels` gives it: None for a file that does not read."""
+    return None if hash_of_file == UNREADABLE else hash_of_file

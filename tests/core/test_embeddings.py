@@ -38,7 +38,7 @@ def key(cache) -> StoreKey:
 def store(key, pictures) -> Store:
     writer = PartWriter(key.path)
     for first in range(0, 30, 10):
-        writer.add(first, batch(first, 10))
+        writer.add(np.arange(first, first + 10), batch(first, 10))
         writer.flush()
     merge(key.path, key, pictures, {"device": "cpu"})
     return Store(key.path)
@@ -74,7 +74,7 @@ def make_again(store: Store, pictures) -> Store:
 
     def make() -> None:
         writer = PartWriter(key.path)
-        writer.add(0, batch(0, 30))
+        writer.add(np.arange(30), batch(0, 30))
         writer.flush()
         merge(key.path, key, pictures, {"device": "cpu"})
 
@@ -184,11 +184,11 @@ def test_a_whole_store_in_a_cache_that_is_only_read_needs_no_lock(store, monkeyp
 
 def test_a_store_with_fewer_rows_than_its_dataset_is_refused(key, pictures):
     writer = PartWriter(key.path)
-    writer.add(0, batch(0, 20))
+    writer.add(np.arange(20), batch(0, 20))
     writer.flush()
-    with pytest.raises(EvaError, match="those from 20 on are missing"):
+    with pytest.raises(EvaError, match="10 are missing, row 20 first"):
         merge(key.path, key, pictures, {"device": "cpu"})
-    assert list(finished_parts(key.path)) == [(0, 20)]
+    assert [len(rows) for rows in finished_parts(key.path).values()] == [20]
 
 
 def test_a_store_of_another_version_is_made_again(store, pictures, monkeypatch):
@@ -208,9 +208,9 @@ def test_a_store_that_hdf5_wrote_alone_is_no_store(cache):
 def two_parts(key: StoreKey) -> Path:
     writer = PartWriter(key.path)
     for first in (0, 10):
-        writer.add(first, batch(first, 10))
+        writer.add(np.arange(first, first + 10), batch(first, 10))
         writer.flush()
-    return finished_parts(key.path)[0, 10]
+    return next(iter(finished_parts(key.path)))
 
 
 def test_any_damage_of_a_part_is_done_again(key):
@@ -221,7 +221,7 @@ def test_any_damage_of_a_part_is_done_again(key):
         flips.append(content[:at] + bytes([content[at] ^ (1 << int(random.integers(8)))]) + content[at + 1 :])
     for damaged in flips:
         victim.write_bytes(damaged)
-        assert list(finished_parts(key.path)) == [(10, 20)]
+        assert [rows.tolist() for rows in finished_parts(key.path).values()] == [[*range(10, 20)]]
         assert not victim.exists()
 
 
@@ -241,10 +241,21 @@ def test_a_part_that_cannot_be_read_for_now_stays(key, monkeypatch):
 def test_parts_that_overlap_give_each_row_once(key, pictures):
     writer = PartWriter(key.path)
     for first, n in ((0, 12), (8, 10), (18, 12)):
-        writer.add(first, batch(first, n))
+        writer.add(np.arange(first, first + n), batch(first, n))
         writer.flush()
     merge(key.path, key, pictures, {"device": "cpu"})
     assert (Store(key.path).read(np.arange(30))[:, 0] == np.arange(30)).all()
+
+
+def test_a_part_may_have_rows_from_anywhere(key, pictures, monkeypatch):
+    order = np.random.default_rng(0).permutation(30)
+    writer = PartWriter(key.path)
+    for rows in (order[:7], order[7:12], order[12:]):
+        writer.add(rows, {name: values[rows] for name, values in batch(0, 30).items()})
+        writer.flush()
+    monkeypatch.setattr("eva_core.parts._AT_ONCE", 100)
+    merge(key.path, key, pictures, {"device": "cpu"})
+    assert Store(key.path).read(np.arange(30))[:, 0].tolist() == [*range(30)]
 
 
 def test_a_file_that_is_no_part_is_left_alone(key):
@@ -260,7 +271,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_file(key, monkeypatch, where
         raise OSError(errno.ENOSPC, "No space left on device")
 
     writer = PartWriter(key.path)
-    writer.add(0, batch(0, 10))
+    writer.add(np.arange(10), batch(0, 10))
     if where == "replace":
         monkeypatch.setattr(Path, "replace", full)
     else:
@@ -273,7 +284,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_file(key, monkeypatch, where
 def test_no_file_is_begun_that_cannot_end(key, monkeypatch):
     monkeypatch.setattr("eva_core.atomic_files.free_space", lambda _: 100)
     writer = PartWriter(key.path)
-    writer.add(0, batch(0, 10))
+    writer.add(np.arange(10), batch(0, 10))
     with pytest.raises(EvaError, match=r"it needs \d+\.\d kB, 100 bytes are free"):
         writer.flush()
 
@@ -289,9 +300,9 @@ def test_long_texts_and_odd_names_are_kept(cache):
 def test_parts_of_other_rows_are_not_taken_over(key: StoreKey):
     keep_parts_of(key.path, "a")
     writer = PartWriter(key.path)
-    writer.add(0, {"embeddings": np.ones((3, 2), np.float32)})
+    writer.add(np.arange(3), {"embeddings": np.ones((3, 2), np.float32)})
     writer.flush()
     keep_parts_of(key.path, "a")
-    assert list(finished_parts(key.path)) == [(0, 3)]
+    assert [rows.tolist() for rows in finished_parts(key.path).values()] == [[0, 1, 2]]
     keep_parts_of(key.path, "b")
     assert not finished_parts(key.path)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from eva_core.config import load_protocol
 from eva_core.errors import EvaError
-from eva_core.extract import Extraction, colour_statistics, extract, missing_batches, signature, store_key
+from eva_core.extract import Extraction, batches_of, colour_statistics, extract, signature, store_key
 from eva_core.types import Backbone, ModelCard
 from eva_vision.datasets.folder import Folder
 from eva_vision.models.timm import timm_model
@@ -107,10 +107,10 @@ def test_an_interrupted_extraction_goes_on_where_it_was(pictures):
     assert np.array_equal(store.read(np.arange(30)), whole.read(np.arange(30)))
 
 
-def test_missing_batches_depend_on_the_sample_order_alone():
-    assert missing_batches(10, 4, []) == [(0, 4), (4, 8), (8, 10)]
-    assert missing_batches(10, 4, [(4, 8)]) == [(0, 4), (8, 10)]
-    assert missing_batches(10, 4, [(0, 6)]) == [(4, 8), (8, 10)]
+def test_batches_hold_the_missing_rows_in_order():
+    assert [rows.tolist() for rows in batches_of(np.arange(10), 4)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert [rows.tolist() for rows in batches_of(np.array([1, 7, 9]), 2)] == [[1, 7], [9]]
+    assert batches_of(np.arange(0), 4) == []
 
 
 def test_nan_is_refused_with_the_id_and_earlier_parts_are_kept(pictures):

@@ -1,6 +1,8 @@
 """BCSS: regions of tissue in breast cancer."""
 
 import re
+from collections.abc import Mapping
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -8,6 +10,7 @@ import numpy as np
 from eva_core.types import DatasetCard, Sample
 from eva_vision.datasets.layout import check_counts, locate, refuse, scan
 from eva_vision.datasets.masks import Annotation, MaskFiles, read_labels, to_classes
+from eva_vision.images import known
 
 IMAGES, MASKS = "rgbs_colorNormalized", "masks"
 CLASSES = ("outside_roi", "tumor", "stroma", "inflammatory", "necrosis", "other")
@@ -85,3 +88,7 @@ class Bcss(MaskFiles):
         """Classes from the codes of the mask."""
         assert sample.mask is not None
         return Annotation(to_classes(read_labels(sample.mask), CLASS_OF, sample.mask))
+
+    def labels(self, sample: Sample, hashes: Mapping[Path, str]) -> str | None:
+        """The content of the mask."""
+        return None if sample.mask is None else known(hashes[sample.mask])

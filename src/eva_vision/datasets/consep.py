@@ -1,5 +1,8 @@
 """CoNSeP: nuclei of four kinds in colorectal tissue."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import numpy as np
 from scipy.io import loadmat
 
@@ -7,6 +10,7 @@ from eva_core.errors import EvaError
 from eva_core.types import DatasetCard, Sample
 from eva_vision.datasets.layout import locate, refuse, scan
 from eva_vision.datasets.masks import Annotation, MaskFiles, reading, to_classes, to_instances
+from eva_vision.images import known
 
 PARTS = {"train": ("Train", 27), "val": ("Test", 14)}
 """Official folder and number of images; the official test is validated on, as published."""
@@ -75,3 +79,7 @@ class Consep(MaskFiles):
         return Annotation(
             to_classes(arrays["type_map"], CLASS_OF, sample.mask), to_instances(arrays["inst_map"], sample.mask)
         )
+
+    def labels(self, sample: Sample, hashes: Mapping[Path, str]) -> str | None:
+        """The content of the label file."""
+        return None if sample.mask is None else known(hashes[sample.mask])

@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +118,10 @@ class MaskFolder(MaskFiles):
             to_classes(stored, table, sample.mask, self.ignore),
             None if objects is None else to_instances(objects, sample.mask),
         )
+
+    def labels(self, sample: Sample, hashes: Mapping[Path, str]) -> str | None:
+        """The content of the mask, and how it is read."""
+        return None if sample.mask is None else f"{hashes[sample.mask]} {(self.key, self.objects, self.ignore)}"
 
     def fingerprint(self) -> str:
         """As of any dataset of masks, and how the masks are read."""

@@ -1,7 +1,7 @@
 """What datasets of masks share: reading files of labels, and refusing what is no mask of its image."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from PIL import Image
 
 from eva_core.errors import EvaError, some
 from eva_core.types import IGNORE, Sample, SegmentationDataset
-from eva_vision.images import image_size, read_image
+from eva_vision.images import image_size, known, read_image
 
 _LABEL_MODES = {"1", "L", "P", "I", "I;16", "I;16L", "I;16B", "I;16N", "F"}
 """Of Pillow: one number a pixel."""
@@ -48,6 +48,11 @@ class MaskFiles(SegmentationDataset):
         assert sample.path is not None
         with reading(sample.path, "an image"):
             return read_image(sample.path)
+
+    def pixels(self, sample: Sample, hashes: Mapping[Path, str]) -> str | None:
+        """The content of the image file."""
+        assert sample.path is not None
+        return known(hashes[sample.path])
 
     def size(self, sample: Sample) -> tuple[int, int]:
         """Height and width of the image in pixels, from its header.

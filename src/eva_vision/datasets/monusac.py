@@ -3,7 +3,7 @@
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
@@ -99,6 +99,10 @@ class Monusac(MaskFiles):
             drawn = draw(read_polygons(xml, sample.mask), size)
             _keep(kept, *drawn)
         return Annotation(*drawn)
+
+    def labels(self, sample: Sample, hashes: Mapping[Path, str]) -> str | None:
+        """The polygons, and how they become pixels."""
+        return None if sample.mask is None else f"{VERSION} {hashes[sample.mask]}"
 
     def fingerprint(self) -> str:
         """As of any dataset of masks, and how polygons become pixels."""

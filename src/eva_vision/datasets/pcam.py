@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -102,6 +102,11 @@ class Pcam(Dataset):
         if sample.path not in self._readers:
             self._readers[sample.path] = h5py.File(sample.path, "r")["x"]
         return self._readers[sample.path][int(sample.id.rpartition("_")[2])]
+
+    def pixels(self, sample: Sample, hashes: Mapping[Path, str]) -> str | None:
+        """The content of the file of images, and the number of this one."""
+        assert sample.path is not None
+        return f"{hashes[sample.path]} {sample.id.rpartition('_')[2]}"
 
     def duplicates(self) -> dict[str, int]:
         """How many images of each split repeat an earlier image of any split. They stay: the benchmark has them.

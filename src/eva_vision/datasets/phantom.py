@@ -1,6 +1,8 @@
 """Phantom: H&E-like patches made on the fly, for the demo and tests. No image is tissue."""
 
 import hashlib
+from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -48,6 +50,10 @@ class Phantom(Dataset):
         number = int(sample.id.rpartition("_")[2])
         stain = random_stain(np.random.default_rng((self.seed, split, 0, number // _IMAGES_PER_PATIENT)))
         return phantom_patch(sample.target, np.random.default_rng((self.seed, split, 1, number)), stain, self.size)
+
+    def pixels(self, sample: Sample, hashes: Mapping[Path, str]) -> str | None:
+        """Whatever is drawn with."""
+        return f"{VERSION} {self.size} {self.seed} {sample.id} {sample.target}"
 
     def fingerprint(self) -> str:
         """SHA-256 over the samples and whatever decides their pixels, as there are no files to measure."""

@@ -1,7 +1,9 @@
 """Phantom nuclei: H&E-like patches made on the fly, with a mask and instances. No image is tissue."""
 
 import hashlib
+from collections.abc import Mapping
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
@@ -63,6 +65,14 @@ class PhantomNuclei(SegmentationDataset):
     def instances(self, sample: Sample) -> np.ndarray:
         """The number of the nucleus at every pixel, 0 for none: int32 (size, size)."""
         return self._drawn(sample)[2].copy()
+
+    def pixels(self, sample: Sample, hashes: Mapping[Path, str]) -> str | None:
+        """Whatever is drawn with."""
+        return f"{VERSION} {self.side} {self.seed} {sample.id}"
+
+    def labels(self, sample: Sample, hashes: Mapping[Path, str]) -> str | None:
+        """The same as of the pixels."""
+        return self.pixels(sample, hashes)
 
     def fingerprint(self) -> str:
         """SHA-256 over the samples and whatever decides their pixels, as there are no files to hash."""

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from eva_core.cache import cache_root, locked
 from eva_core.errors import EvaError, UsageError, some
+from eva_core.file_hashes import file_hashes, sampled
 from eva_core.holdout import hold_out
 from eva_core.progress import Bar, say
 from eva_core.record import Predictions
@@ -142,6 +143,16 @@ class Tp53(Dataset):
                 "site_only": metadata_baseline(*([(s.site, s.target) for s in x] for x in (train, asked))),
             }
         return told
+
+    def hashes(self) -> Mapping[Path, str]:
+        """SHA-256 of 64 blocks of each slide: all of them are too much to read."""
+        return file_hashes((slide.path for slide in self.slides), self.card.name, sampled)
+
+    def pixels(self, sample: Sample, hashes: Mapping[Path, str]) -> str | None:
+        """The content of the slide, and place and size of the patch."""
+        assert sample.path is not None
+        stated = self._mpp[sample.path]
+        return f"{hashes[sample.path]} {sample.id.rpartition('/')[2]} {self.size} {stated}"
 
     def fingerprint(self) -> str:
         """SHA-256 over the samples, whose ids hold their place, and the size of a patch."""

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import Any
 
 import h5py
 import numpy as np
@@ -36,6 +37,7 @@ from eva_core.hdf5_files import reading
 from eva_core.parts import join_parts, keep_parts_of, sample_columns
 from eva_core.protocol import Protocol, Segmentation
 from eva_core.registry import class_path_of
+from eva_core.reuse import contents_of, hashed, refuse_changed, teller
 from eva_core.types import IGNORE, Backbone, Geometry, SegmentationDataset, sha256_of_weights
 from eva_vision.segmentation.tiles import Tile, cut, grid, inside, rescale, rescale_labels, scaled_size
 
@@ -104,7 +106,7 @@ def extract_maps(
     """
     cutting = Cutting.of(rules, protocol.geometry_for(backbone.card))
     refuse_partial_patches(cutting.geometry.crop, backbone)
-    make = partial(_fill, key, backbone, dataset, protocol, rules, cutting, how)
+    make = partial(_fill, key, backbone, dataset, protocol, rules, cutting, how, tell)
     store = store_at(key.path, MapStore, make, tell)
     refuse_skipped(store.skipped, how)
     return store
@@ -118,6 +120,7 @@ def _fill(
     rules: Segmentation,
     cutting: Cutting,
     how: Extraction,
+    tell: Callable[[str], None],
 ) -> None:
     tiles, sizes = lay_out(dataset, cutting, how.on_error == "skip")
     items = TileImages(dataset, tiles, cutting, transform_of(protocol)(cutting.geometry), how.on_error == "skip")
@@ -128,17 +131,46 @@ def _fill(
     }
     # an image that could not be read then and can now would shift all rows after it
     keep_parts_of(key.path, hashlib.sha256(columns["tiles"].tobytes() + sizes.tobytes()).hexdigest())
+    images = contents_of(dataset)
     work = Work(
         key,
         backbone,
         protocol,
         items,
         [dataset.samples[t.sample].id for t in tiles],
+        _contents(dataset, tiles),
         partial(_maps, rules.layers),
-        partial(join_parts, key.path, key, len(tiles), columns),
+        partial(_finish, key, dataset, images, columns),
         unit="tiles",
     )
-    run(work, how)
+    run(work, how, tell)
+
+
+def _finish(
+    key: StoreKey,
+    dataset: SegmentationDataset,
+    images: np.ndarray,
+    columns: dict[str, np.ndarray],
+    about: dict[str, Any],
+) -> None:
+    samples = columns["tiles"][:, 0]
+    refuse_changed(key, dataset, samples, images)
+    join_parts(key.path, key, len(samples), columns, about)
+
+
+def _contents(dataset: SegmentationDataset, tiles: Sequence[Tile]) -> np.ndarray:
+    """A hash of what decides each tile: pixels and labels of its image, their mpp, its place: uint8 (n, 32)."""
+    hashes = dataset.hashes()
+    of_pixels, of_labels = teller(dataset, "pixels", ("image",)), teller(dataset, "labels", ("mask", "annotation"))
+    texts: list[str | None] = []
+    for sample in dataset.samples:
+        pixels = None if of_pixels is None else dataset.pixels(sample, hashes)
+        labels = None if of_labels is None else dataset.labels(sample, hashes)
+        if not dataset.labelled(sample):
+            labels = "none"
+        known = (of_pixels, pixels, of_labels, labels, sample.mpp or dataset.card.mpp)
+        texts.append(None if pixels is None or labels is None else "\0".join(map(str, known)))
+    return hashed([None if (text := texts[t.sample]) is None else f"{text}\0{t.y}\0{t.x}" for t in tiles])
 
 
 def lay_out(dataset: SegmentationDataset, cutting: Cutting, skip: bool) -> tuple[list[Tile], np.ndarray]:

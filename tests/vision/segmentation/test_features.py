@@ -1,6 +1,7 @@
 """Feature maps: those of the model, kept whatever happens, made again where something changed."""
 
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Callable
@@ -350,3 +351,31 @@ def test_a_hold_out_is_balanced_by_the_class_that_is_not_background(tmp_path: Pa
             Image.fromarray(PALETTE[mask]).save(tmp_path / split / "images" / f"{label}.png")
     store = extracted(MaskFolder(str(tmp_path), classes=list(CLASSES)), Pixels(), protocol())
     assert store.targets.tolist() == [0, 1, 2, 0]
+
+
+def test_a_changed_image_or_mask_costs_its_own_tiles(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def maps(backbone: Pixels) -> dict[str, np.ndarray]:
+        return arrays(extracted(MaskFolder(str(tree)), backbone, protocol()))
+
+    before = Pixels()
+    maps(before)
+    tiles = before.seen // 10  # of each image
+    mask = painted(20, 24, 99)
+    Image.fromarray(coloured(mask)).save(tree / "train/images/2.png")
+    Image.fromarray(mask).save(tree / "val/masks/1.png")
+    shutil.move(tree / "train/images/5.png", tree / "test/images/2.png")  # of another split
+    shutil.move(tree / "train/masks/5.png", tree / "test/masks/2.png")
+    after = Pixels()
+    found = maps(after)
+    assert after.seen == 2 * tiles
+    monkeypatch.setenv("EVA_CACHE", str(tmp_path / "empty"))
+    for name, values in maps(Pixels()).items():
+        assert np.array_equal(found[name], values)
+
+
+def test_masks_that_are_read_otherwise_are_cut_anew(tree: Path):
+    backbone = Pixels()
+    extracted(MaskFolder(str(tree)), backbone, protocol())
+    first = backbone.seen
+    extracted(MaskFolder(str(tree), ignore=2), backbone, protocol())
+    assert backbone.seen == 2 * first
