@@ -2,7 +2,9 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,8 +19,26 @@ ODD = "its key has an empty part, a dot for a part or a control character; copy 
 """Why an object cannot be read."""
 
 
-def list_keys(store: Any, root: str, prefix: str) -> tuple[dict[str, int], list[str]]:
-    """Bytes of the objects below a prefix by key, and keys that cannot be asked for.
+@dataclass(frozen=True)
+class Object:
+    """What storage tells of an object.
+
+    Attributes:
+        size: Its bytes.
+        version: What changes when it is overwritten (ETag, time of modification); empty where storage tells neither.
+    """
+
+    size: int
+    version: str = ""
+
+    @classmethod
+    def told(cls, size: int, etag: str | None, modified: datetime) -> "Object":
+        """By the fields of an answer; obstore has 1970 for a time that is missing."""
+        return cls(size, " ".join([etag or "", str(modified.timestamp()) if modified.timestamp() else ""]).strip())
+
+
+def list_keys(store: Any, root: str, prefix: str) -> tuple[dict[str, Object], list[str]]:
+    """Objects below a prefix by key, and keys that cannot be asked for.
 
     Args:
         store: The client of obstore.
@@ -29,8 +49,9 @@ def list_keys(store: Any, root: str, prefix: str) -> tuple[dict[str, int], list[
         EvaError: There is such a key, and only boto3 could list the others.
     """
     try:
-        listed = {item["path"]: item["size"] for part in obstore.list(store, prefix or None) for item in part}
-        return without_markers(listed), []
+        listed = [item for part in obstore.list(store, prefix or None) for item in part]
+        objects = {n["path"]: Object.told(n["size"], n["e_tag"], n["last_modified"]) for n in listed}
+        return without_markers(objects), []
     except InvalidPathError as error:
         if not root.startswith("s3"):
             raise EvaError(
@@ -38,13 +59,13 @@ def list_keys(store: Any, root: str, prefix: str) -> tuple[dict[str, int], list[
             ) from error
         found = dict(_by_boto3(root, prefix))
     odd = sorted(key for key in found if is_odd(key))
-    return without_markers({key: size for key, size in found.items() if not is_odd(key)}), odd
+    return without_markers({key: item for key, item in found.items() if not is_odd(key)}), odd
 
 
-def without_markers(sizes: dict[str, int]) -> dict[str, int]:
+def without_markers(objects: Mapping[str, Object]) -> dict[str, Object]:
     """Leave out the empty objects by which consoles show folders."""
-    folders = {key[:at] for key in sizes for at, character in enumerate(key) if character == "/"}
-    return {key: size for key, size in sizes.items() if size or key not in folders}
+    folders = {key[:at] for key in objects for at, character in enumerate(key) if character == "/"}
+    return {key: item for key, item in objects.items() if item.size or key not in folders}
 
 
 def is_odd(key: str) -> bool:
@@ -62,8 +83,8 @@ def shown(text: str) -> str:
     return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text.split("\n\n")[0])
 
 
-def _by_boto3(root: str, prefix: str) -> Iterator[tuple[str, int]]:
-    """All keys and bytes, but for markers of folders, by another client."""
+def _by_boto3(root: str, prefix: str) -> Iterator[tuple[str, Object]]:
+    """All keys and objects, but for markers of folders, by another client."""
     try:
         import boto3
         from botocore import UNSIGNED
@@ -84,6 +105,8 @@ def _by_boto3(root: str, prefix: str) -> Iterator[tuple[str, int]]:
             Bucket=urlsplit(root).netloc, Prefix=f"{prefix}/" if prefix else ""
         )
         for page in pages:
-            yield from ((item["Key"], item["Size"]) for item in page.get("Contents", ()) if item["Key"][-1] != "/")
+            for item in page.get("Contents", ()):
+                if item["Key"][-1] != "/":
+                    yield item["Key"], Object.told(item["Size"], item.get("ETag"), item["LastModified"])
     except (BotoCoreError, ClientError) as error:
         raise EvaError(f"Could not list {root} ({error}). Check the connection and the credentials.") from error

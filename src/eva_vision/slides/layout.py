@@ -28,6 +28,7 @@ _LARGEST = 4096
 _MOST_TILES = 2**24
 """Of a level: a million pixels by a million in tiles of 256."""
 _JPEG = 7
+_GZIP = b"\x1f\x8b"
 _UNSIGNED = (3, 4, 16)
 """TIFF types of 2, 4 and 8 bytes."""
 
@@ -139,6 +140,11 @@ def layout_of(path: str | Path) -> Layout | None:
     """
     try:
         with cast(BinaryIO, remote_file(str(path))) if is_url(path) else Path(path).open("rb") as file:
+            if file.read(2) == _GZIP:
+                raise EvaError(
+                    f"Expected a slide at {path}, but it is compressed by gzip. Decompress it; a web server must send "
+                    "it without Content-Encoding."
+                )
             tiff = read_tiff(file, str(path))
             layout = None if tiff is None else _parse(tiff)
             if layout is not None:

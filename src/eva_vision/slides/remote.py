@@ -2,11 +2,11 @@
 
 import io
 import os
-import re
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
@@ -15,13 +15,13 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import obstore
-from obstore.exceptions import GenericError, NotFoundError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import HTTPStore, from_url
 
 from eva_core.errors import EvaError, UsageError, some
 from eva_core.progress import say
 from eva_core.walk import Walk, walk
-from eva_vision.slides.buckets import ODD, list_keys, plain, shown
+from eva_vision.slides.answers import failed, passes
+from eva_vision.slides.buckets import ODD, Object, list_keys, plain, shown
 from eva_vision.slides.patterns import Pattern, is_pattern, parted
 
 IN_FLIGHT = 64
@@ -36,8 +36,6 @@ _HEAD = 2**18
 _FIRST = 2**16
 _BLOCK = 2**20
 _TAIL = 2**22
-_LASTING = re.compile(r"status(?: code)?:? 4(?!08|29)\d\d")
-"""What obstore says of an answer that another attempt will not change: 4xx but time-out and too many requests."""
 _WEB = ("http", "https")
 _SCHEMES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", *_WEB)
 
@@ -123,23 +121,23 @@ def _objects(pattern: str) -> Found:
     if urlsplit(pattern).scheme in _WEB:
         raise UsageError(f"Expected an address without wildcards, but got {pattern}. Web servers list nothing.")
     meant = Pattern(f"{fixed}/{rest}" if fixed else rest)
-    sizes, odd = _keys(root, fixed)
+    listed, odd = _keys(root, fixed)
     failed = {f"{root}/{shown(path)}": ODD for path in odd if meant.matches(plain(path))}
-    return Found(base, sorted(f"{root}/{path}" for path in sizes if meant.matches(path)), failed)
+    return Found(base, sorted(f"{root}/{path}" for path in listed if meant.matches(path)), failed)
 
 
-def list_objects(root: str, prefix: str) -> dict[str, int]:
-    """Keys below a prefix, and their bytes."""
+def list_objects(root: str, prefix: str) -> dict[str, Object]:
+    """Objects below a prefix, by key."""
     return _keys(root, prefix)[0]
 
 
-def _keys(root: str, prefix: str) -> tuple[dict[str, int], list[str]]:
+def _keys(root: str, prefix: str) -> tuple[dict[str, Object], list[str]]:
     try:
         return list_keys(_store(root, os.getpid()), root, prefix)
     except EvaError:
         raise
     except Exception as error:
-        raise _failed(f"{root}/{prefix}", error) from error
+        raise failed(f"{root}/{prefix}", error) from error
 
 
 class Blob:
@@ -156,7 +154,31 @@ class Blob:
         Raises:
             EvaError: There is none, or it cannot be reached.
         """
-        return self._patiently(lambda: int(obstore.head(_store(self.root, os.getpid()), self.key)["size"]))
+        return self.described().size
+
+    def described(self) -> Object:
+        """Size and version of the object.
+
+        Some web servers answer HEAD with an error, or without a length, for what they send; these are asked for a byte.
+
+        Raises:
+            EvaError: There is none, or it cannot be reached.
+        """
+        try:
+            found = self._patiently(lambda: obstore.head(_store(self.root, os.getpid()), self.key))
+        except EvaError as error:
+            cause = error.__cause__
+            if not self.root.startswith(_WEB) or not isinstance(cause, Exception) or passes(cause):
+                raise
+            found = self._patiently(self._first_byte)
+        if not found["size"] and self.root.startswith(_WEB):
+            with suppress(EvaError):  # it is empty indeed
+                found = self._patiently(self._first_byte)
+        return Object.told(found["size"], found["e_tag"], found["last_modified"])
+
+    def _first_byte(self) -> Any:
+        """What an answer to a request for one byte tells of all."""
+        return obstore.get(_store(self.root, os.getpid()), self.key, options={"range": (0, 1)}).meta
 
     def ranges(self, spans: Sequence[Span]) -> list[bytes]:
         """The bytes of each span, asked for at once.
@@ -210,24 +232,10 @@ class Blob:
                 raise
             except Exception as error:
                 pause = _PAUSES[min(attempt, len(_PAUSES) - 1)]
-                if not _passing(error) or time.monotonic() + pause > until:
-                    raise _failed(self.url, error) from error
+                if not passes(error) or time.monotonic() + pause > until:
+                    raise failed(self.url, error) from error
                 time.sleep(pause)
         raise AssertionError
-
-
-def _passing(error: Exception) -> bool:
-    """Whether another attempt may fare better."""
-    return isinstance(error, GenericError | TimeoutError | OSError) and not _LASTING.search(str(error))
-
-
-def _failed(url: str, error: Exception) -> EvaError:
-    said = " ".join(str(error).split("\n\n")[0].split())[:300]
-    if isinstance(error, NotFoundError | FileNotFoundError):
-        return EvaError(f"Expected an object at {url}, but there is none. Check the address.")
-    if isinstance(error, PermissionDeniedError | UnauthenticatedError):
-        return EvaError(f"Expected leave to read {url}, but got none ({said}). Set the credentials of its storage.")
-    return EvaError(f"Could not read {url} ({said}). Check the connection, then go on where this stopped.")
 
 
 def head(path: str, size: int) -> bytes:

@@ -11,8 +11,10 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import IO
+from types import TracebackType
+from typing import IO, Self
 
 from filelock import FileLock
 
@@ -20,12 +22,15 @@ from eva_core.cache import cache_root, locked
 from eva_core.errors import EvaError, UsageError
 from eva_core.file_names import below
 from eva_core.progress import say
+from eva_vision.slides.buckets import Object
 from eva_vision.slides.remote import Blob, list_objects
 
 LIMIT = 100.0
 """Gigabytes that the cache may hold, unless `EVA_SLIDES_CACHE_GB` says otherwise."""
 _PIECE = 2**24
 _PART = ".part"
+_PARTS, _PART_BYTES = 16, 2**14
+"""Of an object that is known by its content."""
 
 
 class CacheFull(EvaError):
@@ -43,34 +48,48 @@ class Staged:
         """Let the copy go when room is needed."""
         self._lease.close()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
 
 def stage(url: str) -> Staged:
     """Copy a slide here, or find the copy.
 
-    The cache is `$EVA_CACHE/slides`, a folder per slide and version; a slide of several files (MIRAX, DICOM) comes
-    with all of them. A copy appears when it is whole. Processes may share the cache: together they keep to its bound.
+    The cache is `$EVA_CACHE/slides`, a folder per slide and version (address, size, ETag and time of each file). A
+    slide of several files (MIRAX, DICOM) comes with all of them. A copy appears when it is whole. Processes may share the
+    cache: together they keep to its bound.
 
     Raises:
         CacheFull: What is open leaves no room, or the disk is full.
-        EvaError: The slide cannot be fetched, or is larger than the cache.
+        EvaError: The slide cannot be fetched, is overwritten meanwhile, or is larger than the cache.
     """
     blob = Blob(url)
     files = _files(blob)
-    identity = "\n".join(f"{blob.root}/{key} {size}" for key, size in sorted(files.items()))
+    identity = "\n".join(f"{blob.root}/{key} {file.size} {file.version}" for key, file in sorted(files.items()))
     folder = cache_root() / "slides" / hashlib.sha256(identity.encode()).hexdigest()[:20]
     base = PurePosixPath(blob.key).parent
+    total = sum(file.size for file in files.values())
     with locked(folder.parent / f"{folder.name}.stage"):  # others who want this slide wait for it
         with FileLock(folder.parent / ".lock"):
             if folder.is_dir():
                 return Staged(folder / PurePosixPath(blob.key).name, _lease(folder))
-            _make_room(folder.parent, sum(files.values()), url)
+            _make_room(folder.parent, total, url)
             part = _part(folder)
             places = {key: below(part, str(PurePosixPath(key).relative_to(base))) for key in files}
-            lease = _reserve(part, {places[key]: size for key, size in files.items()})
-        say(f"Copying {url} to {folder} ({sum(files.values()) / 1e6:,.0f} MB).")
+            lease = _reserve(part, {places[key]: file.size for key, file in files.items()})
+        say(f"Copying {url} to {folder} ({total / 1e6:,.0f} MB).")
         try:
-            for key, size in files.items():
-                _fetch(Blob(f"{blob.root}/{key}"), size, places[key])
+            for key, file in files.items():
+                _fetch(blob if key == blob.key else Blob(f"{blob.root}/{key}"), file.size, places[key])
+            if _files(blob) != files:
+                raise EvaError(
+                    f"Expected {url} to stay as it was while it was copied, but it was overwritten. Open it again."
+                )
             with FileLock(folder.parent / ".lock"):  # so that nobody finds it between its two locks
                 part.replace(folder)
                 fcntl.flock(lease, fcntl.LOCK_SH)
@@ -82,10 +101,10 @@ def stage(url: str) -> Staged:
     return Staged(folder / PurePosixPath(blob.key).name, lease)
 
 
-def _files(blob: Blob) -> dict[str, int]:
-    """Keys of all files of a slide, and their bytes."""
+def _files(blob: Blob) -> dict[str, Object]:
+    """All files of a slide, by key."""
     key = PurePosixPath(blob.key)
-    files = {blob.key: blob.size()}
+    files = {blob.key: blob.described()}
     companions = {".mrxs": str(key.with_suffix("")), ".dcm": str(key.parent), ".vms": str(key.parent)}
     if key.suffix.lower() in companions:
         if blob.root.startswith("http"):
@@ -94,7 +113,16 @@ def _files(blob: Blob) -> dict[str, int]:
                 "Copy the slide to a disk or a bucket."
             )
         files |= list_objects(blob.root, companions[key.suffix.lower()])
+    if not files[blob.key].version:
+        files[blob.key] = replace(files[blob.key], version=_sampled(blob, files[blob.key].size))
     return files
+
+
+def _sampled(blob: Blob, size: int) -> str:
+    """A hash of parts of an object, in place of the ETag and the time that its server does not tell."""
+    starts = {max(0, min(n * size // _PARTS, size - _PART_BYTES)) for n in range(_PARTS + 1)}
+    parts = blob.ranges([(start, min(start + _PART_BYTES, size)) for start in sorted(starts)]) if size else []
+    return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 def _lease(folder: Path) -> IO[bytes]:

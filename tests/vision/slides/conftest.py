@@ -40,12 +40,16 @@ def plain(slides: dict[str, Path]) -> Path:
 
 
 class FileServer(ThreadingHTTPServer):
-    """Files below a folder with ranges. `faults` are met by the next requests, one each; `requests` counts."""
+    """Files below a folder with ranges. `faults` are met by the next requests, one each; `requests` counts.
+
+    `validators` are headers by which a version of a file is known.
+    """
 
     daemon_threads = True
     root: Path
     latency = 0.0
     faults: deque[str]
+    validators: dict[str, str]
     down_until = 0.0
     requests = 0
     sent = 0
@@ -101,7 +105,8 @@ class Ranged(BaseHTTPRequestHandler):
         if asked:
             self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(body)}")
         self.send_header("Content-Length", str(len(part)))
-        self.send_header("Last-Modified", "Mon, 01 Jan 2024 00:00:00 GMT")
+        for name, value in self.server.validators.items():
+            self.send_header(name, value)
         self.end_headers()
         if self.command == "HEAD":
             return
@@ -122,6 +127,7 @@ def web(slides: dict[str, Path]) -> Iterator[FileServer]:
     server = FileServer(("127.0.0.1", 0), Ranged)
     server.request_queue_size = 128
     server.root, server.faults = slides["ycbcr"].parent, deque()
+    server.validators = {"Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT"}
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield server

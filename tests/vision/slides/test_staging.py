@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from eva_core.errors import EvaError, UsageError
 from eva_vision.slides import open_slide
+from eva_vision.slides.buckets import Object
 from eva_vision.slides.reader import OpenSlideSlide
 from eva_vision.slides.staging import CacheFull, Staged, stage
 
@@ -97,16 +98,74 @@ def test_all_files_of_a_slide_come_along(monkeypatch):
         return content[self.key][slice(*span)]
 
     def below(root, prefix):
-        return {key: len(data) for key, data in content.items() if key.startswith(f"{prefix}/")}
+        return {key: Object(len(data), "1") for key, data in content.items() if key.startswith(f"{prefix}/")}
 
     monkeypatch.setattr("eva_vision.slides.remote.Blob._get", get)
-    monkeypatch.setattr("eva_vision.slides.remote.Blob.size", lambda self: len(content[self.key]))
+    monkeypatch.setattr("eva_vision.slides.remote.Blob.described", lambda self: Object(len(content[self.key]), "1"))
     monkeypatch.setattr("eva_vision.slides.staging.list_objects", below)
     staged = stage("s3://b/c/x.mrxs")
     found = {str(f.relative_to(staged.path.parent)) for f in staged.path.parent.rglob("*") if f.is_file()}
     assert found - {".lease"} == {"x.mrxs", "x/Data0.dat", "x/Slidedat.ini"}
     assert staged.path.read_bytes() == b"index"
     staged.close()
+
+
+NEW_YEAR, LATER = "Mon, 01 Jan 2024 00:00:00 GMT", "Tue, 02 Jan 2024 00:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"ETag": '"1"'}, {"ETag": '"2"'}),
+        ({"ETag": '"1"', "Last-Modified": NEW_YEAR}, {"ETag": '"2"', "Last-Modified": NEW_YEAR}),
+        ({"Last-Modified": NEW_YEAR}, {"Last-Modified": LATER}),
+        ({"ETag": '"same"', "Last-Modified": NEW_YEAR}, {"ETag": '"same"', "Last-Modified": LATER}),
+        ({}, {}),  # then its content tells
+    ],
+)
+def test_an_object_that_is_overwritten_by_one_of_the_same_size_is_copied_again(
+    web, plain, tmp_path, before, after, cache
+):
+    web.root = tmp_path
+    content = plain.read_bytes()
+    for validators, data in ((before, content), (after, content[:-40_000] + bytes(40_000)), (before, content)):
+        web.validators = validators
+        (tmp_path / "a.tif").write_bytes(data)
+        with stage(f"http://127.0.0.1:{web.server_port}/a.tif") as staged:
+            assert staged.path.read_bytes() == data
+    assert len(copies(cache)) == 2  # the first was still there
+
+
+def test_an_object_overwritten_while_it_is_copied_is_an_error(web, far, cache, monkeypatch):
+    from eva_vision.slides import staging
+
+    fetch = staging._fetch
+
+    def overwritten(*arguments):
+        fetch(*arguments)
+        web.validators = {"ETag": '"other"'}
+
+    monkeypatch.setattr(staging, "_fetch", overwritten)
+    with pytest.raises(EvaError, match=r"but it was overwritten\. Open it again"):
+        stage(far)
+    assert copies(cache) == []
+    with stage(far) as staged:
+        assert staged.path.is_file()
+
+
+@pytest.mark.parametrize("part", ["c/x.mrxs", "c/x/Data0.dat", "c/x/Slidedat.ini"])
+def test_any_file_of_a_slide_that_is_overwritten_makes_another_copy(monkeypatch, part):
+    versions = {"c/x.mrxs": "1", "c/x/Data0.dat": "1", "c/x/Slidedat.ini": "1"}
+    monkeypatch.setattr("eva_vision.slides.remote.Blob._get", lambda self, span: versions[self.key].encode())
+    monkeypatch.setattr("eva_vision.slides.remote.Blob.described", lambda self: Object(1, versions[self.key]))
+    monkeypatch.setattr(
+        "eva_vision.slides.staging.list_objects",
+        lambda root, prefix: {k: Object(1, v) for k, v in versions.items() if k.startswith(f"{prefix}/")},
+    )
+    for version in ("1", "2"):
+        versions[part] = version
+        with stage("s3://b/c/x.mrxs") as staged:
+            assert (staged.path.parent.parent / staged.path.parent / part.removeprefix("c/")).read_text() == version
 
 
 @pytest.fixture
