@@ -61,8 +61,8 @@ def stage(url: str) -> Staged:
     """Copy a slide here, or find the copy.
 
     The cache is `$EVA_CACHE/slides`, a folder per slide and version (address, size, ETag and time of each file). A
-    slide of several files (MIRAX, DICOM) comes with all of them. A copy appears when it is whole. Processes may share the
-    cache: together they keep to its bound.
+    slide of several files (MIRAX, DICOM) comes with all of them. A copy appears when it is whole. Processes may share
+    the cache: together they keep to its bound.
 
     Raises:
         CacheFull: What is open leaves no room, or the disk is full.
