@@ -14,6 +14,7 @@ import torch
 from eva_core.embeddings import Store, StoreKey, store_at
 from eva_core.errors import EvaError, UsageError, some
 from eva_core.parts import PartWriter, merge
+from eva_core.torch_files import load_torch
 from eva_core.types import Dataset, DatasetCard, Sample
 
 COLUMNS = ("origin", "embeddings", "target", "split")
@@ -115,7 +116,7 @@ def _manifest(folder: Path) -> list[dict[str, str]]:
 def _read(path: Path) -> np.ndarray:
     """One embedding, float32 (D,); newer versions wrap it in a list, for several patches of a slide."""
     try:
-        value = torch.load(path, map_location="cpu", weights_only=True)
+        value = load_torch(path)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise EvaError(f"Expected a tensor in {path}, but it does not read ({str(error).splitlines()[0]}).") from error
     if isinstance(value, list) and len(value) == 1:

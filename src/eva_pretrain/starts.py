@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import timm
-import torch
 from lightning.pytorch.utilities import rank_zero_only
 from timm.models.vision_transformer import checkpoint_filter_fn
 from torch import Tensor
 
 from eva_core.errors import EvaError, UsageError, some
 from eva_core.progress import say as say_here
+from eva_core.torch_files import load_torch
 from eva_pretrain.checkpoints import refuse_damaged
 from eva_pretrain.method import Method, Network
 from eva_vision.models.exported import WEIGHTS, check_files, read_seen
@@ -58,7 +58,7 @@ def seen_by(start: str | None) -> list[tuple[str, str | None]]:
     if path.is_dir():
         return read_seen(path)
     if path.suffix == ".ckpt":
-        kept = torch.load(path, map_location="cpu", weights_only=True, mmap=True).get("eva_progress", {})
+        kept = load_torch(path, mmap=True).get("eva_progress", {})
         return [tuple(pair) for pair in kept.get("seen", [(path.name, None)])]
     return [(path.name, None)]
 

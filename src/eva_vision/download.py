@@ -12,14 +12,17 @@ import urllib.request
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
+from eva_core.addresses import public_address
 from eva_core.cache import locked
 from eva_core.errors import EvaError, UsageError, some
 from eva_core.progress import Bar, say
 from eva_core.types import DatasetCard
+from eva_vision.impostors import faulty_archive
 
 ATTEMPTS = 5
 BACKOFF = 1.0
@@ -68,7 +71,10 @@ def obtain(card: DatasetCard, remotes: Iterable[Remote], root: Path, tell: Calla
             if (root / remote.gives).exists():  # another process was here first
                 continue
             ours = not archive.exists()  # what a user put there stays
-            fetch(remote.url, archive, remote.checksum, tell)
+            kind = "".join(archive.suffixes[-1:])
+            if not ours and (what := faulty_archive(archive, kind, whole=False)):
+                raise EvaError(f"Expected {remote.name} in {root}, but it is {what}. Delete it and run again.")
+            fetch(remote.url, archive, remote.checksum, tell, partial(faulty_archive, suffix=kind))
             if remote.gives != remote.name:
                 unpack(archive, root)
                 if ours:
@@ -77,7 +83,13 @@ def obtain(card: DatasetCard, remotes: Iterable[Remote], root: Path, tell: Calla
             raise EvaError(f"Expected {remote.gives} in {remote.name}, but it is not. See what {root} holds now.")
 
 
-def fetch(url: str, path: Path, checksum: str | None = None, tell: Callable[[str], None] = say) -> None:
+def fetch(
+    url: str,
+    path: Path,
+    checksum: str | None = None,
+    tell: Callable[[str], None] = say,
+    faulty: Callable[[Path], str | None] = lambda part: None,
+) -> None:
     """Download a file; what has arrived lies in `<path>.part`, and the next call goes on from there.
 
     Args:
@@ -85,8 +97,10 @@ def fetch(url: str, path: Path, checksum: str | None = None, tell: Callable[[str
         path: Where the whole, checked file goes. If it exists, it is only checked.
         checksum: `md5:...` or `sha256:...`; None: the length that the server states is all there is to check.
         tell: Receives lines for the user.
+        faulty: Says what is wrong with what came, where it is not what was wanted: then it is not kept.
     Raises:
-        EvaError: No such file, no connection after several attempts, no room, or another checksum.
+        EvaError: No such file, another thing in its place, no connection after several attempts, no room, or another
+            checksum.
     """
     if path.exists():
         found = _mismatch(path, checksum)
@@ -95,7 +109,8 @@ def fetch(url: str, path: Path, checksum: str | None = None, tell: Callable[[str
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
-    tell(f"Downloading {url} to {path.parent}.")
+    shown = public_address(url)
+    tell(f"Downloading {shown} to {path.parent}.")
     failures = 0
     while True:
         before = part.stat().st_size if part.exists() else 0
@@ -104,20 +119,25 @@ def fetch(url: str, path: Path, checksum: str | None = None, tell: Callable[[str
             break
         except (OSError, HTTPException) as error:  # urllib lets errors of three libraries through
             if isinstance(error, urllib.error.HTTPError) and error.code not in _TEMPORARY:
-                raise EvaError(f"Cannot get {url}: HTTP {error.code} {error.reason}. Check it in a browser.") from error
+                raise EvaError(
+                    f"Cannot get {shown}: HTTP {error.code} {error.reason}. Check it in a browser."
+                ) from error
             if part.exists() and part.stat().st_size > before:
                 failures = 0
             failures += 1
             if failures >= ATTEMPTS:
                 reason = " ".join(str(error).split()) or type(error).__name__
                 raise EvaError(
-                    f"Cannot get {url} after {ATTEMPTS} attempts ({reason}). Run again: it goes on from {part.name}."
+                    f"Cannot get {shown} after {ATTEMPTS} attempts ({reason}). Run again: it goes on from {part.name}."
                 ) from error
             time.sleep(min(60.0, BACKOFF * 2 ** (failures - 1)))
     found = _mismatch(part, checksum)
     if found:
         part.unlink()  # going on from it would never end well
-        raise EvaError(f"Expected {checksum} of {url}, but got {found}. The download was deleted: run again.")
+        raise EvaError(f"Expected {checksum} of {shown}, but got {found}. The download was deleted: run again.")
+    if checksum is None and (what := faulty(part)) is not None:
+        part.unlink()
+        raise EvaError(f"Expected the file of {shown}, but what came is {what}. It was not kept: log in, or run again.")
     part.replace(path)
 
 

@@ -31,14 +31,14 @@ class Answers(BaseHTTPRequestHandler):
     server: Hub
 
     def do_GET(self) -> None:
-        owner, name, _, revision, file = [*self.path.strip("/").split("/", 4), "", "", "", ""][:5]
+        owner, name, _, revision, file = [*self.path.partition("?")[0].strip("/").split("/", 4), "", "", "", ""][:5]
         repo, code, error = f"{owner}/{name}", 200, ""
         body = self.server.files.get(f"{repo}/{file}", b"")
         if repo in self.server.gated:
             code, error, body = 403, "GatedRepo", b""
         elif not any(key.startswith(f"{repo}/") for key in self.server.files):
             code, error = 404, "RepoNotFound"
-        elif not body:
+        elif f"{repo}/{file}" not in self.server.files:
             code, error = 404, "EntryNotFound"
         self.send_response(code)
         if error:

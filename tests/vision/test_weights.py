@@ -16,8 +16,9 @@ from torch import nn
 from eva_core.errors import EvaError, UsageError
 from eva_core.registry import build_model
 from eva_core.types import sha256_of_weights
+from eva_vision.models.checkpoint_states import State
 from eva_vision.models.timm import timm_model
-from eva_vision.models.weights import State, load_weights, read_state_dict
+from eva_vision.models.weights import load_weights, read_state_dict
 from tests.vision.conftest import Hub
 
 
@@ -165,8 +166,8 @@ def test_a_malicious_pickle_is_refused_and_not_run(tmp_path: Path, state: State,
         path.write_bytes(pickle.dumps(evil, protocol=int(how[-1])))
     message = refusal(path)
     assert str(path) in message
-    if how != "pickle_5":  # a format that torch does not read at all
-        assert "wants to run code" in message
+    assert "wants to run code (pathlib.Path.touch" in message or how != "pickle_5"
+    assert "wants to run code" in message
     assert not (tmp_path / "trace").exists()
     with path.open("rb") as handle:  # it would have, had anyone let it
         if how == "pickle_5":
@@ -343,6 +344,115 @@ def test_a_release_that_cannot_be_had_is_one_line(release: str, offline):
     message = refusal(release)
     assert "HF_HUB_OFFLINE" in message
     assert release in message
+
+
+# What a checkpoint holds beside the weights, and round them.
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        *("module.", "backbone.", "model.", "module.backbone.", "_orig_mod.", "net.", "encoder.", "teacher.backbone."),
+        *("student.", "my_very_own.", "state_dict.model.visual.trunk."),
+    ],
+)
+@pytest.mark.parametrize("extra", [{}, {"other.bias": torch.ones(1)}])
+def test_a_prefix_that_every_key_has_is_cut_off_and_said(tmp_path, network, state, prefix, extra, capsys):
+    torch.save({"state_dict": {**{prefix + k: v for k, v in state.items()}, **extra}}, tmp_path / "a.pth")
+    found = load_weights(network, str(tmp_path / "a.pth"))
+    assert is_loaded(network, state)
+    assert found["part"] == f"state_dict without the prefix {prefix!r}"
+    said = capsys.readouterr().err
+    assert found["part"] in said
+    assert all(name in said for name in extra)
+
+
+def test_a_key_that_does_not_fit_below_a_prefix_is_named(tmp_path: Path, state: State):
+    state["second.bias"] = state.pop("first.bias")
+    torch.save({f"module.{k}": v for k, v in state.items()}, tmp_path / "a.pth")
+    assert "missing first.bias; unexpected second.bias" in refusal(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize(
+    ("names", "taken"),
+    [
+        (("model", "model_ema"), "model_ema"),
+        (("state_dict", "state_dict_ema"), "state_dict_ema"),
+        (("student", "teacher"), "teacher"),
+        (("model", "ema", "optimizer"), "ema"),
+        (("online_network", "target_network"), "target_network"),
+    ],
+)
+@pytest.mark.parametrize("flat", [False, True])
+def test_of_several_networks_the_average_is_taken_and_said(tmp_path, network, state, names, taken, flat, capsys):
+    other = {k: v + 1 for k, v in state.items()}
+    parts = {name: state if name == taken else other for name in names}
+    content = {f"{name}.{k}": v for name, part in parts.items() for k, v in part.items()} if flat else parts
+    torch.save({**content, **({} if flat else {"epoch": 3})}, tmp_path / "a.pth")
+    found = load_weights(network, str(tmp_path / "a.pth"))
+    assert is_loaded(network, state)
+    assert taken in found["part"]
+    said = capsys.readouterr().err
+    assert all(name in said for name in names)
+    load_weights(network, str(tmp_path / "a.pth"), key=names[0])
+    assert is_loaded(network, other)
+    with pytest.raises(UsageError, match="Expected 'nothing' in"):
+        load_weights(network, str(tmp_path / "a.pth"), key="nothing")
+
+
+def test_only_what_fits_is_taken(tmp_path: Path, network: Network, state: State):
+    content = {"teacher": {"projection": torch.ones(2)}, "model": state, "dino_loss": {"center": torch.ones(3)}}
+    torch.save({**content, "epoch": 1}, tmp_path / "a.pth")
+    load_weights(network, str(tmp_path / "a.pth"))
+    assert is_loaded(network, state)
+
+
+def test_a_prefix_is_cut_off_before_names_are_converted(tmp_path: Path, network: Network, state: State):
+    torch.save({f"module.encoder.old_{k}": v for k, v in state.items()}, tmp_path / "a.pth")
+    load_weights(network, str(tmp_path / "a.pth"), convert=lambda s: {k.removeprefix("old_"): v for k, v in s.items()})
+    assert is_loaded(network, state)
+
+
+def test_which_network_is_taken_can_be_asked_for_by_name(tmp_path: Path):
+    models = [timm.create_model("test_vit", num_classes=0) for _ in range(2)]
+    torch.save({"model": models[0].state_dict(), "model_ema": models[1].state_dict()}, tmp_path / "a.pth")
+    for key, model in ((None, models[1]), ("model", models[0])):
+        backbone = timm_model("test_vit", str(tmp_path / "a.pth"), checkpoint_key=key)
+        assert is_loaded(backbone.network, model.state_dict())  # type: ignore[arg-type]
+
+
+# What servers send in place of weights.
+
+
+@pytest.mark.parametrize("content", [b"<html>Please log in</html>", b"", b"<Error><Code>ExpiredToken</Code></Error>"])
+def test_what_is_no_file_of_weights_is_not_kept(release: str, hub: Hub, cache: Path, network, state, content: bytes):
+    ((name, body),) = hub.files.items()
+    for wrong in (content, body[: len(body) // 2]):
+        hub.files[name] = wrong
+        message = refusal(f"{release}?X-Amz-Signature=dead")
+        assert f"Expected the file of {release}, but what came is" in message
+        assert not [path for path in (cache / "weights").iterdir() if path.suffix != ".lock"]
+    hub.files[name] = body
+    assert load_weights(network, release)["source"] == release
+    assert is_loaded(network, state)
+
+
+def test_what_an_older_run_kept_in_their_place_is_asked_for_again(release, cache, network, state, capsys):
+    load_weights(Network(), release)
+    (path,) = (p for p in (cache / "weights").iterdir() if p.suffix != ".lock")
+    for content in (b"<html>Please log in</html>", path.read_bytes()[:-30]):
+        path.write_bytes(content)
+        load_weights(network, release)
+        assert is_loaded(network, state)
+        assert str(path) in capsys.readouterr().err
+
+
+def test_a_renewed_signature_is_the_same_file_and_is_kept_nowhere(release, hub, cache, network, capsys):
+    for signature in ("dead", "beef"):
+        found = load_weights(network, f"{release}?X-Amz-Credential=AKIA&X-Amz-Signature={signature}")
+        assert found["source"] == release
+    assert len([path for path in (cache / "weights").iterdir() if path.suffix != ".lock"]) == 1
+    assert "dead" not in capsys.readouterr().err
 
 
 # timm's own way to the hub.

@@ -5,7 +5,7 @@ import re
 import torch
 import torch.nn.functional as F
 
-from eva_vision.models.weights import State
+from eva_vision.models.checkpoint_states import State
 
 TRANSFORMERS = (
     (r"^(vit|dinov2|dinov2_with_registers)\.", ""),

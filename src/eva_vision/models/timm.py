@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from huggingface_hub.errors import GatedRepoError
 from torch import Tensor, nn
 
+from eva_core.addresses import public_address
 from eva_core.errors import EvaError, UsageError
 from eva_core.types import Backbone, Geometry, ModelCard, card
 from eva_vision.models.weights import HUB, Convert, gated, held_by_hub_cache, load_weights, one_line, provenance
@@ -25,6 +26,7 @@ def timm_model(
     std: Sequence[float] | None = None,
     size: int | None = None,
     layer: int | None = None,
+    checkpoint_key: str | None = None,
     **arch_args: Any,
 ) -> Backbone:
     """Any timm architecture: `--model timm_model --model.arch NAME`.
@@ -39,6 +41,8 @@ def timm_model(
         size: Side of the image that the network is for, a multiple of its patch; timm's own unless given.
         layer: The embedding is the mean over the feature map of this block or stage, counted from 0; the network's own
             pooling unless given.
+        checkpoint_key: Which of several networks in the checkpoint, such as `model` or `student`; a moving average
+            (`teacher`, `model_ema`) unless given.
         arch_args: Architecture arguments for timm; under `dict_kwargs` in YAML. `mlp_layer` is a name in `timm.layers`.
     Raises:
         UsageError: timm does not know the architecture or an argument.
@@ -48,8 +52,11 @@ def timm_model(
         raise UsageError("Expected either a checkpoint or pretrained: true, but got both. Leave one out.")
     backbone = TimmBackbone(_create(arch, pretrained, arch_args, size), arch, mean, std, size, arch_args, layer)
     if checkpoint is not None:
-        backbone.provenance = load_weights(backbone.network, checkpoint, _classifier_names(backbone.network))
-        backbone.card = replace(backbone.card, source=checkpoint, licence="unknown")  # timm's is of its own weights
+        classifier = _classifier_names(backbone.network)
+        backbone.provenance = load_weights(backbone.network, checkpoint, classifier, None, checkpoint_key)
+        backbone.card = replace(
+            backbone.card, source=public_address(checkpoint), licence="unknown"
+        )  # timm's is of its own weights
     elif pretrained:
         backbone.provenance = _provenance(backbone.network, arch)
     elif not arch.startswith(HUB):

@@ -1,78 +1,118 @@
 """Weights from a file, a hub or a release into a network, without ever running code that comes with them."""
 
 import hashlib
-import pickle
 import re
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any
 from urllib.parse import urlsplit
 
 import huggingface_hub.constants
-import torch
 from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HFValidationError, LocalEntryNotFoundError
 from huggingface_hub.utils import validate_repo_id
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from eva_core.addresses import address_of, public_address
 from eva_core.cache import cache_root, locked
 from eva_core.errors import EvaError, UsageError, some
+from eva_core.file_names import as_name
 from eva_core.progress import say
+from eva_core.torch_files import Refused, load_torch
 from eva_vision.download import fetch
+from eva_vision.impostors import faulty_weights
+from eva_vision.models.checkpoint_states import Candidate, State, candidates, states
 
 HUB = "hf-hub:"
 RELEASE = ("https://", "http://")
-WRAPPERS = ("state_dict", "model", "teacher")
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
-State = dict[str, Tensor]
 Convert = Callable[[State], State]
 
 
 def load_weights(
-    network: nn.Module, checkpoint: str, classifier: tuple[str, ...] = (), convert: Convert | None = None
+    network: nn.Module,
+    checkpoint: str,
+    classifier: tuple[str, ...] = (),
+    convert: Convert | None = None,
+    key: str | None = None,
 ) -> dict[str, str]:
-    """Load a checkpoint; every key must fit.
+    """Load a checkpoint; every key must fit, once a prefix that all of them have is cut off.
+
+    Of several networks in a file, a moving average (teacher, EMA) goes before what it averages; what was taken is said.
 
     Args:
+        network: What is loaded into.
         checkpoint: A path, `hf-hub:owner/name[@revision][/file]`, or the `https://...[#md5=...]` of a file that is
             fetched once, into `weights` in the cache; `sha256` checks it as well.
         classifier: Names of classifier layers, whose keys are dropped.
         convert: From the key names of the file to those of the network.
+        key: Which of several networks in the file, such as `teacher` or `model`.
     Returns:
-        Where they came from: `source`, `revision` (the hub's commit, else "unknown") and `file_sha256`.
+        Where they came from: `source`, `revision` (the hub's commit, else "unknown") and `file_sha256`; `part` where
+        the file holds more, or a prefix was cut off.
     Raises:
+        UsageError: The file has no such `key`.
         EvaError: Missing, unexpected or misshapen keys (names them), or a pickle that wants to run code.
     """
     path = _find(checkpoint)
-    state = read_state_dict(path)
-    if convert is not None:
-        state = convert(state)
-    state = {k: v for k, v in state.items() if not any(k.startswith(f"{layer}.") for layer in classifier)}
     wanted = network.state_dict()
+    found = candidates(read_checkpoint(path), wanted.__contains__ if convert is None else lambda name: False)
+    taken, others = _choose(found, key, lambda one: _problems(_fitted(one, classifier, convert), wanted), checkpoint)
+    network.load_state_dict(_fitted(taken, classifier, convert))
+    source = provenance(checkpoint, path)
+    if not taken.prefix and not others:
+        return source
+    left = f"; left out: {some(taken.left, 3)}" if taken.left else ""
+    also = f"; also there: {some(dict.fromkeys(other.name for other in others), 3)}" if others else ""
+    say(f"Weights of {public_address(checkpoint)}: {taken.name}{left}{also}.")
+    return {**source, "part": taken.name}
+
+
+def _fitted(one: Candidate, classifier: tuple[str, ...], convert: Convert | None) -> State:
+    """Weights under the names of the network."""
+    state = one.cut() if convert is None else convert(one.cut())
+    return {k: v for k, v in state.items() if not any(k.startswith(f"{layer}.") for layer in classifier)}
+
+
+def _problems(state: State, wanted: Mapping[str, Tensor]) -> dict[str, list[str]]:
+    """What does not fit, by kind."""
     misshapen = [
         f"{k} {tuple(state[k].shape)} instead of {tuple(wanted[k].shape)}"
         for k in sorted(wanted.keys() & state.keys())
         if state[k].shape != wanted[k].shape
     ]
-    problems = [
-        f"{what} {some(keys)}"
-        for what, keys in (
-            ("missing", sorted(wanted.keys() - state.keys())),
-            ("unexpected", sorted(state.keys() - wanted.keys())),
-            ("misshapen", misshapen),
-        )
-        if keys
-    ]
-    if problems:
-        raise EvaError(f"Expected weights that fit the architecture, but {checkpoint} does not: {'; '.join(problems)}.")
-    network.load_state_dict(state)
-    return provenance(checkpoint.partition("#")[0], path)
+    kinds = {
+        "missing": sorted(wanted.keys() - state.keys()),
+        "unexpected": sorted(state.keys() - wanted.keys()),
+        "misshapen": misshapen,
+    }
+    return {kind: names for kind, names in kinds.items() if names}
+
+
+def _choose(
+    found: list[Candidate], key: str | None, problems: Callable[[Candidate], dict[str, list[str]]], checkpoint: str
+) -> tuple[Candidate, list[Candidate]]:
+    """The best that fits, and what else would have."""
+    checkpoint = public_address(checkpoint)
+    asked = [one for one in found if key is None or key in (*one.words, one.prefix[:-1], ".".join(one.path))]
+    if not asked:
+        names = some(dict.fromkeys(one.name for one in found if not one.prefix))
+        raise UsageError(f"Expected {key!r} in {checkpoint}, but it holds {names}. Name one of its networks.")
+    faults = [problems(one) for one in asked]
+    fitting = [one for one, fault in zip(asked, faults, strict=True) if not fault]
+    if not fitting:
+        least = min(faults, key=lambda fault: sum(map(len, fault.values())))
+        said = "; ".join(f"{kind} {some(names)}" for kind, names in least.items())
+        raise EvaError(f"Expected weights that fit the architecture, but {checkpoint} does not: {said}.")
+    return fitting[0], [one for one in found if one is not fitting[0] and not problems(one)]
 
 
 def provenance(source: str, path: Path) -> dict[str, str]:
     """Where weights came from, for the record. The hub's cache names snapshots by commit and large files by SHA-256."""
+    source = public_address(source.partition("#")[0])
     snapshot = re.search("/models--[^/]+/snapshots/([^/]+)/", path.as_posix()) if source.startswith(HUB) else None
     sha256 = path.resolve().name if snapshot else ""
     if not re.fullmatch("[0-9a-f]{64}", sha256):
@@ -88,7 +128,20 @@ def held_by_hub_cache(repo: str, revision: str = "") -> Path | None:
 
 
 def read_state_dict(path: Path) -> State:
-    """Tensors by name from a safetensors file, or a torch file read with `weights_only=True`.
+    """Tensors by name from a safetensors or a torch file; of several networks the first by `Candidate.rank`, said.
+
+    Raises:
+        UsageError: No such file.
+        EvaError: Not a file of weights, or one that wants to run code.
+    """
+    found = states(read_checkpoint(path))
+    if len(found) > 1:
+        say(f"Weights of {path}: {found[0].name}; also there: {some((one.name for one in found[1:]), 3)}.")
+    return found[0].state
+
+
+def read_checkpoint(path: Path) -> Any:
+    """What a safetensors file holds, or a torch file, read with `weights_only=True`; there are tensors by name in it.
 
     Raises:
         UsageError: No such file.
@@ -96,27 +149,27 @@ def read_state_dict(path: Path) -> State:
     """
     if not path.is_file():
         raise UsageError(f"Expected a file of weights, but {path} does not exist.")
+    remedy = "Get it again, as safetensors or as a torch file of plain tensors."
+    if cache_root() / "weights" in path.parents:
+        remedy = "Delete it and run again: it is then asked for again."
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as handle:
+            is_safetensors = path.suffix == ".safetensors" or handle.read(9)[8:] == b"{"
+        content = load_file(path) if is_safetensors else load_torch(path)
+    except Refused:
+        raise
     except Exception as error:  # torch fails in many ways on a file that is cut short, or is no file of weights
+        if (found := faulty_weights(path)) is not None:
+            raise EvaError(f"Expected a file of weights, but {path} is {found}. {remedy}") from error
         reason = str(error).rpartition("WeightsUnpickler error: ")[2]
-        if isinstance(error, pickle.UnpicklingError) and ("global" in reason or "function" in reason):
-            raise EvaError(
-                f"Refused {path}: it is a pickle that wants to run code. "
-                "Ask its makers for safetensors or plain tensors."
-            ) from error
+        reason = type(error).__name__ if "weights_only" in reason else reason  # torch advises to run what is in it
         raise EvaError(
-            f"Expected a file of weights, but {path} does not read ({one_line(reason, error)}). "
-            "It may be cut short: get it again, as safetensors or as a torch file of plain tensors."
+            f"Expected a file of weights, but {path} does not read ({one_line(reason, error)}). It may be cut short. "
+            f"{remedy}"
         ) from error
-    for wrapper in WRAPPERS:
-        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
-            state = state[wrapper]
-    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
+    if not states(content):
         raise EvaError(f"Expected tensors by name in {path}, but it holds something else.")
-    return state
+    return content
 
 
 def one_line(reason: str, error: Exception) -> str:
@@ -168,14 +221,19 @@ def _from_release(checkpoint: str) -> Path:
     url, _, checksum = checkpoint.partition("#")
     if checksum and not re.fullmatch("(md5|sha256)=[0-9a-f]+", checksum):
         raise UsageError(
-            f"Expected #md5=... or #sha256=... after {url}, but got {checksum!r}. Correct it or leave it out."
+            f"Expected #md5=... or #sha256=... after {public_address(url)}, but got something else. "
+            "Correct it or leave it out."
         )
-    name = re.sub(r"[^A-Za-z0-9_.-]", "_", PurePosixPath(urlsplit(url).path).name)
-    path = cache_root() / "weights" / f"{hashlib.sha256(url.encode()).hexdigest()[:12]}-{name}"
-    if huggingface_hub.constants.HF_HUB_OFFLINE and not path.exists():
-        raise EvaError(
-            f"Expected {path}, as HF_HUB_OFFLINE is set, but it does not exist. Put the file of {url} there."
-        )
+    name = as_name(PurePosixPath(urlsplit(url).path).name)
+    path = cache_root() / "weights" / f"{hashlib.sha256(address_of(url).encode()).hexdigest()[:12]}-{name}"
+    shown = public_address(url)
     with locked(path, say):
-        fetch(url, path, checksum.replace("=", ":") or None)
+        if path.exists() and not checksum and (found := faulty_weights(path, whole=False)):
+            say(f"{path} is {found}, not the weights of {shown}: they are asked for again.")
+            path.unlink()
+        if huggingface_hub.constants.HF_HUB_OFFLINE and not path.exists():
+            raise EvaError(
+                f"Expected {path}, as HF_HUB_OFFLINE is set, but it does not exist. Put the file of {shown} there."
+            )
+        fetch(url, path, checksum.replace("=", ":") or None, faulty=faulty_weights)
     return path
