@@ -1,6 +1,5 @@
 """Embeddings that kaiko-eva wrote: `manifest.csv` and one .pt file an image, into a store."""
 
-import csv
 import hashlib
 import pickle
 import re
@@ -14,6 +13,7 @@ import torch
 from eva_core.embeddings import Store, StoreKey, store_at
 from eva_core.errors import EvaError, UsageError, some
 from eva_core.parts import PartWriter, merge
+from eva_core.tables import read_table
 from eva_core.torch_files import load_torch
 from eva_core.types import Dataset, DatasetCard, Sample
 
@@ -101,12 +101,9 @@ def _manifest(folder: Path) -> list[dict[str, str]]:
     path = folder / "manifest.csv"
     if not path.is_file():
         raise UsageError(f"Expected manifest.csv in {folder}, but there is none. Name the folder that kaiko-eva wrote.")
-    with path.open(newline="", encoding="utf-8") as handle:
-        reader = csv.DictReader(handle)
-        lines = list(reader)
-    missing = [c for c in COLUMNS if c not in (reader.fieldnames or ())]
-    if missing or not lines:
-        raise UsageError(f"Expected lines with {', '.join(COLUMNS)} in {path}, but {some(missing) or 'it is empty'}.")
+    lines = read_table(path, COLUMNS).rows
+    if not lines:
+        raise UsageError(f"Expected lines with {', '.join(COLUMNS)} in {path}, but it is empty.")
     gone = [line["embeddings"] for line in lines if not (folder / line["embeddings"]).is_file()]
     if gone:
         raise UsageError(f"{len(gone)} files of {path} are missing: {some(gone)}.")

@@ -226,7 +226,7 @@ def test_manifest_refusals_name_the_culprit(listed: Path, lines: str, named: str
 
 
 def test_manifest_without_a_path_column_says_what_it_has(listed: Path):
-    assert "got file;label" in refusal(manifest(listed, "file;label\none/a.png;x\n"))
+    assert "got file, label" in refusal(manifest(listed, "file;label\none/a.png;x\n"))
 
 
 def test_manifest_wins_over_the_tree(tree: Path):
@@ -340,3 +340,41 @@ def test_sites_and_mpp_are_taken_over(listed: Path):
     dataset = Folder(str(manifest(listed, text)), mpp=0.25)
     assert [s.site for s in dataset.samples] == ["north", None, "south"]
     assert dataset.card.mpp == 0.25
+
+
+# What a manifest may look like, and what switches no check off.
+
+CROSSING = "one/a.png,x,train,p1\none/b.png,y,train,p2\ntwo/d.png,x,test,p1\n"
+
+
+@pytest.mark.parametrize(
+    "header", ["path,label,split, group", "path,label,split,Group", "Path,LABEL,split,\u00a0group"]
+)
+def test_the_check_of_groups_is_on_however_the_header_is_written(listed: Path, header: str):
+    assert "p1 (test, train)" in refusal(manifest(listed, f"{header}\n{CROSSING}"))
+
+
+@pytest.mark.parametrize("name", ["patient", "Patient_ID", "gruop", "groups", "slide", "case id", "wsi-id", "subject"])
+def test_a_column_that_is_near_to_group_does_not_switch_the_check_off(listed: Path, name: str):
+    message = refusal(manifest(listed, f"path,label,split,{name}\n{CROSSING}"))
+    assert repr(name) in message
+    assert "Rename it to group" in message
+
+
+def test_other_columns_are_told_once(listed: Path, capsys: pytest.CaptureFixture[str]):
+    lines = "one/a.png,x,train,p1,60,s1\none/b.png,y,test,p2,70,s2\n"
+    dataset = Folder(str(manifest(listed, f"path,label,split,group,age,patient\n{lines}")))
+    assert [s.group for s in dataset.samples] == ["p1", "p2"]
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert "not read: age, patient." in said[0]
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_a_manifest_of_another_locale_is_read(listed: Path, delimiter: str):
+    text = "path,label,split\none/a.png,x,train\n,,\none/b.png,y,test\n".replace(",", delimiter)
+    assert [s.split for s in Folder(str(manifest(listed, text, "utf-16"))).samples] == ["train", "test"]
+
+
+def test_a_row_with_other_fields_than_the_header_is_named(listed: Path):
+    assert "line 3 has 4" in refusal(manifest(listed, "path,label,split\none/a.png,x,train\none/b.png,y,z,test\n"))

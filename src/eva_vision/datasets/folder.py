@@ -1,8 +1,6 @@
 """Your own images: a tree of `split/class/image`, or a `manifest.csv`."""
 
-import csv
 import hashlib
-import io
 import stat
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -10,12 +8,25 @@ from typing import ClassVar, NamedTuple
 
 from eva_core.errors import UsageError, some
 from eva_core.progress import say
+from eva_core.tables import Table, read_table
 from eva_core.types import DatasetCard, Sample
 from eva_vision.datasets.layout import look
 from eva_vision.images import ImageFiles, is_image
 
 SPLITS = ("train", "val", "test")
 MANIFEST = "manifest.csv"
+COLUMNS = ("label", "split", "group", "id", "site")
+WORDS = {
+    "group": {
+        *("patient", "patient id", "patients", "patientid", "case", "case id", "subject", "subject id", "donor"),
+        *("slide", "slide id", "wsi", "wsi id", "individual", "person", "mouse", "animal", "specimen", "grp"),
+    },
+    "path": {"file", "filename", "file name", "filepath", "file path", "image", "image path", "image file"},
+    "label": {"class", "class name", "target", "category", "diagnosis", "y"},
+    "split": {"set", "partition", "fold", "subset"},
+    "site": {"centre", "center", "hospital", "institute", "institution", "source"},
+}
+"""Other words for the columns of a manifest."""
 
 
 class Row(NamedTuple):
@@ -103,16 +114,13 @@ def _refuse_two_labels(root: Path, same_files: dict[str, str]) -> None:
 
 def _from_manifest(root: Path) -> list[Row]:
     file = root / MANIFEST
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"Expected UTF-8 in {file}, but byte {error.start} is not. Save it as CSV UTF-8.") from error
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    columns = list(reader.fieldnames or ())
-    if "path" not in columns:
-        raise UsageError(f"Expected the columns path, label, split in {file}, but got {', '.join(columns) or 'none'}.")
-    lines = [{k: (v or "").strip() for k, v in line.items() if k} for line in reader]
-    empty = [str(n) for n, line in enumerate(lines, start=2) if not line["path"]]
+    table = read_table(file, ("path",), COLUMNS)
+    _refuse_unguarded(table)
+    unread = table.unread(WORDS)
+    if unread:
+        say(unread)
+    lines = table.rows
+    empty = [str(n) for n, line in zip(table.lines, lines, strict=True) if not line["path"]]
     if empty:
         raise UsageError(f"Expected a path in every line of {file}, but line {some(empty)} has none.")
     unknown = sorted({line.get("split") or "new" for line in lines} - {*SPLITS, "new"})
@@ -129,6 +137,18 @@ def _from_manifest(root: Path) -> list[Row]:
         )
         for line in lines
     ]
+
+
+def _refuse_unguarded(table: Table) -> None:
+    """Without its column, nobody would see that a patient is in two splits."""
+    if "group" in table.columns:
+        return
+    meant = [name for name in table.others if table.meant_as(name, WORDS) == "group"]
+    if meant:
+        raise UsageError(
+            f"Expected patients or slides in a column 'group' of {table.file}, as they must not cross splits, but got "
+            f"{some(map(repr, meant))}. Rename it to group; if it is something else, remove it."
+        )
 
 
 def _sizes(rows: list[Row]) -> dict[Path, int]:

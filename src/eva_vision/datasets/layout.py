@@ -1,7 +1,5 @@
 """What public datasets have in common: finding the files, reading official lists, refusing what is not as published."""
 
-import csv
-import io
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path, PurePosixPath
@@ -61,25 +59,6 @@ def look(folder: Path, wanted: Callable[[str], bool]) -> Walk:
             "Remove one of each."
         )
     return found
-
-
-def read_table(file: Path, columns: Collection[str]) -> list[dict[str, str]]:
-    """The rows of a CSV file that must have these columns.
-
-    Raises:
-        UsageError: No such file, not UTF-8, or a column is missing.
-    """
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise UsageError(f"Expected {file}, but it does not exist. Put the official list there.") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"Expected UTF-8 in {file}, but byte {error.start} is not. Get the file again.") from error
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    there = list(reader.fieldnames or ())
-    if not set(columns) <= set(there):
-        raise UsageError(f"Expected the columns {', '.join(columns)} in {file}, but got {', '.join(there) or 'none'}.")
-    return [{key: (value or "").strip() for key, value in row.items() if key} for row in reader]
 
 
 def repeated(names: Iterable[str]) -> list[str]:

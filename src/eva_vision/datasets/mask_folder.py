@@ -10,6 +10,8 @@ import numpy as np
 
 from eva_core.errors import EvaError, UsageError, some
 from eva_core.progress import Bar
+from eva_core.tables import read_text
+from eva_core.text import folded
 from eva_core.types import IGNORE, DatasetCard, Sample
 from eva_core.walk import ordinary
 from eva_vision.datasets.layout import look
@@ -230,10 +232,8 @@ def _names(root: Path, given: Sequence[str] | None) -> tuple[str, ...]:
     if given is None:
         if not (root / NAMES).is_file():
             return ()
-        with reading(root / NAMES, "UTF-8 text"):
-            lines = (root / NAMES).read_text(encoding="utf-8-sig").splitlines()
-        given = [line.strip() for line in lines if line.strip()]
-    if not 1 < len(given) <= IGNORE or len(set(given)) < len(given):
+        given = [line.strip() for line in read_text(root / NAMES).splitlines() if line.strip()]
+    if not 1 < len(given) <= IGNORE or len({folded(name) for name in given}) < len(given):
         raise UsageError(
             f"Expected 2 to {IGNORE} different names in {where}, but got {some(given) or 'none'}. Name label 0 first."
         )

@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from eva_core.errors import UsageError, some
+from eva_core.tables import read_table
 from eva_core.types import DatasetCard, Sample
-from eva_vision.datasets.layout import check_counts, locate, read_table, refuse, repeated, scan
+from eva_vision.datasets.layout import check_counts, locate, refuse, repeated, scan
 from eva_vision.images import ImageFiles
 
 SPLITS = {"train": "train", "test": "val"}  # the published test part is what eva-0.4 selects on and reports as val
@@ -38,7 +39,7 @@ class Mhist(ImageFiles):
         """
         folder = locate(root, "images", self.card)
         table = folder.parent / "annotations.csv"
-        rows = read_table(table, (_IMAGE, _LABEL, _PART))
+        rows = read_table(table, (_IMAGE, _LABEL, _PART)).rows
         for column, known in ((_LABEL, self.card.classes), (_PART, SPLITS)):
             unknown = sorted({row[column] for row in rows} - set(known))
             if unknown:

@@ -12,8 +12,9 @@ import numpy as np
 
 from eva_core.cache import locked
 from eva_core.errors import EvaError, UsageError
+from eva_core.tables import read_table
 from eva_core.types import Dataset, DatasetCard, Sample
-from eva_vision.datasets.layout import check_counts, read_table, tell_crossing
+from eva_vision.datasets.layout import check_counts, tell_crossing
 from eva_vision.download import Remote, obtain, unpack
 
 PARTS = {"train": "train", "val": "valid", "test": "test"}
@@ -152,7 +153,7 @@ def _slides(table: Path, n: int) -> list[str | None]:
     """The slide of each patch, in order; None for all where the table is not there."""
     if not table.exists():
         return [None] * n
-    slides = [row["wsi"] or None for row in read_table(table, ("wsi",))]
+    slides = [row["wsi"] or None for row in read_table(table, ("wsi",)).rows]
     if len(slides) != n:
         raise UsageError(f"Expected {n:,} rows in {table}, but got {len(slides):,}. Get the file again.")
     return slides

@@ -15,8 +15,9 @@ from eva_core.file_hashes import file_hashes, sampled
 from eva_core.holdout import hold_out
 from eva_core.progress import Bar, say
 from eva_core.record import Predictions
+from eva_core.tables import read_table
 from eva_core.types import Dataset, DatasetCard, Sample
-from eva_vision.datasets.layout import read_table, refuse, repeated
+from eva_vision.datasets.layout import refuse, repeated
 from eva_vision.datasets.slide_level import metadata_baseline, slide_scores
 from eva_vision.slides import tissue
 from eva_vision.slides.building import build, here
@@ -194,7 +195,11 @@ def _choose(slide: Line, index: Index, patches: int, size: int, seed: int) -> li
 
 
 def _read_manifest(file: Path, seed: int, by_site: bool) -> list[Line]:
-    rows = read_table(file, _COLUMNS)
+    table = read_table(file, _COLUMNS, ("split", "mpp"))
+    rows = table.rows
+    unread = table.unread({})
+    if unread:
+        say(unread)
     if not rows:
         raise UsageError(f"Expected slides in {file}, but it lists none.")
     for column, known in (("label", Tp53.card.classes), ("split", _SPLITS)):

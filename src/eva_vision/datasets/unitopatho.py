@@ -4,8 +4,9 @@ from pathlib import PurePosixPath
 from typing import ClassVar
 
 from eva_core.errors import UsageError, some
+from eva_core.tables import read_table
 from eva_core.types import DatasetCard, Sample
-from eva_vision.datasets.layout import check_counts, locate, read_table, refuse, repeated, scan, tell_crossing
+from eva_vision.datasets.layout import check_counts, locate, refuse, repeated, scan, tell_crossing
 from eva_vision.images import ImageFiles
 
 TABLES = {"train": "train.csv", "val": "test.csv"}
@@ -39,7 +40,7 @@ class UniToPatho(ImageFiles):
         rows = [
             (split, row["image_id"], row["top_label"])
             for split, table in TABLES.items()
-            for row in read_table(folder / table, ("image_id", "top_label"))
+            for row in read_table(folder / table, ("image_id", "top_label")).rows
         ]
         labels = {str(i): i for i in range(len(self.card.classes))}
         unknown = sorted({label for _, _, label in rows} - labels.keys())

@@ -5,9 +5,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from eva_core.errors import UsageError
+from eva_core.tables import read_text
 
 # project, site, participant; then sample and vial, portion, slide (gdc.cancer.gov, "TCGA Barcode")
 _BARCODE = re.compile(r"(TCGA-[A-Z0-9]{2}-[A-Z0-9]{4})(?:-\d\d[A-Z]?-\d\d[A-Z]?-([A-Z]{2})[A-Z0-9]+)?(?![A-Z0-9])")
+
+_AROUND = ' \t,;"\u00a0\ufeff'
+"""What a spreadsheet may leave round the only value of a line."""
 
 
 def tcga(name: str) -> tuple[str, str | None] | None:
@@ -34,7 +38,8 @@ class Excluded:
     """
 
     def __init__(self, lines: Iterable[str]) -> None:
-        self.entries = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+        stripped = (line.strip(_AROUND) for line in lines)
+        self.entries = [line for line in stripped if line and not line.startswith("#")]
         self.used: set[str] = set()
         self._by_key: dict[str, list[str]] = {}
         for entry in self.entries:
@@ -55,10 +60,7 @@ def read_excluded(path: str | Path) -> Excluded:
     Raises:
         UsageError: It does not read, or is empty.
     """
-    try:
-        excluded = Excluded(Path(path).expanduser().read_text(encoding="utf-8-sig").splitlines())
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"Expected a list of patients or slides at {path}, but it does not read ({error}).") from error
+    excluded = Excluded(read_text(Path(path).expanduser()).splitlines())
     if not excluded.entries:
         raise UsageError(f"Expected a patient or slide in each line of {path}, but it has none. Leave exclude out.")
     return excluded

@@ -11,6 +11,7 @@ import numpy as np
 
 from eva_core.errors import UsageError, refuse, some
 from eva_core.progress import say
+from eva_core.tables import read_table
 from eva_vision.slides.barcodes import read_excluded, stem, tcga
 from eva_vision.slides.tissue import SHARE
 
@@ -148,11 +149,9 @@ def weigh(slides: Sequence[Described], sampling: Sampling) -> np.ndarray:
     if sampling.slides == "area":
         return np.array([slide.area for slide in slides])
     assert sampling.table is not None
-    from eva_vision.datasets.layout import read_table  # behind which is torch: seconds
-
     table = {
         row["slide"]: row[sampling.column]
-        for row in read_table(Path(sampling.table).expanduser(), ("slide", sampling.column))
+        for row in read_table(Path(sampling.table).expanduser(), ("slide", sampling.column)).rows
     }
     texts = [table.get(slide.name, table.get(stem(slide.name))) for slide in slides]
     missing = [slide.name for slide, text in zip(slides, texts, strict=True) if text is None]

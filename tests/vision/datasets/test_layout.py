@@ -6,7 +6,7 @@ import pytest
 
 from eva_core.errors import UsageError
 from eva_core.types import DatasetCard, Sample
-from eva_vision.datasets.layout import check_counts, locate, read_table, refuse, scan
+from eva_vision.datasets.layout import check_counts, locate, refuse, scan
 from tests.vision.datasets import trees
 
 CARD = DatasetCard(name="it", classes=("a", "b"), access="ask")
@@ -61,14 +61,6 @@ def test_locate_takes_a_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "data" / "x").mkdir(parents=True)
     assert locate("~/data", "x", CARD) == tmp_path / "data" / "x"
-
-
-def test_tables_as_spreadsheets_save_them(tmp_path: Path):
-    (tmp_path / "t.csv").write_bytes("a,b\r\n 1 ,ä\r\n\r\n2,\r\n".encode("utf-8-sig"))
-    assert read_table(tmp_path / "t.csv", ("a", "b")) == [{"a": "1", "b": "ä"}, {"a": "2", "b": ""}]
-    (tmp_path / "t.csv").write_bytes("a\nä".encode("latin-1"))
-    with pytest.raises(UsageError, match="UTF-8"):
-        read_table(tmp_path / "t.csv", ("a",))
 
 
 def test_long_lists_are_cut_and_counted(tmp_path: Path):
