@@ -49,11 +49,12 @@ def probabilities(logits: Tensor) -> Tensor:
     Returns:
         float32 (N, C), with C = 2 for a single logit.
     """
-    logits = logits.float()
+    if logits.dtype != torch.float64:  # a head that gives these wants ties to stay ties
+        logits = logits.float()
     if logits.shape[-1] == 1:
         # sigmoid(-x) keeps the digits that 1 - sigmoid(x) loses near 1
-        return torch.cat([torch.sigmoid(-logits), torch.sigmoid(logits)], dim=-1)
-    return logits.softmax(dim=-1)
+        return torch.cat([torch.sigmoid(-logits), torch.sigmoid(logits)], dim=-1).float()
+    return logits.softmax(dim=-1).float()
 
 
 def selection_metric(name: str) -> Callable[[Tensor, Tensor], Tensor]:

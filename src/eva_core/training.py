@@ -8,6 +8,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,8 @@ from eva_core.protocol import Protocol
 from eva_core.types import Embedded, FittedRun, Head
 
 Params = dict[str, Tensor]
+UNSEEN = "unseen"
+"""Name under which parameters mark the classes that no training sample had, (C,) of 0 and 1; left out if all had."""
 
 _STACKED = 2**20  # batch x parameters up to which runs go as one stack: beyond, arithmetic outweighs the calls saved
 _THREADED = 2**25  # batch x parameters from which a run gains from more threads: below, waking them costs more
@@ -39,7 +42,8 @@ class GradientHead(Head):
         """x (B, D) -> (B, K); where every parameter has a leading run dimension, (R, B, D) -> (R, B, K)."""
 
     def logits(self, params: Params, x: Tensor) -> Tensor:
-        return torch.cat([self.forward(params, rows) for rows in x.split(_ROWS)])
+        logits = torch.cat([self.forward(params, rows) for rows in x.split(_ROWS)])
+        return without(logits, params[UNSEEN]) if UNSEEN in params else logits
 
     def gradients(self, params: Params, x: Tensor, targets: Tensor, out: Params) -> None:
         """Write the gradient of each run's mean loss: by autograd and run by run, unless a head knows better.
@@ -75,7 +79,11 @@ class GradientHead(Head):
         at_once = len(runs) if work <= _STACKED else 1
         groups = [runs[i : i + at_once] for i in range(0, len(runs), at_once)]
         total = len(recipe.lr) * len(runs) * recipe.steps
-        job = _Job(self, train.x, targets, select, recipe, metric, patience, layout, lambda done: progress(done, total))
+        unseen = (train.y.bincount(minlength=classes) == 0).float()
+        fixed = {UNSEEN: unseen} if unseen.any() else {}
+        job = _Job(
+            self, train.x, targets, select, recipe, metric, patience, layout, fixed, partial(_told, progress, total)
+        )
         done = 0
         tried: list[list[FittedRun]] = []
         with threads(torch.get_num_threads() if work >= _THREADED else 1), torch.no_grad():
@@ -86,6 +94,13 @@ class GradientHead(Head):
                     done += len(group) * recipe.steps
                 tried.append(fitted)
         return max(tried, key=lambda fitted: job.sign * sum(run.selected_value for run in fitted))
+
+
+def without(logits: Tensor, unseen: Tensor) -> Tensor:
+    """Logits that never predict the classes in which `unseen`, (C,), is not 0: (N, C), or (N, 1) of two classes."""
+    if logits.shape[-1] == 1:
+        return torch.full_like(logits, -torch.inf if unseen[1] else torch.inf)
+    return logits.masked_fill(unseen != 0, -torch.inf)
 
 
 def loss_gradient(logits: Tensor, targets: Tensor, dim: int = -1) -> Tensor:
@@ -164,6 +179,8 @@ class _Job:
     metric: str
     patience: int | None
     layout: _Layout
+    fixed: Params
+    """Parameters that are not trained, and the same for every run."""
     progress: Callable[[int], None]
 
     def __post_init__(self) -> None:
@@ -222,27 +239,32 @@ class _Job:
 
     def _evaluate(self, tracks: list[_Track], params: Params, step: int) -> None:
         # run by run: products of other shapes would round differently from a run trained alone
-        logits = torch.stack([self.head.logits(_row(params, row), self.select.x) for row in range(len(tracks))])
+        logits = torch.stack(
+            [self.head.logits({**_row(params, row), **self.fixed}, self.select.x) for row in range(len(tracks))]
+        )
         values = self.score(logits, self.select.y).tolist()
         for row, (track, value) in enumerate(zip(tracks, values, strict=True)):
             improved = not track.best or self.sign * (value - track.mark) > self.recipe.min_delta
             track.mark, track.waited = (value, 0) if improved else (track.mark, track.waited + 1)
             if not track.best or self.sign * value > self.sign * track.value:
-                track.best, track.value, track.step = _copy(params, row), value, step
+                track.best, track.value, track.step = self._kept(params, row), value, step
 
     def _has_stalled(self, track: _Track) -> bool:
         return self.patience is not None and track.waited >= max(1, self.patience)
 
     def _finish(self, track: _Track, params: Params, row: int, lr: float) -> FittedRun:
-        return FittedRun(track.run, track.best, _copy(params, row), track.value, {"step": track.step, "lr": lr})
+        return FittedRun(track.run, track.best, self._kept(params, row), track.value, {"step": track.step, "lr": lr})
+
+    def _kept(self, params: Params, row: int) -> Params:
+        return {**{name: p[row].clone() for name, p in params.items()}, **self.fixed}
+
+
+def _told(progress: Callable[[int, int], None], total: int, done: int) -> None:
+    progress(done, total)
 
 
 def _row(params: Params, row: int) -> Params:
     return {name: p[row] for name, p in params.items()}
-
-
-def _copy(params: Params, row: int) -> Params:
-    return {name: p[row].clone() for name, p in params.items()}
 
 
 def _update(state: list[Tensor], count: Tensor, recipe: Protocol, lr: float) -> None:

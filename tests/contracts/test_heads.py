@@ -1,13 +1,15 @@
 """What every registered head promises."""
 
 import inspect
+from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
 
 from eva_core import registry
 from eva_core.metric_names import NAMES as METRICS
-from eva_core.metrics import selection_metric
+from eva_core.metrics import probabilities, selection_metric
 from eva_core.protocol import Protocol
 from eva_core.types import Embedded, FittedRun, Head
 
@@ -118,6 +120,21 @@ def test_logits_of_a_row_do_not_depend_on_the_others(head: Head):
     (run,), x = fitted(head, [0]), clusters(3, 10, 2).x
     alone = torch.cat([head.logits(run.params, row[None]) for row in x])
     torch.testing.assert_close(head.logits(run.params, x), alone)
+
+
+@pytest.mark.parametrize(("classes", "label"), [(2, 0), (2, 1), (3, 1), (5, 4)])
+@pytest.mark.parametrize("selection", ["heldout", "holdout"])
+def test_a_class_without_training_images_is_never_predicted(
+    head: Head, classes: int, label: int, selection: Literal["heldout", "holdout"]
+):
+    parts = [clusters(classes, n, seed) for seed, n in enumerate((12, 6))]
+    train, select = (Embedded(part.x[part.y != label], part.y[part.y != label]) for part in parts)
+    anywhere = 10 * torch.randn(200, FEATURES, generator=torch.Generator().manual_seed(2))
+    for run in head.fit(train, select, classes, replace(RECIPE, selection=selection, steps=2), [0, 1]):
+        for params in (run.params, run.last):
+            scores = probabilities(head.logits(params, anywhere))
+            assert scores.isfinite().all()
+            assert label not in scores.argmax(1)
 
 
 def test_fitting_leaves_the_embeddings_alone(head: Head):

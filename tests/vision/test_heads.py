@@ -12,7 +12,7 @@ from torch import nn
 from eva_core.errors import UsageError
 from eva_core.protocol import Protocol
 from eva_core.types import Embedded
-from eva_vision.heads import logreg
+from eva_vision.heads import logistic_regression, logreg
 from eva_vision.heads.linear import Linear
 from eva_vision.heads.logreg import LogReg
 from eva_vision.heads.mlp import Mlp
@@ -91,7 +91,7 @@ def test_logreg_is_deterministic_in_chunks_and_restores_threads(monkeypatch: pyt
     one, two = (LogReg().fit(train, select, 3, STRICT, [0])[0] for _ in range(2))
     assert torch.equal(one.params["weight"], two.params["weight"])
     assert torch.get_num_threads() == before
-    monkeypatch.setattr(logreg, "_CHUNK", 7 * train.x.shape[1])
+    monkeypatch.setattr(logistic_regression, "_CHUNK", 7 * train.x.shape[1])
     (chunked,) = LogReg().fit(train, select, 3, STRICT, [0])
     torch.testing.assert_close(chunked.params["weight"], one.params["weight"], atol=1e-5, rtol=1e-4)
 
@@ -106,6 +106,27 @@ def test_logreg_that_does_not_converge_warns_and_goes_on(monkeypatch: pytest.Mon
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         LogReg().fit(train, select, 3, STRICT, [0])
-    monkeypatch.setattr(logreg, "_ITERATIONS", 2)
-    with pytest.warns(UserWarning, match="logreg stopped at a gradient norm"):
+    monkeypatch.setattr(logistic_regression, "_STEPS", 1)
+    with pytest.warns(UserWarning, match="logreg did not reach its optimum"):
         assert LogReg().fit(train, select, 3, STRICT, [0])
+
+
+def lacking(data: Embedded, label: int) -> Embedded:
+    return Embedded(data.x[data.y != label], data.y[data.y != label])
+
+
+def test_a_class_that_the_hold_out_alone_has_counts_as_wrong_until_the_head_is_refitted() -> None:
+    train, select = lacking(embeddings(200, 3, 0), 2), embeddings(80, 3, 1)
+    (run,) = LogReg().fit(train, select, 3, STRICT, [0])
+    assert run.selected_value <= 2 / 3
+    assert 2 in LogReg().logits(run.params, select.x).argmax(1)
+
+
+def test_logreg_on_features_far_from_zero_keeps_its_digits() -> None:
+    train, select = embeddings(150, 3, 0), embeddings(50, 3, 1)
+    far = [Embedded((part.x - 3) * torch.logspace(2, -2, 20) + 1e4, part.y) for part in (train, select)]
+    (run,) = LogReg().fit(*far, 3, replace(STRICT, selection="heldout", C=(1e4,)), [0])
+    scaler = StandardScaler().fit(far[0].x.double())
+    theirs = LogisticRegression(C=1e4, tol=1e-9, max_iter=10_000).fit(scaler.transform(far[0].x.double()), far[0].y)
+    expected = torch.from_numpy(theirs.decision_function(scaler.transform(far[1].x.double()))).float()
+    torch.testing.assert_close(LogReg().logits(run.params, far[1].x), expected, atol=1e-2, rtol=1e-3)

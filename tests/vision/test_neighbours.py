@@ -9,7 +9,7 @@ from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 
 from eva_core.errors import UsageError
 from eva_core.holdout import few
-from eva_core.metrics import probabilities
+from eva_core.metrics import evaluate, probabilities
 from eva_core.protocol import Protocol
 from eva_core.types import Embedded
 from eva_vision.heads.neighbours import Knn, SimpleShot
@@ -79,3 +79,29 @@ def test_a_class_with_fewer_images_than_shots_gives_all():
 def test_arguments_that_make_no_sense(build):
     with pytest.raises(UsageError, match="at least 1"):
         build()
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4, 7])
+def test_knn_ties_stay_ties(classes):
+    """With one neighbour the votes know two values, so that AUROC is the mean of sensitivity and specificity."""
+    generator = torch.Generator().manual_seed(1)
+    y = torch.arange(60 * classes) // 2 % classes
+    x = torch.randn(len(y), 5, generator=generator) + 0.3 * torch.randn(7, 5, generator=generator)[y]
+    train, test = Embedded(x[::2], y[::2]), Embedded(x[1::2], y[1::2])
+    (run,) = Knn(k=(1,)).fit(train, test, classes, RECIPE, [0])
+    logits = Knn().logits(run.params, test.x)
+    predicted = logits.argmax(1)
+    names = [str(label) for label in range(classes)]
+    found = evaluate(probabilities(logits), test.y, names)
+    for label in range(classes):
+        hits = (predicted == label).double()
+        expected = (hits[test.y == label].mean() + 1 - hits[test.y != label].mean()) / 2
+        assert found[f"auroc/{label}"] == pytest.approx(expected.item(), abs=1e-6)
+
+
+def test_a_class_without_votes_has_one_probability_whatever_the_others_have(data):
+    train, select = data
+    (run,) = Knn(k=(5,)).fit(train, select, 3, RECIPE, [0])
+    logits = Knn().logits(run.params, select.x)
+    for column in probabilities(logits).T:
+        assert len(column[column < column.min() + 1e-4].unique()) == 1

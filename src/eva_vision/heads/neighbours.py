@@ -71,18 +71,24 @@ def _bank(data: Embedded, classes: int) -> dict[str, Tensor]:
 
 
 def _shares(params: dict[str, Tensor], x: Tensor, ks: Sequence[int]) -> Tensor:
-    """Share of the votes of each class among the k nearest: x (N, D) -> (len(ks), N, C)."""
+    """Share of the votes of each class among the k nearest: x (N, D) -> float64 (len(ks), N, C)."""
     parts = []
     for rows in x.split(max(1, _SIMILARITIES // len(params["bank"]))):
         similarity, nearest = (F.normalize(rows) @ params["bank"].T).topk(max(ks))  # (n, k) each
         weights = ((similarity - similarity[:, :1]) / _TEMPERATURE).exp()  # the nearest counts 1: nothing overflows
         votes = (weights[..., None] * params["votes"][nearest]).cumsum(1)  # (n, k, C)
-        parts.append(torch.stack([votes[:, k - 1] / votes[:, k - 1].sum(1, keepdim=True) for k in ks]))
+        of_k = torch.stack([votes[:, k - 1] for k in ks]).double()  # (len(ks), n, C)
+        parts.append(of_k / of_k.sum(2, keepdim=True))
     return torch.cat(parts, dim=1)
 
 
 def _as_logits(shares: Tensor) -> Tensor:
-    return shares.clamp(min=_FLOOR).log()
+    """Shares (..., C) -> float64 logits whose softmax they are, but for a floor that adds up to 1 again.
+
+    A clamped share would make the probability of a class without votes depend on how many others have none, and
+    float32 on the order in which they are summed: AUROC would rank what ties.
+    """
+    return ((shares + _FLOOR) / (1 + _FLOOR * shares.shape[-1])).log()
 
 
 class SimpleShot(Head):
@@ -122,7 +128,7 @@ class SimpleShot(Head):
         for run in runs:
             rows = few(train.y, self.shots, recipe.seed + run)
             shots, y = F.normalize(train.x[rows] - centre), F.one_hot(train.y[rows], classes).float()
-            means = y.T @ shots / y.sum(0).clamp(min=1)[:, None]  # (C, D)
+            means = y.T @ shots / y.sum(0)[:, None]  # (C, D); NaN for a class without images: it has no mean
             params = {"centre": centre, "means": means}
             value = score(self.logits(params, select.x)[None], select.y).item()
             fitted.append(FittedRun(run, params, params, value, {"shots": self.shots}))
@@ -130,6 +136,7 @@ class SimpleShot(Head):
         return fitted
 
     def logits(self, params: dict[str, Tensor], x: Tensor) -> Tensor:
-        """Minus the squared distance to each mean, (N, C)."""
-        x, means = F.normalize(x - params["centre"]), params["means"]
-        return 2 * x @ means.T - means.square().sum(1) - 1
+        """Minus the squared distance to each mean, (N, C); -inf where there is none."""
+        x, means = F.normalize(x.double() - params["centre"]), params["means"].double()
+        distances = 2 * x @ means.T - means.square().sum(1) - 1
+        return distances.masked_fill(means.isnan().any(1), -torch.inf)

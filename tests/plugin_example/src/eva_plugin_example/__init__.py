@@ -90,7 +90,8 @@ class NearestMean(Head):
 
     def logits(self, params: dict[str, Tensor], x: Tensor) -> Tensor:
         """(N, D) -> (N, C)."""
-        return -torch.cdist(F.normalize(x), F.normalize(params["means"]))
+        distances = torch.cdist(F.normalize(x), F.normalize(params["means"]))
+        return -distances.nan_to_num(torch.inf)  # a class without images has no mean
 
 
 class SmoothSeg(SegmentationHead):
