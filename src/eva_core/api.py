@@ -71,7 +71,7 @@ def fit(
             **({"online": how.online} if how.online is not None else {}),
         }
     )
-    folder = Path(output) if output else Path("out") / job.dataset.card.name / as_name(job.model)
+    folder = Path(output).expanduser() if output else Path("out") / job.dataset.card.name / as_name(job.model)
     done = _finished(folder, result_key, identity)
     if done is not None:
         refuse_skipped(done["skipped"], how)
@@ -126,7 +126,7 @@ def fit_embeddings(
         "protocol": rules.title(published(rules.name), _head_name(built), dataset) + "+embeddings=imported",
     }
     key = digest({**content, **identity, "head": _arguments(built), "protocol": plain(rules)})
-    folder = Path(output) if output else Path("out") / dataset.name / as_name(model)
+    folder = Path(output).expanduser() if output else Path("out") / dataset.name / as_name(model)
     done = _finished(folder, key, identity)
     if done is not None:
         tell(f"Already done: {folder}")
@@ -218,7 +218,7 @@ def apply_heads(
                 f"{mine[what][:12]}. Use the model and protocol of that result."
             )
     folder = f"{as_name(job.backbone.name)}-predictions"
-    output = Path(output) if output else Path("out") / job.dataset.card.name / folder
+    output = Path(output).expanduser() if output else Path("out") / job.dataset.card.name / folder
     if output.is_dir() and any(output.iterdir()):
         raise UsageError(f"Expected a folder without predictions, but {output} has some. Choose another --output.")
     store = task.extract(key, job.backbone, job.dataset, job.protocol, how, tell)

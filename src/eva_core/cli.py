@@ -8,6 +8,7 @@ from importlib.metadata import version
 
 from eva_core import registry
 from eva_core.errors import EvaError
+from eva_core.terminal import home_expanded, write_what_can_be_written
 
 SUMMARIES = {
     "fit": "extract embeddings, train heads, write a score",
@@ -30,7 +31,8 @@ SUMMARIES = {
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command. Returns 0, or 1 for a failed job, 2 for a wrong command or config, 130 for Ctrl-C."""
-    argv = sys.argv[1:] if argv is None else argv
+    argv = home_expanded(sys.argv[1:] if argv is None else argv)
+    write_what_can_be_written()
     warnings.formatwarning = lambda message, *_, **__: f"eva: {' '.join(str(message).split())}\n"
     try:
         return _dispatch(argv)

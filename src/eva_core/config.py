@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ from eva_core import registry
 from eva_core.config_files import find_config, read_yaml, shipped
 from eva_core.errors import UsageError
 from eva_core.extract import Extraction
-from eva_core.protocol import Protocol, Segmentation
+from eva_core.protocol import Protocol
 from eva_core.result_config import REGISTRIES, as_written, came_with_a_result, literal, read_result_config
-from eva_core.types import Backbone, Dataset, Geometry, Head, SegmentationHead
+from eva_core.types import Backbone, Dataset, Head, SegmentationHead
 
 SHORT = {"--precision": "--protocol.precision"}
 TRUST = "--trust"
@@ -31,18 +32,18 @@ def load_protocol(name: str) -> Protocol:
     """
     content = read_yaml(find_config(name, "protocols"))
     try:
-        for field, kind in (("geometry", Geometry), ("segmentation", Segmentation)):
-            if isinstance(content.get(field), dict):
-                content[field] = kind(**_tuples(content[field]))
-        return Protocol(**_tuples(content))
-    except TypeError as error:
-        raise UsageError(
-            f"Expected the fields of a protocol in {name}, but {str(error).rpartition('() ')[2]}."
-        ) from error
+        parser = _protocol_parser()
+        return parser.instantiate(parser.parse_object({"protocol": content})).protocol
+    except (ArgumentError, TypeError, ValueError, OmegaConfBaseException) as error:
+        raise UsageError(f"Expected the fields of a protocol in {name}, but: {first_reason(error)}") from error
 
 
-def _tuples(content: dict[str, Any]) -> dict[str, Any]:
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
+@cache
+def _protocol_parser() -> ArgumentParser:
+    """What converts the fields of a protocol: `3e-4` and lists are what they are on the command line."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Protocol, "protocol")
+    return parser
 
 
 def published(name: str) -> Protocol | None:

@@ -1,6 +1,8 @@
 """YAML files by path or by name. Free of torch, so that a finished board is shown at once."""
 
 import difflib
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +41,26 @@ def read_yaml(path: Path) -> dict[str, Any]:
         UsageError: It does not parse, or holds something else.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        content = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"Expected YAML in {path}, but it does not parse: {' '.join(str(error).split())}.") from error
     if not isinstance(content, dict):
         raise UsageError(f"Expected a mapping in {path}, but got a {type(content).__name__}.")
-    return content
+    return _home_expanded(content)
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads 3e-4 as a number, as YAML 1.2 does and the command line; PyYAML's own wants 3.0e-4."""
+
+
+_POWERS = re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$")
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _POWERS, list("-+0123456789"))
+
+
+def _home_expanded(value: Any) -> Any:
+    """Give `~/` its meaning in every text of a file: no shell does."""
+    if isinstance(value, dict):
+        return {key: _home_expanded(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_home_expanded(inner) for inner in value]
+    return os.path.expanduser(value) if isinstance(value, str) and value.startswith("~") else value

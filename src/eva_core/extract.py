@@ -1,5 +1,6 @@
 """Dataset x backbone -> embedding store: the one place where a foundation model runs."""
 
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -17,7 +18,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from eva_core.accelerator import device_name, is_gpu
 from eva_core.embeddings import Store, StoreKey, store_at
-from eva_core.errors import EvaError, UsageError
+from eva_core.errors import EvaError, UsageError, refuse
 from eva_core.launching import open_fabric
 from eva_core.parts import PartWriter, finished_parts, merge, missing_rows
 from eva_core.progress import Bar, say
@@ -55,6 +56,15 @@ class Extraction:
     part_seconds: float = 10.0
     online: bool | None = None
     memory_gb: float = 4.0
+
+    def __post_init__(self) -> None:
+        refuse(
+            (self.devices < 1, "--devices of at least 1", self.devices),
+            (self.batch_size < 1, "--batch_size of at least 1", self.batch_size),
+            (self.workers is not None and self.workers < 0, "--workers of at least 0", self.workers),
+            (not 0 <= self.part_seconds < math.inf, "--part_seconds of at least 0", self.part_seconds),
+            (not 0 < self.memory_gb < math.inf, "--memory_gb above 0", self.memory_gb),
+        )
 
 
 def preprocessing(protocol: Protocol, card: ModelCard) -> dict[str, Any]:
@@ -208,11 +218,12 @@ def full_precision() -> None:
 def _write_parts(fabric: Fabric, work: Work, how: Extraction, batches: list[np.ndarray]) -> None:
     writer = PartWriter(work.key.path, work.key.base)
     total = sum(map(len, batches))
+    precision = work.protocol.precision_for(work.backbone.card)
     with Bar(f"{work.key.model} on {work.key.dataset}", total, work.unit, visible=fabric.global_rank == 0) as bar:
         try:
             for rows, batch in zip(batches, _loader(work, how, batches, fabric.device), strict=True):
                 values = work.forward(fabric, work.backbone, batch)
-                _refuse_non_finite(next(iter(values.values())), batch[-1], [work.ids[row] for row in rows])
+                _refuse_non_finite(next(iter(values.values())), batch[-1], [work.ids[row] for row in rows], precision)
                 writer.add(rows, {**values, CONTENT: work.contents[rows]})
                 bar.advance(len(rows))
                 if writer.seconds > how.part_seconds or writer.bytes > PART_BYTES:
@@ -334,13 +345,13 @@ def transform_of(protocol: Protocol) -> Callable:
         raise UsageError(f"Expected protocol.transform as module.function, but got {protocol.transform!r}.") from error
 
 
-def _refuse_non_finite(values: np.ndarray, readable: Tensor, ids: Sequence[str]) -> None:
+def _refuse_non_finite(values: np.ndarray, readable: Tensor, ids: Sequence[str], precision: str) -> None:
     bad = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(1) & readable.numpy())
     if len(bad):
-        raise EvaError(
-            f"Expected finite embeddings, but {ids[int(bad[0])]!r} gave NaN or infinity. "
-            "Check the weights, or use --precision fp32."
-        )
+        advice = "Check the weights" + ("" if precision == "fp32" else ", or use --precision fp32")
+        if values.dtype == np.float16 and not np.isnan(values[bad]).any():
+            advice = "Maps are kept in float16, up to 65,504: take another layer with --protocol.segmentation.layers"
+        raise EvaError(f"Expected finite embeddings, but {ids[int(bad[0])]!r} gave NaN or infinity. {advice}.")
 
 
 def _about(fabric: Fabric) -> dict[str, Any]:

@@ -26,6 +26,7 @@ class ThisMachine(LightningEnvironment):
     def __init__(self) -> None:
         super().__init__()
         self._ours = os.environ.get(_STARTED_BY) == str(os.getppid())
+        self._made_in = os.getpid()
 
     def announce(self) -> None:
         """Tell the processes that are started from here on that they are ranks of this one."""
@@ -62,7 +63,8 @@ class ThisMachine(LightningEnvironment):
 
     def local_rank(self) -> int:
         """Number of this process among those of the machine."""
-        return super().local_rank() if self._ours else 0
+        spawned = os.getpid() != self._made_in  # with this object, and told its number by Lightning
+        return super().local_rank() if self._ours or spawned else 0
 
     def node_rank(self) -> int:
         """There is one machine."""

@@ -1,10 +1,11 @@
 """Protocol: the rules under which a score was made, and so a part of the score."""
 
 import hashlib
+import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
-from eva_core.errors import UsageError
+from eva_core.errors import UsageError, refuse
 from eva_core.types import DatasetCard, Geometry, ModelCard, Pooling
 
 
@@ -63,10 +64,15 @@ class Segmentation:
             unknown = sorted(set(departures) - known)
             if unknown:
                 raise UsageError(f"Expected fields of protocol.segmentation for {dataset}, but got {unknown[0]!r}.")
-        for name in ("tile", "batch_size", "steps", "evaluate_every"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"Expected protocol.segmentation.{name} to be at least 1, but got {value}.")
+        _check(self, "segmentation.", ("tile", "batch_size", "steps", "evaluate_every", "patience"), ("overlap",))
+        refuse(
+            (not 0 < self.lr < math.inf, "protocol.segmentation.lr above 0", self.lr),
+            *(
+                (not 0 <= value < math.inf, f"protocol.segmentation.{name} of at least 0", value)
+                for name, value in (("weight_decay", self.weight_decay), ("decay", self.decay))
+            ),
+            (self.mpp is not None and not 0 < self.mpp < math.inf, "protocol.segmentation.mpp above 0", self.mpp),
+        )
 
     def of(self, dataset: str, published: "Segmentation | None" = None) -> "Segmentation":
         """The rules for one dataset.
@@ -134,12 +140,19 @@ class Protocol:
     segmentation: Segmentation = field(default_factory=Segmentation)
 
     def __post_init__(self) -> None:
-        for name in ("steps", "runs", "batch_size", "shots", "evaluate_every"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"Expected protocol.{name} to be at least 1, but got {value}.")
-        if not 0 < self.holdout < 1:
-            raise UsageError(f"Expected protocol.holdout between 0 and 1, but got {self.holdout}.")
+        if isinstance(self.geometry, Geometry):  # here: within a union, jsonargparse would hide what is said
+            _check(self.geometry, "geometry.", ("resize", "crop"), ())
+        _check(self, "", ("steps", "runs", "batch_size", "shots", "evaluate_every"), ("warmup_epochs", "seed"))
+        refuse(
+            (not 0 < self.holdout < 1, "protocol.holdout between 0 and 1", self.holdout),
+            (not self.lr or not all(0 < lr < math.inf for lr in self.lr), "protocol.lr as numbers above 0", self.lr),
+            (not all(0 < c < math.inf for c in self.C), "protocol.C as numbers above 0", self.C),
+            (not all(0 <= beta < 1 for beta in self.betas), "protocol.betas of at least 0 and below 1", self.betas),
+            (not 0 <= self.weight_decay < math.inf, "protocol.weight_decay of at least 0", self.weight_decay),
+            (not 0 < self.warmup_factor < math.inf, "protocol.warmup_factor above 0", self.warmup_factor),
+            (not 0 <= self.min_delta < math.inf, "protocol.min_delta of at least 0", self.min_delta),
+            (any(n < 1 for n in self.patience.values()), "protocol.patience of at least 1", self.patience),
+        )
 
     def geometry_for(self, card: ModelCard) -> Geometry:
         return card.geometry if self.geometry == "card" else self.geometry
@@ -183,6 +196,15 @@ class Protocol:
         if head not in (published or self).heads_for(dataset):
             departures["head"] = head
         return "+".join([self.name, *(f"{key}={_short(value)}" for key, value in sorted(departures.items()))])
+
+
+def _check(settings: Any, where: str, from_one: tuple[str, ...], from_zero: tuple[str, ...]) -> None:
+    """Refuse counts that are too small, where they are given."""
+    for names, least in ((from_one, 1), (from_zero, 0)):
+        for name in names:
+            value = getattr(settings, name)
+            too_small = value is not None and value < least
+            refuse((too_small, f"protocol.{where}{name} to be at least {least}", value))
 
 
 SHARED = frozenset({"transform", "geometry", "precision", "selection", "holdout", "runs", "seed"})

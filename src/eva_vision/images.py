@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import Image
 
 from eva_core.file_hashes import UNREADABLE
 from eva_core.types import Dataset, Sample
+from eva_vision.decoding import decoded, opened, shown_size
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}
 
@@ -21,23 +21,20 @@ def read_image(path: Path) -> np.ndarray:
     """Decode an image file: uint8 RGB, (H, W, 3).
 
     Raises:
-        OSError: The file does not exist, is not an image or is truncated.
+        OSError: The file does not exist, is not an image of 8 bits, or is truncated; see `eva_vision.decoding`.
     """
-    with Image.open(path) as image:
-        if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion turns all above 255 white
-            grey = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
-            return np.repeat(grey[..., None], 3, axis=2)
-        return np.array(image.convert("RGB"))  # a copy: torch wants it writable
+    with opened(path) as image:
+        return decoded(image)
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Height and width of an image file in pixels, from its header alone.
+    """Height and width of an image file in pixels as `read_image` gives it, from its header alone.
 
     Raises:
         OSError: The file does not exist or is not an image.
     """
-    with Image.open(path) as image:
-        return image.height, image.width
+    with opened(path) as image:
+        return shown_size(image)
 
 
 class ImageFiles(Dataset):

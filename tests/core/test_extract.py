@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from eva_core.config import load_protocol
-from eva_core.errors import EvaError
+from eva_core.errors import EvaError, UsageError
 from eva_core.extract import Extraction, batches_of, colour_statistics, extract, signature, store_key
 from eva_core.types import Backbone, ModelCard
 from eva_vision.datasets.folder import Folder
@@ -231,3 +231,15 @@ def test_two_devices_give_what_one_gives(tree):
         other = replace(PROTOCOL, transform="eva_vision.transforms.ResizeAndCrop")
         two = run(backbone, dataset, replace(HOW, devices=2), other)
     assert np.allclose(one, two.read(np.arange(52)), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("batch_size", 0), ("workers", -1), ("devices", 0), ("part_seconds", -1.0), ("part_seconds", float("nan"))),
+        *(("memory_gb", 0.0), ("memory_gb", float("inf"))),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(field, value):
+    with pytest.raises(UsageError, match=f"^Expected --{field}"):
+        Extraction(**{field: value})

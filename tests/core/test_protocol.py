@@ -4,7 +4,7 @@ import pytest
 
 from eva_core.config import load_protocol, parse, published
 from eva_core.errors import UsageError
-from eva_core.protocol import Segmentation
+from eva_core.protocol import Protocol, Segmentation
 from eva_core.types import DatasetCard, Geometry, ModelCard
 
 DATASET = DatasetCard("bach")
@@ -153,3 +153,55 @@ def test_rules_of_nothing_are_refused(field):
         Segmentation(**{field: 0})
     with pytest.raises(UsageError, match=f"protocol.segmentation.{field} to be at least 1"):
         Segmentation(datasets={"bcss": {field: 0}}).of("bcss")
+
+
+WRONG = {
+    "steps": 0,
+    "runs": -1,
+    "seed": -1,
+    "warmup_epochs": -1,
+    "warmup_factor": 0.0,
+    "holdout": 1.0,
+    "lr": (),
+    "C": (1.0, 0.0),
+    "betas": (0.9, 1.0),
+    "weight_decay": float("nan"),
+    "min_delta": float("inf"),
+    "patience": {"crc": 0},
+    "geometry": Geometry(crop=0),
+}
+
+
+@pytest.mark.parametrize("field", WRONG)
+def test_numbers_that_make_no_sense_are_refused(field):
+    with pytest.raises(UsageError, match=rf"^Expected protocol\.{field}"):
+        Protocol("p", **{field: WRONG[field]})
+
+
+@pytest.mark.parametrize("field", ["lr", "weight_decay", "decay", "mpp", "overlap"])
+def test_numbers_of_masks_that_make_no_sense_are_refused(field):
+    with pytest.raises(UsageError, match=rf"^Expected protocol\.segmentation\.{field}"):
+        Segmentation(**{field: -1})
+
+
+def test_a_file_means_the_same_from_python_and_on_the_command_line(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "name: mine\nlr: [3e-4, 1e-3]\nweight_decay: 1e-2\nC: [1e-3, 1]\nheads: [logreg]\ngeometry: {resize: 256}\n"
+        "segmentation: {lr: 2e-3, augment: [flips], datasets: {bcss: {steps: 513}}}\n"
+    )
+    size = [f"--dataset.{name}=1" for name in ("train", "val", "test")]
+    typed = parse("fit", ["--dataset", "phantom", *size, "--model", "colour_stats", "--protocol", str(file)]).protocol
+    assert load_protocol(str(file)) == typed
+    assert typed.lr == (3e-4, 1e-3)
+    assert typed.segmentation.lr == 2e-3
+    assert typed.geometry == Geometry(resize=256)
+
+
+@pytest.mark.parametrize("text", ["steps: many", "lr: [fast]", "heads: 3", "geometry: small"])
+def test_a_file_of_other_types_is_refused_at_once(tmp_path, text):
+    (tmp_path / "p.yaml").write_text(f"name: p\n{text}\n")
+    with pytest.raises(
+        UsageError, match=r"Expected the fields of a protocol in .*p\.yaml, but: .*" + text.split(":")[0]
+    ):
+        load_protocol(str(tmp_path / "p.yaml"))

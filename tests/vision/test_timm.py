@@ -354,3 +354,21 @@ def test_a_layer_pools_its_feature_map(arch: str, layer: int):
 def test_a_layer_that_is_not_there():
     with pytest.raises(UsageError, match="Expected layers from -4 to 3, but got"):
         timm_model("test_convnext", layer=4)
+
+
+@pytest.mark.parametrize(
+    ("arch", "made_for"), [("maxvit_rmlp_pico_rw_256", 256), ("levit_128s", 224), ("beit_base_patch16_224", 224)]
+)
+def test_a_size_that_an_architecture_cannot_take_is_told_with_one_that_it_can(arch: str, made_for: int):
+    backbone = timm_model(arch).eval()
+    images = torch.zeros(1, 3, 224 if made_for == 256 else 256, 224 if made_for == 256 else 256)
+    with torch.no_grad(), pytest.raises(UsageError, match=rf"cannot take .* --protocol\.geometry\.crop {made_for}\."):
+        backbone(images)
+
+
+def test_maps_without_a_norm_are_taken_as_they_are():
+    backbone = timm_model("hiera_tiny_224").eval()
+    with torch.no_grad():
+        found = backbone.feature_map(torch.zeros(1, 3, 224, 224), [0, 1])
+    assert found.shape[0] == 1
+    assert found.ndim == 4

@@ -187,10 +187,14 @@ def _files(folder: Path) -> list[tuple[str, int]]:
     return [(path, info.st_size) for path, info in found.files.items()]
 
 
+_HEADER = 2**16
+"""Bytes of a JPEG in which its EXIF lies, where it has one: a segment is no longer."""
+
+
 def _decode(path: Path) -> np.ndarray:
     """uint8 RGB (H, W, 3), as `read_image` gives it."""
     content = path.read_bytes()
-    if content[:2] == b"\xff\xd8":
+    if content[:2] == b"\xff\xd8" and b"Exif" not in content[:_HEADER]:  # which may say that it is to be turned
         with suppress(ValueError):  # damaged: Pillow says how
             if simplejpeg.decode_jpeg_header(content)[2] in _COLOURS:
                 return simplejpeg.decode_jpeg(content, "RGB")

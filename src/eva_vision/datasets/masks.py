@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import ImageOps
 
 from eva_core.errors import EvaError, some
 from eva_core.types import IGNORE, Sample, SegmentationDataset
+from eva_vision.decoding import opened
 from eva_vision.images import image_size, known, read_image
 
-_LABEL_MODES = {"1", "L", "P", "I", "I;16", "I;16L", "I;16B", "I;16N", "F"}
-"""Of Pillow: one number a pixel."""
+_LABEL_MODES = {"1", "L", "P", "I", "I;16", "I;16L", "I;16B", "I;16N"}
+"""Of Pillow: one whole number a pixel."""
 
 
 class Annotation(NamedTuple):
@@ -132,13 +133,13 @@ def read_labels(file: Path) -> np.ndarray:
     Raises:
         EvaError: It is not an image, or one of colours.
     """
-    with reading(file, "a mask"), Image.open(file) as image:
+    with reading(file, "a mask"), opened(file) as image:
         if image.mode not in _LABEL_MODES:
             raise EvaError(
                 f"Expected one label a pixel in {file}, but it is an image of colours ({image.mode}). "
                 "Save it with a palette or as grey, where the stored value is the label."
             )
-        return np.array(image)
+        return np.array(ImageOps.exif_transpose(image))
 
 
 def to_classes(stored: np.ndarray, table: np.ndarray, file: Path, ignore: int | None = None) -> np.ndarray:

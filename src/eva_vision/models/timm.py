@@ -1,7 +1,8 @@
 """Any timm architecture as a backbone, with weights from timm, a hub or a file."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -94,6 +95,7 @@ class TimmBackbone(Backbone):
     ) -> None:
         super().__init__(_card(network, arch, mean, std, size))
         self.network, self.layer = network, layer
+        self._norms_maps = True
         given = {name: value for name, value in (("size", size), ("layer", layer)) if value is not None}
         self.arguments = {"arch": arch, **given, **(arch_args or {})}
         if layer is not None:
@@ -111,7 +113,8 @@ class TimmBackbone(Backbone):
         """
         if self.layer is not None:
             return self.feature_map(images, [self.layer]).mean((2, 3))
-        features = self.network.forward_features(images)
+        with self._told_of_sizes(images):
+            features = self.network.forward_features(images)
         if not self.has_class_token:
             return self.network.forward_head(features, pre_logits=True)
         if self.pooling == "cls":
@@ -127,12 +130,39 @@ class TimmBackbone(Backbone):
         """
         wanted = self._layers(layers or (-1 if self.layer is None else self.layer,))
         indices = sorted(set(wanted))  # timm gives each once, in the order of the network
-        found = self.network.forward_intermediates(
-            images, indices=indices, norm=True, output_fmt="NCHW", intermediates_only=True
-        )
+        with self._told_of_sizes(images):
+            found = self._intermediates(images, indices)
         maps = [found[indices.index(layer)] for layer in wanted]
         size = maps[0].shape[-2:]
         return torch.cat([m if m.shape[-2:] == size else F.interpolate(m, size, mode="bilinear") for m in maps], dim=1)
+
+    def _intermediates(self, images: Tensor, indices: list[int]) -> list[Tensor]:
+        """Maps of some layers; as they are where a network has no norm for them, which timm says by an assertion."""
+        for norm in (True, False) if self._norms_maps else (False,):
+            try:
+                return self.network.forward_intermediates(
+                    images, indices=indices, norm=norm, output_fmt="NCHW", intermediates_only=True
+                )
+            except AssertionError as error:
+                if not norm or "norm" not in str(error):
+                    raise
+                self._norms_maps = False
+        raise AssertionError("the last attempt returns or raises")
+
+    @contextmanager
+    def _told_of_sizes(self, images: Tensor) -> Iterator[None]:
+        """timm asserts sizes in the first forward pass, or fails in a product of shapes; what fits is in its config."""
+        try:
+            yield
+        except (AssertionError, ValueError, RuntimeError, IndexError) as error:
+            made_for = self.arguments.get("size") or self.network.pretrained_cfg.get("input_size", (3, 224, 224))[-1]
+            if isinstance(error, torch.OutOfMemoryError) or images.shape[-1] == made_for:
+                raise
+            raise UsageError(
+                f"timm's {self.arguments['arch']} cannot take {images.shape[-2]} x {images.shape[-1]} px "
+                f"({one_line(str(error), error)}). It is made for {made_for} px: "
+                f"--protocol.geometry.resize {made_for} --protocol.geometry.crop {made_for}."
+            ) from error
 
     def _layers(self, layers: Sequence[int]) -> list[int]:
         """Layers counted from 0, those below 0 from the end."""

@@ -144,11 +144,14 @@ def test_other_kinds_of_pixels(tmp_path):
     kinds = {
         "grey.png": Image.fromarray(picture(0)[..., 0]),
         "alpha.png": Image.fromarray(picture(1)).convert("RGBA"),
-        "cmyk.jpg": Image.fromarray(picture(2)).convert("CMYK"),
+        "turned.jpg": Image.fromarray(picture(2)),
         "no_jpeg.jpg": Image.fromarray(picture(3)),
     }
+    exif = Image.Exif()
+    exif[274] = 6
     for name, image in kinds.items():
-        image.save(tmp_path / name, "png" if name == "no_jpeg.jpg" else None)
+        turned = {"exif": exif} if name == "turned.jpg" else {}
+        image.save(tmp_path / name, "png" if name == "no_jpeg.jpg" else None, **turned)
     source = FolderStream(tmp_path, 4, size=24)
     (batch,) = take(source, 1)
     assert not batch.failures

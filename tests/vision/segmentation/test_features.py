@@ -302,7 +302,7 @@ def test_an_empty_file_is_named_before_anything_is_done(tree: Path):
 
 
 def test_infinite_values_are_refused_with_the_image(dataset: Painted):
-    with pytest.raises(EvaError, match=r"'train0' gave NaN or infinity"):
+    with pytest.raises(EvaError, match=r"'train0' gave NaN or infinity\. Maps are kept in float16"):
         extracted(dataset, Pixels(weight=1e6), protocol())
 
 
