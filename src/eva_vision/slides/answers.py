@@ -7,31 +7,43 @@ from obstore.exceptions import GenericError, NotFoundError, PermissionDeniedErro
 from eva_core.errors import EvaError
 
 _ADDRESS = re.compile(r"\S+://\S*")
+_STATUS = re.compile(r"status(?: code)?:? (\d{3})\b")
 _LASTING = re.compile(
-    r"status(?: code)?:? (?:3\d\d|4(?!08|25|29)\d\d|501|505)"  # but time-out, too early, too many requests
-    r"|redirect"  # a loop, or one to nowhere
+    r"redirect"  # a loop, or one to nowhere
     r"|content-range|content_range|requested \d+\.\.\d+, got"  # part of a file that is none, or another
     r"|content[- ]length|last[- ]modified|etag"
     r"|builder error|invalid peer certificate|invalidcertificate",
     re.IGNORECASE,
 )
-"""What obstore says of an answer that another attempt will not change."""
+"""What obstore says of an answer without an error that another attempt will not change."""
+_EARLY = (408, 425, 429)
+"""HTTP statuses: time-out, too early, too many requests."""
+_UNKNOWN = (501, 505)
+"""What the server does not know: this method, this version."""
 _RANGES = re.compile(r"Range request not supported")
-_REFUSED = re.compile(r"status(?: code)?:? 405")
 _AGAIN = "Check the connection, then go on where this stopped."
 
 
 def passes(error: Exception) -> bool:
     """Whether another attempt may fare better."""
-    return isinstance(error, GenericError | TimeoutError | OSError) and not _LASTING.search(
-        _ADDRESS.sub("", str(error))
-    )
+    if not isinstance(error, GenericError | TimeoutError | OSError):
+        return False
+    status = _status(error)
+    if status is None:
+        return not _LASTING.search(_ADDRESS.sub("", str(error)))
+    return status in _EARLY or (status >= 500 and status not in _UNKNOWN)
+
+
+def _status(error: Exception) -> int | None:
+    """HTTP status of an error; a page that came with it may say anything, so the first counts."""
+    found = _STATUS.search(_ADDRESS.sub("", str(error)))
+    return int(found[1]) if found else None
 
 
 def failed(url: str, error: Exception) -> EvaError:
     """The error for a user, in a line."""
     said = " ".join(str(error).split("\n\n")[0].split())[:300]
-    if _REFUSED.search(_ADDRESS.sub("", said)):  # which obstore takes for an object that is not there
+    if _status(error) == 405:  # which obstore takes for an object that is not there
         return EvaError(f"Expected leave to read {url}, but its server allows no GET (405). Check the address.")
     if isinstance(error, NotFoundError | FileNotFoundError):
         return EvaError(f"Expected an object at {url}, but there is none. Check the address.")

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Mapping
+from html import unescape
 
 from eva_core.errors import UsageError
 
@@ -106,7 +107,7 @@ def _ome_size(description: str, axis: str) -> float | None:
     if found is None:
         return None
     unit = re.search(rf"\bPhysicalSize{axis}Unit\s*=\s*[\"']([^\"']*)[\"']", description)
-    return _number(f"{found[1]} {unit[1] if unit else ''}", "um")
+    return _number(unescape(f"{found[1]} {unit[1] if unit else ''}"), "um")
 
 
 def decide_mpp(path: str, given: float | None, stated: float | None) -> float:

@@ -116,7 +116,7 @@ def is_smaller_copy(full: tuple[int, int], level: tuple[int, int], tile: tuple[i
     """Whether a level has the shape of level 0: its sides have one ratio to those of level 0, within rounding.
 
     Levels that are padded to whole tiles (Philips) have not, or one that is no whole number, by which they are told
-    where both axes are padded alike.
+    where both axes are padded alike; likewise where level 0 alone is padded.
 
     Args:
         full: Width and height of level 0.
@@ -126,7 +126,9 @@ def is_smaller_copy(full: tuple[int, int], level: tuple[int, int], tile: tuple[i
     low, high = _scales(full, level)
     if low > high or high < 1:
         return False
-    whole_tiles = tile is not None and not any(side % n for side, n in zip(level, tile, strict=True))
+    whole_tiles = tile is not None and any(
+        not any(side % n for side, n in zip(sides, tile, strict=True)) for sides in (full, level)
+    )
     return not whole_tiles or downsample(full, level).is_integer()
 
 

@@ -36,6 +36,8 @@ _HEAD = 2**18
 _FIRST = 2**16
 _BLOCK = 2**20
 _TAIL = 2**22
+_KEPT = 2**27
+"""Bytes of a header in memory; directories of a slide take some megabytes, those of a malicious file any number."""
 _WEB = ("http", "https")
 _SCHEMES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", *_WEB)
 
@@ -257,7 +259,7 @@ def remote_file(url: str) -> io.BufferedReader:
 
 
 class Remembered(io.RawIOBase):
-    """Reads in blocks, and keeps them: (first byte, bytes)."""
+    """Reads in blocks, and keeps the last of them: (first byte, bytes)."""
 
     def __init__(self, blob: Blob) -> None:
         self._blob = blob
@@ -290,6 +292,8 @@ class Remembered(io.RawIOBase):
             start, stop = self._block(wanted)
             block = self._blob.ranges([(start, stop)])[0]
             self.blocks.append((start, block))
+            while len(self.blocks) > 1 and sum(len(kept) for _, kept in self.blocks) > _KEPT:
+                self.blocks.pop(0)
             part = block[self._at - start : self._at - start + wanted]
         buffer[: len(part)] = part
         self._at += len(part)

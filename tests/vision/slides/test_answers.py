@@ -198,5 +198,6 @@ def test_a_slide_that_comes_compressed_is_told(serve):
 
 def test_addresses_are_no_answers():
     assert passes(GenericError("Error performing GET http://redirect/status%20404%20Content-Length in 3ms - reset"))
+    assert passes(GenericError("status code: 503 Slow Down: <html>redirect, Content-Length, status 404</html>"))
     assert not passes(GenericError("HTTP error: error following redirect"))
     assert not passes(ValueError("whatever"))

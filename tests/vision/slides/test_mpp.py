@@ -81,7 +81,20 @@ def test_every_writer_by_its_own_names():
         ("2.5E-4", 'PhysicalSizeXUnit="mm"'),
     ):
         assert ome_mpp(f'<Pixels PhysicalSizeX="{x}" {unit} PhysicalSizeY="0.25"/>') == pytest.approx(0.25)
+    micro = (
+        '<Pixels PhysicalSizeX="0.25" PhysicalSizeXUnit="&#181;m" PhysicalSizeY="0.25" PhysicalSizeYUnit="&#xb5;m"/>'
+    )
+    assert ome_mpp(micro) == 0.25
+    assert ome_mpp('<Pixels PhysicalSizeX="1" PhysicalSizeXUnit="pixel" PhysicalSizeY="1"/>') is None
     assert openslide_mpp({}) is None
+
+
+@pytest.mark.parametrize("page", [jpeg_page, flat_page])
+def test_ome_is_read_where_its_resolution_says_nothing(tmp_path, page):
+    text = '<?xml version="1.0"?><OME><Pixels PhysicalSizeX="250" PhysicalSizeXUnit="nm" PhysicalSizeY="0,25"/></OME>'
+    for resolution in ({}, {"tag282": 72.0, "tag283": 72.0, "tag296": 2}):
+        with open_slide(write_tiff(tmp_path / "a.ome.tif", [page(IMAGE, tag270=text, **resolution)])) as slide:
+            assert slide.mpp == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize("mpp", ["0.25", "0,25", "2.5e-1", "250 nm", "0", "-0.25", "nan", "inf", "1e-6", "1000"])

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eva_core.errors import UsageError
-from eva_vision.slides.plan import Level, downsample, plan
+from eva_vision.slides.plan import Level, downsample, is_smaller_copy, plan
 
 LEVELS = (Level(40_000, 30_000, 1.0), Level(10_000, 7_500, 4.0), Level(2_500, 1_875, 16.0))
 SCALES = (1, 2, 4, 8)
@@ -87,3 +87,36 @@ def test_nonsense_is_refused(size, mpp):
 )
 def test_downsample_is_whole_where_it_can_be(full, level, expected):
     assert downsample(full, level) == expected
+
+
+@pytest.mark.parametrize(
+    ("full", "level", "expected"),
+    [
+        ((6000, 4500), (12, 9), 512.0),  # 11.7 by 8.8 px, rounded up: 500 or so by their ratio
+        ((46_003, 33_001), (22, 16), 2048.0),
+        ((3000, 2100), (1000, 700), 3.0),
+    ],
+)
+def test_downsample_of_few_pixels_is_a_power_of_two_where_it_can_be(full, level, expected):
+    assert downsample(full, level) == expected
+
+
+@pytest.mark.parametrize(
+    ("full", "level", "tile", "expected"),
+    [
+        ((46_003, 33_001), (11_500, 8_250), (256, 256), True),
+        ((46_003, 33_001), (11_501, 8_251), (256, 256), True),
+        ((1000, 1000), (400, 400), (256, 256), True),  # a scale that is no whole number, yet no padding
+        ((6144, 4608), (3072, 2560), (512, 512), False),  # padded, by another share in each axis
+        ((6000, 6000), (3072, 3072), (512, 512), False),  # by the same share
+        ((6144, 6144), (3000, 3000), (512, 512), False),  # level 0 is
+        ((6144, 6144), (3072, 3072), (512, 512), True),  # both are, which is as good as neither
+        ((6000, 6000), (3072, 3072), None, True),
+        ((3600, 2400), (1280, 431), (256, 256), False),  # a macro image
+        ((3600, 2400), (2400, 3600), (256, 256), False),
+        ((600, 400), (1200, 800), (256, 256), False),  # larger
+        ((6000, 4500), (1, 1), (256, 256), True),
+    ],
+)
+def test_a_level_has_the_shape_of_level_0(full, level, tile, expected):
+    assert is_smaller_copy(full, level, tile) is expected

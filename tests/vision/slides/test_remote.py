@@ -75,6 +75,20 @@ def test_large_headers_take_few_requests(web, tmp_path, monkeypatch):
     assert web.requests <= 10
 
 
+def test_headers_take_bounded_memory(web, tmp_path, monkeypatch):
+    for name, size in (("_HEAD", 2**12), ("_BLOCK", 2**12), ("_TAIL", 2**12), ("_KEPT", 2**13)):
+        monkeypatch.setattr(remote, name, size)
+    path = write_phantom_slide(tmp_path / "a.svs", 1024, 1024, levels=3)
+    web.root = tmp_path
+    url = f"http://127.0.0.1:{web.server_port}/a.svs"
+    assert layout_of(url).to_bytes() == layout_of(path).to_bytes()
+    memory = remote.Remembered(Blob(url))
+    for at in range(0, path.stat().st_size, 2**13):
+        memory.seek(at)
+        assert memory.read(10) == path.read_bytes()[at : at + 10]
+    assert sum(len(block) for _, block in memory.blocks) <= 2**13
+
+
 @pytest.mark.parametrize("faults", [["503"] * 5, ["reset"] * 4, ["truncate"] * 4, ["503", "truncate", "reset"] * 2])
 def test_what_passes_is_waited_for(slides, url, web, faults):
     with open_slide(url) as far, open_slide(slides["ycbcr"]) as near:
