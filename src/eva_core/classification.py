@@ -9,10 +9,13 @@ import torch
 from torch import Tensor
 
 from eva_core import record
+from eva_core.class_checks import refuse_one_class_by_two_names, untrained, untrained_line
 from eva_core.embeddings import Store, StoreKey
-from eva_core.evaluation import Question, evaluate, refuse_unfit
+from eva_core.errors import some
+from eva_core.evaluation import Question, class_counts, evaluate, refuse_unfit, reported_splits
 from eva_core.extract import Extraction, extract, store_key
 from eva_core.metrics import probabilities
+from eva_core.progress import say
 from eva_core.protocol import Protocol
 from eva_core.tasks import Answer, Job, Task
 from eva_core.types import Backbone, Dataset, Head
@@ -24,8 +27,15 @@ class Classification(Task):
     head = Head
 
     def refuse(self, job: Job, how: Extraction) -> None:
-        bare = [s.id for s in job.dataset.samples if s.target is None]
-        refuse_unfit(job.dataset, bare, "label")
+        dataset = job.dataset
+        refuse_unfit(dataset, [s.id for s in dataset.samples if s.target is None], "label")
+        targets, splits = np.array([s.target for s in dataset.samples]), np.array([s.split for s in dataset.samples])
+        counts = class_counts(targets, splits, dataset.card.classes)
+        refuse_one_class_by_two_names(dataset.card.classes, counts)
+        reported = reported_splits(counts, dataset.card)
+        foreign = untrained({split: counts[split] for split in ("train", *reported)}, dataset.card.name)
+        for split, classes in foreign.items():
+            say(f"{dataset.card.name}: {untrained_line(split, classes)}.")
 
     def refuse_applying(self, job: Job) -> None:
         """Nothing: every image has an embedding."""
@@ -65,7 +75,11 @@ class Classification(Task):
             rows = store.rows(split)
             x = torch.from_numpy(store.read(rows))
             scores = np.stack([probabilities(job.head.logits(p, x)).numpy() for p in heads.values()])
-            targets = _translated(store.targets[rows], job.dataset.card.classes, classes)
+            theirs = job.dataset.card.classes
+            targets = _translated(store.targets[rows], theirs, classes)
+            foreign = sorted({theirs[t] for t in store.targets[rows][targets < 0] if t >= 0})
+            if foreign:
+                say(f"{split}: the heads know {some(classes)}, so labels {some(map(repr, foreign))} count as unknown.")
             parts.append(record.Predictions(split, store.ids[rows], store.groups[rows], targets, scores))
         path = output / record.PREDICTIONS
         pq.write_table(record.predictions_table(parts, classes, list(heads)), path)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from eva_core.class_checks import untrained
 from eva_core.confounds import confounds
 from eva_core.contamination import marked, seen
 from eva_core.embeddings import Samples, Store
@@ -17,6 +18,7 @@ from eva_core.metrics import probabilities
 from eva_core.progress import Bar
 from eva_core.protocol import Protocol
 from eva_core.record import Predictions, predictions_table
+from eva_core.reuse import CONTENT, copies_of_train
 from eva_core.scoring import split_record
 from eva_core.tasks import Answer
 from eva_core.types import Dataset, DatasetCard, Embedded, FittedRun, Head, ModelCard
@@ -61,6 +63,8 @@ def evaluate(
     started = time.monotonic()
     store, metric = asked.store, asked.dataset.metric
     plan = make_plan(store, asked.protocol, asked.dataset)
+    counts = class_counts(store.targets[store.readable], store.splits[store.readable], asked.dataset.classes)
+    foreign = untrained({split: counts[split] for split in ("train", *plan.reported)}, asked.dataset.name)
     runs = _fit(asked, plan, "embeddings")
     splits, predictions, draws = _score(asked, plan, runs, "embeddings")
     main_split = plan.main
@@ -79,11 +83,21 @@ def evaluate(
         "mpp": _mpp(asked, main_split),
         "selected": [{"run": r.run, "value": r.selected_value, **r.selected} for r in runs],
         "skipped": store.skipped,
+        "untrained": foreign,
+        "copies": {} if store.imported else _copies(store),
         "report": report(list(predictions.values())),
         "cost": cost(store, fit_s),
     }
     table = predictions_table(list(predictions.values()), asked.dataset.classes, [r.run for r in runs])
     return Answer(record, {r.run: r.params for r in runs}, table, draws[main_split])
+
+
+def class_counts(targets: np.ndarray, splits: np.ndarray, classes: Sequence[str]) -> dict[str, dict[str, int]]:
+    """How many images each class has, by split: targets and splits (N,); samples without a label are left out."""
+    counts = {str(split): dict.fromkeys(classes, 0) for split in dict.fromkeys(splits)}
+    for split, target in zip(splits[targets >= 0], targets[targets >= 0], strict=True):
+        counts[split][classes[target]] += 1
+    return counts
 
 
 def refuse_unfit(dataset: Dataset, bare: Sequence[str], what: str) -> None:
@@ -219,6 +233,11 @@ def _score(
 
 def _scores(head: Head, versions: Sequence[dict[str, torch.Tensor]], data: Embedded) -> np.ndarray:
     return np.stack([probabilities(head.logits(params, data.x)).numpy() for params in versions])
+
+
+def _copies(store: Store) -> dict[str, int]:
+    rows = np.flatnonzero(store.readable)
+    return copies_of_train(store.read(rows, CONTENT), store.splits[rows])
 
 
 def _contamination(asked: Question, predictions: Predictions) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from eva_core.class_checks import untrained_line
 from eva_core.metric_names import SEGMENTATION
 
 WRONG_IGNORE = "Pixels to ignore were chosen by the prediction, which is wrong: only to compare with numbers made so"
@@ -69,7 +70,8 @@ def notes(results: dict[str, Any]) -> list[str]:
     ]
     if len(recalls) > 1 and max(recalls) == sum(recalls) == 1:
         found.append(
-            "the head gives one class to every image: it has learned nothing; more steps, or --protocol strict"
+            "the head gives one class to every image: it has learned nothing; more steps"
+            + ("" if results["identity"]["protocol"].startswith("strict") else ", or --protocol strict")
         )
     t95 = split["metrics"][main["metric"]].get("t95")
     if t95:
@@ -87,6 +89,11 @@ def notes(results: dict[str, Any]) -> list[str]:
             f"robustness index {number(site['robustness_index'])} at k = {site['k']}; its neighbours tell the site "
             f"with balanced accuracy {number(site['site_accuracy'])} (chance {1 / site['sites']:.3f})"
         )
+    unit = "pixels" if main["metric"] in SEGMENTATION else "images"
+    for name, classes in results.get("untrained", {}).items():
+        found.append(untrained_line(name, classes, unit))
+    for name, n in results.get("copies", {}).items():
+        found.append(f"{n} images of {name} are images of train as well, bit for bit: a head may know them by heart")
     if results["skipped"]:
         found.append(f"{len(results['skipped'])} images could not be read and were left out")
     if ignores_wrongly(results["identity"]["protocol"]):

@@ -6,7 +6,7 @@ copied: from finished stores, and from parts of unfinished ones, of whatever dat
 
 import hashlib
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -52,6 +52,19 @@ def hashed(texts: Sequence[str | None]) -> np.ndarray:
     """SHA-256 of each text, zeros for None: uint8 (n, 32)."""
     rows = [bytes(32) if text is None else hashlib.sha256(text.encode()).digest() for text in texts]
     return np.frombuffer(b"".join(rows), np.uint8).reshape(-1, 32)
+
+
+def copies_of_train(contents: np.ndarray, splits: np.ndarray) -> dict[str, int]:
+    """How many images of each other split have the very pixels of one of train; only where there are any.
+
+    Args:
+        contents: From `contents_of`, uint8 (N, 32).
+        splits: Of each sample, (N,).
+    """
+    rows = [content.tobytes() for content in contents]
+    taught = {row for row, split in zip(rows, splits, strict=True) if split == "train"} - {bytes(32)}
+    found = Counter(str(split) for row, split in zip(rows, splits, strict=True) if split != "train" and row in taught)
+    return dict(found)
 
 
 def refuse_changed(key: StoreKey, dataset: Dataset, rows: np.ndarray, contents: np.ndarray) -> None:

@@ -1,9 +1,11 @@
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from eva_core import fit, predict
 from eva_core.api import apply_heads
@@ -16,7 +18,7 @@ from eva_core.record import read_heads
 from eva_core.report import notes
 from eva_vision.datasets.folder import Folder
 from eva_vision.models.timm import timm_model
-from tests.conftest import Pictures, write_tree
+from tests.conftest import Pictures, picture, write_tree
 
 QUICK = replace(load_protocol("eva-0.4"), steps=40, lr=(0.05,), runs=3)
 STRICT = load_protocol("strict")
@@ -288,3 +290,59 @@ def test_a_head_that_learned_nothing_is_called_so(tree, tmp_path):
 
 def test_a_head_that_learned_is_not(result):
     assert not any("learned nothing" in note for note in notes(result[1]))
+
+
+def listed(root, labels):
+    """A folder dataset by manifest: labels of train and of test."""
+    lines = ["path,label,split"]
+    for split, of_split in labels.items():
+        for label in of_split:
+            name = f"{len(lines)}.png"
+            Image.fromarray(picture(len(lines), (220, 150, 180) if label == "a" else (150, 150, 210))).save(root / name)
+            lines.append(f"{name},{label},{split}")
+    (root / "manifest.csv").write_text("\n".join(lines))
+    return Folder(str(root))
+
+
+def test_a_class_that_test_alone_has_is_told_and_kept_in_the_result(tmp_path, capsys):
+    dataset = listed(tmp_path, {"train": "aabb" * 2, "test": "aabbcc"})
+    results = fit("colour_stats", dataset, "knn", output=tmp_path / "out", how=HOW)
+    assert results["untrained"] == {"test": {"c": 2}}
+    assert "folder: test has 'c' (2 images), which train lacks" in capsys.readouterr().err
+    assert any("which train lacks" in note for note in notes(results))
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "message"),
+    [
+        ("aaaa", "ab", "at least 2 classes in the train split"),
+        ("aabb", "AB", r"'A' \(test\) = 'a' \(train\)"),
+        ("aabb", "cd", "but train has a, b, and test c, d"),
+    ],
+)
+def test_labels_that_no_score_comes_from_are_refused_before_an_image_is_read(train, test, message, tmp_path, cache):
+    with pytest.raises(UsageError, match=message):
+        fit("colour_stats", listed(tmp_path, {"train": train, "test": test}), output=tmp_path / "out", how=HOW)
+    assert not list(cache.rglob("*.h5"))
+
+
+def test_labels_that_the_heads_do_not_know_are_told(tree, tmp_path, capsys):
+    result = fit("colour_stats", Folder(str(tree)), "knn", output=tmp_path / "out", how=HOW)
+    assert result["untrained"] == {}
+    (tree / "test" / "pink").rename(tree / "test" / "Pink")
+    capsys.readouterr()
+    apply_heads(tmp_path / "out", "colour_stats", Folder(str(tree)), "knn", "eva-0.4", tmp_path / "new", HOW)
+    assert "test: the heads know pink, purple, so labels 'Pink' count as unknown." in capsys.readouterr().err
+
+
+def test_names_that_are_not_utf8_go_through_all_files(tree, tmp_path):
+    folder = os.fsencode(tree / "train" / "pink")
+    os.rename(folder + b"/00.png", folder + b"/Dr\xfcse.png")
+    for split in ("train", "val", "test"):
+        os.rename(os.fsencode(tree / split / "purple"), os.fsencode(tree / split) + b"/gr\xfcn")
+    results = fit("colour_stats", Folder(str(tree)), "knn", output=tmp_path / "out", how=HOW)
+    assert "recall/gr\\xfcn" in results["splits"]["test"]["metrics"]
+    ids = pq.read_table(tmp_path / "out" / "predictions.parquet")["id"].to_pylist()
+    assert "test/gr\\xfcn/00.png" in ids
+    assert "train/pink/Dr\\xfcse.png" in [s.id for s in Folder(str(tree)).samples]
+    assert read_heads(tmp_path / "out" / "heads.safetensors")[0] == ["gr\\xfcn", "pink"]

@@ -14,6 +14,7 @@ from eva_core.embeddings import Store
 from eva_core.errors import EvaError
 from eva_core.extract import Extraction, extract, store_key
 from eva_core.protocol import Protocol
+from eva_core.reuse import contents_of, copies_of_train
 from eva_core.types import Backbone, Dataset, Sample
 from eva_vision.datasets.folder import Folder
 from eva_vision.models.timm import timm_model
@@ -188,3 +189,15 @@ def test_the_cost_is_that_of_all_rows(tree: Path):
 def test_two_datasets_of_other_names_share_images(tmp_path: Path):
     run(Folder(str(write_tree(tmp_path / "one")), name="one"))
     assert run(Folder(str(write_tree(tmp_path / "two")), name="two"))[1] == 0
+
+
+def test_copies_across_splits_are_counted_once_for_each_image(tree: Path):
+    dataset = Folder(str(tree))
+    contents, splits = contents_of(dataset), np.array([s.split for s in dataset.samples])
+    assert copies_of_train(contents, splits) == {}
+    first = {split: np.flatnonzero(splits == split)[0] for split in ("train", "val", "test")}
+    contents = contents.copy()
+    contents[first["test"]] = contents[first["test"] + 1] = contents[first["train"]]
+    contents[first["val"]] = contents[first["test"] + 2]  # of test, not of train
+    assert copies_of_train(contents, splits) == {"test": 2}
+    assert copies_of_train(np.zeros_like(contents), splits) == {}  # not known is not equal

@@ -9,8 +9,9 @@ from typing import ClassVar, NamedTuple
 from eva_core.errors import UsageError, some
 from eva_core.progress import say
 from eva_core.tables import Table, read_table
+from eva_core.text import printable
 from eva_core.types import DatasetCard, Sample
-from eva_vision.datasets.layout import look
+from eva_vision.datasets.layout import look, refuse_crossing
 from eva_vision.images import ImageFiles, is_image
 
 SPLITS = ("train", "val", "test")
@@ -70,7 +71,7 @@ class Folder(ImageFiles):
             raise UsageError(f"Expected images under {self.root} as split/class/image, but found none.")
         sizes = _sizes(rows)
         _refuse_duplicates(rows, sizes)
-        _refuse_crossing_groups(rows)
+        refuse_crossing((row.group, row.split) for row in rows)
         classes = tuple(sorted({r.label for r in rows if r.label is not None}))
         target = {label: i for i, label in enumerate(classes)}
         self.card = DatasetCard(name=name, classes=classes, mpp=mpp, licence="yours", access=str(self.root))  # type: ignore[misc]
@@ -88,7 +89,7 @@ def _from_tree(root: Path) -> list[Row]:
         if len(parts) == 1:
             rows.append(Row(root / path, "new", None, None, path))
         elif len(parts) >= 3 and parts[0] in SPLITS:
-            rows.append(Row(root / path, parts[0], parts[1], None, path))
+            rows.append(Row(root / path, parts[0], printable(parts[1]), None, path))
         else:
             strange.append(path)
     if strange:
@@ -207,13 +208,3 @@ def _ends(path: Path, length: int = 4096) -> bytes:
 def _sha256(path: Path) -> bytes:
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").digest()
-
-
-def _refuse_crossing_groups(rows: list[Row]) -> None:
-    splits = defaultdict(set)
-    for row in rows:
-        if row.group is not None:
-            splits[row.group].add(row.split)
-    crossing = [f"{group} ({', '.join(sorted(found))})" for group, found in sorted(splits.items()) if len(found) > 1]
-    if crossing:
-        raise UsageError(f"{len(crossing)} groups cross splits: {some(crossing)}. Move each into one split.")

@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from eva_core.errors import UsageError, some
 from eva_core.progress import say
+from eva_core.text import folded
 from eva_core.types import DatasetCard, Sample
 from eva_core.walk import Walk, walk
 
@@ -101,6 +102,29 @@ def check_counts(where: Path, expected: Mapping[str, int], samples: Collection[S
             wrong.append(f"{found[split]:,} of {n:,} in {split}: {differ}{listed}")
     if wrong:
         raise UsageError(f"Expected the images in {where} as published, but got {'; '.join(wrong)}. Unpack it again.")
+
+
+def refuse_crossing(places: Iterable[tuple[str | None, str]], remedy: str = "Move each into one split") -> None:
+    """Refuse groups that are in several splits, and tell of groups that are so where spellings of a name are one.
+
+    Args:
+        places: Group and split of each sample; None is no group.
+    Raises:
+        UsageError: Names them.
+    """
+    splits, spellings = defaultdict(set), defaultdict(set)
+    for group, split in places:
+        if group is not None:
+            splits[group].add(split)
+            spellings[folded(group)].add(group)
+    named = {group: f"{group} ({', '.join(sorted(found))})" for group, found in sorted(splits.items())}
+    crossing = [named[group] for group, found in sorted(splits.items()) if len(found) > 1]
+    if crossing:
+        raise UsageError(f"{len(crossing)} groups cross splits: {some(crossing)}. {remedy}.")
+    alike = [sorted(names) for names in spellings.values() if len(set().union(*(splits[n] for n in names))) > 1]
+    if alike:
+        listed = some(" = ".join(named[name] for name in names) for names in alike)
+        say(f"{len(alike)} groups cross splits if these spellings are one patient or slide: {listed}.")
 
 
 def tell_crossing(samples: Iterable[Sample], card: DatasetCard) -> None:

@@ -14,7 +14,7 @@ from eva_core.tables import read_text
 from eva_core.text import folded
 from eva_core.types import IGNORE, DatasetCard, Sample
 from eva_core.walk import ordinary
-from eva_vision.datasets.layout import look
+from eva_vision.datasets.layout import look, refuse_crossing
 from eva_vision.datasets.masks import (
     Annotation,
     MaskFiles,
@@ -96,7 +96,7 @@ class MaskFolder(MaskFiles):
             )
             for split, image, mask in _pairs(folder)
         ]
-        _refuse_crossing_groups(self.samples)
+        refuse_crossing(((s.group, s.split) for s in self.samples), "Move each into one or correct --dataset.group")
         names = _names(folder, classes) or self._numbered(folder)
         if background is not None and names and background not in range(len(names)):
             raise UsageError(f"Expected background to be a label from 0 to {len(names) - 1}, but got {background}.")
@@ -260,15 +260,3 @@ def _group(pattern: re.Pattern[str], image: Path) -> str:
             "Correct --dataset.group or rename the file."
         )
     return match[1]
-
-
-def _refuse_crossing_groups(samples: Sequence[Sample]) -> None:
-    splits = defaultdict(set)
-    for sample in samples:
-        if sample.group is not None:
-            splits[sample.group].add(sample.split)
-    crossing = [f"{group} ({', '.join(sorted(found))})" for group, found in sorted(splits.items()) if len(found) > 1]
-    if crossing:
-        raise UsageError(
-            f"{len(crossing)} groups cross splits: {some(crossing)}. Move each into one or correct --dataset.group."
-        )

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from eva_core.class_checks import untrained, untrained_line
 from eva_core.contamination import marked, seen
 from eva_core.errors import UsageError
 from eva_core.evaluation import Plan, cost, make_plan, summary
 from eva_core.extract import full_precision, prepare, transform_of
 from eva_core.progress import Bar, say
 from eva_core.record import ImageDice, dice_table
+from eva_core.reuse import contents_of, copies_of_train
 from eva_core.scoring import measured_record
 from eva_core.tasks import Answer
 from eva_core.types import IGNORE, FittedRun
@@ -47,6 +49,9 @@ def evaluate(at: Setting, folder: Path, key: str) -> Answer:
             f"Expected pixels of some class in the train split of {at.card.name!r}, but all are ignored. "
             "Correct its masks."
         )
+    foreign = untrained(_class_pixels(at, plan), at.card.name, "pixels")
+    for split, classes in foreign.items():
+        say(f"{at.card.name}: {untrained_line(split, classes, 'pixels')}.")
     runs = _fit(at, plan, folder, key)
     selected, last = [decoder_of(at, r.params) for r in runs], [decoder_of(at, r.last) for r in runs]
     scored = {
@@ -63,6 +68,8 @@ def evaluate(at: Setting, folder: Path, key: str) -> Answer:
         "mpp": _mpp(at, plan.main),
         "selected": [{"run": r.run, "value": r.selected_value, **r.selected} for r in runs],
         "skipped": at.store.skipped,
+        "untrained": foreign,
+        "copies": copies_of_train(contents_of(at.dataset), at.store.splits),
         "features": "online" if online(at) else "stored",
         "background": None if at.card.background is None else at.card.classes[at.card.background],
         "overlays": draw_overlays(at, scored[plan.main], selected[0], folder),
@@ -72,6 +79,19 @@ def evaluate(at: Setting, folder: Path, key: str) -> Answer:
     parts = [_dice(at, split, found, len(runs)) for split, found in scored.items()]
     table = dice_table(parts, at.card.classes, [r.run for r in runs])
     return Answer(record, {r.run: r.params for r in runs}, table, records[plan.main][1])
+
+
+def _class_pixels(at: Setting, plan: Plan) -> dict[str, dict[str, int]]:
+    """How many pixels each class has, by split; of reported splits without the class that means leave out."""
+    found = {}
+    for split in ("train", *plan.reported):
+        pixels = at.store.pixels[at.store.rows(split)].sum(0)
+        found[split] = {
+            name: int(pixels[label])
+            for label, name in enumerate(at.card.classes)
+            if split == "train" or label != at.card.background
+        }
+    return found
 
 
 def _record(at: Setting, scored: Scored, runs: int) -> tuple[dict[str, Any], np.ndarray]:

@@ -8,6 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from eva_core.atomic_files import write_text
+from eva_core.class_checks import refuse_one_class_by_two_names
 from eva_core.embeddings import StoreKey
 from eva_core.errors import UsageError
 from eva_core.evaluation import refuse_unfit
@@ -34,6 +35,7 @@ class SegmentationTask(Task):
     def refuse(self, job: Job, how: Extraction) -> None:
         dataset = _checked(job.dataset)
         refuse_unfit(dataset, [s.id for s in dataset.samples if not dataset.labelled(s)], "mask")
+        refuse_one_class_by_two_names(dataset.card.classes, {})
         if how.online is False and "crops" in rules_for(job.protocol, dataset).augment:
             raise UsageError(
                 f"Expected the backbone in the loop, as {job.protocol.name} crops {dataset.card.name} at random, but "

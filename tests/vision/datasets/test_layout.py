@@ -6,7 +6,7 @@ import pytest
 
 from eva_core.errors import UsageError
 from eva_core.types import DatasetCard, Sample
-from eva_vision.datasets.layout import check_counts, locate, refuse, scan
+from eva_vision.datasets.layout import check_counts, locate, refuse, refuse_crossing, scan
 from tests.vision.datasets import trees
 
 CARD = DatasetCard(name="it", classes=("a", "b"), access="ask")
@@ -94,3 +94,16 @@ def test_scan_follows_links_and_takes_a_file_by_each_of_its_names(tmp_path):
     (root / "c").symlink_to("gone")
     with pytest.raises(UsageError, match=r"c \(a link that leads nowhere: no such file or directory\)"):
         scan(root, ".tif")
+
+
+def test_groups_that_cross_splits_are_refused_and_spellings_of_one_are_told(capsys: pytest.CaptureFixture[str]):
+    refuse_crossing([("p1", "train"), ("p1", "train"), ("p2", "test"), (None, "train"), (None, "test")])
+    assert capsys.readouterr().err == ""
+    with pytest.raises(UsageError, match=r"1 groups cross splits: p1 \(test, train\). Correct it."):
+        refuse_crossing([("p1", "train"), ("p1", "test"), ("p2", "test")], "Correct it")
+    refuse_crossing(
+        [("P 1", "train"), ("p 1 ", "test"), ("7", "train"), ("7.0", "val"), ("x", "train"), ("X", "train")]
+    )
+    said = capsys.readouterr().err
+    assert "2 groups cross splits if these spellings are one" in said
+    assert "P 1 (train) = p 1  (test), 7 (train) = 7.0 (val)" in said

@@ -486,3 +486,38 @@ def test_a_hold_out_never_parts_a_group(tmp_path: Path, monkeypatch: pytest.Monk
 def test_micrometres_that_reached_the_model(recipe: Protocol, reached: float):
     at = laid_out(images(mpp=0.25), recipe=recipe)
     assert evaluation._mpp(at, "test") == {"native": 0.25, "reached": pytest.approx(reached)}
+
+
+class Lacking(Painted):
+    """Masks of train lack some classes: these pixels are background."""
+
+    lacks: tuple[int, ...] = (2,)
+
+    def mask(self, sample: Sample) -> np.ndarray:
+        mask = super().mask(sample)
+        if sample.split == "train":
+            mask[np.isin(mask, self.lacks)] = 0
+        return mask
+
+
+def test_a_class_that_train_has_no_pixel_of_is_told(tmp_path: Path, undrawn: None, capsys: pytest.CaptureFixture[str]):
+    results = fitted(tmp_path, dataset=Lacking(train=[(16, 16)] * 6, test=[(16, 16)] * 2), steps=2)
+    assert list(results["untrained"]) == ["test"]
+    assert list(results["untrained"]["test"]) == ["blue"]
+    assert "painted: test has 'blue' (" in capsys.readouterr().err
+    assert results["copies"] == {}
+
+
+def test_masks_of_background_alone_teach_nothing(tmp_path: Path):
+    dataset = Lacking(train=[(16, 16)] * 6, test=[(16, 16)] * 2)
+    dataset.lacks = (1, 2)
+    with pytest.raises(UsageError, match="pixels of at least 2 classes in the train split of 'painted'"):
+        fitted(tmp_path, dataset=dataset)
+
+
+def test_the_same_image_in_train_and_test_is_told(tmp_path: Path, undrawn: None):
+    root = write_masked(tmp_path / "tree")
+    for kind in ("images", "masks"):
+        (root / "test" / kind / "0.png").write_bytes((root / "train" / kind / "3.png").read_bytes())
+    results = fit("colour_stats", MaskFolder(str(root)), protocol=protocol(steps=2), output=tmp_path / "out", how=HOW)
+    assert results["copies"] == {"test": 1}

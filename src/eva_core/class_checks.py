@@ -1,0 +1,68 @@
+"""Classes that nothing can learn, or that are one class by two names: told, or refused where no score has sense."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from eva_core.errors import UsageError, some
+from eva_core.text import folded
+
+Counts = Mapping[str, Mapping[str, int]]
+"""By split and class, how many images or pixels there are."""
+
+
+def refuse_one_class_by_two_names(classes: Sequence[str], counts: Counts) -> None:
+    """Refuse class names that differ by case, spaces, Unicode form or `1` and `01` alone: a slip of the pen.
+
+    Args:
+        counts: Says where each is.
+    Raises:
+        UsageError: Names them and their splits.
+    """
+    names = defaultdict(list)
+    for name in classes:
+        names[folded(name)].append(name)
+    alike = [" = ".join(f"{name!r}{_where(name, counts)}" for name in one) for one in names.values() if len(one) > 1]
+    if alike:
+        raise UsageError(
+            "Expected class names that differ by more than case, spaces or the form of their letters, but got "
+            f"{some(alike)}. Write each class in one way."
+        )
+
+
+def untrained(counts: Counts, dataset: str, unit: str = "images") -> dict[str, dict[str, int]]:
+    """The classes of each reported split that train lacks, with how many images or pixels they have.
+
+    Args:
+        counts: Of `train` and the reported splits.
+    Raises:
+        UsageError: Train has one class alone, or none of a reported split's: no score has sense.
+    """
+    taught = {name for name, n in counts["train"].items() if n}
+    if len(taught) < 2:
+        raise UsageError(
+            f"Expected {unit} of at least 2 classes in the train split of {dataset!r}, but all are of "
+            f"{some(map(repr, sorted(taught))) or 'none'}. Add others, or correct the labels."
+        )
+    found = {}
+    for split, classes in counts.items():
+        there = {name: n for name, n in classes.items() if n}
+        foreign = {name: n for name, n in there.items() if name not in taught}
+        if foreign and len(foreign) == len(there):
+            raise UsageError(
+                f"Expected classes of {split} in the train split of {dataset!r}, but train has {some(sorted(taught))}, "
+                f"and {split} {some(sorted(there))}. Correct the labels."
+            )
+        if foreign:
+            found[split] = foreign
+    return found
+
+
+def untrained_line(split: str, classes: Mapping[str, int], unit: str = "images") -> str:
+    """Say what a score of a split cannot be right about."""
+    listed = some(f"{name!r} ({n:,} {unit})" for name, n in classes.items())
+    return f"{split} has {listed}, which train lacks: all of these are wrong whatever the model"
+
+
+def _where(name: str, counts: Counts) -> str:
+    splits = [split for split, classes in counts.items() if classes.get(name)]
+    return f" ({', '.join(splits)})" if splits else ""
