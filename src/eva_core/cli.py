@@ -1,12 +1,13 @@
 """`eva`: finds the command, imports it only then, and turns every failure into one line and an exit code."""
 
 import os
+import signal
 import sys
 import traceback
 import warnings
 from importlib.metadata import version
 
-from eva_core import registry
+from eva_core import interrupts, registry
 from eva_core.errors import EvaError
 from eva_core.terminal import home_expanded, write_what_can_be_written
 
@@ -30,24 +31,41 @@ SUMMARIES = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command. Returns 0, or 1 for a failed job, 2 for a wrong command or config, 130 for Ctrl-C."""
-    argv = home_expanded(sys.argv[1:] if argv is None else argv)
+    """Run one command.
+
+    Returns:
+        0; 1 for a failed job, 2 for a wrong command or config; 130 for Ctrl-C, 143 for SIGTERM.
+    """
+    with interrupts.handled(whole_process=argv is None):
+        try:
+            return _answered(home_expanded(sys.argv[1:] if argv is None else argv))
+        except KeyboardInterrupt:
+            return _stopped()
+
+
+def _answered(argv: list[str]) -> int:
+    """Run one command; every failure is a line."""
     write_what_can_be_written()
     warnings.formatwarning = lambda message, *_, **__: f"eva: {' '.join(str(message).split())}\n"
     try:
         return _dispatch(argv)
     except EvaError as error:
+        interrupts.check()  # what fails after it follows from it
         _fail(str(error))
         return error.exit_code
-    except KeyboardInterrupt:
-        _fail("Stopped. Finished parts are kept: the same command goes on from there.")
-        return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
+        interrupts.check()
         _fail(f"{type(error).__name__}: {str(error).strip() or 'no message'} (EVA_DEBUG=1 shows where)")
         return 1
+
+
+def _stopped() -> int:
+    interrupts.ignore()
+    _fail("Stopped. Finished parts are kept: the same command goes on from there.")
+    return 128 + (interrupts.stopped_by() or signal.SIGINT)
 
 
 def _dispatch(argv: list[str]) -> int:

@@ -9,6 +9,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from eva_core import interrupts
+
 _quiet = False
 
 
@@ -64,6 +66,7 @@ class Bar:
         self.update(self.done + amount, self.total)
 
     def update(self, done: int, total: int) -> None:
+        interrupts.check()
         self.done = done
         self._progress.update(self._task, completed=done, total=total, rate=self._rate())
 

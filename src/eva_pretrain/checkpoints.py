@@ -1,10 +1,7 @@
 """Checkpoints of a run: each is whole or not there, carries a checksum, and the newest whole one is gone on from."""
 
-import errno
 import hashlib
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -14,19 +11,17 @@ import torch
 from lightning.pytorch.plugins.io import CheckpointIO
 from torch import Tensor
 
+from eva_core.atomic_files import make_folder, refuse_without_room, replacing
 from eva_core.errors import EvaError
 from eva_core.progress import say
 
 CHECKPOINTS = "checkpoints"
 KEPT = 2
 """Newest checkpoints that stay: where a disk damages one, there is another."""
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-"""Errors of a disk, a quota or a limit that is reached."""
 
 _MARK = b"\nsha256:"
 _END = len(_MARK) + 64 + 1
 _BLOCK = 2**22
-_UNFINISHED = ".new"
 
 
 class SummedCheckpoints(CheckpointIO):
@@ -70,26 +65,15 @@ def write_checkpoint(content: dict[str, Any], path: Path) -> None:
         EvaError: The disk is full, or does not let it be written. What was there before stays.
     """
     needed = size_of(content)
-    temporary = path.with_name(f".{path.name}{_UNFINISHED}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if (free := shutil.disk_usage(path.parent).free) < needed:
-            raise OSError(errno.ENOSPC, f"{in_gb(free)} are free")
-        with temporary.open("wb") as file:
+        make_folder(path.parent)
+        refuse_without_room(path, needed)
+        with replacing(path, needed) as file:
             summed = _Summed(file)
             torch.save(content, cast(IO[bytes], summed))
             summed.finish()
-        temporary.replace(path)
-        sync_folder(path.parent)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        todo = f"Make room for {in_gb(needed)}" if error.errno in FULL else "Mend that"
-        raise EvaError(
-            f"Cannot write {path} ({error.strerror}). {todo}; {_what_is_left(path.parent.parent)}"
-        ) from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    except EvaError as error:
+        raise EvaError(f"{error} {_what_is_kept(path.parent.parent)}") from error
 
 
 def refuse_damaged(path: Path) -> None:
@@ -203,7 +187,7 @@ def prune(output: Path, step: int) -> None:
 
 def clear_unfinished(output: Path) -> None:
     """Delete what writes that were killed have left."""
-    for path in (output / CHECKPOINTS).glob(f".*{_UNFINISHED}"):
+    for path in (output / CHECKPOINTS).glob(".*.ckpt.*.tmp"):
         path.unlink(missing_ok=True)
 
 
@@ -212,20 +196,6 @@ def size_of(content: Any) -> int:
     return sum(
         {(s.data_ptr(), s.nbytes()): s.nbytes() for s in (t.untyped_storage() for t in _tensors(content))}.values()
     )
-
-
-def in_gb(size: int) -> str:
-    """A size for a message."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
-
-
-def sync_folder(folder: Path) -> None:
-    """Wait until the disk has the names of a folder: else a rename may be lost with the power."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 class _Summed:
@@ -251,15 +221,11 @@ class _Summed:
         if self._failed is not None:
             raise self._failed
         self._file.write(_end(self._digest.hexdigest()))
-        self._file.flush()
-        os.fsync(self._file.fileno())
 
 
-def _what_is_left(output: Path) -> str:
+def _what_is_kept(output: Path) -> str:
     last = next(iter(_newest_first(output)), None)
-    if last is None:
-        return "there is no checkpoint yet, and the same command begins again."
-    return f"the last checkpoint, {last.name}, is kept, and the same command goes on from it."
+    return "There is no checkpoint yet." if last is None else f"The last checkpoint is kept: {last.name}."
 
 
 def _end(digest: str) -> bytes:

@@ -9,6 +9,7 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from eva_core.errors import EvaError, UsageError, some
+from eva_core.interrupts import spawn_context
 from eva_pretrain.patches.folder import FolderStream
 from eva_pretrain.patches.slides import PatchStream
 from eva_pretrain.patches.stream import HORIZON, Batch, Stream, patient
@@ -65,14 +66,14 @@ class PatchLoader:
             raise UsageError(f"Expected epoch to be at least 1, but got {epoch}. Give a number of batches.")
         stream.order.check(max(workers, 1))
         self.stream, self.epoch = stream, epoch
-        if context is None and workers and stream.remote:
+        if context is None and stream.remote:
             context = "spawn"
         self._settings: dict[str, Any] = {
             "batch_size": None,
             "num_workers": workers,
             "prefetch_factor": prefetch if workers else None,
             "pin_memory": pin_memory,
-            "multiprocessing_context": context if workers else None,
+            "multiprocessing_context": (spawn_context() if context == "spawn" else context) if workers else None,
             "collate_fn": _as_it_is,
         }
         self.batches = stream.start

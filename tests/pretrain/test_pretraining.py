@@ -400,7 +400,7 @@ def test_a_write_that_fails_stops_the_run_and_the_same_command_goes_on(patches, 
         write(content, file)
 
     monkeypatch.setattr(checkpoints.torch, "save", full)
-    with pytest.raises(EvaError, match=r"step-3.ckpt \(No space left.*step-2.ckpt, is kept"):
+    with pytest.raises(EvaError, match=r"step-3.ckpt \(No space left.*is kept: step-2.ckpt"):
         run(patches, tmp_path / "run", *more)
     names = sorted(path.name for path in (tmp_path / "run/checkpoints").iterdir())
     assert names == ["step-1.ckpt", "step-2.ckpt"]

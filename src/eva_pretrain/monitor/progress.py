@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, Trainer
 
+from eva_core import interrupts
 from eva_core.accelerator import is_gpu, wait_for
 from eva_core.progress import say
 from eva_pretrain.method import Method
@@ -54,6 +55,7 @@ class Progress(Callback):
         self._began = self._since
 
     def on_train_batch_end(self, trainer: Trainer, method: Method, *_: Any) -> None:  # type: ignore[override]
+        interrupts.check()
         step = trainer.global_step
         self.seconds = self._before + time.perf_counter() - self._began
         if step == self._said or step == self._step or (step % self.every and step != trainer.max_steps):

@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,9 +12,10 @@ from typing import Any
 from rich.console import Console
 
 from eva_core.arguments import Parser
-from eva_core.atomic_files import write_text
+from eva_core.atomic_files import make_folder, write_text
 from eva_core.progress import say
 from eva_core.report import number
+from eva_pretrain.sole_process import sole_process
 from eva_pretrain.studies.study import SIDES, Study, read_study
 
 _WIDTH = 120
@@ -28,14 +30,23 @@ def main(argv: list[str]) -> int:
     chosen = tasks if any(tasks.values()) else None
     study = read_study(given.config, given.base, given.seeds, given.few_seeds, chosen)
     output = Path(given.output or Path("out") / "studies" / study.name)
-    from eva_pretrain.studies.plan import Run, plan_runs
+    from eva_pretrain.studies.plan import plan_runs
 
     runs = plan_runs(study, flags, output)
+    if all(run.done for run in runs):
+        return _show(_write(study, runs, output), output)
+    make_folder(output)
+    with sole_process(output):
+        return _do(study, runs, output, given)
+
+
+def _do(study: Study, runs: Sequence[Any], output: Path, given: Namespace) -> int:
+    """Do the runs that are missing."""
     todo = [run for run in runs if not run.done]
     began = time.monotonic()
-    record = {} if todo else _write(study, runs, output)
+    record: dict[str, Any] = {}
 
-    def end(run: Run, reason: str | None, left: int) -> None:
+    def end(run: Any, reason: str | None, left: int) -> None:
         nonlocal record
         record = _write(study, runs, output)  # each result as it comes
         seconds = (time.monotonic() - began) / (len(todo) - left) * left

@@ -17,6 +17,7 @@ from typing import Any
 from eva_core import registry
 from eva_core.cluster import each_on_ray
 from eva_core.errors import EvaError
+from eva_core.interrupts import spawn_context
 from eva_core.progress import Bar
 from eva_vision.slides.dicom import one_per_series
 from eva_vision.slides.index import Entry, Index, Writer
@@ -139,7 +140,7 @@ def on_ray(work: Work, paths: Sequence[str], address: str | None) -> Iterator[In
 
 def _pool(workers: int) -> ProcessPoolExecutor:
     """Spawned, for connections to storage do not survive a fork."""
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin)
+    return ProcessPoolExecutor(workers, spawn_context(), _begin)
 
 
 def _begin() -> None:

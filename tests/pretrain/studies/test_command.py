@@ -1,5 +1,6 @@
 """Whole studies of tiny networks."""
 
+import errno
 import json
 import pickle
 import subprocess
@@ -11,6 +12,7 @@ from eva_core.cli import main
 from eva_core.contamination import seen
 from eva_core.record import read_json
 from eva_core.types import ModelCard
+from eva_pretrain import sole_process
 from eva_pretrain.studies import running
 from eva_pretrain.studies.plan import plan_runs
 from eva_pretrain.studies.running import do_run
@@ -68,6 +70,16 @@ def test_a_variant_that_fails_is_a_row(study_file, patches, tmp_path, trained, c
 def test_nothing_but_failures_is_exit_1(study_file, patches, tmp_path, trained):
     file = study_file(variants={"bad": {"vit": {"start": "/nowhere/x.pth"}}})
     assert study(file, tmp_path / "out", "--folder", str(patches), "--seeds", "1") == 1
+
+
+def test_a_second_study_in_a_folder_is_refused(study_file, patches, tmp_path, trained, monkeypatch, capsys):
+    def held(*_):
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(sole_process.fcntl, "lockf", held)
+    assert study(study_file(), tmp_path / "out", "--folder", str(patches)) == 2
+    assert f"Expected to be alone in {tmp_path / 'out'}, but another process works in it" in capsys.readouterr().err
+    assert trained == []
 
 
 def test_a_wrong_flag_is_one_line_and_exit_2(study_file, patches, tmp_path, capsys):

@@ -1,0 +1,159 @@
+"""Ctrl-C and SIGTERM: each stops a command once, in the process that runs it, and is never lost.
+
+Python raises KeyboardInterrupt wherever the program is, also where nobody hands it on: in hooks of a fork, in
+`__del__`, in callbacks. It then prints it and goes on. Such a one is raised again a moment later. A second signal
+within seconds of the first is impatience, and does not break off what is being saved.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
+from multiprocessing.context import SpawnContext, SpawnProcess
+from types import FrameType
+from typing import Any
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_IMPATIENCE = 3.0
+"""Seconds after a signal in which another one is the same."""
+_AGAIN = 0.02
+"""Seconds until one that was lost is raised again."""
+
+
+class _State:
+    """Of this process: what it has received and when, what was there before, and whose it is."""
+
+    process: int | None = None
+    received: int | None = None
+    at = 0.0
+    before: dict[int, Any] = {}  # noqa: RUF012  (of the one instance)
+    unraisable: Callable[..., Any] = sys.__unraisablehook__
+    in_threads: Callable[..., Any] = threading.__excepthook__
+
+
+_state = _State()
+
+
+@contextmanager
+def handled(whole_process: bool) -> Iterator[None]:
+    """Handle both signals within; elsewhere than in the main thread, nothing changes.
+
+    Args:
+        whole_process: The process ends after it, and ends in peace: later signals are ignored.
+    """
+    if not install():
+        yield
+        return
+    try:
+        yield
+    finally:
+        if whole_process:
+            ignore()
+        else:
+            _restore()
+
+
+def install() -> bool:
+    """Handle both signals from here on, but one that is ignored, as below nohup. Returns whether that is possible."""
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    _state.process, _state.received = os.getpid(), None
+    _state.before = {number: signal.getsignal(number) for number in (*_SIGNALS, signal.SIGALRM)}
+    _state.unraisable, _state.in_threads = sys.unraisablehook, threading.excepthook
+    sys.unraisablehook, threading.excepthook = _unraisable, _in_thread
+    signal.signal(signal.SIGALRM, _raise_again)
+    for number in _SIGNALS:
+        if _state.before[number] is not signal.SIG_IGN:
+            signal.signal(number, _received)
+    return True
+
+
+def ignore() -> None:
+    """Ignore both signals from here on: the command has ended, or is saying why it does."""
+    if _state.process == os.getpid():
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def stopped_by() -> int | None:
+    """Number of the signal that stops this command; None where there was none."""
+    return _state.received if _state.process == os.getpid() else None
+
+
+def check() -> None:
+    """Raise what was received and swallowed by something in between; for loops that take long.
+
+    Raises:
+        KeyboardInterrupt: A signal was received.
+    """
+    if stopped_by() is not None:
+        raise KeyboardInterrupt
+
+
+def spawn_context() -> SpawnContext:
+    """A context of processes that never see Ctrl-C, from their first instruction: their parent stops them."""
+    return _Sheltered()
+
+
+class _ShelteredProcess(SpawnProcess):
+    def start(self) -> None:
+        resource_tracker.ensure_running()  # else it is started within, and takes the mask away
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # a child has the mask of its parent
+        try:
+            super().start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Sheltered(SpawnContext):
+    Process = _ShelteredProcess
+
+
+def _received(number: int, frame: FrameType | None) -> None:
+    if os.getpid() != _state.process:  # forked a moment ago
+        return
+    now = time.monotonic()
+    if _state.received is not None and now - _state.at < _IMPATIENCE:
+        return
+    _state.received, _state.at = number, now
+    raise KeyboardInterrupt
+
+
+def _raise_again(number: int, frame: FrameType | None) -> None:
+    check()
+
+
+def _unraisable(lost: Any) -> None:
+    if stopped_by() is None:
+        _state.unraisable(lost)
+    elif isinstance(lost.exc_value, KeyboardInterrupt):
+        signal.setitimer(signal.ITIMER_REAL, _AGAIN)
+    # all else follows from the stop
+
+
+def _in_thread(lost: Any) -> None:
+    if stopped_by() is None:
+        _state.in_threads(lost)
+
+
+def _in_fork() -> None:
+    """Leave Ctrl-C to the parent, and end at SIGTERM as any process does."""
+    if _state.process is not None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _restore() -> None:
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    for number, handler in _state.before.items():
+        signal.signal(number, handler)
+    sys.unraisablehook, threading.excepthook = _state.unraisable, _state.in_threads
+    _state.process = _state.received = None
+
+
+os.register_at_fork(after_in_child=_in_fork)

@@ -1,0 +1,187 @@
+"""Ctrl-C and SIGTERM: once, in one line, and not lost wherever they come."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from eva_core import interrupts
+from eva_core.cli import main
+from eva_core.errors import EvaError
+from eva_core.progress import Bar
+
+STOPPED = "eva: Stopped. Finished parts are kept: the same command goes on from there.\n"
+
+
+def command(monkeypatch: pytest.MonkeyPatch, work: Callable[[], Any]) -> int:
+    """Exit code of a command that does some work."""
+    monkeypatch.setattr("eva_core.commands.doctor.main", lambda argv: work())
+    return main(["doctor"])
+
+
+def ctrl_c() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def go_on() -> None:
+    """Work that takes a while in Python."""
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        time.sleep(0.001)
+    pytest.fail("the signal was lost")
+
+
+class Deleted:
+    def __del__(self) -> None:
+        ctrl_c()
+
+
+def deleted() -> None:
+    """Python ignores what `__del__` raises."""
+    Deleted()
+    go_on()
+
+
+def forked() -> None:
+    """Python ignores what hooks of a fork raise."""
+    at: list[int] = [os.getpid()]
+    os.register_at_fork(before=lambda: ctrl_c() if at and at.pop() else None)
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    os.waitpid(child, 0)
+    go_on()
+
+
+def caught() -> None:
+    """A library that catches everything."""
+    with contextlib.suppress(BaseException):
+        ctrl_c()
+    with Bar("work", 3, "images", visible=False) as bar:
+        bar.advance(1)
+    pytest.fail("the signal was lost")
+
+
+def converted() -> None:
+    """A library that makes an error of its own of it."""
+    try:
+        ctrl_c()
+    except KeyboardInterrupt as error:
+        raise EvaError("A process that reads has died.") from error
+
+
+def twice() -> None:
+    try:
+        ctrl_c()
+    finally:
+        ctrl_c()  # while something is saved
+        ctrl_c()
+        saved.append(1)
+
+
+saved: list[int] = []
+
+
+@pytest.mark.parametrize("work", [ctrl_c, deleted, forked, caught, converted, twice])
+def test_ctrl_c_is_one_line_wherever_it_comes(work, monkeypatch, capsys):
+    saved.clear()
+    assert command(monkeypatch, work) == 130
+    assert capsys.readouterr().err == STOPPED
+    assert saved == [1] * (work is twice)
+
+
+def test_sigterm_is_the_same_and_exit_143(monkeypatch, capsys):
+    assert command(monkeypatch, lambda: os.kill(os.getpid(), signal.SIGTERM) or go_on()) == 143
+    assert capsys.readouterr().err == STOPPED
+
+
+def test_all_is_as_before_after_a_command(monkeypatch):
+    def state() -> list[Any]:
+        return [
+            *(signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)),
+            sys.unraisablehook,
+            threading.excepthook,
+        ]
+
+    before = state()
+    assert command(monkeypatch, lambda: 0) == 0
+    assert command(monkeypatch, ctrl_c) == 130
+    assert state() == before
+    assert interrupts.stopped_by() is None
+    interrupts.check()
+
+
+def test_what_is_lost_without_a_signal_is_still_told(monkeypatch):
+    class Broken:
+        def __del__(self) -> None:
+            raise ValueError("of a destructor")
+
+    told: list[str] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda lost: told.append(str(lost.exc_value)))
+    assert command(monkeypatch, lambda: Broken() and None) == 0
+    assert told == ["of a destructor"]
+
+
+def test_a_signal_that_is_ignored_stays_so(monkeypatch):
+    monkeypatch.setattr(signal, "getsignal", lambda number: signal.SIG_IGN)  # as nohup does
+    handlers: list[int] = []
+    monkeypatch.setattr(signal, "signal", lambda number, handler: handlers.append(number))
+    with interrupts.handled(whole_process=False):
+        assert handlers == [signal.SIGALRM]
+
+
+def test_another_thread_changes_nothing():
+    before = signal.getsignal(signal.SIGINT)
+    found: list[bool] = []
+    thread = threading.Thread(target=lambda: found.append(interrupts.install()))
+    thread.start()
+    thread.join()
+    assert found == [False]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_processes_below_never_see_ctrl_c(monkeypatch):
+    def forked_too() -> int:
+        child = os.fork()
+        if not child:
+            signal.raise_signal(signal.SIGINT)
+            os._exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        return 0
+
+    assert command(monkeypatch, forked_too) == 0
+    process = interrupts.spawn_context().Process(target=ctrl_c)
+    process.start()
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGINT)  # as it imports
+    process.join()
+    assert process.exitcode == 0
+
+
+WHOLE = """
+import signal, sys, threading, time
+from eva_core import cli
+cli._dispatch = lambda argv: print("begun", flush=True) or time.sleep(9)
+class Late:
+    def __del__(self): signal.raise_signal(signal.SIGINT)
+late = Late()
+sys.argv[1:] = []
+sys.exit(cli.main())
+"""
+
+
+def test_signals_at_the_end_of_the_process_leave_no_traceback():
+    process = subprocess.Popen([sys.executable, "-c", WHOLE], stdout=-1, stderr=-1, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    for _ in range(3):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.01)
+    assert (process.communicate()[1], process.returncode) == (STOPPED, 130)
