@@ -8,19 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 import yaml
 
 from eva_core import record, registry
+from eva_core.applying import finish, output_of
+from eva_core.checksums import Damaged
 from eva_core.config import load_protocol, plain, published
-from eva_core.embeddings import Store, digest
+from eva_core.embeddings import Store, StoreKey, digest
 from eva_core.errors import UsageError
 from eva_core.evaluation import Question, evaluate
 from eva_core.extract import Extraction, refuse_skipped
 from eva_core.file_names import as_name
 from eva_core.progress import say
 from eva_core.protocol import Protocol
+from eva_core.sealed_records import SEAL
 from eva_core.tasks import Answer, AnyHead, Job, Task
 from eva_core.types import Backbone, Dataset, DatasetCard, Head, ModelCard
 
@@ -73,13 +75,28 @@ def fit(
     )
     folder = Path(output).expanduser() if output else Path("out") / job.dataset.card.name / as_name(job.model)
     done = _finished(folder, result_key, identity)
-    if done is not None:
-        refuse_skipped(done["skipped"], how)
-        tell(f"Already done: {folder}")
-        return done
+    if done is None:
+        with record.claimed(folder, tell):
+            done = _finished(folder, result_key, identity, tell)  # another process may have made it by now
+            if done is None:
+                return _fit(job, key, result_key, identity, folder, how, config, tell)
+    refuse_skipped(done["skipped"], how)
+    tell(f"Already done: {folder}")
+    return done
 
+
+def _fit(
+    job: Job,
+    key: StoreKey,
+    result_key: str,
+    identity: dict[str, str],
+    folder: Path,
+    how: Extraction,
+    config: str | None,
+    tell: Callable[[str], None],
+) -> dict[str, Any]:
+    task = task_of(job.dataset)
     store = task.extract(key, job.backbone, job.dataset, job.protocol, how, tell)
-    folder.mkdir(parents=True, exist_ok=True)
     answer = task.evaluate(job, store, how, folder, result_key)
     stamp = {"key": result_key, "identity": identity, "weights": job.backbone.provenance}
     card = asdict(job.backbone.card)
@@ -128,32 +145,36 @@ def fit_embeddings(
     key = digest({**content, **identity, "head": _arguments(built), "protocol": plain(rules)})
     folder = Path(output).expanduser() if output else Path("out") / dataset.name / as_name(model)
     done = _finished(folder, key, identity)
-    if done is not None:
-        tell(f"Already done: {folder}")
-        return done
-    answer = evaluate(Question(opened, model, ModelCard(model), dataset, built, _head_name(built), rules))
-    config = yaml.safe_dump({"embeddings": str(store), "protocol": plain(rules)}, sort_keys=False)
-    folder.mkdir(parents=True, exist_ok=True)
-    stamp = {"key": key, "identity": identity, "weights": {}, "synthetic": False, "card": asdict(ModelCard(model))}
-    return _write(folder, stamp, answer, config, dataset.classes, str(opened.attributes["device"]))
+    if done is None:
+        with record.claimed(folder, tell):
+            done = _finished(folder, key, identity, tell)
+            if done is None:
+                answer = evaluate(Question(opened, model, ModelCard(model), dataset, built, _head_name(built), rules))
+                config = yaml.safe_dump({"embeddings": str(store), "protocol": plain(rules)}, sort_keys=False)
+                card = asdict(ModelCard(model))
+                stamp = {"key": key, "identity": identity, "weights": {}, "synthetic": False, "card": card}
+                return _write(folder, stamp, answer, config, dataset.classes, str(opened.attributes["device"]))
+    tell(f"Already done: {folder}")
+    return done
 
 
 def _write(
     folder: Path, stamp: dict[str, Any], answer: Answer, config: str, classes: Sequence[str], device: str
 ) -> dict[str, Any]:
-    """Write all files of a result; results.json last."""
-    record.write_text(folder / record.CONFIG, config)
+    """Write all files of a result; results.json, which vouches for them, last."""
+    record.set_aside(folder)
+    record.write_config(folder, config)
     record.write_heads(folder / record.HEADS, {run: _arrays(params) for run, params in answer.heads.items()}, classes)
-    pq.write_table(answer.predictions, folder / record.PREDICTIONS)
-    np.save(folder / record.DRAWS, answer.draws.astype(np.float32))
+    record.write_predictions(folder, answer.predictions)
+    record.write_draws(folder, answer.draws)
     results = {
-        "schema": record.SCHEMA,
         **stamp,
         **answer.record,
         "environment": {**record.environment(), "device": device},
     }
     results["cost"]["peak_rss_mb"] = record.peak_rss_mb()
-    record.write_results(folder, results)
+    pictures = [picture["file"] for picture in answer.record.get("overlays", [])]
+    record.write_results(folder, results, [*record.RESULT_FILES, *pictures])
     return record.read_results(folder)
 
 
@@ -204,7 +225,8 @@ def apply_heads(
         UsageError: The model or its preprocessing is not the one that the heads were trained on.
     """
     result, how = Path(result), how or Extraction()
-    identity = record.read_results(result)["identity"]
+    found = record.read_results(result)
+    identity = found["identity"]
     classes, params = record.read_heads(result / record.HEADS)
     job = _job(model, dataset, head, protocol)
     task = task_of(job.dataset)
@@ -219,12 +241,13 @@ def apply_heads(
             )
     folder = f"{as_name(job.backbone.name)}-predictions"
     output = Path(output).expanduser() if output else Path("out") / job.dataset.card.name / folder
-    if output.is_dir() and any(output.iterdir()):
-        raise UsageError(f"Expected a folder without predictions, but {output} has some. Choose another --output.")
-    store = task.extract(key, job.backbone, job.dataset, job.protocol, how, tell)
-    tensors = {run: {name: torch.from_numpy(value) for name, value in p.items()} for run, p in params.items()}
-    output.mkdir(parents=True, exist_ok=True)
-    return task.apply(job, store, tensors, classes, how, output)
+    job_key = digest({**mine, "result": found[SEAL]})
+    with output_of(output, job_key, tell) as done:
+        if done is not None:
+            return done
+        store = task.extract(key, job.backbone, job.dataset, job.protocol, how, tell)
+        tensors = {run: {name: torch.from_numpy(value) for name, value in p.items()} for run, p in params.items()}
+        return finish(output, job_key, task.apply(job, store, tensors, classes, how, output))
 
 
 def task_of(dataset: Dataset) -> Task:
@@ -279,12 +302,26 @@ def _identity(job: Job, content: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _finished(folder: Path, key: str, identity: dict[str, str]) -> dict[str, Any] | None:
+def _finished(
+    folder: Path, key: str, identity: dict[str, str], tell: Callable[[str], None] | None = None
+) -> dict[str, Any] | None:
+    """The result that was asked for, where it is there and whole.
+
+    Args:
+        tell: Receives the reason where it is not whole.
+    Raises:
+        UsageError: The folder holds another result.
+    """
     if not (folder / record.RESULTS).exists():
         return None
-    found = record.read_results(folder)
-    if found["key"] == key:
-        return found
+    try:
+        found = record.read_results(folder)
+        if found["key"] == key:
+            return record.read_whole_result(folder)
+    except Damaged as error:
+        if tell is not None:
+            tell(f"{str(error).removesuffix(record.AGAIN)}The result is made again.")
+        return None
     differing = [k for k, v in found["identity"].items() if v != identity.get(k)]
     theirs, ours = (_pairs({k: i[k] for k in differing if k in i}) for i in (found["identity"], identity))
     raise UsageError(

@@ -25,25 +25,48 @@ def cache_root() -> Path:
 
 
 @contextmanager
-def locked(path: Path, tell: Callable[[str], None] = say) -> Iterator[None]:
+def locked(path: Path, tell: Callable[[str], None] = say, what: str | None = None) -> Iterator[int | None]:
     """Hold a name for this process; a second one waits, then finds the work done. The lock dies with its process.
 
     Where the file system has no locks, processes of this machine wait for each other by a lock in the folder for
     temporary files, and those of other machines may do the same work beside this one: as every file appears under its
     name whole, nothing but the time is lost.
 
+    Args:
+        tell: Receives lines for the user.
+        what: The name for those; that of the path unless given.
+    Yields:
+        The open file that holds the lock, which a process that inherits it holds too; None where there are no locks.
     Raises:
         EvaError: The folder may not be written to, or its disk is full.
     """
     make_folder(path.parent)
+    waiting = f"Waiting for another process that writes {what or path.name}."
     with ExitStack() as held:
-        handle = _open(Path(f"{path}.lock"))
-        held.callback(os.close, handle)
-        if _taken(handle, path, tell):
-            held.callback(_release, handle)
-        else:
-            _take_local(held, path, tell)
-        yield
+        handle = _acquired(held, Path(f"{path}.lock"), lambda: tell(waiting))
+        if handle is None:
+            with suppress(EvaError):
+                if (lock := _local_lock(path)) is not None:
+                    handle = _acquired(held, lock, lambda: tell(waiting))
+            _tell_once(path.parent, tell, "other processes" if handle is None else "processes of other machines")
+        yield handle
+
+
+def _acquired(held: ExitStack, lock: Path, waits: Callable[[], None]) -> int | None:
+    """Wait for a lock; its file goes with `held`. None where the file system has no locks."""
+    while True:
+        handle, ours = _open(lock), False
+        try:
+            taken = _taken(handle, lock, waits)
+            ours = taken and _has_name(handle, lock)
+        finally:
+            if not ours:
+                os.close(handle)
+        if ours:
+            held.callback(_release, handle, lock)
+            return handle
+        if not taken:
+            return None
 
 
 def _open(lock: Path) -> int:
@@ -56,48 +79,52 @@ def _open(lock: Path) -> int:
         raise not_written(lock, error) from error
 
 
-def _taken(handle: int, path: Path, tell: Callable[[str], None]) -> bool:
+def _taken(handle: int, lock: Path, waits: Callable[[], None]) -> bool:
     """Wait for the lock of an open file; False where its file system has none."""
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            tell(f"Waiting for another process that writes {path.name}.")
+            waits()
             fcntl.flock(handle, fcntl.LOCK_EX)
     except OSError as error:
         if error.errno in _NO_LOCKS:
             return False
-        raise EvaError(f"Could not lock {path} ({error.strerror}). Run the same command again.") from error
+        raise EvaError(f"Could not take {lock} ({error.strerror}). Run the same command again.") from error
     return True
 
 
-def _release(handle: int) -> None:
+def _has_name(handle: int, lock: Path) -> bool:
+    """Whether an open file still has its name: whoever held the lock before has removed it."""
+    try:
+        return os.path.samestat(os.fstat(handle), os.lstat(lock))
+    except FileNotFoundError:
+        return False
+
+
+def _release(handle: int, lock: Path) -> None:
+    with suppress(OSError):
+        lock.unlink()
     with suppress(OSError):
         fcntl.flock(handle, fcntl.LOCK_UN)  # a forked loader may hold the file open for longer
+    os.close(handle)
 
 
-def _take_local(held: ExitStack, path: Path, tell: Callable[[str], None]) -> None:
-    """Wait for the processes of this machine, if that can be, and say once for each file system who is not seen."""
-    local, others = _open_local(path), "other processes"
-    if local is not None:
-        held.callback(os.close, local)
-        if _taken(local, path, tell):
-            held.callback(_release, local)
-            others = "processes of other machines"
-    device = os.stat(path.parent).st_dev
+def _tell_once(folder: Path, tell: Callable[[str], None], others: str) -> None:
+    """Say of each file system once who is not seen there."""
+    device = os.stat(folder).st_dev
     if device not in _told:
         _told.add(device)
-        tell(f"The file system of {path.parent} has no locks: {others} are not seen, and may do the same work twice.")
+        tell(f"The file system of {folder} has no locks: {others} are not seen, and may do the same work twice.")
 
 
-def _open_local(path: Path) -> int | None:
-    """A lock of the same meaning in a folder of this user alone; None where there can be none."""
+def _local_lock(path: Path) -> Path | None:
+    """A file of the same meaning in a folder of this user alone; None where there can be none."""
     folder = Path(tempfile.gettempdir(), f"eva-locks-{os.getuid()}")
-    name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]
     with suppress(OSError):
         with suppress(FileExistsError):
             folder.mkdir(mode=0o700)
         found = folder.lstat()
         if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid():  # and no link that somebody laid there
-            return os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            return folder / f"{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]}.lock"
     return None

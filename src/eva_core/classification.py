@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
@@ -81,9 +80,8 @@ class Classification(Task):
             if foreign:
                 say(f"{split}: the heads know {some(classes)}, so labels {some(map(repr, foreign))} count as unknown.")
             parts.append(record.Predictions(split, store.ids[rows], store.groups[rows], targets, scores))
-        path = output / record.PREDICTIONS
-        pq.write_table(record.predictions_table(parts, classes, list(heads)), path)
-        return path
+        record.write_predictions(output, record.predictions_table(parts, classes, list(heads)))
+        return output / record.PREDICTIONS
 
 
 def _translated(targets: np.ndarray, theirs: Sequence[str], ours: Sequence[str]) -> np.ndarray:

@@ -1,5 +1,6 @@
 """How a score depends on magnification: the same images, resampled to coarser micrometres per pixel."""
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import yaml
 
 from eva_core.api import fit
+from eva_core.atomic_files import write_bytes, write_text
 from eva_core.config import parse, plain
 from eva_core.errors import UsageError
 from eva_core.file_names import as_name
@@ -57,7 +59,7 @@ def profile(config: str, models: list[str], mpps: list[float], protocol: str | N
             raise UsageError(f"Expected an --mpp of {native:g} or coarser for {dataset.card.name!r}, but got none.")
         curves[name] = {"trained_at": list(card.mpp), "metric": main["metric"], "points": points}
     title = dataset.card.name + (" (synthetic data)" if dataset.card.synthetic else "")
-    (output / "profile.json").write_text(json.dumps({"dataset": title, "curves": curves}, indent=2), encoding="utf-8")
+    write_text(output / "profile.json", json.dumps({"dataset": title, "curves": curves}, indent=2))
     return draw(title, curves, output / "profile.png")
 
 
@@ -127,5 +129,7 @@ def draw(title: str, curves: dict[str, Any], path: Path) -> Path:
     axes.set_title(title, loc="left")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
-    figure.savefig(path, dpi=130)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=130)
+    write_bytes(path, content.getvalue())
     return path

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
@@ -29,6 +29,27 @@ def say(line: str) -> None:
     """A line for the user, on stderr: stdout is for results."""
     if not _quiet:
         print(line, file=sys.stderr)
+
+
+class Spaced:
+    """Calls a function at most so often that it takes a tenth of the time; `finish` makes up for a call left out."""
+
+    def __init__(self, call: Callable[[], object]) -> None:
+        self._call = call
+        self._next = 0.0
+        self._owed = False
+
+    def __call__(self) -> None:
+        self._owed = True
+        if time.monotonic() >= self._next:
+            self.finish()
+
+    def finish(self) -> None:
+        """Call, where the last call was left out."""
+        if self._owed:
+            began = time.monotonic()
+            self._call()
+            self._owed, self._next = False, 10 * time.monotonic() - 9 * began
 
 
 class Bar:

@@ -1,11 +1,13 @@
-"""results.json and what lies beside it: written atomically, read back. Free of torch: boards are read often."""
+"""results.json and what lies beside it: written durably, read back where it is whole. Free of torch: boards read it."""
 
+import io
 import json
 import math
 import platform
 import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -14,16 +16,21 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from safetensors import safe_open
-from safetensors.numpy import save
+from safetensors.numpy import load, save
 
-from eva_core.atomic_files import write_bytes, write_text
-from eva_core.errors import UsageError
+from eva_core.atomic_files import make_folder, write_bytes, write_text
+from eva_core.cache import locked
+from eva_core.checksums import Damaged, Verified
+from eva_core.errors import EvaError, UsageError
+from eva_core.progress import say
+from eva_core.sealed_records import FILES, check_files, read_file, read_record, vouch, write_record
 
-SCHEMA = 1
+SCHEMA = 2
 RESULTS, CONFIG, PREDICTIONS, HEADS = "results.json", "config.yaml", "predictions.parquet", "heads.safetensors"
 DRAWS = "bootstrap.npy"
+RESULT_FILES = (CONFIG, PREDICTIONS, HEADS, DRAWS)
 SCORE = "score_"
+AGAIN = "Run `eva fit` or `eva leaderboard` again: it makes the result anew."
 DICE = "dice"
 
 
@@ -39,9 +46,28 @@ def peak_rss_mb() -> float:
     return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
 
 
-def write_results(folder: Path, results: dict[str, Any]) -> None:
-    """Last: its presence means done."""
-    write_text(folder / RESULTS, json.dumps(_without_nan(results), indent=2, allow_nan=False) + "\n")
+@contextmanager
+def claimed(folder: Path, tell: Callable[[str], None] = say) -> Iterator[None]:
+    """Hold the folder of a result, which is made, for this process: a second one waits, and finds the result."""
+    make_folder(folder)
+    with locked(folder / ".result", tell, str(folder)):
+        yield
+
+
+def write_results(folder: Path, results: dict[str, Any], files: Iterable[str] = ()) -> None:
+    """Write results.json: last, as its presence means done.
+
+    Args:
+        files: What it vouches for, by name below the folder; on disk already.
+    """
+    write_record(folder / RESULTS, {"schema": SCHEMA, **_without_nan(results), FILES: vouch(folder, files)})
+
+
+def set_aside(folder: Path) -> None:
+    """Keep a results.json that is not whole under another name, before another one is made."""
+    path = folder / RESULTS
+    if path.exists():
+        path.replace(path.with_name(f"{RESULTS}.old"))
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -58,15 +84,92 @@ def read_results(folder: Path) -> dict[str, Any]:
 
     Raises:
         UsageError: There are none in this folder.
+        Damaged: They are not as they were written, or another version or program wrote them.
+        EvaError: They could not be read.
     """
     try:
-        return json.loads((folder / RESULTS).read_text(encoding="utf-8"))
-    except OSError as error:
+        found = read_record(folder / RESULTS)
+    except FileNotFoundError as error:
         raise UsageError(
             f"Expected a finished result in {folder}, but it has no {RESULTS}. Run `eva fit` first."
         ) from error
-    except json.JSONDecodeError as error:
-        raise UsageError(f"Expected JSON in {folder / RESULTS}, but it does not parse: {error}.") from error
+    except Damaged as error:
+        raise Damaged(f"{error} {AGAIN}") from error
+    if found.get("schema") != SCHEMA:
+        raise Damaged(f"{folder / RESULTS} is of another version of eva (schema {found.get('schema')!r}). {AGAIN}")
+    return found
+
+
+def read_whole_result(folder: Path, notes: Verified | None = None) -> dict[str, Any]:
+    """The results of a finished fit of which every file is there, as it was written.
+
+    Args:
+        notes: Of files that were found whole before: those are not read again.
+    Raises:
+        UsageError: There are none in this folder.
+        Damaged: Names the first file that is missing or not as it was written.
+        EvaError: One could not be read.
+    """
+    found = read_results(folder)
+    try:
+        check_files(folder, found, notes)
+    except Damaged as error:
+        raise Damaged(f"{error} {AGAIN}") from error
+    return found
+
+
+def is_whole(folder: Path, notes: Verified | None = None) -> bool:
+    """Whether a folder has a finished result of which every file is there, as it was written."""
+    try:
+        read_whole_result(folder, notes)
+    except EvaError:
+        return False
+    return True
+
+
+def read_result_file(folder: Path, name: str, results: dict[str, Any] | None = None) -> bytes:
+    """The content of a file of a finished result, as it was written.
+
+    Args:
+        results: Of `read_results`; read unless given.
+    Raises:
+        UsageError: There is no result in this folder.
+        Damaged: The file is missing, or not as it was written.
+        EvaError: It could not be read.
+    """
+    results = results or read_results(folder)
+    try:
+        return read_file(folder, name, results)
+    except Damaged as error:
+        raise Damaged(f"{error} {AGAIN}") from error
+
+
+def read_draws(folder: Path, results: dict[str, Any] | None = None) -> np.ndarray:
+    """Bootstrap values of the main metric of a finished result, (draws,).
+
+    Raises:
+        Damaged: They are missing, or not as they were written.
+    """
+    return np.load(io.BytesIO(read_result_file(folder, DRAWS, results)), allow_pickle=False)
+
+
+def write_config(folder: Path, text: str) -> None:
+    """Write the resolved configuration, as YAML."""
+    write_text(folder / CONFIG, text)
+
+
+def write_draws(folder: Path, draws: np.ndarray) -> None:
+    """Write bootstrap values, (draws,)."""
+    content = io.BytesIO()
+    np.save(content, draws.astype(np.float32))
+    write_bytes(folder / DRAWS, content.getvalue())
+
+
+def write_predictions(folder: Path, table: pa.Table) -> None:
+    """Write the rows of predictions.parquet."""
+    content = pa.BufferOutputStream()
+    pq.write_table(table, content)
+    write_bytes(folder / PREDICTIONS, content.getvalue().to_pybytes())
 
 
 @dataclass(frozen=True)
@@ -168,15 +271,13 @@ def _identities(part: Predictions | ImageDice, run: int, **more: pa.Array) -> di
 
 def _read_split(folder: Path, split: str) -> tuple[pa.Table, list[str], list[str], int]:
     """The rows of one split; ids and groups of its samples, (N,); the number of runs."""
-    path = folder / PREDICTIONS
+    path, content = folder / PREDICTIONS, pa.py_buffer(read_result_file(folder, PREDICTIONS))
     try:
-        table = pq.read_table(path, filters=[("split", "=", split)])
-    except (OSError, pa.ArrowInvalid) as error:
-        raise UsageError(
-            f"Expected predictions in {path}, but they do not read ({error}). Run `eva fit` again."
-        ) from error
+        table = pq.read_table(pa.BufferReader(content), filters=[("split", "=", split)])
+    except (OSError, pa.ArrowException) as error:
+        raise UsageError(f"Expected predictions in {path}, but they do not read ({error}). {AGAIN}") from error
     if not table.num_rows:
-        there = pq.read_table(path, columns=["split"])["split"].unique().to_pylist()
+        there = pq.read_table(pa.BufferReader(content), columns=["split"])["split"].unique().to_pylist()
         raise UsageError(f"Expected split {split!r} in {path}, but it has {', '.join(there)}.")
     runs = len(np.unique(table["run"].to_numpy()))
     first = table.slice(0, table.num_rows // runs)  # runs stand one after another, samples in the same order
@@ -191,14 +292,23 @@ def write_heads(path: Path, runs: dict[int, dict[str, np.ndarray]], classes: Seq
 
 
 def read_heads(path: Path) -> tuple[list[str], dict[int, dict[str, np.ndarray]]]:
-    """Classes, and the parameters of each run."""
+    """Classes, and the parameters of each run.
+
+    Raises:
+        Damaged: The file is missing, or not as it was written.
+    """
+    content = read_result_file(path.parent, path.name)
     params: dict[int, dict[str, np.ndarray]] = {}
-    with safe_open(path, "np") as file:
-        classes = json.loads(file.metadata()["classes"])
-        for key in file.keys():  # noqa: SIM118  (not a dict)
-            run, _, name = key.partition(".")
-            params.setdefault(int(run.removeprefix("run")), {})[name] = file.get_tensor(key)
-    return classes, dict(sorted(params.items()))
+    for key, value in load(content).items():
+        run, _, name = key.partition(".")
+        params.setdefault(int(run.removeprefix("run")), {})[name] = value
+    return json.loads(tensors_metadata(content)["classes"]), dict(sorted(params.items()))
+
+
+def tensors_metadata(content: bytes) -> dict[str, str]:
+    """The texts that a file of safetensors carries."""
+    size = int.from_bytes(content[:8], "little")
+    return json.loads(content[8 : 8 + size]).get("__metadata__", {})
 
 
 def _without_nan(value: Any) -> Any:

@@ -1,5 +1,6 @@
 import json
 import os
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -9,12 +10,13 @@ from PIL import Image
 
 from eva_core import fit, predict
 from eva_core.api import apply_heads
+from eva_core.checksums import Damaged
 from eva_core.cli import main
 from eva_core.config import load_protocol
 from eva_core.errors import UsageError
 from eva_core.extract import Extraction
 from eva_core.metric_names import NAMES
-from eva_core.record import read_heads
+from eva_core.record import RESULT_FILES, is_whole, read_heads
 from eva_core.report import notes
 from eva_vision.datasets.folder import Folder
 from eva_vision.models.timm import timm_model
@@ -242,6 +244,79 @@ def test_sites_and_mpp_are_told_where_samples_carry_them(tmp_path):
     assert 0 <= results["confounds"]["robustness_index"] <= 1
     assert results["mpp"] == {"native": 0.5, "reached": pytest.approx(0.5 * 32 / 224)}
     assert fit("colour_stats", Pictures(150), protocol=QUICK, output=tmp_path / "t", how=HOW)["confounds"] is None
+
+
+@pytest.mark.parametrize("name", ["results.json", *RESULT_FILES])
+def test_a_result_that_is_not_whole_is_made_again(result, tree, name, capsys):
+    folder, before = result
+    content = (folder / name).read_bytes()
+    flipped = bytearray(content)
+    flipped[len(content) // 2] ^= 1
+    for damage in (None, b"", content[:-3], flipped):
+        (folder / name).unlink()
+        if damage is not None:
+            (folder / name).write_bytes(damage)
+        capsys.readouterr()
+        again = fit("colour_stats", Folder(str(tree)), protocol=QUICK, output=folder, how=HOW)
+        said = capsys.readouterr().err
+        assert again["main"] == before["main"]
+        assert "Already done" not in said
+        assert name in said or damage is None
+        assert is_whole(folder)
+    fit("colour_stats", Folder(str(tree)), protocol=QUICK, output=folder, how=HOW)
+    assert "Already done" in capsys.readouterr().err
+
+
+def test_what_stood_in_place_of_a_result_is_kept(result, tree):
+    folder, _ = result
+    (folder / "results.json").write_text('{"of": "another program"}')
+    fit("colour_stats", Folder(str(tree)), protocol=QUICK, output=folder, how=HOW)
+    assert json.loads((folder / "results.json.old").read_text()) == {"of": "another program"}
+
+
+def test_two_at_once_make_one_result(tree, tmp_path):
+    made: list[dict] = []
+    dataset = Folder(str(tree))
+    fits = [
+        threading.Thread(target=lambda: made.append(fit("colour_stats", dataset, None, QUICK, tmp_path / "o", HOW)))
+        for _ in range(2)
+    ]
+    for each in fits:
+        each.start()
+    for each in fits:
+        each.join()
+    assert len(made) == 2
+    assert made[0] == made[1]
+    assert is_whole(tmp_path / "o")
+
+
+def test_a_finished_result_in_a_folder_that_is_only_read_needs_no_lock(result, tree, monkeypatch):
+    folder, before = result
+    monkeypatch.setattr("eva_core.record.locked", lambda *_: pytest.fail("locked"))
+    assert fit("colour_stats", Folder(str(tree)), protocol=QUICK, output=folder, how=HOW) == before
+
+
+def test_a_damaged_file_is_named_by_whoever_reads_it(result, tree, tmp_path):
+    folder, _ = result
+    heads = bytearray((folder / "heads.safetensors").read_bytes())
+    heads[-2] ^= 1
+    (folder / "heads.safetensors").write_bytes(heads)
+    with pytest.raises(Damaged, match=r"heads\.safetensors is damaged.*Run `eva fit`"):
+        apply_heads(folder, "colour_stats", Folder(str(tree)), None, QUICK, tmp_path / "p", HOW)
+    assert not (tmp_path / "p").exists()
+
+
+def test_predictions_are_found_again_and_made_again_where_they_are_damaged(result, tree, tmp_path, capsys):
+    ask = (result[0], "colour_stats", Folder(str(tree)), None, QUICK, tmp_path / "p", HOW)
+    path = apply_heads(*ask)
+    whole = path.read_bytes()
+    assert apply_heads(*ask) == path
+    assert "Already done" in capsys.readouterr().err
+    path.write_bytes(whole[:-1])
+    assert apply_heads(*ask).read_bytes() == whole
+    (tmp_path / "p" / "applied.json").unlink()
+    with pytest.raises(UsageError, match="Choose another --output"):
+        apply_heads(*ask)
 
 
 def test_predictions_are_never_written_over(result, tree):

@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.stats import binomtest
 
+from eva_core.checksums import Damaged
 from eva_core.cli import main
 from eva_core.commands.compare import compare
 from eva_core.comparison import holm, mcnemar, paired, paired_means, permutation, permutation_of_means
@@ -226,7 +227,7 @@ def test_means_of_other_images():
 
 def result(folder: Path, model: str, metric: str, sha256: str = "0", dataset: str = "nuclei") -> None:
     identity = {"model": model, "head": "h", "protocol": "p", "dataset": dataset, "dataset_sha256": sha256}
-    write_results(folder, {"identity": identity, "main": {"metric": metric, "split": "test"}})
+    write_results(folder, {"identity": identity, "main": {"metric": metric, "split": "test"}}, [PREDICTIONS])
 
 
 def segmentation(folder: Path, scores: np.ndarray, model: str, metric: str = "dice", **identity: str) -> Path:
@@ -265,7 +266,7 @@ def test_dice_is_read_as_it_was_written(tmp_path: Path):
     with pytest.raises(UsageError, match="Expected split 'train' in"):
         read_dice(folder, "train")
     (folder / PREDICTIONS).write_bytes(b"PAR1")
-    with pytest.raises(UsageError, match="they do not read"):
+    with pytest.raises(Damaged, match=f"{PREDICTIONS} is damaged.*Run `eva fit`"):
         read_dice(folder, "test")
 
 
@@ -273,6 +274,7 @@ def test_scores_are_read_as_they_were_written(tmp_path: Path):
     scores = np.random.default_rng(0).dirichlet([1, 1], (3, 4)).astype(np.float32)
     part = Predictions("new", list("abcd"), ["", "p", "p", ""], np.array([0, 1, -1, 1]), scores)
     pq.write_table(predictions_table([part], ["x", "y"], range(3)), tmp_path / PREDICTIONS)
+    result(tmp_path, "m", "accuracy")
     read, classes = read_predictions(tmp_path, "new")
     assert (classes, read.ids, read.groups) == (["x", "y"], ["a", "b", "c", "d"], ["", "p", "p", ""])
     assert read.targets.tolist() == [0, 1, -1, 1]

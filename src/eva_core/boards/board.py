@@ -14,10 +14,11 @@ import yaml
 from omegaconf import OmegaConf
 
 from eva_core import registry
+from eva_core.checksums import Verified
 from eva_core.config_files import find_config, read_yaml
 from eva_core.errors import UsageError, some
 from eva_core.file_names import check_name
-from eva_core.record import RESULTS, read_json
+from eva_core.record import is_whole, read_json
 
 ASKED, FAILED = "asked.yaml", "failed.json"
 DEFAULT = "default"
@@ -73,12 +74,22 @@ class Pair:
 
     @property
     def done(self) -> bool:
-        return all((self.result(head) / RESULTS).exists() for head in self.heads)
+        """Whether every result is there and whole."""
+        return self.is_whole()
+
+    def is_whole(self, notes: Verified | None = None) -> bool:
+        """Whether every result is there, and every file of it as it was written.
+
+        Args:
+            notes: Of files that were found whole before: those are not read again.
+        """
+        return all(is_whole(self.result(head), notes) for head in self.heads)
 
     @property
     def failure(self) -> str | None:
         """Why it did not work, when it was last tried."""
-        return None if self.done else read_json(self.folder / FAILED).get("reason")
+        reason = read_json(self.folder / FAILED).get("reason")
+        return reason if isinstance(reason, str) else None
 
 
 def read_board(name: str) -> Board:

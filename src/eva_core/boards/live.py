@@ -17,12 +17,12 @@ from eva_core.report import number
 
 
 class Live:
-    """`with Live(board, pairs) as live:`, then `begin` and `end` each pair; without a terminal, a line for each."""
+    """`with Live(board, pairs, todo) as live:`, then `begin` and `end` each of `todo`; without a terminal, by lines."""
 
-    def __init__(self, board: Board, pairs: list[Pair]) -> None:
+    def __init__(self, board: Board, pairs: list[Pair], todo: list[Pair]) -> None:
         self.board, self.pairs = board, pairs
-        self.state = {(p.model, p.task): _shown(p) for p in pairs}
-        self.left = sum(not p.done for p in pairs)
+        self.state = {(p.model, p.task): _shown(p, p not in todo) for p in pairs}
+        self.left = len(todo)
         self.total = self.left
         self.started = time.monotonic()
         self.console = Console(stderr=True)
@@ -47,9 +47,9 @@ class Live:
 
     def end(self, pair: Pair, reason: str | None) -> None:
         self.left -= 1
-        self.state[pair.model, pair.task] = _shown(pair)
+        self.state[pair.model, pair.task] = _shown(pair, reason is None)
         if not self._live:
-            what = f"failed: {reason}" if reason else _shown(pair)
+            what = f"failed: {reason}" if reason else self.state[pair.model, pair.task]
             print(f"{pair.model} on {pair.task}: {what} ({self.time_left()})", file=sys.stderr)
 
     def time_left(self) -> str:
@@ -76,8 +76,8 @@ class Live:
         return table
 
 
-def _shown(pair: Pair) -> str:
+def _shown(pair: Pair, done: bool) -> str:
     """The main value of each head, or how far the pair is."""
-    if pair.done:
+    if done:
         return " ".join(number(read_results(pair.result(head))["main"]["mean"]) for head in pair.heads)
     return "failed" if pair.failure else "·"

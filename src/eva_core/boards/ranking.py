@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,4 @@ def ranks(values: NDArray[np.floating], draws: NDArray[np.floating], seed: int =
 
 def _places(values: NDArray[np.floating]) -> NDArray[np.float64]:
     """Places among the models, column by column: (M, K) -> (M, K), from 1."""
-    better = (values[None] > values[:, None]).sum(1)
-    equal = (values[None] == values[:, None]).sum(1)
-    return better + (equal + 1) / 2
+    return rankdata(-values, axis=0)

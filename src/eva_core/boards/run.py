@@ -9,10 +9,11 @@ from typing import Any
 import yaml
 
 from eva_core import registry
+from eva_core.atomic_files import make_folder, write_text
 from eva_core.boards.board import ASKED, FAILED, Pair
 from eva_core.cluster import each_on_ray
 from eva_core.errors import EvaError
-from eva_core.record import RESULTS, write_text
+from eva_core.record import is_whole
 
 
 def run_pair(pair: Pair, how: dict[str, Any], threads: int | None = None) -> str | None:
@@ -24,7 +25,7 @@ def run_pair(pair: Pair, how: dict[str, Any], threads: int | None = None) -> str
     Returns:
         None, or the reason why it did not work, which is also left in the folder. Ctrl-C passes through.
     """
-    pair.folder.mkdir(parents=True, exist_ok=True)
+    make_folder(pair.folder)
     asked = pair.folder / ASKED
     write_text(asked, yaml.safe_dump(pair.config, sort_keys=False))
     try:
@@ -54,7 +55,7 @@ def _fit_heads(pair: Pair, asked: Path, how: dict[str, Any], threads: int | None
         torch.set_num_threads(threads)
     request = parse("fit", ["--protocol", pair.protocol, "--config", str(asked)])
     for head in pair.heads:
-        if (pair.result(head) / RESULTS).exists():
+        if is_whole(pair.result(head)):
             continue
         built, text = None, request.text
         if head.config is not None:

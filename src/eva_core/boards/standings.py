@@ -3,7 +3,7 @@
 import csv
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,11 @@ import numpy as np
 from eva_core.boards.board import Board, Pair, Part, pairs
 from eva_core.boards.ranking import ranks
 from eva_core.config_files import find_config, read_yaml, shipped
+from eva_core.errors import EvaError
 from eva_core.metric_names import LOWER_IS_BETTER
-from eva_core.record import DRAWS, RESULTS, read_json, read_results
+from eva_core.record import RESULTS, read_draws, read_results
 from eva_core.report import WRONG_IGNORE, ignores_wrongly
+from eva_core.sealed_records import read_record_or_nothing
 
 COMPARISONS = "comparisons.json"
 EXTRAS = ("iou", "aji", "pq")
@@ -113,48 +115,97 @@ class Standings:
     tested: bool
 
 
+@dataclass(frozen=True)
+class _Entry:
+    """What a board keeps of a result.
+
+    Attributes:
+        draws: Bootstrap values of its main metric, (draws,).
+    """
+
+    cell: Cell
+    task: Task
+    dataset_sha256: str
+    card: dict[str, Any]
+    draws: np.ndarray
+
+
+class Scoreboard:
+    """The results of a board, each read once; when a pair has ended, its own are read again, and no others.
+
+    Attributes:
+        pairs: As `eva_core.boards.board.pairs` gives them.
+    """
+
+    def __init__(self, board: Board, output: Path) -> None:
+        self.board, self.output = board, output
+        self.pairs = pairs(board, output)
+        self._entries: dict[tuple[Pair, Part], _Entry | str | None] = {}
+        for pair in self.pairs:
+            self.update(pair)
+
+    def update(self, pair: Pair) -> None:
+        """Read the results of a pair."""
+        for head in pair.heads:
+            self._entries[pair, head] = _read(pair, head, self.output)
+
+    def standings(self) -> Standings:
+        """All of the board; what is missing, damaged or failed is said in its cell."""
+        board = self.board
+        tasks = {t.name: Task(t.name, counted=t.name not in board.average_without) for t in board.tasks}
+        rows = {(m.name, h.name): Row(m.name, h.name, {}) for m in board.models for h in board.heads}
+        draws: dict[str, np.ndarray] = {}
+        data = self._data_of_each_task()
+        for (pair, head), entry in self._entries.items():
+            row = rows[pair.model, head.name]
+            if not isinstance(entry, _Entry):
+                row.cells[pair.task] = Cell(reason=entry)
+                continue
+            if entry.dataset_sha256 != data[pair.task]:
+                reason = f"Made on other files than the rest of {pair.task}: delete {pair.folder}."
+                row.cells[pair.task] = Cell(reason=reason)
+                continue
+            row.cells[pair.task], row.card = replace(entry.cell), entry.card
+            tasks[pair.task] = replace(entry.task, counted=tasks[pair.task].counted)
+            draws[entry.cell.folder] = entry.draws
+        complete = _summarise(list(rows.values()), list(tasks.values()), draws)
+        tested = _mark_ties(rows, self.output)
+        ordered = sorted(rows.values(), key=lambda r: (r not in complete, -(r.average or 0), r.model, r.head))
+        pending = sum(cell.value is None and cell.reason is None for row in ordered for cell in row.cells.values())
+        protocol = str(read_yaml(find_config(board.protocol, "protocols")).get("name", board.protocol))
+        return Standings(board.name, board.title, protocol, list(tasks.values()), ordered, pending, tested)
+
+    def _data_of_each_task(self) -> dict[str, str]:
+        """The fingerprint of the data that most results of a task were made on: others do not compare with them."""
+        found: dict[str, Counter[str]] = defaultdict(Counter)
+        for (pair, _), entry in self._entries.items():
+            if isinstance(entry, _Entry):
+                found[pair.task][entry.dataset_sha256] += 1
+        return {task: count.most_common(1)[0][0] for task, count in found.items()}
+
+
 def standings(board: Board, output: Path) -> Standings:
     """Read every finished result of a board; what is missing or failed is said in its cell."""
-    found = pairs(board, output)
-    tasks = {t.name: Task(t.name, counted=t.name not in board.average_without) for t in board.tasks}
-    rows = {(m.name, h.name): Row(m.name, h.name, {}) for m in board.models for h in board.heads}
-    contents = {(pair, head): _read(pair.result(head)) for pair in found for head in pair.heads}
-    data = _data_of_each_task(contents)
-    for (pair, head), content in contents.items():
-        row = rows[pair.model, head.name]
-        if content is None:
-            row.cells[pair.task] = Cell(reason=pair.failure)
-            continue
-        if content["identity"]["dataset_sha256"] != data[pair.task]:
-            row.cells[pair.task] = Cell(
-                reason=f"Made on other files than the rest of {pair.task}: delete {pair.folder}."
-            )
-            continue
+    return Scoreboard(board, output).standings()
+
+
+def _read(pair: Pair, head: Part, output: Path) -> _Entry | str | None:
+    """What is kept of a result; the reason why there is none; None where it was not tried yet."""
+    folder = pair.result(head)
+    if not (folder / RESULTS).exists():
+        return pair.failure
+    try:
+        content = read_results(folder)
+        draws = read_draws(folder, content)
         name = content["identity"]["head"] if head.config is None else head.name
-        row.cells[pair.task] = _cell(pair, name, content, pair.result(head).relative_to(output).as_posix())
-        row.card = content["card"]
         main = content["main"]
-        counted = tasks[pair.task].counted
-        tasks[pair.task] = Task(pair.task, main["metric"], main["split"], content["synthetic"], counted)
-    complete = _summarise(list(rows.values()), list(tasks.values()), output)
-    tested = _mark_ties(rows, output)
-    ordered = sorted(rows.values(), key=lambda r: (r not in complete, -(r.average or 0), r.model, r.head))
-    pending = sum(cell.value is None and cell.reason is None for row in ordered for cell in row.cells.values())
-    protocol = str(read_yaml(find_config(board.protocol, "protocols")).get("name", board.protocol))
-    return Standings(board.name, board.title, protocol, list(tasks.values()), ordered, pending, tested)
-
-
-def _read(folder: Path) -> dict[str, Any] | None:
-    return read_results(folder) if (folder / RESULTS).exists() else None
-
-
-def _data_of_each_task(contents: Mapping[tuple[Pair, Part], dict[str, Any] | None]) -> dict[str, str]:
-    """The fingerprint of the data that most results of a task were made on: others do not compare with them."""
-    found: dict[str, Counter[str]] = defaultdict(Counter)
-    for (pair, _), content in contents.items():
-        if content is not None:
-            found[pair.task][content["identity"]["dataset_sha256"]] += 1
-    return {task: count.most_common(1)[0][0] for task, count in found.items()}
+        cell = _cell(pair, name, content, folder.relative_to(output).as_posix())
+        task = Task(pair.task, main["metric"], main["split"], content["synthetic"])
+        return _Entry(cell, task, content["identity"]["dataset_sha256"], content["card"], draws)
+    except EvaError as error:
+        return pair.failure or str(error)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        return pair.failure or f"{folder / RESULTS} lacks what a board shows ({type(error).__name__}: {error})."
 
 
 def _cell(pair: Pair, head: str, content: dict[str, Any], folder: str) -> Cell:
@@ -220,8 +271,12 @@ def published_values() -> dict[tuple[str, str, str, str], dict[str, float]]:
     return values
 
 
-def _summarise(rows: list[Row], tasks: list[Task], output: Path) -> list[Row]:
-    """Averages, headroom and ranks over the counted tasks, of the rows that have them all; returns those rows."""
+def _summarise(rows: list[Row], tasks: list[Task], drawn: Mapping[str, np.ndarray]) -> list[Row]:
+    """Averages, headroom and ranks over the counted tasks, of the rows that have them all; returns those rows.
+
+    Args:
+        drawn: Bootstrap values of the main metric of each result, by its folder.
+    """
     counted = [task for task in tasks if task.counted]
     complete = [row for row in rows if counted and all(row.cells[t.name].value is not None for t in counted)]
     for row in rows:
@@ -235,9 +290,7 @@ def _summarise(rows: list[Row], tasks: list[Task], output: Path) -> list[Row]:
     if len(complete) > 1:
         signs = np.array([-1.0 if t.metric in LOWER_IS_BETTER else 1.0 for t in counted])
         values = np.array([[row.cells[t.name].value for t in counted] for row in complete], float) * signs
-        draws = np.stack(
-            [np.stack([np.load(output / r.cells[t.name].folder / DRAWS) for t in counted]) for r in complete]
-        )
+        draws = np.stack([np.stack([drawn[r.cells[t.name].folder] for t in counted]) for r in complete])
         for row, rank in zip(complete, ranks(values, draws * signs[:, None]), strict=True):
             row.rank = None if rank.ci95 is None else (rank.mean, *rank.ci95)
     return complete
@@ -246,7 +299,7 @@ def _summarise(rows: list[Row], tasks: list[Task], output: Path) -> list[Row]:
 def _mark_ties(rows: dict[tuple[str, str], Row], output: Path) -> bool:
     """Mark the cells that no test tells from the best of their task; returns whether the tests are of these results."""
     cells = [cell for row in rows.values() for cell in row.cells.values() if cell.value is not None]
-    tests = read_json(output / COMPARISONS)
+    tests = read_record_or_nothing(output / COMPARISONS)
     if tests.get("keys") != {cell.folder: cell.key for cell in cells}:
         return False
     for cell in cells:

@@ -1,14 +1,15 @@
 """Which rows of a board no test tells from the best of a task: permutation tests over all pairs, with Holm."""
 
-import json
 from itertools import combinations
 from math import isnan
 from pathlib import Path
 
 from eva_core.boards.standings import COMPARISONS, Cell, Standings
 from eva_core.comparison import ALPHA, holm, permutation, permutation_of_means
+from eva_core.errors import EvaError
 from eva_core.metric_names import LOWER_IS_BETTER, SEGMENTATION
-from eva_core.record import DICE, ImageDice, read_dice, read_predictions, write_text
+from eva_core.record import DICE, ImageDice, Predictions, read_dice, read_predictions
+from eva_core.sealed_records import write_record
 from eva_core.stats import members
 
 
@@ -32,16 +33,16 @@ def find_ties(found: Standings, output: Path) -> None:
         for cell in column:
             told_apart = apart.get(frozenset((cell.folder, best.folder)))
             tied[cell.folder] = True if cell is best else None if told_apart is None else not told_apart
-    write_text(path, json.dumps({"keys": keys, "tests": len(tests), "alpha": ALPHA, "tied": tied}))
+    write_record(path, {"keys": keys, "tests": len(tests), "alpha": ALPHA, "tied": tied})
 
 
 def _tests(column: list[Cell], metric: str, output: Path) -> list[tuple[Cell, Cell, float]]:
-    """p of every pair in a column; pairs on other images, or on one group, are left out."""
+    """p of every pair in a column; pairs on other images, on one group, or of damaged predictions are left out."""
     if metric in SEGMENTATION and metric != DICE:
         return []  # of single images only the Dice is kept
-    read = [(read_dice if metric == DICE else read_predictions)(output / cell.folder, cell.split) for cell in column]
+    read = [(cell, *scores) for cell in column if (scores := _scores(cell, metric, output)) is not None]
     found = []
-    for (a, (one, classes)), (b, (other, their_classes)) in combinations(zip(column, read, strict=True), 2):
+    for (a, one, classes), (b, other, their_classes) in combinations(read, 2):
         if list(one.ids) != list(other.ids) or classes != their_classes:
             continue
         member, _ = members([group or None for group in one.groups], len(one.ids))
@@ -54,3 +55,10 @@ def _tests(column: list[Cell], metric: str, output: Path) -> list[tuple[Cell, Ce
             if not isnan(difference):
                 found.append((a, b, p))
     return found
+
+
+def _scores(cell: Cell, metric: str, output: Path) -> tuple[Predictions | ImageDice, list[str]] | None:
+    try:
+        return (read_dice if metric == DICE else read_predictions)(output / cell.folder, cell.split)
+    except EvaError:  # `eva leaderboard` makes such a result again
+        return None

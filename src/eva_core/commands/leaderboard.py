@@ -6,10 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from eva_core.arguments import Parser
-from eva_core.boards.board import Board, Pair, check, pairs, read_board
+from eva_core.atomic_files import make_folder
+from eva_core.boards.board import Pair, check, read_board
 from eva_core.boards.run import run_here, run_on_ray
-from eva_core.boards.standings import Standings, outside_tolerance, standings
+from eva_core.boards.standings import Scoreboard, Standings, outside_tolerance
+from eva_core.checksums import Verified
+from eva_core.progress import Spaced
 
+NOTES = ".verified.json"
 HERE_FIELDS = ("device", "devices", "batch_size", "workers", "on_error", "memory_gb")
 
 
@@ -17,15 +21,16 @@ def main(argv: list[str]) -> int:
     given = _parser().parse_args(argv)
     board = read_board(given.config)
     output = Path(given.output or Path("out") / "boards" / board.name)
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
+    scores = Scoreboard(board, output)
     if given.run:
-        _run(board, output, given)
-    found = standings(board, output)
+        _run(scores, given)
+    found = scores.standings()
     if given.run and not found.tested:
         from eva_core.boards.ties import find_ties
 
         find_ties(found, output)
-        found = standings(board, output)
+        found = scores.standings()
     written = _write(found, output)
     if given.published:
         return _check(found, board.tolerance if given.tolerance is None else given.tolerance)
@@ -58,25 +63,31 @@ def _parser() -> Parser:
     return parser
 
 
-def _run(board: Board, output: Path, given: argparse.Namespace) -> None:
-    every = pairs(board, output)
-    todo = [pair for pair in every if not pair.done]
+def _run(scores: Scoreboard, given: argparse.Namespace) -> None:
+    notes = Verified(scores.output / NOTES)
+    todo = [pair for pair in scores.pairs if not pair.is_whole(notes)]
+    notes.keep()
     if not todo:
         return
     from eva_core.boards.live import Live
 
-    check(board)
+    check(scores.board)
     how: dict[str, Any] = {name: getattr(given, name) for name in HERE_FIELDS}
-    with Live(board, every) as live:
+    page = Spaced(lambda: _write(scores.standings(), scores.output))
+    try:
+        with Live(scores.board, scores.pairs, todo) as live:
 
-        def end(pair: Pair, reason: str | None) -> None:
-            live.end(pair, reason)
-            _write(standings(board, output), output)  # each result as it comes
+            def end(pair: Pair, reason: str | None) -> None:
+                live.end(pair, reason)
+                scores.update(pair)
+                page()  # each result as it comes
 
-        if given.engine == "ray":
-            run_on_ray(todo, how, live.begin, end, given.cpus, given.gpus, given.address)
-        else:
-            run_here(todo, how, live.begin, end)
+            if given.engine == "ray":
+                run_on_ray(todo, how, live.begin, end, given.cpus, given.gpus, given.address)
+            else:
+                run_here(todo, how, live.begin, end)
+    finally:
+        page.finish()
 
 
 def _write(found: Standings, output: Path) -> Path:

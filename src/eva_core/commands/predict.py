@@ -8,7 +8,7 @@ from pathlib import Path
 from eva_core.api import MADE_FROM_PYTHON, apply_heads, predict
 from eva_core.config import parse
 from eva_core.errors import UsageError
-from eva_core.record import CONFIG, read_results
+from eva_core.record import CONFIG, read_result_file
 
 
 def main(argv: list[str]) -> int:
@@ -17,8 +17,7 @@ def main(argv: list[str]) -> int:
         asked = parse("predict", argv, trust=False)
         print(predict(asked.backbone, asked.dataset, asked.protocol, asked.how))
         return 0
-    read_results(result)
-    if (result / CONFIG).read_text(encoding="utf-8").startswith(MADE_FROM_PYTHON):
+    if read_result_file(result, CONFIG).startswith(MADE_FROM_PYTHON.encode()):
         raise UsageError(
             f"Expected a result that `eva fit` made, but {result} was made from Python objects, whose arguments nobody "
             "wrote down. Apply its heads with eva_core.api.apply_heads."

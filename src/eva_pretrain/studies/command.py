@@ -13,7 +13,7 @@ from rich.console import Console
 
 from eva_core.arguments import Parser
 from eva_core.atomic_files import make_folder, write_text
-from eva_core.progress import say
+from eva_core.progress import Spaced, say
 from eva_core.report import number
 from eva_pretrain.sole_process import sole_process
 from eva_pretrain.studies.study import SIDES, Study, read_study
@@ -44,21 +44,24 @@ def _do(study: Study, runs: Sequence[Any], output: Path, given: Namespace) -> in
     """Do the runs that are missing."""
     todo = [run for run in runs if not run.done]
     began = time.monotonic()
-    record: dict[str, Any] = {}
+    table = Spaced(lambda: _write(study, runs, output))
 
     def end(run: Any, reason: str | None, left: int) -> None:
-        nonlocal record
-        record = _write(study, runs, output)  # each result as it comes
+        table()  # each result as it comes
         seconds = (time.monotonic() - began) / (len(todo) - left) * left
         then = f"{left} to go, about {_duration(seconds)}" if left else "nothing to go"
         say(f"{run.name}: {f'failed: {reason}' if reason else _scores(run)} ({then})")
 
     engine = partial(_on_ray, address=given.address, cpus=given.cpus, gpus=given.gpus)
-    for left, (run, reason) in zip(
-        reversed(range(len(todo))), (engine if given.engine == "ray" else _here)(todo), strict=True
-    ):
-        end(run, reason, left)
-    return _show(record, output)
+    try:
+        for left, (run, reason) in zip(
+            reversed(range(len(todo))), (engine if given.engine == "ray" else _here)(todo), strict=True
+        ):
+            end(run, reason, left)
+    except BaseException:
+        table.finish()
+        raise
+    return _show(_write(study, runs, output), output)
 
 
 def _parser() -> Parser:

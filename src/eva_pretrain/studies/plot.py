@@ -1,8 +1,10 @@
 """The one plot of a study: variants across, score with interval up, in- and out-of-distribution side by side."""
 
+import io
 from pathlib import Path
 from typing import Any
 
+from eva_core.atomic_files import write_bytes
 from eva_core.errors import some
 from eva_pretrain.studies.study import SIDES
 from eva_pretrain.studies.table import TITLES
@@ -35,7 +37,9 @@ def draw(record: dict[str, Any], path: Path) -> Path:
             shown.values(), shown.keys(), loc="outside lower center", ncols=columns, frameon=False, fontsize=9
         )
     figure.suptitle(record["title"] + (" (synthetic data)" if record["synthetic"] else ""), x=0.01, ha="left")
-    figure.savefig(path, dpi=130)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=130)
+    write_bytes(path, content.getvalue())
     return path
 
 

@@ -1,21 +1,20 @@
 """One run of a study: its patches, its training in a process of its own, its scores. What is done is not done again."""
 
-import fcntl
 import json
 import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
 
+from eva_core.atomic_files import make_folder, write_text
 from eva_core.boards.board import FAILED
 from eva_core.boards.run import leave_reason, run_pair
+from eva_core.cache import locked
 from eva_core.errors import EvaError
 from eva_core.progress import say
-from eva_core.record import read_json, write_text
+from eva_core.record import read_json
 from eva_pretrain.config import Plan, parse
 from eva_pretrain.export import list_seen
 from eva_pretrain.studies.cutting import DONE, cut_patches
@@ -36,8 +35,9 @@ def do_run(run: Run, threads: int | None = None) -> str | None:
     Returns:
         None, or the first reason why something did not work; it is also left in the folder. Ctrl-C passes through.
     """
-    run.folder.mkdir(parents=True, exist_ok=True)
-    with _claimed(run.folder) as lock:
+    # The training holds the lock too: where the study is killed alone, its training goes on, and the next study waits
+    # for it in place of training the same beside it.
+    with locked(run.folder / ".run", what=str(run.folder)) as lock:
         try:
             _make(run, lock, threads)
         except Exception as error:  # a study goes on whatever happens in one place of it
@@ -50,24 +50,11 @@ def do_run(run: Run, threads: int | None = None) -> str | None:
 
 def failed(run: Run, error: Exception) -> str:
     """Leave the reason in the folder of a run."""
-    run.folder.mkdir(parents=True, exist_ok=True)
+    make_folder(run.folder)
     return leave_reason(run.folder, error)
 
 
-@contextmanager
-def _claimed(folder: Path) -> Iterator[IO[str]]:
-    """One process at a time. The training holds the lock too: where the study is killed alone, its training goes on,
-    and the next study waits for it in place of training the same beside it."""
-    with (folder / ".lock").open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"Another process works in {folder}: waiting for it.")
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield handle
-
-
-def _make(run: Run, lock: IO[str], threads: int | None) -> None:
+def _make(run: Run, lock: int | None, threads: int | None) -> None:
     """Up to the export and what it has cost."""
     arguments = list(run.arguments)
     if not run.trained:
@@ -114,7 +101,7 @@ def _list_slides(export: Path, plan: Plan, cut: Path) -> None:
         list_seen(export, [*seen_by(plan.setup.architecture.start), *((slide, patient) for slide, patient in slides)])
 
 
-def _train(arguments: Sequence[str], log: Path, lock: IO[str], threads: int | None) -> None:
+def _train(arguments: Sequence[str], log: Path, lock: int | None, threads: int | None) -> None:
     """`eva pretrain` in a process of its own, so that it can start others for more devices.
 
     Raises:
@@ -128,7 +115,12 @@ def _train(arguments: Sequence[str], log: Path, lock: IO[str], threads: int | No
         out.flush()
         began = out.tell()
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment, pass_fds=[lock.fileno()]
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            env=environment,
+            pass_fds=[] if lock is None else [lock],
         )
         try:
             code = process.wait()

@@ -12,10 +12,12 @@ from typing import Any
 from zlib import crc32
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from eva_core.record import DRAWS, PREDICTIONS, RESULTS, read_json
+from eva_core.errors import EvaError
+from eva_core.record import PREDICTIONS, read_draws, read_json, read_result_file, read_whole_result
 from eva_core.stats import quantiles
 from eva_pretrain.studies.cutting import DONE
 from eva_pretrain.studies.plan import COST, Run
@@ -94,8 +96,11 @@ def _read(runs: Sequence[Run]) -> Found:
     for run in runs:
         for pair in run.pairs:
             folder = pair.result(pair.heads[0])
-            content = read_json(folder / RESULTS)
-            if content and content["main"]["mean"] is not None:
+            try:
+                content = read_whole_result(folder)
+            except EvaError:  # there is none, or it is made again with the next call
+                continue
+            if content["main"]["mean"] is not None:
                 sha256 = content["identity"]["dataset_sha256"]
                 other = data.setdefault(pair.task, sha256) != sha256
                 found[run.variant.name, run.seed, pair.task] = _Result(content, folder, other)
@@ -175,7 +180,8 @@ def _order(task: str, found: Found) -> int:
     if entry is None:
         return 0
     wanted = [("split", "=", entry.content["main"]["split"])]
-    table = pq.read_table(entry.folder / PREDICTIONS, columns=["id", "group"], filters=wanted)
+    content = pa.py_buffer(read_result_file(entry.folder, PREDICTIONS, entry.content))
+    table = pq.read_table(pa.BufferReader(content), columns=["id", "group", "split"], filters=wanted)
     samples = zip(table["id"].to_pylist(), table["group"].to_pylist(), strict=True)
     return crc32("\n".join(dict.fromkeys(group or name for name, group in samples)).encode())
 
@@ -186,7 +192,7 @@ def _draws(folder: Path, order: int) -> NDArray[np.float64]:
     Two tasks with as many groups draw groups of the same numbers: of other groups, that would look as if their scores
     went together; of the same groups, they do.
     """
-    draws = np.load(folder / DRAWS).astype(np.float64)
+    draws = read_draws(folder).astype(np.float64)
     return draws[np.random.default_rng(order).permutation(len(draws))]
 
 

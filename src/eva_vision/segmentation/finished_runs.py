@@ -1,12 +1,15 @@
 """Runs that are finished before all are: kept in the folder of the result, so that a kill costs at most one run."""
 
+import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import load, save
+from torch import Tensor
 
 from eva_core.atomic_files import write_bytes
+from eva_core.record import tensors_metadata
 from eva_core.types import FittedRun
 
 
@@ -18,18 +21,18 @@ def keep(folder: Path, run: FittedRun, key: str) -> None:
     """
     tensors = {f"{part}.{name}": v for part in ("params", "last") for name, v in getattr(run, part).items()}
     about = {"key": key, "value": json.dumps(run.selected_value), "selected": json.dumps(run.selected)}
-    write_bytes(_file(folder, run.run), save(tensors, about))
+    write_bytes(_file(folder, run.run), save(tensors, {**about, "sha256": _digest(tensors, about)}))
 
 
 def kept(folder: Path, run: int, key: str) -> FittedRun | None:
-    """A run that an earlier call finished; None where there is none of this key, or it does not read."""
+    """A run that an earlier call finished; None where there is none of this key, or it is damaged."""
     try:
-        with safe_open(_file(folder, run), "pt") as file:
-            about = file.metadata()
-            if about["key"] != key:
-                return None
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
-    except (OSError, SafetensorError, KeyError):
+        content = _file(folder, run).read_bytes()
+        tensors, about = load(content), tensors_metadata(content)
+        digest = about.pop("sha256")
+    except Exception:  # of a damaged file, the library raises many kinds
+        return None
+    if about.get("key") != key or digest != _digest(tensors, about):
         return None
     params, last = (
         {name.removeprefix(part): v for name, v in tensors.items() if name.startswith(part)}
@@ -46,3 +49,11 @@ def forget(folder: Path) -> None:
 
 def _file(folder: Path, run: int) -> Path:
     return folder / f"run{run}.safetensors"
+
+
+def _digest(tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> str:
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()

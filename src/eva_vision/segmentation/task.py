@@ -1,5 +1,6 @@
 """Segmentation by dense features, as a task."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from eva_core.atomic_files import write_text
+from eva_core.atomic_files import make_folder, write_bytes, write_text
 from eva_core.class_checks import refuse_one_class_by_two_names
 from eva_core.embeddings import StoreKey
 from eva_core.errors import UsageError
@@ -87,8 +88,10 @@ class SegmentationTask(Task):
             name = Path(unit.id)  # an id may end like a file, or in an mpp
             bare = name.with_suffix("") if name.suffix.lower() in SUFFIXES else name
             path = below(output / "masks", f"{bare}.png")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            whole.save(path)
+            make_folder(path.parent)
+            content = io.BytesIO()
+            whole.save(content, "PNG")
+            write_bytes(path, content.getvalue())
         write_text(output / "classes.txt", "\n".join(classes) + "\n")
         return output / "masks"
 

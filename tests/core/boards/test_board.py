@@ -10,14 +10,16 @@ import pytest
 import yaml
 
 from eva_core.boards import run as runs
+from eva_core.boards import standings as boards
 from eva_core.boards.board import Pair, check, pairs, read_board
 from eva_core.boards.run import run_pair
-from eva_core.boards.standings import outside_tolerance, published_values, standings
+from eva_core.boards.standings import Scoreboard, outside_tolerance, published_values, standings
 from eva_core.cli import main
 from eva_core.commands.compare import compare
 from eva_core.config import parse, published
 from eva_core.config_files import shipped
 from eva_core.errors import UsageError
+from eva_core.record import RESULT_FILES, is_whole, read_results, write_results
 from eva_vision.datasets.monusac import Monusac
 from tests.conftest import write_tree
 from tests.vision.datasets.trees import monusac as tree_of_monusac
@@ -206,9 +208,9 @@ def test_whatever_was_asked_for_is_part_of_the_pair(spec: Path, tmp_path: Path, 
 
 def test_results_on_other_files_are_not_ranked_together(spec: Path, finished: Path):
     odd = next(finished.glob("tree/colour_stats-*/linear/results.json"))
-    content = json.loads(odd.read_text())
+    content = read_results(odd.parent)
     content["identity"]["dataset_sha256"] = "0" * 64
-    odd.write_text(json.dumps(content))
+    write_results(odd.parent, content, RESULT_FILES)
     rows = {(r.model, r.head): r for r in standings(read_board(str(spec)), finished).rows}
     assert "Made on other files" in rows["colour_stats", "linear"].cells["tree"].reason
     assert rows["colour_stats", "linear"].rank is None
@@ -223,6 +225,50 @@ def test_files_that_a_kill_left_empty_are_made_again(spec: Path, finished: Path)
     assert not standings(read_board(str(spec)), finished).tested
     assert main(argv) == 0
     assert standings(read_board(str(spec)), finished).tested
+
+
+def test_damaged_results_cost_their_cells_and_are_made_again(spec: Path, finished: Path):
+    results = sorted(path.parent for path in finished.glob("tree/*/*/results.json"))
+    values = {folder: read_results(folder)["main"] for folder in results}
+    assert len(results) == 4
+    (results[0] / "results.json").write_text("[]")
+    (results[1] / "bootstrap.npy").write_bytes(b"\x93NUMPY")
+    (results[2] / "predictions.parquet").unlink()
+    heads = bytearray((results[3] / "heads.safetensors").read_bytes())
+    heads[-1] ^= 64
+    (results[3] / "heads.safetensors").write_bytes(heads)
+    argv = ["leaderboard", "--config", str(spec), "--output", str(finished), "--device", "cpu", "--workers", "0"]
+    assert main([*argv, "--no-run"]) == 0
+    cells = {
+        cell.folder: cell for row in standings(read_board(str(spec)), finished).rows for cell in row.cells.values()
+    }
+    assert cells[results[2].relative_to(finished).as_posix()].value == values[results[2]]["mean"]
+    assert main(argv) == 0
+    assert {folder: read_results(folder)["main"] for folder in results} == values
+    assert all(is_whole(folder) for folder in results)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xa0{}", b"{}", b'{"schema": 1, "main": {}}', b'{"sha256": "0"}', b"null", b"[" * 5000]
+)
+def test_what_is_no_result_of_this_version_is_a_reason_in_its_cell(spec: Path, finished: Path, content: bytes):
+    file = next(finished.glob("tree/colour_stats-*/linear/results.json"))
+    file.write_bytes(content)
+    rows = {(row.model, row.head): row for row in standings(read_board(str(spec)), finished).rows}
+    assert str(file) in rows["colour_stats", "linear"].cells["tree"].reason
+    assert rows["tiny_vit", "linear"].cells["tree"].value is not None
+
+
+def test_a_finished_pair_reads_its_own_results_alone(spec: Path, finished: Path, monkeypatch: pytest.MonkeyPatch):
+    read: list[Path] = []
+    real = boards.read_results
+    monkeypatch.setattr(boards, "read_results", lambda folder: read.append(folder) or real(folder))
+    scores = Scoreboard(read_board(str(spec)), finished)
+    assert len(read) == 4
+    scores.update(scores.pairs[0])
+    assert [folder.parent for folder in read[4:]] == [scores.pairs[0].folder] * 2
+    assert scores.standings() == scores.standings() == standings(read_board(str(spec)), finished)
+    assert len(read) == 10
 
 
 def test_ties_of_other_results_are_not_shown(spec: Path, finished: Path):

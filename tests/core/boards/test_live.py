@@ -9,12 +9,11 @@ from eva_core.boards.live import Live
 
 
 @pytest.fixture
-def board() -> tuple[Board, list[Pair]]:
+def board() -> tuple[Board, list[Pair], list[Pair]]:
     models, tasks, heads = (tuple(Part(n, n) for n in names) for names in (("a", "b"), ("t", "u"), ("linear",)))
     board = Board("b", "A board", models, tasks, heads, "eva-0.4", (), 0.02)
-    return board, [
-        Pair(m.name, t.name, {}, "eva-0.4", heads, Path("out") / m.name / t.name) for m in models for t in tasks
-    ]
+    pairs = [Pair(m.name, t.name, {}, "eva-0.4", heads, Path("out") / m.name / t.name) for m in models for t in tasks]
+    return board, pairs, pairs
 
 
 def test_time_left_goes_by_what_ended(board, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):

@@ -7,7 +7,7 @@ import pytest
 
 from eva_core.boards.standings import COMPARISONS, Cell, Row, Standings, Task
 from eva_core.boards.ties import find_ties
-from eva_core.record import PREDICTIONS, ImageDice, dice_table
+from eva_core.record import PREDICTIONS, ImageDice, dice_table, write_results
 
 
 def board(output: Path, metric: str) -> Standings:
@@ -23,6 +23,7 @@ def board(output: Path, metric: str) -> Standings:
         )
         (output / name).mkdir()
         pq.write_table(dice_table([part], ["nucleus"], [0, 1]), output / name / PREDICTIONS)
+        write_results(output / name, {}, [PREDICTIONS])
         cell = Cell(value=float(np.nanmean(scores)), split="test", folder=name, key=name)
         rows.append(Row(name, "head", {"nuclei": cell}))
     return Standings("b", "b", "p", [Task("nuclei", metric, "test")], rows, 0, False)

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from eva_core.cache import locked
 from eva_core.cli import main
 from eva_core.contamination import seen
 from eva_core.record import read_json
@@ -147,14 +148,10 @@ def test_training_is_a_process_of_its_own(study_file, patches, tmp_path):
 
 
 def test_a_training_that_outlives_its_study_is_waited_for(tmp_path, capsys):
-    with running._claimed(tmp_path) as lock:
-        orphan = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1)"], pass_fds=[lock.fileno()])
-    # the study has let go; its training has not
-    with running._claimed(tmp_path):
-        assert orphan.poll() is not None or _ends(orphan)
-    assert "waiting for it" in capsys.readouterr().err
-
-
-def _ends(process: subprocess.Popen) -> bool:
-    """The lock goes a moment before the process can be waited for."""
-    return process.wait(1) == 0
+    code = "import os, subprocess, sys; from pathlib import Path; from eva_core.cache import locked\n"
+    code += f"with locked(Path({str(tmp_path / '.run')!r})) as lock:\n"
+    code += "    training = [sys.executable, '-c', 'import time; time.sleep(1)']\n"
+    code += "    subprocess.Popen(training, pass_fds=[lock]); os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", code])
+    with locked(tmp_path / ".run", what="the run"):  # the study is gone; its training is not
+        assert "Waiting for another process that writes the run." in capsys.readouterr().err

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from eva_core.boards.board import Pair, Part
+from eva_core.record import read_results, write_results
 from eva_pretrain.studies.plan import COST, Run
 from eva_pretrain.studies.plot import draw
 from eva_pretrain.studies.scores import study_record
@@ -38,7 +39,7 @@ def result(folder: Path, mean: float, draws: np.ndarray, kind: str = "group", gr
         "baselines": {"colour_stats": {"splits": {"test": {"metrics": metrics}}}},
         "contamination": {"kind": "none declared"},
     }
-    (folder / "results.json").write_text(json.dumps(content))
+    write_results(folder, content, ["predictions.parquet", "bootstrap.npy"])
 
 
 def make_run(root: Path, variant: Variant, seed: int) -> Run:
@@ -131,6 +132,17 @@ def test_the_table_says_what_was_found(runs):
     assert on_screen(record).row_count == 3
 
 
+@pytest.mark.parametrize("name", ["results.json", "bootstrap.npy", "predictions.parquet"])
+def test_a_damaged_result_costs_its_own_seed_and_is_done_again(runs, name):
+    file = runs[-1].pairs[0].folder / "default" / name
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    assert study_record(STUDY, runs)["variants"][2]["in_distribution"]["seeds"] == [0, 1]
+    assert not runs[-1].pairs[0].done
+    assert runs[-2].pairs[0].done
+
+
 def test_what_failed_is_a_row_with_its_reason(runs, tmp_path):
     failed, half = runs[-1], runs[-2]
     for pair in failed.pairs:
@@ -156,8 +168,10 @@ def test_nothing_yet_is_said_and_drawn(tmp_path):
 
 
 def test_results_on_other_files_are_not_mixed(runs):
-    path = runs[-1].pairs[0].folder / "default" / "results.json"
-    path.write_text(path.read_text().replace('"x"', '"y"'))
+    folder = runs[-1].pairs[0].folder / "default"
+    content = read_results(folder)
+    content["identity"]["dataset_sha256"] = "y"
+    write_results(folder, content, content["files"])
     record = study_record(STUDY, runs)
     assert record["variants"][2]["in_distribution"]["seeds"] == [0, 1]
     assert "other files" in failures(record)[0][1]

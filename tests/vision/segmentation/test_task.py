@@ -192,7 +192,9 @@ def test_masks_for_new_images_by_the_command_line(tmp_path: Path, capsys: pytest
         with Image.open(masks / "masks" / f"{i}.png") as mask:
             assert (mask.mode, mask.size) == ("P", (width, height))
             assert np.array(mask).max() < 3
-    assert main(["predict", "--head", str(out), "--dataset.root", str(new), "--output", str(masks)]) == 2
+    assert main(["predict", "--head", str(out), "--dataset.root", str(new), "--output", str(masks)]) == 0
+    assert "Already done" in capsys.readouterr().err
+    assert main(["predict", "--head", str(out), "--dataset.root", str(root), "--output", str(masks)]) == 2
     assert "Choose another --output" in capsys.readouterr().err
 
 
@@ -252,7 +254,7 @@ def test_a_kill_between_runs_costs_one_run(tmp_path: Path, monkeypatch: pytest.M
         fitted(tmp_path / "killed", runs=3)
         os._exit(0)
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
-    assert [path.name for path in (tmp_path / "killed").iterdir()] == ["run0.safetensors"]
+    assert [path.name for path in (tmp_path / "killed").glob("[!.]*")] == ["run0.safetensors"]
     monkeypatch.setattr(evaluation, "_train", watched)
     resumed = fitted(tmp_path / "killed", runs=3)
     assert ran == [1, 2]
