@@ -3,7 +3,7 @@
 import inspect
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from eva_core.errors import UsageError
 from eva_core.evaluation import Question, evaluate
 from eva_core.extract import Extraction, refuse_skipped
 from eva_core.file_names import as_name
+from eva_core.precision import in_config, settled
 from eva_core.progress import say
 from eva_core.protocol import Protocol
 from eva_core.sealed_records import SEAL
@@ -62,6 +63,10 @@ def fit(
     job = _job(model, dataset, head, protocol, name)
     task = task_of(job.dataset)
     task.refuse(job, how)
+    asked = job.protocol
+    job = replace(job, protocol=_settled(job.backbone, job.dataset, asked, how, tell))
+    if config is not None and job.protocol != asked:
+        config = in_config(config, job.protocol)
     key = task.key(job.backbone, job.dataset, job.protocol)
     identity = _identity(job, key.content)
     result_key = digest(
@@ -196,9 +201,22 @@ def predict(
         segmentation with `features` (tiles, D, h, w), `images`, `masks` and `tiles`.
     """
     backbone, dataset, protocol = _backbone(model), _dataset(dataset), _protocol(protocol)
-    task = task_of(dataset)
+    task, how = task_of(dataset), how or Extraction()
+    protocol = _settled(backbone, dataset, protocol, how, tell)
     key = task.key(backbone, dataset, protocol)
-    return task.extract(key, backbone, dataset, protocol, how or Extraction(), tell).path
+    return task.extract(key, backbone, dataset, protocol, how, tell).path
+
+
+def _settled(
+    backbone: Backbone, dataset: Dataset, protocol: Protocol, how: Extraction, tell: Callable[[str], None]
+) -> Protocol:
+    """The protocol with a precision for the device."""
+    task = task_of(dataset)
+
+    def there(rules: Protocol) -> bool:
+        return task.key(backbone, dataset, rules).path.is_file()
+
+    return settled(protocol, backbone.card, how.device, there, tell)
 
 
 def apply_heads(

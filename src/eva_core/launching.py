@@ -2,9 +2,12 @@
 
 import math
 import os
+import warnings
+from typing import Any
 
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.plugins import MixedPrecision
 from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.fabric.plugins.environments.lightning import find_free_network_port
 
@@ -80,7 +83,7 @@ def open_fabric(device: str, devices: int, precision: str) -> Fabric:
         precision: In Lightning's words, such as `32-true`.
 
     Raises:
-        UsageError: There are fewer.
+        UsageError: There are fewer, or they do not compute in this precision.
     """
     there = _number_of(device)
     if there < devices:
@@ -88,13 +91,40 @@ def open_fabric(device: str, devices: int, precision: str) -> Fabric:
             f"Expected {devices} x {device} on this machine, but there is {there or 'none'}. "
             "`eva doctor` lists devices."
         )
-    return Fabric(
+    plugins: list[Any] = [ThisMachine()]
+    if precision == "16-mixed" and on_cpu(device):
+        plugins.append(MixedPrecision("16-mixed", "cpu"))  # by name, Lightning would take bf16 instead
+    fabric = Fabric(
         accelerator=device,
         devices=devices,
         strategy="ddp_spawn" if devices > 1 else "auto",
-        precision=precision,  # type: ignore[arg-type]
-        plugins=[ThisMachine()],
+        precision=precision if len(plugins) == 1 else None,  # type: ignore[arg-type]
+        plugins=plugins,
     )
+    _refuse_another_precision(fabric, precision)
+    return fabric
+
+
+def on_cpu(device: str) -> bool:
+    """Whether `auto`, `cpu`, `cuda` or `mps` means the CPU on this machine."""
+    return device == "cpu" or (device == "auto" and not gpus() and not torch.backends.mps.is_available())
+
+
+def _refuse_another_precision(fabric: Fabric, precision: str) -> None:
+    """Where a device lacks a precision, torch warns and goes on in float32, or fails with the first product."""
+    if precision == "32-true":
+        return
+    kind, dtype = fabric.device.type, torch.bfloat16 if precision == "bf16-mixed" else torch.float16
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with fabric.autocast():
+                there = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == dtype
+        except RuntimeError:
+            there = False
+    if not there:
+        name = "bf16" if dtype == torch.bfloat16 else "fp16"
+        raise UsageError(f"Expected a precision that {kind} computes in, but got {name}. Use --precision fp32.")
 
 
 def _number_of(device: str) -> float:

@@ -14,7 +14,7 @@ from lightning.pytorch.plugins.environments import ClusterEnvironment
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
 from eva_core.accelerator import gpus
-from eva_core.errors import EvaError, refuse
+from eva_core.errors import EvaError, UsageError, refuse
 from eva_pretrain.checkpoints import CHECKPOINTS, SummedCheckpoints, prune
 from eva_pretrain.launchers import devices_of
 from eva_pretrain.method import Method
@@ -82,6 +82,8 @@ def make_trainer(
     ):
         warnings.filterwarnings("ignore", said)  # we know
     on_gpu = gpus() > 0
+    if training.precision == "16-mixed" and not on_gpu:  # Lightning would train in bf16 under that name
+        raise UsageError("Expected a GPU for --training.precision 16-mixed, but there is none. Use bf16-mixed or auto.")
     devices = devices_of(training.devices, training.nodes)
     folder, every = output / CHECKPOINTS, training.checkpoint_every
     keeper = partial(_Keeper, folder, auto_insert_metric_name=False, enable_version_counter=False)
