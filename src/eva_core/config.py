@@ -81,7 +81,7 @@ def parse(command: str, argv: list[str], trust: bool = True) -> Request:
     for needed in ("model", "dataset"):
         if given[needed] is None:
             raise UsageError(f"Expected --{needed} NAME. `eva {needed}s` lists them.")
-    built = parser.instantiate(given)
+    built = instantiated(parser, given)
     path, arguments = given.model.class_path, given.model.get("init_args", Namespace()).as_dict()
     name = registry.models.name_of(path)
     builder = registry.import_object(path)
@@ -107,7 +107,7 @@ def parse_embeddings(argv: list[str]) -> dict[str, Any]:
     given, _ = parsed(parser, "fit", argv, trust=False)
     if given.model is not None or given.dataset is not None:
         raise UsageError("Expected either --embeddings, or --model and --dataset, but got both.")
-    built = parser.instantiate(given)
+    built = instantiated(parser, given)
     return {"store": given.embeddings, "head": built.head, "protocol": built.protocol, "output": given.output}
 
 
@@ -264,6 +264,22 @@ def plain(protocol: Protocol) -> dict[str, Any]:
 def _lists(content: dict[str, Any]) -> dict[str, Any]:
     kept = {k: list(v) if isinstance(v, tuple) else v for k, v in content.items()}
     return {k: _lists(v) if isinstance(v, dict) else v for k, v in kept.items()}
+
+
+def instantiated(parser: ArgumentParser, given: Namespace) -> Namespace:
+    """Build what was parsed.
+
+    Raises:
+        UsageError: A class refuses its arguments. For an argument of several kinds jsonargparse lists what each of them
+            said; the first is the one that was asked for.
+    """
+    try:
+        return parser.instantiate(given)
+    except ValueError as error:
+        _, several, said = str(error).partition("Errors:")
+        if not several or "Union subtypes" not in str(error):
+            raise
+        raise UsageError(" ".join(said.strip().removeprefix("- ").partition("\n  - ")[0].split())) from error
 
 
 def first_reason(error: Exception) -> str:

@@ -1,6 +1,7 @@
 """The contracts: what a model, a dataset and a head promise to the rest of the house."""
 
 import hashlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from eva_core.errors import refuse
 from eva_core.file_hashes import file_hashes, whole
 from eva_core.file_names import check_name
 from eva_core.text import printable
@@ -79,6 +81,13 @@ class ModelCard:
     collections: tuple[str, ...] | None = None
     training_ids: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            wrong = len(values) != 3 or not all(-math.inf < v < math.inf for v in values)
+            refuse((wrong, f"{name} of red, green and blue", values))
+        refuse((min(self.std) <= 0, "std above 0", self.std))
+
 
 @dataclass(frozen=True)
 class DatasetCard:
@@ -111,6 +120,7 @@ class DatasetCard:
 
     def __post_init__(self) -> None:
         check_name(self.name, "a dataset's name")  # folders of results and of the cache are called so
+        refuse((self.mpp is not None and not 0 < self.mpp < math.inf, "mpp above 0", self.mpp))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from eva_core.cli import main
@@ -83,3 +85,37 @@ def test_doctor_reports(capsys: pytest.CaptureFixture, cache):
     assert all(title in out for title in ("versions", "devices", "cache", "tokens", "plugins"))
     assert str(cache) in out
     assert "every registered name imports" in out
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--head", "knn", "--head.k", "[0]"], "argument k"),
+        (["--head", "mlp", "--head.hidden", "0"], "argument hidden of at least 1, but got 0"),
+        (["--head", "simpleshot", "--head.shots", "-1"], "argument shots"),
+        (["--dataset.mpp", "0"], "mpp above 0, but got 0"),
+        (["--dataset.mpp", "-0.5"], "mpp above 0"),
+        (["--batch_size", "0"], "--batch_size of at least 1, but got 0"),
+        (["--protocol.geometry.crop", "0"], r"protocol\.geometry\.crop to be at least 1, but got 0"),
+    ],
+)
+def test_wrong_numbers_are_one_line_that_names_them(flags, said, tree, capsys):
+    assert main(["fit", "--config", "folder", "--dataset.root", str(tree), "--model", "colour_stats", *flags]) == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert re.search(said, line), line
+    assert "Union" not in line
+
+
+@pytest.mark.parametrize(
+    "flags", [["--model.std", "[0, 1, 1]"], ["--model.mean", "[0.5]"], ["--model.std", "[1, 1, 1, 1]"]]
+)
+def test_a_normalisation_that_makes_no_sense_is_refused(flags, tree, capsys):
+    model = ["--model", "timm_model", "--model.arch", "test_vit"]
+    assert main(["predict", "--config", "folder", "--dataset.root", str(tree), *model, *flags]) == 2
+    assert flags[0].removeprefix("--model.") in capsys.readouterr().err
+
+
+def test_a_board_refuses_wrong_numbers_once(capsys, tmp_path):
+    argv = ["leaderboard", "--config", "segmentation", "--output", str(tmp_path), "--batch_size", "0"]
+    assert main(argv) == 2
+    assert "--batch_size of at least 1" in capsys.readouterr().err

@@ -70,9 +70,11 @@ def _run(scores: Scoreboard, given: argparse.Namespace) -> None:
     if not todo:
         return
     from eva_core.boards.live import Live
+    from eva_core.extract import Extraction
 
     check(scores.board)
     how: dict[str, Any] = {name: getattr(given, name) for name in HERE_FIELDS}
+    Extraction(**how)  # a wrong number is one line here, not one for each pair
     page = Spaced(lambda: _write(scores.standings(), scores.output))
     try:
         with Live(scores.board, scores.pairs, todo) as live:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from eva_core.errors import refuse
 from eva_core.training import GradientHead
 from eva_vision.heads.linear import linear_layer
 
@@ -15,6 +16,7 @@ class Mlp(GradientHead):
     """
 
     def __init__(self, hidden: int = 256) -> None:
+        refuse((hidden < 1, "argument hidden of at least 1", hidden))
         self.hidden = hidden
 
     def parameters(self, in_features: int, outputs: int, generator: torch.Generator) -> dict[str, Tensor]:
