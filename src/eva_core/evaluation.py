@@ -13,8 +13,8 @@ from eva_core.confounds import confounds
 from eva_core.contamination import marked, seen
 from eva_core.embeddings import Samples, Store
 from eva_core.errors import UsageError, some
-from eva_core.holdout import few, hold_out, near_duplicates
-from eva_core.metrics import probabilities
+from eva_core.holdout import divide_single_groups, few, hold_out, near_duplicates
+from eva_core.metrics import probabilities, selection_metric
 from eva_core.progress import Bar
 from eva_core.protocol import Protocol
 from eva_core.record import Predictions, predictions_table
@@ -82,6 +82,7 @@ def evaluate(
         "confounds": _confounds(asked, main_split),
         "mpp": _mpp(asked, main_split),
         "selected": [{"run": r.run, "value": r.selected_value, **r.selected} for r in runs],
+        "refit": _refit(asked, plan, runs),
         "skipped": store.skipped,
         "untrained": foreign,
         "copies": {} if store.imported else _copies(store),
@@ -183,7 +184,10 @@ def make_plan(store: Samples, protocol: Protocol, dataset: DatasetCard) -> Plan:
         raise UsageError("Expected groups or images to hold a part of train out, but imported embeddings have neither.")
     else:
         groups = near_duplicates(store.signatures(train))
-    held = hold_out(store.targets[train], groups, protocol.holdout, protocol.seed)
+    targets, classification = store.targets[train], dataset.task == "classification"
+    held = hold_out(targets, groups, protocol.holdout, protocol.seed)
+    several = len(np.unique(groups)) > 1
+    divided = divide_single_groups(held, targets, groups, protocol.holdout) if classification and several else []
     how = "group" if grouped else "clusters of near-duplicates, as the dataset names no groups"
     if not held.any() or held.all():
         raise UsageError(
@@ -191,7 +195,33 @@ def make_plan(store: Samples, protocol: Protocol, dataset: DatasetCard) -> Plan:
             f"{len(np.unique(groups))}. Add some, or use --protocol eva-0.4."
         )
     text = f"{held.mean():.0%} of train, held out by {how}"
+    if classification:
+        text += _exceptions(targets, held, divided, dataset)
     return Plan(train[~held], train[held], reported, main, "holdout", text)
+
+
+def _exceptions(targets: np.ndarray, held: np.ndarray, divided: list[int], dataset: DatasetCard) -> str:
+    """What a reader must know of classes that are not held out as the others.
+
+    Raises:
+        UsageError: Fewer than two classes are held out: nothing can be chosen by them.
+    """
+    there, lacking = (
+        [dataset.classes[label] for label in labels]
+        for labels in (np.unique(targets[held]), np.setdiff1d(targets, targets[held]))
+    )
+    if len(there) < 2:
+        raise UsageError(
+            f"Expected two images of each of two classes in the train split of {dataset.name!r}, to hold some out, but "
+            f"{some(lacking)} cannot be divided. Add images, or use --protocol eva-0.4."
+        )
+    said = ""
+    if divided:
+        names = some([dataset.classes[label] for label in divided])
+        said += f"; images of one group on both sides for {names}, which no other group has: optimistic for it"
+    if lacking:
+        said += f"; without {some(lacking)}, which cannot be divided: chosen by the other classes alone"
+    return said
 
 
 def _fit(asked: Question, plan: Plan, what: str) -> list[FittedRun]:
@@ -210,6 +240,17 @@ def _fit(asked: Question, plan: Plan, what: str) -> list[FittedRun]:
             fitted += head.fit(some, select, classes, protocol, [run], metric, patience)
             bar.update(len(fitted), len(runs))
         return fitted
+
+
+def _refit(asked: Question, plan: Plan, runs: Sequence[FittedRun]) -> float | None:
+    """The main metric of the final heads on what selected them, mean over runs; None where that is also reported.
+
+    A head that was fitted once more has learned from these samples: it can hardly be worse than the one selected.
+    """
+    if plan.selected_on != "holdout":
+        return None
+    data, score = asked.store.embedded(plan.select), selection_metric(asked.dataset.metric)
+    return float(np.mean([score(asked.head.logits(r.params, data.x)[None], data.y).item() for r in runs]))
 
 
 def _score(

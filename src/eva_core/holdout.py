@@ -38,7 +38,8 @@ def hold_out(targets: np.ndarray, groups: np.ndarray, share: float, seed: int) -
     """Choose whole groups until each class has about `share` of its samples held out.
 
     Groups are visited in an order drawn from the seed, large ones first, and taken where that brings the held-out class
-    counts nearer to the wanted ones.
+    counts nearer to the wanted ones. Then, where a class of two or more groups has none on one side, the group that
+    costs least goes there, as long as no other class loses its last.
 
     Args:
         targets: Class of each training sample, (N,).
@@ -56,13 +57,61 @@ def hold_out(targets: np.ndarray, groups: np.ndarray, share: float, seed: int) -
     held = np.zeros(classes)
     chosen = np.zeros(len(counts), bool)
     for g in order:
-        if (
-            np.square((held + counts[g] - wanted) / np.maximum(wanted, 1)).sum()
-            < np.square((held - wanted) / np.maximum(wanted, 1)).sum()
-        ):
+        if _cost(held + counts[g], wanted) < _cost(held, wanted):
             held += counts[g]
             chosen[g] = True
+    _spread(counts, wanted, order, chosen)
     return chosen[group]
+
+
+def _cost(held: np.ndarray, wanted: np.ndarray) -> float:
+    """How far held-out counts are from the wanted ones, both (C,)."""
+    return np.square((held - wanted) / np.maximum(wanted, 1)).sum()
+
+
+def _spread(counts: np.ndarray, wanted: np.ndarray, order: np.ndarray, chosen: np.ndarray) -> None:
+    """Move groups until each class of two or more is on both sides, where that is possible, in place.
+
+    Args:
+        counts: Samples of each class in each group, (G, C).
+        order: In which groups are tried.
+        chosen: Groups that are held out, (G,).
+    """
+    several = np.flatnonzero((counts > 0).sum(0) > 1)
+    for label in several[np.argsort((counts[:, several] > 0).sum(0), kind="stable")]:  # the rarest has least choice
+        for side in (True, False):  # held out, and not
+            if counts[chosen == side, label].any():
+                continue
+            costs = {}
+            for g in order[counts[order, label] > 0]:
+                chosen[g] = side
+                left = counts[chosen != side].sum(0)
+                before = left + counts[g]
+                if not ((before > 0) & (left == 0))[several].any():
+                    costs[g] = _cost(counts[chosen].sum(0), wanted)
+                chosen[g] = not side
+            if costs:
+                chosen[min(costs, key=costs.__getitem__)] = side
+
+
+def divide_single_groups(held: np.ndarray, targets: np.ndarray, groups: np.ndarray, share: float) -> list[int]:
+    """Hold out samples of the classes that one group alone has, in place: else nothing could be chosen by them.
+
+    Args:
+        held: From `hold_out`, (N,).
+        targets: As there, like `groups` and `share`.
+    Returns:
+        The classes whose group is now on both sides.
+    """
+    divided = []
+    for label in np.unique(targets):
+        rows = np.flatnonzero(targets == label)
+        if len(rows) > 1 and len(np.unique(groups[rows])) == 1:
+            held[rows] = False
+            step = max(2, round(1 / share))
+            held[rows[step - 1 :: step] if len(rows) >= step else rows[-1:]] = True
+            divided.append(int(label))
+    return divided
 
 
 def few(targets: Tensor, shots: int, seed: int) -> Tensor:

@@ -6,9 +6,11 @@ from rich.console import Console
 from rich.table import Table
 
 from eva_core.class_checks import untrained_line
-from eva_core.metric_names import SEGMENTATION
+from eva_core.metric_names import LOWER_IS_BETTER, SEGMENTATION
 
 WRONG_IGNORE = "Pixels to ignore were chosen by the prediction, which is wrong: only to compare with numbers made so"
+REFIT = 0.02
+"""By how much a head that was fitted again may score less on the hold-out than the one that was selected by it."""
 MASKS = (*SEGMENTATION, "aji", "pq")
 """Scores of masks that have one value for all classes."""
 
@@ -73,6 +75,7 @@ def notes(results: dict[str, Any]) -> list[str]:
             "the head gives one class to every image: it has learned nothing; more steps"
             + ("" if results["identity"]["protocol"].startswith("strict") else ", or --protocol strict")
         )
+    found += _disagreements(results)
     t95 = split["metrics"][main["metric"]].get("t95")
     if t95:
         found.append(f"fewer than 20 groups: t-interval over groups {span(t95)}")
@@ -108,6 +111,26 @@ def notes(results: dict[str, Any]) -> list[str]:
         f"{what} {cost['embed_s']:.0f} s ({cost['images_per_s']:.1f} {of}/s), heads {cost['fit_s']:.1f} s, "
         f"peak memory {cost['peak_rss_mb']:.0f} MB"
     )
+    return found
+
+
+def _disagreements(results: dict[str, Any]) -> list[str]:
+    """Where what a hold-out promised is not what came."""
+    main, found = results["main"], []
+    if main.get("selected_on") != "holdout" or main["metric"] in LOWER_IS_BETTER:
+        return found
+    values = [run["value"] for run in results["selected"] if run["value"] is not None]
+    promised, refit = sum(values) / max(1, len(values)), results.get("refit")
+    if refit is not None and refit < promised - REFIT:
+        found.append(
+            f"fitted again on all of train, the head scores {number(refit)} on the hold-out that it has seen by then; "
+            f"the head selected scored {number(promised)} on it unseen: they disagree, and the score may be wrong"
+        )
+    if main["ci95"] is not None and main["ci95"][1] < promised:
+        found.append(
+            f"the hold-out of train scored {number(promised)}, above the interval of {main['split']}: {main['split']} "
+            "differs from train, or images of the hold-out are not independent of the others"
+        )
     return found
 
 

@@ -36,7 +36,8 @@ class Answer:
 
     Attributes:
         record: The part of results.json that the task decides: `main`, `selection`, `splits`, `baselines`,
-            `contamination`, `confounds`, `mpp`, `selected`, `skipped`, `untrained`, `copies`, `report`, `cost`.
+            `contamination`, `confounds`, `mpp`, `selected`, `refit`, `skipped`, `untrained`, `copies`, `report`,
+            `cost`.
         heads: Selected parameters by run.
         predictions: The rows of predictions.parquet.
         draws: Bootstrap values of the main metric on the main split, (2000,).

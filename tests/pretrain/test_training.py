@@ -11,5 +11,5 @@ from eva_pretrain import training
 def test_fp16_without_a_gpu_is_refused_as_it_would_be_bf16(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "gpus", lambda: 0)
     settings = training.Training(precision="16-mixed")
-    with pytest.raises(UsageError, match="Expected a GPU for --training.precision 16-mixed"):
+    with pytest.raises(UsageError, match=r"Expected a GPU for --training\.precision 16-mixed"):
         training.make_trainer(settings, None, 1, tmp_path, None, [], 0)  # type: ignore[arg-type]
