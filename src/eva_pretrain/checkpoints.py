@@ -73,7 +73,7 @@ def write_checkpoint(content: dict[str, Any], path: Path) -> None:
             torch.save(content, cast(IO[bytes], summed))
             summed.finish()
     except EvaError as error:
-        raise EvaError(f"{error} {_what_is_kept(path.parent.parent)}") from error
+        raise EvaError(f"{error} {what_is_kept(path.parent.parent)}") from error
 
 
 def refuse_damaged(path: Path) -> None:
@@ -198,6 +198,12 @@ def size_of(content: Any) -> int:
     )
 
 
+def what_is_kept(output: Path) -> str:
+    """The end of a message: from where the run goes on."""
+    last = next(iter(_newest_first(output)), None)
+    return "There is no checkpoint yet." if last is None else f"The last checkpoint is kept: {last.name}."
+
+
 class _Summed:
     """What torch writes into. It turns an error of the disk into one of its own, so we keep ours and go on as if."""
 
@@ -221,11 +227,6 @@ class _Summed:
         if self._failed is not None:
             raise self._failed
         self._file.write(_end(self._digest.hexdigest()))
-
-
-def _what_is_kept(output: Path) -> str:
-    last = next(iter(_newest_first(output)), None)
-    return "There is no checkpoint yet." if last is None else f"The last checkpoint is kept: {last.name}."
 
 
 def _end(digest: str) -> bytes:

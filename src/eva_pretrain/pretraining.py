@@ -1,8 +1,7 @@
 """From settings to an export: what `eva pretrain` and `eva study` do."""
 
-import json
-from collections.abc import Iterable
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,24 +10,29 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
+from eva_core.atomic_files import FULL, not_written, refuse_without_room
 from eva_core.errors import EvaError, UsageError
 from eva_core.progress import say
 from eva_core.record import CONFIG, write_text
 from eva_pretrain.checkpoints import (
+    CHECKPOINTS,
     any_checkpoint,
     best_checkpoints,
     clear_unfinished,
     last_checkpoint,
     read_checkpoint,
     say_passed_over,
+    size_of,
     step_of,
+    what_is_kept,
 )
 from eva_pretrain.config import Export, Plan
 from eva_pretrain.export import finish_exchange, write_export
 from eva_pretrain.launchers import devices_of, environment_of
+from eva_pretrain.method import Method
 from eva_pretrain.monitor.neighbours import OnlineKnn
 from eva_pretrain.monitor.progress import Progress
-from eva_pretrain.monitor.watch import BEST, MEASURES, Watch
+from eva_pretrain.monitor.watch import BEST, MEASURES, Watch, read_measures
 from eva_pretrain.sole_process import sole_process
 from eva_pretrain.source import Patches
 from eva_pretrain.starts import seen_by, start_from
@@ -63,7 +67,8 @@ def pretrain(plan: Plan) -> Path:
         say(f"{output} is finished.")
         return output / EXPORT
     output.mkdir(parents=True, exist_ok=True)
-    with sole_process(output) if rank == 0 else nullcontext():  # its other processes belong to it
+    # its other processes belong to it
+    with sole_process(output) if rank == 0 else nullcontext(), _full_disk_told(output):
         if rank == 0:
             clear_unfinished(output)
             finish_exchange(output / EXPORT)
@@ -86,6 +91,17 @@ def pretrain(plan: Plan) -> Path:
     return output / EXPORT
 
 
+@contextmanager
+def _full_disk_told(output: Path) -> Iterator[None]:
+    """Name the folder where logs, pictures or an export find a full disk: their libraries do not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise EvaError(f"{not_written(Path(error.filename or output), error)} {what_is_kept(output)}") from error
+
+
 def _rank(environment: ClusterEnvironment, devices: int) -> int:
     """Number of this process in its run. Lightning knows it only later, and guesses before."""
     if isinstance(environment, LightningEnvironment):
@@ -105,6 +121,7 @@ def _train(plan: Plan, environment: ClusterEnvironment, patches: Patches, last: 
     """Train to the last step."""
     setup, output = plan.setup, plan.output
     method = plan.method(setup, **plan.method_arguments)
+    _refuse_without_room(method, output)
     if last is None:
         start_from(method, setup.architecture.start)
     else:
@@ -128,6 +145,15 @@ def _train(plan: Plan, environment: ClusterEnvironment, patches: Patches, last: 
     if trainer.is_global_zero:
         say(progress.cost(trainer))
         say(patches.loader.report())
+
+
+def _refuse_without_room(method: Method, output: Path) -> None:
+    """Refuse to begin where not even one checkpoint fits: weights, and two moments of each that is learnt."""
+    size = size_of(method.state_dict()) + 2 * size_of(list(method.student.parameters()))
+    try:
+        refuse_without_room(output / CHECKPOINTS, size)
+    except EvaError as error:
+        raise EvaError(f"{error} {what_is_kept(output)}") from error
 
 
 def _exported(plan: Plan) -> bool:
@@ -201,9 +227,14 @@ def _marks(export: Export) -> list[str]:
 
 def _found(output: Path, step: int) -> dict[str, Any]:
     """What the monitor found at a step."""
-    lines = [json.loads(line) for line in (output / MEASURES).read_text().splitlines() if line.endswith("}")]
-    values = [line[BEST] for line in lines if line["step"] == step and BEST in line]  # a resumed run may say it again
-    return {"metric": BEST, "step": step, "value": values[-1]}
+    lines = read_measures(output / MEASURES)
+    values = [line[BEST] for line in lines if line.get("step") == step and BEST in line]
+    if not values:
+        raise EvaError(
+            f"Expected {BEST} of step {step} in {output / MEASURES}, but it is not there. Export the last checkpoint: "
+            "--export.checkpoint last."
+        )
+    return {"metric": BEST, "step": step, "value": values[-1]}  # a resumed run may say it again
 
 
 def _refuse_another_run(output: Path, key: str) -> None:

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from eva_core import atomic_files
 from eva_core.errors import EvaError, UsageError
 from eva_pretrain import checkpoints, sole_process
 from eva_pretrain.config import parse
 from eva_pretrain.data import Batch, PatchLoader
 from eva_pretrain.method import Method
 from eva_pretrain.monitor.neighbours import OnlineKnn
-from eva_pretrain.monitor.watch import Watch
+from eva_pretrain.monitor.watch import Watch, _append, read_measures
 from eva_pretrain.pretraining import pretrain
 from eva_pretrain.source import Patches
 from eva_vision.models.exported import exported
@@ -434,3 +435,33 @@ def test_a_folder_in_which_another_process_trains_is_refused(patches, tmp_path, 
     monkeypatch.setattr(sole_process.fcntl, "lockf", held)
     with pytest.raises(UsageError, match="Expected to be alone in"):
         run(patches, tmp_path / "run", "--steps=1")
+
+
+def test_a_run_does_not_begin_where_no_checkpoint_fits(patches, tmp_path, steps, monkeypatch):
+    monkeypatch.setattr(atomic_files, "free_space", lambda path: 10_000)
+    with pytest.raises(
+        EvaError, match=r"checkpoints \(No space left.*needs .* kB, 10.0 kB are free.*no checkpoint yet"
+    ):
+        run(patches, tmp_path / "run", "--steps=2")
+    assert steps == []
+
+
+def test_a_full_disk_is_told_whoever_writes(patches, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("eva_pretrain.monitor.watch.contact_sheet", full)
+    with pytest.raises(
+        EvaError, match=f"Could not write {tmp_path / 'run'} .No space left.*There is no checkpoint yet"
+    ):
+        run(patches, tmp_path / "run", "--steps=2")
+
+
+def test_a_line_of_the_monitor_that_was_cut_is_left_aside(tmp_path):
+    file = tmp_path / "monitor.jsonl"
+    assert read_measures(file) == []
+    for line in ({"step": 1}, {"step": 2}):
+        _append(file, json.dumps(line))
+    file.write_text(file.read_text()[:-5])
+    _append(file, json.dumps({"step": 3}))
+    assert read_measures(file) == [{"step": 1}, {"step": 3}]

@@ -1,7 +1,9 @@
 """What tells learning from collapse, every so many steps: measures of embeddings, nearest neighbours, a picture."""
 
 import json
+import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,8 +130,7 @@ class Watch(Callback):
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image("monitor/pca", picture, step, dataformats="HWC")
         Image.fromarray(picture).save(self.output / f"pca-{step}.png")
-        with (self.output / MEASURES).open("a") as file:
-            file.write(json.dumps({"step": step, **found}) + "\n")
+        _append(self.output / MEASURES, json.dumps({"step": step, **found}))
         say(f"step {step:>6}: " + ", ".join(f"{k.removeprefix('monitor/')} {v:.3g}" for k, v in found.items()))
 
     def _tokens(self, method: Method, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -157,3 +158,22 @@ class Watch(Callback):
         views = method.setup_.views
         contact_sheet(pixels, make_crops(pixels, views, None), views, self.output / "crops.png")
         torch.random.set_rng_state(state)
+
+
+def read_measures(file: Path) -> list[dict[str, Any]]:
+    """The lines of `monitor.jsonl`, but those that a kill has cut."""
+    found = []
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else ():
+        with suppress(ValueError):
+            found.append(json.loads(line))
+    return [line for line in found if isinstance(line, dict)]
+
+
+def _append(file: Path, line: str) -> None:
+    """Add a line; where a kill has cut the one before, it stays by itself."""
+    with file.open("ab+") as handle:
+        if handle.tell():
+            handle.seek(-1, os.SEEK_END)
+            if handle.read() != b"\n":
+                handle.write(b"\n")
+        handle.write(f"{line}\n".encode())
