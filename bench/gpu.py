@@ -79,10 +79,8 @@ def measure(given: argparse.Namespace, stages: list[str]) -> None:
 
 def start(letter: str, given: argparse.Namespace, folder: Path, environment: dict[str, str]) -> None:
     """Run a stage to its end or its limit, in seconds, and write down what stopped it."""
-    from gpu_stages.table import stage_module
-
     began = time.perf_counter()
-    limit = DRY_LIMIT_S if given.dry else stage_module(letter).LIMIT_S
+    limit = DRY_LIMIT_S if given.dry else STAGES[letter].limit_s
     argv = [sys.executable, __file__, "--stage", letter, "--output", str(given.output), "--data", str(folder)]
     with (given.output / f"{letter}.log").open("w") as log:
         process = subprocess.Popen(
@@ -106,7 +104,7 @@ def start(letter: str, given: argparse.Namespace, folder: Path, environment: dic
         found = json.loads(file.read_text()) if file.is_file() else {"stage": letter, "rows": {}}
         file.write_text(json.dumps({**found, "stopped": stopped}, indent=1))
     took = time.perf_counter() - began
-    print(f"({letter}) {STAGES[letter]}: {took:.0f} s of {limit} s", file=sys.stderr, flush=True)
+    print(f"({letter}) {STAGES[letter].module}: {took:.0f} s of {limit} s", file=sys.stderr, flush=True)
 
 
 def last_line(log: Path) -> str:

@@ -18,6 +18,7 @@ from PIL import Image
 
 from eva_pretrain.config import parse
 from eva_pretrain.data import Batch, PatchLoader
+from eva_pretrain.launchers import environment_of
 from eva_pretrain.method import Method
 from eva_pretrain.monitor.progress import Progress
 from eva_pretrain.monitor.watch import Watch
@@ -29,7 +30,16 @@ from eva_vision.phantom_slides import write_phantom_slide
 
 SETTINGS = [
     *("--config", "dinov2_vits14", "--vit.start", "null", "--monitor.every", "0", "--method.spread", "koleo"),
-    *("--training.checkpoint_every", "1000000", "--sampling.size", "256", "--sampling.mpp", "[0.5, 1.0]"),
+    *(
+        "--training.devices",
+        "1",
+        "--training.checkpoint_every",
+        "1000000",
+        "--sampling.size",
+        "256",
+        "--sampling.mpp",
+        "[0.5, 1.0]",
+    ),
 ]
 SMALL = ["--method.prototypes", "65536", "--method.bottleneck", "256", "--views.local_size", "96"]
 CPU = [*SMALL, "--vit.arch", "vit_small_patch16_224", "--batch_size", "8", "--data.workers", "2"]
@@ -132,7 +142,7 @@ def train(
     patches = patches_of(plan.data, plan.sampling, plan.setup.seed, plan.training.accumulate, output)
     watch = Watch(plan.monitor, None, output)
     callbacks = [Progress(steps // 2, watch), watch, *timing]
-    trainer = make_trainer(plan.training, steps, output, [], callbacks, 0)
+    trainer = make_trainer(plan.training, environment_of(1, 1), steps, output, [], callbacks, 0)
     with built_on:  # a CPU takes long to draw the weights of a large network
         method = plan.method(plan.setup, **plan.method_arguments)
     trainer.fit(method, datamodule=patches)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor
 
+from eva_core.accelerator import is_gpu
 from eva_core.config import load_protocol
 from eva_core.embeddings import StoreKey
 from eva_core.extract import Extraction, extract, full_precision
@@ -22,6 +23,7 @@ from eva_core.types import Embedded, Head, SegmentationHead
 from eva_pretrain import training
 from eva_pretrain.augment.crops import columns
 from eva_pretrain.augment.views import Crops, Views, _draw, _Kind, _seen
+from eva_pretrain.checkpoints import last_checkpoint, read_checkpoint
 from eva_pretrain.config import parse
 from eva_pretrain.dino import Dino
 from eva_pretrain.dinov2 import DinoV2
@@ -29,7 +31,6 @@ from eva_pretrain.masking import masks
 from eva_pretrain.method import Method, Setup
 from eva_pretrain.pretraining import pretrain
 from eva_pretrain.recipe import Recipe
-from eva_pretrain.training import last_checkpoint
 from eva_pretrain.vit import Architecture
 from eva_vision.heads.linear import Linear
 from eva_vision.heads.logreg import LogReg
@@ -44,7 +45,6 @@ from gpu_stages.stage import Bench, Found, Row
 from gpu_stages.training import TINY
 
 TITLE = "Correctness: GPU against CPU"
-LIMIT_S = 100
 COLUMNS = ("ok", "value", "limit")
 
 TINY_VIT: dict[str, Any] = {"depth": 2, "embed_dim": 24, "num_heads": 3}
@@ -79,7 +79,8 @@ def extraction(bench: Bench, precision: str, limit: float) -> Found:
     embedded = []
     for device, name in ((bench.device, precision), (bench.cpu, "fp32")):
         os.environ["EVA_CACHE"] = str(bench.scratch / f"{device.type} {precision} {name}")
-        key = StoreKey("correctness", dataset.card.name, {"device": device.type, "precision": name})
+        content = {"dataset_sha256": dataset.fingerprint(), "device": device.type, "precision": name}
+        key = StoreKey("correctness", dataset.card.name, content)
         how = Extraction(device=device.type, workers=0)  # type: ignore[arg-type]
         store = extract(key, backbone, dataset, replace(protocol, precision=name), how, tell=lambda line: None)
         embedded.append(torch.from_numpy(store.read(store.rows("train"))).double())
@@ -235,7 +236,10 @@ def _moved(drawn: Any, device: torch.device) -> Any:
 def run(bench: Bench, name: str, *more: str) -> Path:
     """`eva pretrain` of a tiny network on the JPEG patches, 4 steps."""
     output = bench.scratch / name
-    settings = [*("--config", "demo", "--monitor.every", "0", "--training.log_every", "1", "--steps", "4")]
+    settings = [
+        *("--training.devices", "1"),
+        *("--config", "demo", "--monitor.every", "0", "--training.log_every", "1", "--steps", "4"),
+    ]
     folder = ["--folder", str(bench.data / PATCHES), "--data.workers", "0", "--sampling.size", "40"]
     pretrain(parse([*settings, *TINY, *folder, "--training.checkpoint_every", "2", "--output", str(output), *more]))
     return output
@@ -270,7 +274,9 @@ def killed_after(step: int) -> Any:
 
 def state(output: Path) -> dict[str, Tensor]:
     """Weights and moments at the end of a run."""
-    checkpoint = torch.load(last_checkpoint(output), map_location="cpu", weights_only=True)
+    last = last_checkpoint(output)
+    assert last is not None
+    checkpoint = read_checkpoint(last)
     weights = {n: v for n, v in checkpoint["state_dict"].items() if isinstance(v, Tensor)}
     moments = checkpoint["optimizer_states"][0]["state"]
     return weights | {f"{n} {part}": v for n, parts in moments.items() for part, v in parts.items()}
@@ -330,6 +336,8 @@ def fsdp(bench: Bench) -> Found:
 
 def half_with_scaler(bench: Bench) -> Found:
     """`16-mixed`, whose gradients are scaled: four steps end with finite weights."""
+    if not is_gpu(bench.device):
+        return {"left_out": "needs a GPU"}
     output = run(bench, "scaled", "--training.precision", "16-mixed")
     finite = all(v.isfinite().all() for v in state(output).values())
     return {"ok": finite, "value": None, "limit": "finite weights"}

@@ -27,12 +27,12 @@ class JpegPatches(Dataset):
     """Images of the folder, again and again up to a number."""
 
     def __init__(self, folder: Path, images: int) -> None:
-        self.files = sorted((folder / PATCHES).glob("*.jpg"))
+        self._jpegs = sorted((folder / PATCHES).glob("*.jpg"))
         self.card = DatasetCard(name="gpu_bench_jpeg", classes=CLASSES, synthetic=True)
         self.samples = [Sample(f"{n:06}", "train", n % len(CLASSES), bytes=n) for n in range(images)]
 
     def image(self, sample: Sample) -> np.ndarray:
-        with Image.open(self.files[sample.bytes % len(self.files)]) as image:
+        with Image.open(self._jpegs[sample.bytes % len(self._jpegs)]) as image:
             return np.asarray(image.convert("RGB"))
 
 

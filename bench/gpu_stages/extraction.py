@@ -16,7 +16,6 @@ from gpu_stages.data import JpegPatches, SlidePatches
 from gpu_stages.stage import Bench, Found, Row
 
 TITLE = "Extraction, images/s: 224 px, batch of 128 (random weights)"
-LIMIT_S = 100
 COLUMNS = ("images_per_s", "of_bare_loop", "images")
 BATCH = 128
 
@@ -71,7 +70,8 @@ def ours(bench: Bench, name: str, precision: str, dataset: Callable[[int], Datas
     if workers == 1:
         images = min(images, ONE_WORKER)
     source, protocol = dataset(images), replace(load_protocol("eva-0.4"), precision=precision)
-    key = StoreKey(name, source.card.name, {"workers": workers, "precision": precision})  # no need to hash weights
+    content = {"dataset_sha256": source.fingerprint(), "workers": workers, "precision": precision}
+    key = StoreKey(name, source.card.name, content)  # no need to hash a billion weights
     how = Extraction(device=bench.small("cpu", "cuda"), batch_size=BATCH, workers=bench.small(0, workers))
     seconds = bench.seconds(lambda: extract(key, model, source, protocol, how, tell=lambda line: None))
     return {

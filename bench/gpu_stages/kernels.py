@@ -20,7 +20,6 @@ from gpu_stages.stage import Bench, Found
 from gpu_stages.training import arguments
 
 TITLE = "One step of L/14 (batch of 32, eager): kernels, and its parts by themselves"
-LIMIT_S = 40
 COLUMNS = ("ms", "launches", "idle")
 TOP = 15
 LAUNCH = "LaunchKernel"

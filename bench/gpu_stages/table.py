@@ -15,7 +15,7 @@ EMPTY = "not measured yet"
 
 def stage_module(letter: str) -> ModuleType:
     """The module of a stage."""
-    return import_module(f"gpu_stages.{STAGES[letter]}")
+    return import_module(f"gpu_stages.{STAGES[letter].module}")
 
 
 def markdown(output: Path | None) -> str:
@@ -27,7 +27,7 @@ def markdown(output: Path | None) -> str:
     found = {letter: _read(output, letter) for letter in STAGES}
     machines = {_line(stage["machine"]) for stage in found.values() if "machine" in stage}
     parts = ["\n".join(sorted(machines)) or f"Card: {EMPTY}."]
-    parts += [_stage(letter, stage_module(letter), found[letter]) for letter in STAGES]
+    parts += [_stage(letter, found[letter]) for letter in STAGES]
     return "\n\n".join(parts) + "\n"
 
 
@@ -44,11 +44,14 @@ def _line(machine: Found) -> str:
     )
 
 
-def _stage(letter: str, module: ModuleType, found: Found) -> str:
+def _stage(letter: str, found: Found) -> str:
+    stopped = [f"Stopped: {found['stopped']}.", ""] if "stopped" in found else []
+    try:
+        module = stage_module(letter)
+    except Exception as error:  # the other stages have their tables
+        return "\n".join([f"### ({letter}) {STAGES[letter].module}", "", *stopped, f"Not to be imported: {error}"])
     rows = found["rows"]
-    lines = [f"### ({letter}) {module.TITLE}", ""]
-    if "stopped" in found:
-        lines += [f"Stopped: {found['stopped']}.", ""]
+    lines = [f"### ({letter}) {module.TITLE}", "", *stopped]
     extra = [key for key in ("by_depth", "gradient") if any(key in row for row in rows.values())]
     names = [*module.COLUMNS, *extra, "seconds"]
     lines += _table(

@@ -16,7 +16,6 @@ from gpu_stages.data import SLIDE
 from gpu_stages.stage import Bench, Found
 
 TITLE = "Tiles of a slide (JPEG 4:2:0, 256 px): CPU against GPU; a patch of 256 px touches four"
-LIMIT_S = 20
 COLUMNS = ("tiles_per_s", "patches_per_s", "largest_difference")
 _TILES_OF_A_PATCH = 4
 

@@ -12,7 +12,6 @@ from gpu_stages.data import SLIDE
 from gpu_stages.stage import Bench, Found
 
 TITLE = "Training, DINOv2 in bf16: 2 x 224 + 8 x 96 (98) px, full heads"
-LIMIT_S = 165
 COLUMNS = ("patches_per_s", "of_peak", "waiting", "peak_gb")
 SMALL = ["--method.prototypes", "65536", "--method.bottleneck", "256", "--views.local_size", "96"]
 MODELS = {
