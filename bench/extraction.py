@@ -44,7 +44,9 @@ def compare(root: Path, n: int, turns: int) -> dict:
     bare_loop(backbone.network, images[:BATCH], mean, std)
     ratios, before = [], bare_loop(backbone.network, images, mean, std)
     for turn in range(turns):
-        key = replace(store_key(backbone, dataset, protocol), content={"dataset_sha256": dataset.fingerprint(), "turn": turn})
+        key = replace(
+            store_key(backbone, dataset, protocol), content={"dataset_sha256": dataset.fingerprint(), "turn": turn}
+        )
         ours = float(extract(key, backbone, dataset, protocol, Extraction(device="cpu")).attributes["images_per_s"])
         after = bare_loop(backbone.network, images, mean, std)
         ratios.append(2 * ours / (before + after))
