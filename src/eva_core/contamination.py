@@ -2,11 +2,12 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
+from eva_core.tcga import patients
 from eva_core.types import DatasetCard, ModelCard
 
 OTHERS = "others"
@@ -31,18 +32,27 @@ def salted(name: str, salt: str) -> str:
     It cannot be read, but it can be guessed: the salt stands beside the hash, and one SHA-256 takes no time, so a name
     that is short or a number is found by trying all.
     """
-    return f"{SALTED}:{salt}:{hashlib.sha256(f'{salt}{name}'.encode()).hexdigest()}"
+    return f"{SALTED}:{salt}:{hashlib.sha256(f'{salt}{name}'.encode(errors='surrogateescape')).hexdigest()}"
 
 
-def bare(name: str) -> str:
-    """The name of a slide without folder and extension, as training ids have it."""
-    return _EXTENSION.sub("", name.replace("\\", "/").rpartition("/")[2])
+def without_extension(name: str) -> str:
+    """The name of a slide, with its folders, as training ids have it."""
+    return _EXTENSION.sub("", name.replace("\\", "/"))
+
+
+def _names(name: str) -> Iterator[str]:
+    """By what training ids may call a sample: as it is, by its patient, by its path, and by parts of that."""
+    yield name
+    yield from patients(name)
+    parts = without_extension(name).split("/")
+    for at in range(len(parts)):
+        yield "/".join(parts[at:])
 
 
 def seen(model: ModelCard, ids: Sequence[str], groups: Sequence[str]) -> np.ndarray:
     """By sample: whether the model's card lists its id, or its patient or slide, as training data, (N,).
 
-    Each is looked for as it is, and without folder and extension.
+    Each is looked for as it is, without extension, by parts of its path from the right, and by a TCGA patient in it.
     """
     listed = set(model.training_ids)
     salts = {name.split(":")[1] for name in listed if name.startswith(f"{SALTED}:")}
@@ -50,7 +60,7 @@ def seen(model: ModelCard, ids: Sequence[str], groups: Sequence[str]) -> np.ndar
     def known(name: str) -> bool:
         return name in listed or any(salted(name, salt) in listed for salt in salts)
 
-    found = {name for name in {*ids, *groups} if known(name) or known(bare(name))}
+    found = {name for name in {*ids, *groups} if any(map(known, _names(name)))}
     return np.array([i in found or g in found for i, g in zip(ids, groups, strict=True)], bool)
 
 

@@ -12,7 +12,8 @@ from eva_core.errors import EvaError, UsageError, some
 from eva_core.interrupts import spawn_context
 from eva_pretrain.patches.folder import FolderStream
 from eva_pretrain.patches.slides import PatchStream
-from eva_pretrain.patches.stream import HORIZON, Batch, Stream, patient
+from eva_pretrain.patches.stream import HORIZON, Batch, Stream
+from eva_vision.slides.barcodes import file_name, patient
 
 __all__ = ["Batch", "FolderStream", "PatchLoader", "PatchStream"]
 
@@ -108,9 +109,7 @@ class PatchLoader:
 
     def slides_seen(self) -> list[tuple[str, str | None]]:
         """Name and TCGA patient of each slide of `seen`, and of those before that a later stream has no more."""
-        return self.stream.seen(self.seen) + [
-            (path.rpartition("/")[2], patient(path)) for path in sorted(self._seen_elsewhere)
-        ]
+        return self.stream.seen(self.seen) + [(file_name(path), patient(path)) for path in sorted(self._seen_elsewhere)]
 
     def report(self) -> str:
         """What was read, how long the trainer waited, and what was left out and why: a few lines."""

@@ -14,12 +14,13 @@ from typing import Any, Literal
 from safetensors.torch import save
 from torch import Tensor
 
-from eva_core.contamination import SALTED, bare, salted
+from eva_core.contamination import SALTED, salted, without_extension
 from eva_core.errors import EvaError, UsageError, some
 from eva_core.file_names import check_name
 from eva_core.record import CONFIG, environment, write_bytes, write_text
+from eva_core.tcga import from_barcode, tcga
 from eva_vision.models.exported import CARD, SCHEMA, SLIDES, SUM, WEIGHTS, exported, read_seen, sha256_of
-from eva_vision.slides.barcodes import tcga
+from eva_vision.slides.remote import is_url
 
 README = "README.md"
 
@@ -156,11 +157,14 @@ def _public(slide: str, patient: str | None, salt: str) -> tuple[str, str | None
     """Slide and patient as slides.json holds them: those of TCGA are known to everybody."""
     if slide.startswith(f"{SALTED}:"):
         return slide, patient
-    slide = bare(slide)
-    barcode = tcga(slide)
-    if barcode is not None:
-        return slide, barcode[0]
-    return salted(slide, salt), None if patient is None else salted(patient, salt)
+    barcode, plain = tcga(slide), from_barcode(slide)
+    if barcode is not None and plain is not None:
+        return without_extension(plain), barcode[0]
+    slide = without_extension(slide)
+    if slide.startswith("/") or is_url(slide):  # where it lay is of no use to others
+        slide = slide.rpartition("/")[2]
+    public = patient is None or tcga(patient) is not None
+    return salted(slide, salt), patient if public else salted(patient or "", salt)
 
 
 def _commit() -> str | None:

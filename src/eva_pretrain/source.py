@@ -15,7 +15,7 @@ from eva_pretrain.parallel import rank, world
 from eva_pretrain.patches.folder import FolderStream
 from eva_pretrain.patches.slides import PatchStream
 from eva_pretrain.patches.stream import Stream
-from eva_vision.slides.index import LINES, Index
+from eva_vision.slides.index import Index, is_index
 from eva_vision.slides.selection import Sampling
 from eva_vision.slides.tissue import patch_filter
 
@@ -144,18 +144,40 @@ def _say_what_only_slides_have(source: Source, sampling: Sampling) -> None:
 def _index(source: Source, output: Path) -> Index:
     assert source.slides is not None
     given = Path(source.slides)
-    if (given / LINES).is_file():
-        return Index(given)
+    if is_index(given):
+        index = Index(given)
+        _refuse_other_settings(source, index)
+        return index
     from eva_vision.slides.building import build, on_this_machine
-    from eva_vision.slides.remote import list_slides
+    from eva_vision.slides.remote import find_slides
 
-    paths = list_slides(source.slides)
+    listed = find_slides(source.slides)
+    paths = listed.paths
     run = on_this_machine(min(len(os.sched_getaffinity(0)), len(paths)))
     output.mkdir(parents=True, exist_ok=True)
     with FileLock(output / ".building"):  # other processes of this run wait, and then have nothing to do
-        index = build(paths, output, source.tissue, source.mpp, run)
+        index = build(paths, output, source.tissue, source.mpp, run, listed.root)
+    if listed.failed:
+        failed = [f"{path} ({reason})" for path, reason in listed.failed.items()]
+        say(f"{len(failed)} places could not be looked at: {some(failed)}.")
     if index.failed:
         say(f"{len(index.failed)} slides are left out: {some([f'{e.name} ({e.error})' for e in index.failed], 3)}.")
     if not len(index):
         raise EvaError(f"Expected slides that can be read, but none of {len(paths)} can. See above.")
     return index
+
+
+def _refuse_other_settings(source: Source, index: Index) -> None:
+    """What an index was made with stands in it; another value here would change nothing."""
+    plain = Source(slides="")
+    if source.tissue not in (plain.tissue, index.tissue):
+        raise UsageError(
+            f"Expected data.tissue {index.tissue}, by which {index.folder} was made, but got {source.tissue}. "
+            "Leave it out, or index the slides again elsewhere."
+        )
+    others = {entry.given_mpp for entry in index.entries} - {None, source.mpp}
+    if source.mpp is not None and others:
+        raise UsageError(
+            f"Expected data.mpp {some(sorted(map(str, others)))}, by which {index.folder} was made, but got "
+            f"{source.mpp}. Leave it out, or run `eva slides index --mpp {source.mpp}` again."
+        )

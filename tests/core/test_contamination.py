@@ -36,6 +36,13 @@ def test_names_are_found_without_folder_and_extension():
     assert seen(card, ids, [""] * 5).tolist() == [True, True, True, False, True]
 
 
+def test_slides_of_one_file_name_are_told_apart_by_their_folders():
+    card = ModelCard("m", training_ids=(salted("p1/slide", "aa"), "TCGA-AA-0001"))
+    ids = ["/data/p1/slide.svs", "p2/slide.svs", "slide.svs", "x/TCGA-AA-0001/level0.svs", "tcga-aa-0001-01Z_3.png"]
+    assert seen(card, ids, [""] * 5).tolist() == [True, False, False, True, True]
+    assert seen(card, ["a"] * 3, ["q/p1/slide", "TCGA-AA-0001-01Z-00-DX1", "caf\udce9"]).tolist() == [True, True, False]
+
+
 def test_a_model_that_saw_patients_is_rescored_on_the_others(tmp_path):
     pictures, model = Pictures(60), timm_model("test_vit")
     test = sorted({s.group for s in pictures.samples if s.split == "test"})

@@ -10,6 +10,7 @@ import timm
 import torch
 from torch import Tensor
 
+from eva_core.contamination import seen as known_to
 from eva_core.errors import EvaError, UsageError
 from eva_pretrain import export
 from eva_pretrain.export import list_seen, write_export
@@ -97,6 +98,23 @@ def test_half_precision_and_views_are_stored_as_float32(tmp_path: Path):
     assert {tensor.dtype for tensor in read.values()} == {torch.float32}
     assert torch.equal(read["cls_token"], half["cls_token"].float())
     assert torch.equal(read["norm.bias"], half["norm.weight"].float())
+
+
+def test_patients_in_folders_are_plain_and_folders_tell_slides_apart(tmp_path: Path):
+    seen = [
+        ("TCGA-AA-1234/series/level0.svs", "TCGA-AA-1234"),
+        ("level0.svs", "TCGA-BB-1234"),
+        ("p1/slide.svs", None),
+        ("p2/slide.svs", None),
+    ]
+    folder = write(tmp_path / "export", seen=seen)
+    pairs = read_seen(folder)
+    assert ("TCGA-AA-1234/series/level0", "TCGA-AA-1234") in pairs
+    assert "TCGA-BB-1234" in {patient for _, patient in pairs}
+    card = exported(str(folder)).card
+    assert card.collections == ("TCGA", "others")
+    names = ["p1/slide.svs", "/x/p2/slide", "p3/slide.svs", "slide", "TCGA-BB-1234-01Z-00-DX1"]
+    assert known_to(card, names, names).tolist() == [True, True, False, False, True]
 
 
 def test_slides_of_tcga_are_plain_and_others_salted(tmp_path: Path):

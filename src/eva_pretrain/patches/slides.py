@@ -11,6 +11,7 @@ had asked it.) Where the storage is silent for all, the stream ends with an erro
 
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, is_dataclass, replace
@@ -67,7 +68,8 @@ class PatchStream(Stream):
         Raises:
             UsageError: No slide is left, or a number makes no sense.
         """
-        paths, names = [entry.path for entry in index.entries], [entry.name for entry in index.entries]
+        paths, same = [entry.path for entry in index.entries], Counter(entry.name for entry in index.entries)
+        names = [entry.name if same[entry.name] == 1 else entry.path for entry in index.entries]
         super().__init__(Order(batch_size, rank, ranks, sampling.per_window), start, paths, names)
         self.index, self.keep, self.exact = index, keep, exact
         self.sampler = Sampler(index.entries, _Masks(index), sampling, seed)
@@ -273,7 +275,7 @@ class _Masks:
 def _contents(index: Index) -> str:
     """What decides about pixels and places: which slide has which number, and all that the index knows of each."""
     lines = (f"{entry.path} {entry.mpp!r} {entry.sha256} {entry.crc32}" for entry in index.entries)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
 def _described(function: Any) -> str | None:

@@ -8,6 +8,7 @@ long as they read less than `HORIZON` batches ahead.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from eva_pretrain.patches.order import Order
-from eva_vision.slides.barcodes import tcga
+from eva_vision.slides.barcodes import called, patient
 from eva_vision.slides.remote import is_url
 
 HORIZON = 128
@@ -130,8 +131,12 @@ class Stream(IterableDataset[Batch], ABC):
         return self.names[slide]
 
     def seen(self, slides: Iterable[int]) -> list[tuple[str, str | None]]:
-        """Names of slides, in order of their numbers, and their TCGA patients."""
-        return [(self.names[slide], patient(self.names[slide])) for slide in sorted(slides)]
+        """How lists call slides, in order of their numbers, and their TCGA patients."""
+        return [(self._called[slide], patient(self.paths[slide])) for slide in sorted(slides)]
+
+    @cached_property
+    def _called(self) -> list[str]:
+        return called(self.names)
 
     def state_dict(self) -> dict[str, Any]:
         """Where this copy of the stream is: what a StatefulDataLoader asks each worker."""
@@ -141,12 +146,6 @@ class Stream(IterableDataset[Batch], ABC):
         """Go on from a `state_dict` of the same worker among as many."""
         self._next = self._resumed = state["next"]
         self.leave_out(state["left_out"])
-
-
-def patient(path: str) -> str | None:
-    """The TCGA patient that a path names, in the file's name or in that of a folder above it."""
-    barcodes = (tcga(part) for part in reversed(path.split("/")))
-    return next((barcode[0] for barcode in barcodes if barcode), None)
 
 
 def pixel_buffer(patches: int, size: int) -> Tensor:

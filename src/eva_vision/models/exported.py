@@ -65,7 +65,7 @@ def exported(folder: str) -> Backbone:
         source=f"eva pretrain, {content['weights_of']}",
         revision=f"step {content['step']}",
         trained_on=_trained_on(seen),
-        collections=_collections([slide for slide, _ in seen]),
+        collections=_collections(seen),
         training_ids=tuple(sorted({name for pair in seen for name in pair if name is not None})),
     )
     # the run in place of the path, which is part of no key: the same export in another place is the same model
@@ -187,9 +187,9 @@ def _trained_on(seen: list[tuple[str, str | None]]) -> str:
     return f"{len(seen)} slides" + (f" of {len(patients)} patients" if patients else "") + f", listed in its {SLIDES}"
 
 
-def _collections(slides: list[str]) -> tuple[str, ...] | None:
+def _collections(seen: list[tuple[str, str | None]]) -> tuple[str, ...] | None:
     """TCGA is known by its barcodes; what other slides belong to, nobody says."""
-    public = [tcga(slide) is not None for slide in slides]
+    public = [tcga(slide) is not None or tcga(patient or "") is not None for slide, patient in seen]
     if not any(public):
         return None
     return ("TCGA",) if all(public) else ("TCGA", OTHERS)

@@ -1,32 +1,52 @@
-"""TCGA barcodes in the names of slides, and lists of patients and slides that are left out."""
+"""What slides are called, and lists of patients and slides that are left out.
 
-import re
-from collections.abc import Iterable
-from pathlib import Path
+A slide is its path below the folder that was listed, not its file name: converters call every slide of every patient
+`DCM_0.dcm`, and archives put the patient into the folder.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
 
 from eva_core.errors import UsageError
 from eva_core.tables import read_text
+from eva_core.tcga import from_barcode, patient, patients, tcga
 
-# project, site, participant; then sample and vial, portion, slide (gdc.cancer.gov, "TCGA Barcode")
-_BARCODE = re.compile(r"(TCGA-[A-Z0-9]{2}-[A-Z0-9]{4})(?:-\d\d[A-Z]?-\d\d[A-Z]?-([A-Z]{2})[A-Z0-9]+)?(?![A-Z0-9])")
+__all__ = ["Excluded", "called", "file_name", "names_of", "patient", "read_excluded", "stem", "tcga"]
 
 _AROUND = ' \t,;"\u00a0\ufeff'
 """What a spreadsheet may leave round the only value of a line."""
 
 
-def tcga(name: str) -> tuple[str, str | None] | None:
-    """Patient (the first 12 characters) and kind of slide that a TCGA barcode names, in any case; None: not from TCGA.
-
-    The kind is `DX` for diagnostic FFPE, `TS`, `BS` or `MS` for frozen top, bottom and middle; None where the barcode
-    ends before.
-    """
-    found = _BARCODE.match(name.upper())
-    return (found[1], found[2]) if found else None
-
-
 def stem(name: str) -> str:
     """A file name without its extension; what a TCGA name has after its barcode's dot stays."""
     return Path(name).stem
+
+
+def file_name(name: str) -> str:
+    """The last part of a path."""
+    return name.rpartition("/")[2]
+
+
+def called(names: Sequence[str]) -> list[str]:
+    """How lists call each of these slides: by the file name where no other has it, else by the whole name.
+
+    A slide of TCGA whose barcode is in a folder is called by its path from there.
+    """
+    files = Counter(stem(file_name(name)) for name in names)
+    return [from_barcode(name) or (file_name(name) if files[stem(file_name(name))] == 1 else name) for name in names]
+
+
+def names_of(name: str) -> Iterator[str]:
+    """By what a list may call a slide: its whole name, parts of that from the right, each with and without extension.
+
+    The longest come first; the file name alone, which slides may share, last.
+    """
+    parts = name.split("/")
+    for at in range(len(parts)):
+        end = "/".join(parts[at:])
+        yield end
+        yield str(PurePosixPath(end).with_suffix("")) if stem(end) != end else end
 
 
 class Excluded:
@@ -35,27 +55,54 @@ class Excluded:
     Attributes:
         entries: Lines of the file.
         used: Those that met a slide.
+        shared: Lines that are a file name alone -> the slides that have it.
     """
 
     def __init__(self, lines: Iterable[str]) -> None:
         stripped = (line.strip(_AROUND) for line in lines)
         self.entries = [line for line in stripped if line and not line.startswith("#")]
         self.used: set[str] = set()
-        self._by_key: dict[str, list[str]] = {}
+        self.shared: dict[str, set[str]] = {}
+        self._by_patient: dict[str, list[str]] = {}
+        self._by_name: dict[str, list[str]] = {}
         for entry in self.entries:
-            self._by_key.setdefault(_key(entry), []).append(entry)
+            barcode = patient(entry)
+            if barcode is not None:
+                self._by_patient.setdefault(barcode, []).append(entry)
+            else:
+                self._by_name.setdefault(entry.replace("\\", "/").strip("/"), []).append(entry)
 
     def __contains__(self, name: str) -> bool:
-        """Whether a slide is left out: by its TCGA patient, else by its name with or without extension."""
-        met = [entry for key in {_key(name), _key(stem(name))} for entry in self._by_key.get(key, [])]
+        """Whether a slide is left out: by a TCGA patient in its path, a folder of it, or its name.
+
+        Args:
+            name: Its path below the folder that was listed.
+        """
+        met = [entry for barcode in patients(name) for entry in self._by_patient.get(barcode, ())]
+        for folders in _folders(name):
+            met += self._by_name.get(folders, ())
+        for own in dict.fromkeys(names_of(name)):
+            met += self._by_name.get(own, ())
+            if "/" not in own:
+                for entry in self._by_name.get(own, ()):
+                    self.shared.setdefault(entry, set()).add(name)
         self.used.update(met)
         return bool(met)
+
+
+def _folders(name: str) -> Iterator[str]:
+    """Every run of folders that a path leads through."""
+    parts = name.split("/")[:-1]
+    for first in range(len(parts)):
+        for last in range(first + 1, len(parts) + 1):
+            yield "/".join(parts[first:last])
 
 
 def read_excluded(path: str | Path) -> Excluded:
     """A text file, one patient or slide a line; `#` begins a comment.
 
-    A TCGA barcode of any length leaves out the whole patient: slides of one patient look alike.
+    A TCGA barcode of any length leaves out the whole patient: slides of one patient look alike. Other lines are names
+    of slides or of the folders that they are in, as paths below the folder that was listed or as parts of these.
 
     Raises:
         UsageError: It does not read, or is empty.
@@ -64,8 +111,3 @@ def read_excluded(path: str | Path) -> Excluded:
     if not excluded.entries:
         raise UsageError(f"Expected a patient or slide in each line of {path}, but it has none. Leave exclude out.")
     return excluded
-
-
-def _key(name: str) -> str:
-    barcode = tcga(name)
-    return barcode[0] if barcode else name

@@ -1,31 +1,34 @@
 """Indexing many slides: in processes or over a cluster, going on after a kill, whatever one slide does."""
 
-import hashlib
 import multiprocessing
 import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from eva_core import registry
 from eva_core.cluster import each_on_ray
-from eva_core.errors import EvaError
+from eva_core.errors import EvaError, some
 from eva_core.interrupts import spawn_context
-from eva_core.progress import Bar
+from eva_core.progress import Bar, say
 from eva_vision.slides.dicom import one_per_series
 from eva_vision.slides.index import Entry, Index, Writer
 from eva_vision.slides.reader import agrees, by_openslide, open_slide
-from eva_vision.slides.remote import Blob, head, is_url
+from eva_vision.slides.remote import is_url
 from eva_vision.slides.slide import Slide
+from eva_vision.slides.state import State, head_hash, sample_hash, state_of
 from eva_vision.slides.tiff import TiffSlide, layout_of
-from eva_vision.slides.tissue import tissue_mask
+from eva_vision.slides.tissue import described, tissue_mask
+
+_AT_ONCE = 32
+_UNKNOWN = State(0, 0)
 
 
 @dataclass(frozen=True)
@@ -41,10 +44,13 @@ Work = Callable[[str], Indexed]
 Runner = Callable[[Work, Sequence[str]], Iterator[Indexed]]
 
 
-def build(paths: Sequence[str], output: Path, tissue: str, mpp: float | None, run: Runner) -> Index:
-    """Index the slides that are new, changed, or failed before. A slide at a URL never counts as changed.
+def build(
+    paths: Sequence[str], output: Path, tissue: str, mpp: float | None, run: Runner, root: str | None = None
+) -> Index:
+    """Index the slides that are new, changed, or failed before, or took another mpp from `mpp`.
 
-    Of a DICOM series, which is one slide in several files, one file stands for all.
+    Of a DICOM series, which is one slide in several files, one file stands for all. A file that the index has by
+    another name already is left out.
 
     Args:
         paths: Files and URLs.
@@ -52,38 +58,73 @@ def build(paths: Sequence[str], output: Path, tissue: str, mpp: float | None, ru
         tissue: A name of the group `eva.tissue`.
         mpp: Of slides that state none.
         run: `here`, `in_processes` or `on_ray`.
+        root: The folder that was listed: slides are called by their paths below; none: that which holds all.
 
     Raises:
         UsageError: No such method, or the folder cannot be written by this process.
     """
-    registry.tissue.load(tissue)
-    paths = [path if is_url(path) else str(Path(path).absolute()) for path in paths]
-    with Writer(output, tissue) as writer:
+    method = described(tissue)
+    paths = [_absolute(path) for path in paths]
+    root = _common(paths) if root is None else _absolute(root)
+    with Writer(output, tissue, method) as writer:
+        paths = _once(paths, writer.known)
         done = [path for path, entry in writer.known.items() if not entry.error]
-        todo = [path for path in one_per_series(paths, done) if not _current(writer.known.get(path), path)]
+        current = _current(one_per_series(paths, done), writer, mpp)
+        todo = [path for path, stays in current.items() if not stays]
+        writer.expect(todo)
         with Bar("Indexing", len(todo), "slides") as bar:
             for found in run(partial(index_slide, tissue=tissue, mpp=mpp), todo):
-                writer.add(found.entry, found.layout, found.mask)
+                writer.add({**found.entry, "root": root}, found.layout, found.mask)
                 bar.advance(1)
     return Index(output)
 
 
+def _absolute(path: str) -> str:
+    return path if is_url(path) else str(Path(path).absolute())
+
+
+def _common(paths: Sequence[str]) -> str:
+    """The innermost folder that holds all."""
+    levels = zip(*(path.split("/")[:-1] for path in paths), strict=False)
+    return "/".join(level[0] for level in takewhile(lambda level: len(set(level)) == 1, levels))
+
+
+def _once(paths: Sequence[str], known: Mapping[str, Entry]) -> list[str]:
+    """Leave out files that the index has by another name."""
+    new = [path for path in paths if path not in known and not is_url(path)]
+    old = {_file(path) for path, entry in known.items() if not entry.error and not is_url(path)} if new else set()
+    again = {path for path in new if _file(path) in old - {None}}
+    if again:
+        say(f"{len(again)} slides are in the index by another name: {some(sorted(again))}.")
+    return [path for path in paths if path not in again]
+
+
+def _file(path: str) -> tuple[int, int] | None:
+    """What file this is; None where it cannot be told."""
+    try:
+        info = os.stat(path)
+    except OSError:
+        return None
+    return (info.st_dev, info.st_ino) if info.st_ino else None
+
+
 def index_slide(path: str, tissue: str, mpp: float | None) -> Indexed:
     """All of one slide, or the reason why it cannot be had."""
+    state = _UNKNOWN
     try:
-        size, modified = _identity(path)
-    except (EvaError, OSError) as error:
-        return failure(path, error)
-    try:
-        return _indexed(path, size, modified, tissue, mpp)
+        state = state_of(path)
+        found = _indexed(path, state, tissue, mpp)
+        if state_of(path) != state:
+            raise EvaError(f"Expected {path} to stay as it is, but it was written while it was read. Index it again.")
+        return found
     except Exception as error:  # a slide may be damaged in any way
-        return failure(path, error, size, modified)
+        return failure(path, error, state)
 
 
-def failure(path: str, error: Exception, size: int = 0, modified: int = 0) -> Indexed:
+def failure(path: str, error: Exception, state: State = _UNKNOWN) -> Indexed:
     """What is kept of a slide that does not work."""
     reason = str(error) if isinstance(error, EvaError | OSError) else f"{type(error).__name__}: {error}"
-    return Indexed({"path": path, "bytes": size, "modified": modified, "error": " ".join(reason.split())})
+    return Indexed({"path": path, **state._asdict(), "error": " ".join(reason.split())})
 
 
 def here(work: Work, paths: Sequence[str]) -> Iterator[Indexed]:
@@ -156,44 +197,50 @@ def _begin() -> None:
     threading.Thread(target=follow, daemon=True).start()
 
 
-def _identity(path: str) -> tuple[int, int]:
-    """Bytes, and time of modification in nanoseconds."""
-    if is_url(path):
-        return Blob(path).size(), 0
-    info = os.stat(path)
-    return info.st_size, info.st_mtime_ns
+def _current(paths: Sequence[str], writer: Writer, mpp: float | None) -> dict[str, bool]:
+    """Whether each slide is in the index as it is now."""
+
+    def stays(path: str) -> bool:
+        entry = writer.known.get(path)
+        if entry is None or entry.error or (mpp is not None and entry.given_mpp not in (None, mpp)):
+            return False
+        try:
+            same = state_of(path) == State(entry.bytes, entry.modified, entry.version)
+        except EvaError:
+            return False
+        return same and writer.whole(entry)
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:  # of a bucket, thousands are asked for
+        return dict(zip(paths, pool.map(stays, paths), strict=True))
 
 
-def _current(entry: Entry | None, path: str) -> bool:
-    """Whether a slide is in the index as it is now."""
-    if entry is None or entry.error:
-        return False
-    try:
-        return is_url(path) or (entry.bytes, entry.modified) == _identity(path)
-    except OSError:
-        return False
-
-
-def _indexed(path: str, size: int, modified: int, tissue: str, mpp: float | None) -> Indexed:
+def _indexed(path: str, state: State, tissue: str, mpp: float | None) -> Indexed:
     slide, agreed = _open(path, mpp)
     with slide:
         mask = tissue_mask(slide, tissue)
+        fast = isinstance(slide, TiffSlide)
         entry = {
             "path": path,
-            "bytes": size,
-            "modified": modified,
-            "sha256": hashlib.sha256(head(path, size) + str(size).encode()).hexdigest(),
+            **state._asdict(),
+            "sha256": head_hash(path, state.bytes),
+            "sample": sample_hash(path, state.bytes),
             "width": slide.levels[0].width,
             "height": slide.levels[0].height,
             "mpp": slide.mpp,
+            "given_mpp": mpp if _stated(slide) is None else None,
             "vendor": slide.vendor,
             "levels": tuple((level.width, level.height) for level in slide.levels),
             "area": mask.area,
-            "reader": "fast" if isinstance(slide, TiffSlide) else "openslide",
+            "reader": "fast" if fast else "openslide",
             "agreed": agreed,
         }
         layout = slide.layout.to_bytes() if isinstance(slide, TiffSlide) else b""
     return Indexed(entry, layout, mask.to_bytes())
+
+
+def _stated(slide: Slide) -> float | None:
+    """Micrometres per pixel by the file itself."""
+    return slide.layout.mpp if isinstance(slide, TiffSlide) else getattr(slide, "stated_mpp", None)
 
 
 def _open(path: str, mpp: float | None) -> tuple[Slide, bool | None]:

@@ -55,7 +55,7 @@ def index(argv: list[str]) -> int:
         raise UsageError(f"Expected --workers of at least 1, but got {workers}.")
     run = partial(on_ray, address=given.address) if given.engine == "ray" else on_this_machine(workers)
     listed = find_slides(given.pattern)
-    found = build(listed.paths, given.output, given.tissue, given.mpp, run)
+    found = build(listed.paths, given.output, given.tissue, given.mpp, run, listed.root)
     fast = sum(entry.reader == "fast" for entry in found.entries)
     area = sum(entry.area for entry in found.entries)
     print(f"{len(found)} slides in {given.output}: {area:,.0f} mm2 of tissue, {fast} by the fast path.")

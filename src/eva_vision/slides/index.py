@@ -1,81 +1,49 @@
 """An index of slides: all that sampling and opening need, so that no header is parsed twice.
 
-A folder of two files that only grow: `slides.jsonl` has a line for each slide, `blobs.bin` what is too large for one:
+A folder of files (see `index_files`): `slides.jsonl` has a line for each slide, `blobs.bin` what is too large for one:
 the offsets of the tiles, and the tissue mask. A line is written after its blobs, so that a killed process leaves a
 whole index of what was done. Of several lines on one slide the last counts.
 """
 
-import json
 import os
 import zlib
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from eva_core.errors import EvaError, UsageError
+from eva_core.errors import EvaError, UsageError, some
+from eva_core.progress import say
+from eva_vision.slides.index_files import (
+    BLOBS,
+    LINES,
+    LISTED,
+    SCHEMA,
+    Entry,
+    checked,
+    entry_line,
+    read_content,
+    write_list,
+)
 from eva_vision.slides.mask import TissueMask
 from eva_vision.slides.reader import OpenSlideSlide, open_slide
 from eva_vision.slides.slide import Slide
+from eva_vision.slides.state import refuse_changed
 from eva_vision.slides.tiff import Layout
 
-LINES, BLOBS = "slides.jsonl", "blobs.bin"
-_SCHEMA = 1
+__all__ = ["BLOBS", "LINES", "LISTED", "Entry", "Index", "Writer", "is_index"]
+
 _MASKS = 256
 """Tissue masks that an open index keeps decoded: 400 kB at most each."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What is known of a slide.
-
-    Attributes:
-        path: Absolute, or a URL.
-        bytes: Size of the file.
-        modified: Its time in nanoseconds; 0 for a URL.
-        error: Why it could not be indexed; then the rest is empty.
-        sha256: Of its first 64 kB and its size.
-        width: Level-0 pixels.
-        height: Likewise.
-        mpp: Micrometres per level-0 pixel.
-        vendor: As OpenSlide calls it.
-        levels: Width and height of each level in pixels, full size first.
-        area: Tissue in mm2.
-        reader: `fast` for tiled JPEG TIFF, else `openslide`.
-        agreed: Whether the fast path gave what OpenSlide gives; None where they were not compared.
-        offset: Where its blobs begin.
-        layout_bytes: Of the layout, which comes first; 0 where OpenSlide reads.
-        mask_bytes: Of the tissue mask.
-        crc32: Of both.
-    """
-
-    path: str
-    bytes: int
-    modified: int
-    error: str = ""
-    sha256: str = ""
-    width: int = 0
-    height: int = 0
-    mpp: float = 0.0
-    vendor: str = ""
-    levels: tuple[tuple[int, int], ...] = ()
-    area: float = 0.0
-    reader: str = ""
-    agreed: bool | None = None
-    offset: int = 0
-    layout_bytes: int = 0
-    mask_bytes: int = 0
-    crc32: int = 0
-
-    @property
-    def name(self) -> str:
-        """Last part of the path."""
-        return self.path.rpartition("/")[2]
+def is_index(folder: Path) -> bool:
+    """Whether a folder holds an index, or what is left of one."""
+    return any((folder / name).is_file() for name in (LINES, BLOBS, LISTED))
 
 
 class Index:
@@ -84,18 +52,36 @@ class Index:
     Attributes:
         entries: Slides that can be read, by path: a slide's number is its place here.
         failed: Those that could not be indexed.
+        missing: Paths of slides that belong to it, but were lost or are yet to be indexed.
         tissue: Name of the method of the masks.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, tell: bool = True) -> None:
         """Read the lines.
+
+        Args:
+            folder: Where they are.
+            tell: Say what is missing.
 
         Raises:
             UsageError: There is no index in this folder, or one of another version.
+            EvaError: All its slides are missing.
         """
         self.folder = Path(folder)
-        self.tissue, lines = read_lines(self.folder)
-        known = [lines[path] for path in sorted(lines)]
+        try:
+            content = read_content(self.folder)
+        except OSError as error:
+            raise EvaError(f"Expected an index in {folder}, but it does not read ({error}).") from error
+        if content.tissue is None:
+            raise UsageError(f"Expected an index in {folder}, but there is none. `eva slides index` makes one.")
+        self.tissue, self.missing = content.tissue, tuple(content.missing)
+        if self.missing and not content.entries:
+            raise EvaError(_missing(self.folder, self.missing))
+        if self.missing and tell:
+            say(_missing(self.folder, self.missing))
+        elif not content.listed and tell:
+            say(f"{folder} lacks a whole {LISTED}, so that slides may be missing. Run `eva slides index` again.")
+        known = [content.entries[path] for path in sorted(content.entries)]
         self.entries = tuple(entry for entry in known if not entry.error)
         self.failed = tuple(entry for entry in known if entry.error)
         self._masks: OrderedDict[int, TissueMask] = OrderedDict()
@@ -104,7 +90,7 @@ class Index:
         return len(self.entries)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Index, (self.folder,)
+        return Index, (self.folder, False)
 
     def number(self, path: str) -> int:
         """The number of a slide.
@@ -124,13 +110,14 @@ class Index:
         """Open a slide without parsing it; see `open_slide`.
 
         Raises:
-            EvaError: The slide is gone, or its part of the index is damaged.
+            EvaError: The slide is gone or has changed since, or its part of the index is damaged.
         """
         entry = self.entries[number]
-        if not entry.layout_bytes:
+        layout = self._blobs(entry)[: entry.layout_bytes] if entry.layout_bytes else b""
+        refuse_changed(entry, layout)
+        if not layout:
             return OpenSlideSlide(entry.path, entry.mpp, exact)
-        layout = Layout.from_bytes(self._blobs(entry)[: entry.layout_bytes])
-        return open_slide(entry.path, entry.mpp, exact, layout)
+        return open_slide(entry.path, entry.mpp, exact, Layout.from_bytes(layout))
 
     def mask(self, number: int) -> TissueMask:
         """Where a slide is tissue. The last 256 are remembered.
@@ -148,66 +135,97 @@ class Index:
         return found
 
     def _blobs(self, entry: Entry) -> bytes:
-        path = self.folder / BLOBS
-        try:
-            with path.open("rb", buffering=0) as file:
-                blobs = os.pread(file.fileno(), entry.layout_bytes + entry.mask_bytes, entry.offset)
-        except OSError as error:
-            raise EvaError(f"Expected the blobs of the index in {path}, but they do not read ({error}).") from error
-        if zlib.crc32(blobs) != entry.crc32:
-            raise EvaError(
-                f"Expected {entry.name} in {path}, but its part is damaged. Index the slides again elsewhere."
-            )
-        return blobs
+        return _read_blobs(self.folder, entry)
 
 
 class Writer:
-    """Adds to an index; one process at a time."""
+    """Adds to an index; one process at a time.
 
-    def __init__(self, folder: Path, tissue: str) -> None:
+    Attributes:
+        known: What is known of each slide, by path.
+    """
+
+    def __init__(self, folder: Path, tissue: str, method: str = "") -> None:
         """Make the folder, or go on where a killed process stopped.
 
         Args:
+            folder: Of the index.
             tissue: Name of the method of the masks: one index has one.
+            method: What that is, with its parameters.
 
         Raises:
             UsageError: Another process writes, or the index has masks of another method.
+            EvaError: The folder cannot be written.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(folder / ".lock")
+        self.folder, self.tissue, self.method = folder, tissue, method
         try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = FileLock(folder / ".lock")
             self._lock.acquire(timeout=0)
         except Timeout:
             raise UsageError(
                 f"Expected {folder} for this process alone, but another one writes it. Wait for it."
             ) from None
-        lines = folder / LINES
-        self.known: dict[str, Entry] = {}
-        if lines.exists():
-            made_by, self.known = read_lines(folder)
-            if made_by != tissue:
-                self._lock.release()
-                raise UsageError(f"Expected --tissue {made_by} for {folder}, but got {tissue}. Give another --output.")
-        self._lines, self._blobs = lines.open("ab"), (folder / BLOBS).open("ab")
-        if lines.stat().st_size:
-            self._lines.truncate(lines.read_bytes().rfind(b"\n") + 1)  # a line that was cut by a kill
-        else:
-            self._write({"eva_index": _SCHEMA, "tissue": tissue})
+        except OSError as error:
+            raise _unwritten(folder, error) from error
+        try:
+            self._begin()
+        except OSError as error:
+            self._lock.release()
+            raise _unwritten(folder, error) from error
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _begin(self) -> None:
+        content = read_content(self.folder)
+        self.known, self._checks = content.entries, content.checks
+        self._pending = set(content.missing)
+        self._listed = content.listed and not self._pending
+        if self.known:
+            _refuse_other_masks(self.folder, content.tissue, content.method, self.tissue, self.method)
+        self._lines, self._blobs = (self.folder / LINES).open("ab"), (self.folder / BLOBS).open("ab")
+        # what a kill left of a line, or of an index of which there is nothing yet
+        self._lines.truncate(content.lines if self.known else 0)
+        if not self.known:
+            self._blobs.truncate(0)
+            self._lines.write(checked({"eva_index": SCHEMA, "tissue": self.tissue})[0])
+            self._lines.flush()
+
+    def expect(self, paths: Iterable[str]) -> None:
+        """Note which slides are about to be indexed, so that it is known what is missing where that is cut short."""
+        paths = set(paths)
+        self._pending |= paths
+        for path in paths:
+            self._checks.pop(path, None)
+        if paths or not self._listed:
+            self._list()
 
     def add(self, entry: dict[str, Any], layout: bytes = b"", mask: bytes = b"") -> Entry:
         """Keep what is known of a slide: fields of `Entry`, and its blobs."""
         blobs = layout + mask
-        offset = self._blobs.seek(0, os.SEEK_END)
-        self._blobs.write(blobs)
-        self._blobs.flush()
-        whole = Entry(**entry, offset=offset, layout_bytes=len(layout), mask_bytes=len(mask), crc32=zlib.crc32(blobs))
-        self._write(asdict(whole))
-        self.known[whole.path] = whole
+        try:
+            offset = self._blobs.seek(0, os.SEEK_END)
+            self._blobs.write(blobs)
+            self._blobs.flush()
+            whole = Entry(
+                **entry, offset=offset, layout_bytes=len(layout), mask_bytes=len(mask), crc32=zlib.crc32(blobs)
+            )
+            line, check = entry_line(whole)
+            self._lines.write(line)
+            self._lines.flush()
+        except OSError as error:
+            raise _unwritten(self.folder, error) from error
+        self.known[whole.path], self._checks[whole.path], self._listed = whole, check, False
+        self._pending.discard(whole.path)
         return whole
 
-    def _write(self, line: dict[str, Any]) -> None:
-        self._lines.write(json.dumps(line).encode() + b"\n")
-        self._lines.flush()
+    def whole(self, entry: Entry) -> bool:
+        """Whether the blobs of a slide are as they were written."""
+        try:
+            return len(_read_blobs(self.folder, entry)) == entry.end - entry.offset
+        except EvaError:
+            return False
 
     def __enter__(self) -> "Writer":
         return self
@@ -215,40 +233,54 @@ class Writer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for file in (self._blobs, self._lines):
-            os.fsync(file.fileno())
-            file.close()
-        self._lock.release()
+        try:
+            for file in (self._blobs, self._lines):
+                file.flush()
+                os.fsync(file.fileno())
+                file.close()
+            if not self._listed:
+                self._list()
+        except OSError as failure:
+            if error is None:  # else that is what counts
+                raise _unwritten(self.folder, failure) from failure
+        finally:
+            self._lock.release()
+
+    def _list(self) -> None:
+        """Last, when all that it names is on disk."""
+        slides: dict[str, int | None] = {**dict.fromkeys(sorted(self._pending)), **self._checks}
+        write_list(self.folder, self.tissue, self.method, slides, (self.folder / LINES).stat().st_size)
+        self._listed = not self._pending
 
 
-def read_lines(folder: Path) -> tuple[str, dict[str, Entry]]:
-    """The method of the masks, and the last line on each slide by path; a last line that was cut is left out.
-
-    Raises:
-        UsageError: There is no index in this folder, or one of another version.
-    """
+def _read_blobs(folder: Path, entry: Entry) -> bytes:
+    path = folder / BLOBS
     try:
-        lines = (folder / LINES).read_bytes().splitlines(keepends=True)
-        blobs = (folder / BLOBS).stat().st_size
+        with path.open("rb", buffering=0) as file:
+            blobs = os.pread(file.fileno(), entry.end - entry.offset, entry.offset)
     except OSError as error:
-        raise UsageError(f"Expected an index in {folder}, but there is none. `eva slides index` makes one.") from error
-    try:
-        header = json.loads(lines[0]) if lines else {}
-        if header.get("eva_index") != _SCHEMA:
-            raise UsageError(
-                f"Expected an index of version {_SCHEMA} in {folder}, but got another. Index the slides again."
-            )
-        entries = list(_entries(line for line in lines[1:] if line.endswith(b"\n")))
-    except (ValueError, TypeError, AttributeError) as error:
+        raise EvaError(f"Expected the blobs of the index in {path}, but they do not read ({error}).") from error
+    if zlib.crc32(blobs) != entry.crc32:
+        raise EvaError(f"Expected {entry.name} in {path}, but its part is damaged. Run `eva slides index` on it again.")
+    return blobs
+
+
+def _refuse_other_masks(folder: Path, made_by: str | None, made_so: str, tissue: str, method: str) -> None:
+    if made_by not in (None, tissue):
+        raise UsageError(f"Expected --tissue {made_by} for {folder}, but got {tissue}. Give another --output.")
+    if made_so and method and made_so != method:
         raise UsageError(
-            f"Expected an index in {folder}, but {LINES} is damaged ({error}). Index again elsewhere."
-        ) from error
-    # after a power cut a line may be on disk, but not what it points to
-    return header["tissue"], {e.path: e for e in entries if e.offset + e.layout_bytes + e.mask_bytes <= blobs}
+            f"Expected {tissue} as the masks of {folder} were made ({made_so}), but it is {method} now. Give another "
+            "--output."
+        )
 
 
-def _entries(lines: Iterator[bytes]) -> Iterator[Entry]:
-    for line in lines:
-        fields = json.loads(line)
-        fields["levels"] = tuple(tuple(size) for size in fields.get("levels", ()))
-        yield Entry(**fields)
+def _missing(folder: Path, paths: tuple[str, ...]) -> str:
+    return (
+        f"{len(paths)} slides are missing from the index in {folder}, which was stopped or cut: {some(paths)}. "
+        "Run `eva slides index` on them again."
+    )
+
+
+def _unwritten(folder: Path, error: OSError) -> EvaError:
+    return EvaError(f"Could not write the index in {folder} ({error}). Free space or give another --output.")

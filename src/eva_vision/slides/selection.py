@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from eva_core.errors import UsageError, refuse, some
 from eva_core.progress import say
 from eva_core.tables import read_table
-from eva_vision.slides.barcodes import read_excluded, stem, tcga
+from eva_vision.slides.barcodes import names_of, read_excluded, tcga
 from eva_vision.slides.tissue import SHARE
 
 COARSER = 1.1
@@ -29,7 +30,7 @@ class Sampling:
         mpp_weights: How often each of them is drawn, in proportion; none: all alike.
         mpp_range: In place of `mpp`: least and greatest micrometres per pixel, drawn log-uniformly between.
         slides: How a slide is drawn: `uniform`, by `area` of tissue, or by a `column` of the table.
-        table: CSV with the columns `slide` (file name, with or without extension) and the one below.
+        table: CSV with the columns `slide` (its name, with or without folders and extension) and the one below.
         column: Weight of each slide in the table.
         tissue: Least share of a patch that is tissue, above 0.
         codes: TCGA kinds of slide that are kept (`DX`, `TS`, `BS`, `MS`); none: all, also those that are not from TCGA.
@@ -120,6 +121,11 @@ def choose(slides: Sequence[Described], sampling: Sampling, seed: int) -> list[i
     if excluded is not None and len(excluded.used) < len(excluded.entries):
         unused = len(excluded.entries) - len(excluded.used)
         say(f"{unused} of {len(excluded.entries)} lines of {sampling.exclude} meet no slide.")
+    for line, alike in excluded.shared.items() if excluded is not None else ():
+        if len(alike) > 1:
+            say(
+                f"{line} in {sampling.exclude} is the name of {len(alike)} slides, all left out: {some(sorted(alike))}."
+            )
     if not kept:
         raise UsageError(
             "Expected a slide to sample from, but none is left. Loosen the sampling, or index other slides."
@@ -129,7 +135,9 @@ def choose(slides: Sequence[Described], sampling: Sampling, seed: int) -> list[i
     if coarse:
         say(f"{coarse} of {len(kept)} slides are coarser than {least:g} micrometres per pixel: not sampled there.")
     few = max(1, round(sampling.fraction * len(kept)))
-    order = sorted(kept, key=lambda n: hashlib.sha256(f"{seed} {slides[n].name}".encode()).digest())
+    order = sorted(
+        kept, key=lambda n: hashlib.sha256(f"{seed} {slides[n].name}".encode(errors="surrogateescape")).digest()
+    )
     return sorted(order[:few])
 
 
@@ -153,14 +161,20 @@ def weigh(slides: Sequence[Described], sampling: Sampling) -> np.ndarray:
         row["slide"]: row[sampling.column]
         for row in read_table(Path(sampling.table).expanduser(), ("slide", sampling.column)).rows
     }
-    texts = [table.get(slide.name, table.get(stem(slide.name))) for slide in slides]
-    missing = [slide.name for slide, text in zip(slides, texts, strict=True) if text is None]
+    rows = [next((name for name in names_of(slide.name) if name in table), None) for slide in slides]
+    missing = [slide.name for slide, row in zip(slides, rows, strict=True) if row is None]
     if missing:
         raise UsageError(
             f"Expected every slide in {sampling.table}, but {len(missing)} are not: {some(missing)}. Add them."
         )
+    shared = sorted({row for row, n in Counter(rows).items() if n > 1 and row is not None})
+    if shared:
+        raise UsageError(
+            f"Expected a row for each slide in {sampling.table}, but several slides are called {some(shared)}. "
+            "Write their folders too."
+        )
     try:
-        weights = np.array([float(text) for text in texts if text is not None])
+        weights = np.array([float(table[row]) for row in rows if row is not None])
     except ValueError as error:
         raise UsageError(f"Expected numbers in column {sampling.column} of {sampling.table}, but {error}.") from error
     if not (weights >= 0).all() or not 0 < weights.sum() < np.inf:

@@ -9,6 +9,8 @@ alone, so 16 are asked; hue 90-118 is blue ink and 170-180 red ink, while mixed 
 value 103 would cut out crowded epithelium, so dark regions are looked at as a whole (`_black`).
 """
 
+from functools import partial
+
 import numpy as np
 from scipy import ndimage
 
@@ -46,6 +48,20 @@ def tissue_mask(slide: Slide, method: str = "hsv") -> TissueMask:
     pixels = slide.thumbnail(max(1, min(MOST_SIDE, round(longer * slide.mpp / MPP), longer)))
     mpp = slide.mpp * longer / max(pixels.shape[:2])
     return TissueMask.of(detect(pixels, mpp), full.width, full.height, slide.mpp)
+
+
+def described(method: str) -> str:
+    """What a method is: its function, with its parameters, and the scale of the masks.
+
+    Raises:
+        UsageError: No such method.
+    """
+    detect, given = registry.tissue.load(method), []
+    while isinstance(detect, partial):
+        given += [repr(value) for value in detect.args] + [f"{k}={v!r}" for k, v in sorted(detect.keywords.items())]
+        detect = detect.func
+    name = getattr(detect, "__qualname__", type(detect).__qualname__)
+    return f"{detect.__module__}.{name}({', '.join(given)}) at {MPP:g} micrometres per pixel, {MOST_SIDE} at most"
 
 
 def hsv(pixels: np.ndarray, mpp: float) -> np.ndarray:

@@ -4,7 +4,7 @@ import itertools
 import os
 import pickle
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 
 import numpy as np
@@ -19,10 +19,11 @@ from eva_pretrain.data import Batch, PatchStream
 from eva_pretrain.patches import slides, stream
 from eva_vision.phantom_slides import write_phantom_slide
 from eva_vision.slides.building import build, here
-from eva_vision.slides.index import Index
+from eva_vision.slides.index import Index, Writer
 from eva_vision.slides.sampling import Sampling
 from eva_vision.slides.slide import Patch, Slide
 from eva_vision.slides.staging import CacheFull
+from eva_vision.slides.state import state_of
 from eva_vision.slides.tiff import TiffSlide
 from eva_vision.slides.tissue import patch_filter
 from tests.pretrain.conftest import make_index
@@ -72,6 +73,33 @@ class Darker:
 
     def __call__(self, pixels: np.ndarray) -> bool:
         return bool(pixels.mean() < self.than)
+
+
+def test_slides_of_one_file_name_are_told_apart(tmp_path):
+    """Their patients are known by folders, above the one that was listed too."""
+    places = ("TCGA-AA-0001/series", "TCGA-AA-0002/series", "other")
+    paths = [write_phantom_slide(tmp_path / place / "level0.svs", 900, 700, seed=3, levels=1) for place in places]
+    index = build([str(path) for path in paths], tmp_path / "index", "hsv", None, here)
+    listed = tmp_path / "exclude.txt"
+    listed.write_text("TCGA-AA-0002\nother\n")
+    source = PatchStream(index, Sampling(size=48, mpp=(0.5,), exclude=str(listed)), 4)
+    assert source.sampler.kept.tolist() == [0]
+    assert source.seen(range(3)) == [
+        ("TCGA-AA-0001/series/level0.svs", "TCGA-AA-0001"),
+        ("TCGA-AA-0002/series/level0.svs", "TCGA-AA-0002"),
+        ("other/level0.svs", None),
+    ]
+    one = build([str(paths[0])], tmp_path / "one", "hsv", None, here)
+    assert PatchStream(one, Sampling(size=48, mpp=(0.5,)), 4).seen([0]) == [source.seen([0])[0]]
+
+
+def test_a_slide_that_changed_after_indexing_is_left_out_and_told(tmp_path):
+    paths = [write_phantom_slide(tmp_path / f"{n}.svs", 900, 700, seed=n, levels=1) for n in range(2)]
+    index = build([str(path) for path in paths], tmp_path / "index", "hsv", None, here)
+    write_phantom_slide(paths[0], 900, 700, seed=9, levels=1)
+    (batch,) = take(PatchStream(index, SAMPLING, 8), 1)
+    assert set(batch.slide.tolist()) == {1}
+    assert "has changed since" in dict(batch.failures)[0]
 
 
 def as_it_lies(index: Index, batch: Batch) -> bool:
@@ -197,8 +225,15 @@ def test_a_filter_that_nothing_passes(index, monkeypatch):
 
 
 def cut(index: Index, number: int, share: float) -> None:
-    """Truncate a slide after a part of its tiles."""
-    os.truncate(index.entries[number].path, int(index.entries[number].bytes * share))
+    """Truncate a slide after a part of its tiles, and have the index believe that it was so: else it is not opened."""
+    entry = index.entries[number]
+    os.truncate(entry.path, int(entry.bytes * share))
+    fields = {name: value for name, value in asdict(entry).items() if name not in ("offset", "crc32")}
+    layout, blobs = fields.pop("layout_bytes"), index._blobs(entry)
+    del fields["mask_bytes"]
+    with Writer(index.folder, index.tissue) as writer:
+        writer.add({**fields, **state_of(entry.path)._asdict()}, blobs[:layout], blobs[layout:])
+    index.entries = Index(index.folder).entries
 
 
 @pytest.mark.parametrize("sampling", [SAMPLING, REGIONS], ids=["independent", "regions"])

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from eva_core.cli import main
+from eva_core.errors import EvaError
 from eva_vision.phantom_slides import write_phantom_slide
 from eva_vision.slides import open_slide
 from eva_vision.slides.building import build, here, index_slide
@@ -154,6 +155,27 @@ def test_a_bucket_is_indexed_and_read_by_the_index(bucket, slides, capsys):
     assert "Indexing: 0 slides" in capsys.readouterr().err
     (failed,) = build([f"{bucket}/no.svs"], index.folder, "hsv", None, here).failed
     assert "there is none" in failed.error
+
+
+def test_an_object_that_was_replaced_is_noticed(bucket, slides, plain, capsys):
+    client = pytest.importorskip("boto3").client("s3", region_name="us-east-1")
+    client.create_bucket(Bucket="changing")
+    same_size = plain.read_bytes()[:-1000] + b"other pixels" * 83 + b"last"
+    for name, path, other in (("a.svs", slides["ycbcr"], slides["rgb"].read_bytes()), ("b.tif", plain, same_size)):
+        client.upload_file(str(path), "changing", name)
+        asked = ["slides", "index", f"s3://changing/{name}", "--output", name, "--workers", "1"]
+        assert main(asked) == 0
+        index = Index(name)
+        index.open(0).close()
+        client.put_object(Bucket="changing", Key=name, Body=other)
+        with pytest.raises(EvaError, match=r"has changed since.* Run `eva slides index` on it again"):
+            index.open(0)
+        capsys.readouterr()
+        assert main(asked) == 0
+        assert "Indexing: 1 slides" in capsys.readouterr().err
+        Index(name).open(0).close()
+    client.upload_file(str(slides["rgb"]), "changing", "a.svs", ExtraArgs={"Metadata": {"copied": "again"}})
+    Index("a.svs").open(0).close()  # the same content
 
 
 def test_a_bucket_with_what_only_openslide_reads(bucket, plain, capsys):

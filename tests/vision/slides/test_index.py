@@ -15,14 +15,17 @@ import numpy as np
 import openslide
 import pytest
 
+from eva_core.cli import main
 from eva_core.errors import EvaError, UsageError
 from eva_vision.phantom_slides import write_phantom_slide
 from eva_vision.slides.building import Indexed, build, here, in_processes, index_slide, on_ray
-from eva_vision.slides.index import BLOBS, LINES, Index, Writer
+from eva_vision.slides.index import BLOBS, LINES, LISTED, Index, Writer
+from eva_vision.slides.index_files import read_content
 from eva_vision.slides.mask import TissueMask
 from eva_vision.slides.reader import OpenSlideSlide, open_slide
 from eva_vision.slides.remote import Blob
 from eva_vision.slides.sampling import Sampler, Sampling
+from eva_vision.slides.state import state_of
 from eva_vision.slides.tiff import TiffSlide, Undecodable
 from eva_vision.slides.tissue import tissue_mask
 
@@ -233,6 +236,281 @@ def test_damaged_blobs_are_told(three, tmp_path):
             use(0)
 
 
+# Cut, lost and damaged files; another state of a slide.
+
+
+def dummies(folder, names="abcde"):
+    """Files in place of slides."""
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        (folder / f"{name}.svs").write_text(name)
+    return [str(folder / f"{name}.svs") for name in names]
+
+
+def pretend(work, paths):
+    """What a runner finds of slides, without reading any; `e.svs` fails."""
+    for path in paths:
+        if "e.svs" in path:
+            yield Indexed({"path": path, **state_of(path)._asdict(), "error": "no slide"})
+        else:
+            entry = {"path": path, **state_of(path)._asdict(), "width": 7, "levels": ((7, 5),), "mpp": 0.5}
+            yield Indexed(entry, b"layout", f"mask of {path}".encode())
+
+
+def told(output, capsys):
+    """What opening an index comes to: its paths, and what was said."""
+    capsys.readouterr()
+    try:
+        index = Index(output)
+    except EvaError as error:
+        return None, str(error)
+    paths = {entry.path for entry in (*index.entries, *index.failed)}
+    for number in range(len(index)):
+        assert index._blobs(index.entries[number]).startswith(b"layoutmask of ")
+    return paths, capsys.readouterr().err
+
+
+@pytest.fixture
+def small(tmp_path):
+    """An index that was made in two goes, the second of which did a slide again; its slides and its folder."""
+    slides, output = dummies(tmp_path / "slides"), tmp_path / "index"
+    built(slides[:3], output, pretend)
+    Path(slides[0]).write_text("another")
+    built(slides, output, pretend)
+    return slides, output
+
+
+@pytest.mark.parametrize("file", [LINES, BLOBS, LISTED])
+def test_an_index_that_was_cut_anywhere_says_which_slides_are_missing(small, file, capsys):
+    slides, output = small
+    assert told(output, capsys) == (set(slides), "")
+    whole = (output / file).read_bytes()
+    for cut in reversed(range(len(whole) - (file == LISTED))):  # its last byte is the end of the line
+        os.truncate(output / file, cut)
+        content = read_content(output)
+        gone = set(slides) - content.entries.keys()
+        assert (content.missing, content.listed) == (sorted(gone), file != LISTED)
+        assert bool(gone) == (file != LISTED)
+        if cut % 97 == 0:
+            paths, said = told(output, capsys)
+            assert (paths or set()) == set(slides) - gone
+            assert "slides may be missing" in said or f"{len(gone)} slides are missing from the index" in said
+            assert all(path in said for path in gone)
+    built(slides, output, pretend)
+    assert told(output, capsys) == (set(slides), "")
+
+
+@pytest.mark.parametrize("file", [LINES, BLOBS, LISTED])
+def test_an_index_that_lost_a_file_says_so_and_is_made_whole(small, file, capsys):
+    slides, output = small
+    (output / file).unlink()
+    assert "missing" in told(output, capsys)[1]
+    built(slides, output, pretend)
+    assert told(output, capsys) == (set(slides), "")
+
+
+@pytest.mark.parametrize("file", [LINES, LISTED])
+def test_a_flipped_bit_changes_nothing_unsaid(small, file, capsys):
+    _, output = small
+    whole, entries = (output / file).read_bytes(), Index(output).entries
+    for at in range(0, len(whole), 23):
+        damaged = bytearray(whole)
+        damaged[at] ^= 1 << at % 8
+        (output / file).write_bytes(damaged)
+        paths, said = told(output, capsys)
+        if paths is not None:
+            assert set(Index(output, tell=False).entries) <= set(entries)
+            assert said or set(Index(output).entries) == set(entries)  # the header, or a line that no longer counts
+
+
+def test_what_is_lost_stays_so_until_it_is_indexed_again(small, capsys):
+    """Also where others are indexed first, and the file has grown over the hole."""
+    slides, output = small
+    (output / BLOBS).write_bytes((output / BLOBS).read_bytes()[:-20])
+    gone = set(slides) - told(output, capsys)[0]
+    more = dummies(Path(slides[0]).parent, "xyz")
+    built(more, output, pretend)
+    paths, said = told(output, capsys)
+    assert paths == {*slides, *more} - gone
+    assert "missing" in said
+    built(slides, output, pretend)
+    assert told(output, capsys) == ({*slides, *more}, "")
+
+
+def test_a_damaged_part_is_done_again(small, capsys):
+    slides, output = small
+    content = bytearray((output / BLOBS).read_bytes())
+    content[-1] ^= 1
+    (output / BLOBS).write_bytes(content)
+    seen = []
+
+    def run(work, paths):
+        seen.extend(paths)
+        return pretend(work, paths)
+
+    built(slides[:4], output, run)
+    assert len(seen) == 1
+    assert told(output, capsys) == (set(slides), "")
+
+
+def test_killed_at_any_moment_it_goes_on(tmp_path, capsys, monkeypatch):
+    """Every state that the files go through, and each cut amid the last line."""
+    slides, output = dummies(tmp_path / "slides", "abcd"), tmp_path / "index"
+    states = []
+
+    def look(work, paths):
+        for found in pretend(work, paths):
+            states.append({file.name: file.read_bytes() for file in output.iterdir() if file.name != ".lock"})
+            yield found
+        states.append({file.name: file.read_bytes() for file in output.iterdir() if file.name != ".lock"})
+
+    built(slides, output, look)
+    assert len(states) == 5
+    for state in [*states, *({**states[-1], LINES: states[-1][LINES][:-cut]} for cut in (1, 9, 200))]:
+        shutil.rmtree(output)
+        output.mkdir()
+        for name, content in state.items():
+            (output / name).write_bytes(content)
+        done = state[LINES].count(b"\n") - 1
+        paths, said = told(output, capsys)
+        assert len(paths or ()) == done
+        assert ("missing" in said) == (done < 4)
+        built(slides, output, pretend)
+        assert told(output, capsys) == (set(slides), "")
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {},
+        {LINES: b"", BLOBS: b"", LISTED: b""},
+        {LINES: b"\0" * 4096},
+        {LINES: b'{"eva_index": 2, "tissue": "otsu", "check": 1}\n', BLOBS: b"half a mask"},
+        {LINES: b'{"eva_index": 2, "tissue": "hsv"'},
+        {LINES: b'{"eva_index": 1, "tissue": "hsv"}\n{"path": "/a'},
+        {BLOBS: b"alone"},
+        {LISTED: b'{"eva'},
+    ],
+    ids=str,
+)
+def test_an_index_of_which_there_is_nothing_yet_is_begun_anew(files, tmp_path, capsys):
+    slides, output = dummies(tmp_path / "slides"), tmp_path / "index"
+    output.mkdir()
+    for name, content in files.items():
+        (output / name).write_bytes(content)
+    built(slides, output, pretend)
+    assert told(output, capsys) == (set(slides), "")
+
+
+@pytest.mark.parametrize("text", ["slide,mpp\na,0.5\n", "notes", '{"eva_index": 1, "tissue": "hsv"}\n{"path": "/a"}\n'])
+def test_files_of_something_else_or_of_another_version_are_left_alone(text, tmp_path):
+    output = tmp_path / "index"
+    output.mkdir()
+    (output / LINES).write_text(text)
+    with pytest.raises(UsageError, match="Expected an index"):
+        built(dummies(tmp_path / "slides"), output, pretend)
+    assert (output / LINES).read_text() == text
+
+
+def test_another_mpp_counts_for_slides_that_took_theirs_from_it(slides, tmp_path):
+    paths, output = [slides["no_mpp"], slides["single"]], tmp_path / "index"
+    first = built(paths, output, mpp=0.5)
+    assert [entry.given_mpp for entry in first.entries] == [0.5, None]
+    seen = []
+
+    def run(work, paths):
+        seen.extend(Path(path).name for path in paths)
+        return here(work, paths)
+
+    index = built(paths, output, run, mpp=0.25)
+    assert seen == ["no_mpp.svs"]
+    assert [entry.mpp for entry in index.entries] == [0.25, 0.5]
+    assert index.mask(0).slide_mpp == 0.25
+    built(paths, output, run)  # without a flag, what was given stays
+    assert seen == ["no_mpp.svs"]
+
+
+def test_another_function_or_parameters_by_the_same_name_are_refused(three, tmp_path, monkeypatch):
+    built(three[:1], tmp_path / "index")
+    monkeypatch.setattr("eva_vision.slides.tissue.MPP", 4.0)
+    with pytest.raises(UsageError, match=r"Expected hsv as .* were made \(.*at 8 micro.*but it is .*at 4 micro"):
+        built(three, tmp_path / "index")
+
+
+def rewritten(path, seed):
+    write_phantom_slide(path, 900, 700, seed=seed, levels=1)
+
+
+def with_other_pixels(path):
+    """The same size, and the same first and last bytes."""
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 50_000] = bytes(50_000)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda path: rewritten(path, 77),
+        lambda path: path.write_bytes(path.read_bytes() + b"more"),
+        lambda path: path.write_bytes(path.read_bytes().replace(b"MPP = 0.25", b"MPP = 0.52")),
+        with_other_pixels,
+        lambda path: path.unlink(),
+    ],
+    ids=["another", "longer", "mpp", "pixels", "gone"],
+)
+@pytest.mark.parametrize("name", ["ycbcr.svs", "plain.tif"])
+def test_a_slide_that_changed_is_not_read_by_the_old_index(slides, plain, tmp_path, name, change):
+    path = Path(shutil.copy(slides["ycbcr"].with_name(name), tmp_path))
+    index = built([path], tmp_path / "index")
+    before = path.read_bytes()
+    change(path)
+    if path.exists() and path.read_bytes() == before:
+        pytest.skip("this file has no such field")
+    with pytest.raises(EvaError, match=r"has changed since.* Run `eva slides index`|cannot be read \(No such file"):
+        index.open(0)
+    again = built([path], tmp_path / "index")
+    if again.entries:
+        again.open(0).close()
+
+
+@pytest.mark.parametrize("name", ["ycbcr.svs", "plain.tif"])
+def test_another_time_alone_changes_nothing(slides, plain, tmp_path, name):
+    path = Path(shutil.copy(slides["ycbcr"].with_name(name), tmp_path))
+    index = built([path], tmp_path / "index")
+    os.utime(path, ns=(1, 1))
+    with index.open(0) as slide, open_slide(path) as other:
+        assert np.array_equal(slide.read(10, 20, 64, 1.0), other.read(10, 20, 64, 1.0))
+
+
+def test_a_slide_is_indexed_once_by_whatever_name(three, tmp_path, capsys):
+    output = tmp_path / "index"
+    built(three[:2], output)
+    (tmp_path / "other").symlink_to(three[0].parent)
+    three[0].with_name("hard.svs").hardlink_to(three[0])
+    index = built([*(tmp_path / "other" / path.name for path in three), three[0].with_name("hard.svs")], output)
+    assert [entry.path for entry in index.entries] == sorted([*map(str, three[:2]), f"{tmp_path}/other/ycbcr.svs"])
+    assert "3 slides are in the index by another name" in capsys.readouterr().err
+
+
+def test_slides_are_called_by_their_paths_below_what_was_listed(three, tmp_path):
+    folder = three[0].parent
+    for patient in ("p1", "p2"):
+        (folder / patient).mkdir()
+        shutil.copy(three[0], folder / patient / "slide.svs")
+    deep = folder / "TCGA-AA-0001" / "x"
+    deep.mkdir(parents=True)
+    shutil.copy(three[0], deep / "slide.svs")
+    paths = [*three, *folder.glob("p?/slide.svs")]
+    names = ["odd.svs", "p1/slide.svs", "p2/slide.svs", "rgb.svs", "ycbcr.svs"]
+    assert [entry.name for entry in built(paths, tmp_path / "index").entries] == names
+    assert main(["slides", "index", f"{deep}/*.svs", "--output", str(tmp_path / "one"), "--workers", "1"]) == 0
+    assert Index(tmp_path / "one").entries[0].name == "TCGA-AA-0001/x/slide.svs"  # the patient is in a folder above
+    assert main(["slides", "index", f"{folder}/p*/*.svs", "--output", str(tmp_path / "two"), "--workers", "1"]) == 0
+    assert [entry.name for entry in Index(tmp_path / "two").entries] == names[1:3]
+
+
 # Many processes.
 
 
@@ -264,7 +542,7 @@ def test_a_killed_process_leaves_a_whole_index_and_no_workers(three, tmp_path):
     folder = tmp_path / "many"
     folder.mkdir()
     for n in range(40):
-        (folder / f"{n:02d}.svs").hardlink_to(three[n % 3])
+        shutil.copy(three[n % 3], folder / f"{n:02d}.svs")  # a hard link is the same slide
     output = tmp_path / "index"
     command = [sys.executable, "-m", "eva_core.cli", "slides", "index", f"{folder}/*.svs", "--output", str(output)]
     process = subprocess.Popen([*command, "--workers", "2"], start_new_session=True, stderr=subprocess.DEVNULL)

@@ -274,8 +274,29 @@ def test_kinds_and_exclusions(tmp_path, capsys):
         listed.write_text(text)
         with pytest.raises(UsageError, match="it has none"):
             sampler(replace(PLAIN, exclude=str(listed)), slides)
-    with pytest.raises(UsageError, match="does not read"):
+    with pytest.raises(UsageError, match="does not exist"):
         sampler(replace(PLAIN, exclude=str(tmp_path / "no")), slides)
+
+
+def test_slides_of_one_file_name_are_told_apart(tmp_path, capsys):
+    slides = [Slide(f"p{n}/slide.svs") for n in range(3)]
+    listed = tmp_path / "listed.txt"
+    listed.write_text("p1\n")
+    assert list(sampler(replace(PLAIN, exclude=str(listed)), slides).kept) == [0, 2]
+    listed.write_text("slide.svs\nx.svs\n")
+    slides.append(Slide("x.svs"))
+    slides.append(Slide("y.svs"))
+    assert list(sampler(replace(PLAIN, exclude=str(listed)), slides).kept) == [4]
+    said = capsys.readouterr().err
+    assert "slide.svs in" in said
+    assert "is the name of 3 slides, all left out: p0/slide.svs, p1/slide.svs, p2/slide.svs." in said
+    table = tmp_path / "weights.csv"
+    table.write_text("slide,weight\np0/slide,1\np1/slide.svs,0\np2/slide,1\nx,0\ny.svs,0\n")
+    weighed = replace(PLAIN, slides="column", table=str(table))
+    assert {sampler(weighed, slides).place(n).slide for n in range(30)} == {0, 2}
+    table.write_text("slide,weight\nslide,1\nx,0\ny.svs,0\n")
+    with pytest.raises(UsageError, match="several slides are called slide"):
+        sampler(weighed, slides)
 
 
 @pytest.mark.parametrize(
