@@ -41,7 +41,7 @@ NAMES = ["hospA/p1/slide.svs", "hospA/p2/slide.svs", "hospB/p1/x/scan 7.svs", "T
     ],
 )
 def test_a_line_is_a_patient_a_folder_or_a_slide(line, left_out):
-    excluded = Excluded([f"  {line}\n"])
+    excluded = Excluded([f"  {line},\t"])
     assert [n for n, name in enumerate(NAMES) if name in excluded] == left_out
     assert excluded.used == ({line} if left_out else set())
 
