@@ -1,5 +1,6 @@
 """Configuration: names become class paths, and the parser of `fit` and `predict`."""
 
+import os
 import re
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, fields
@@ -17,6 +18,7 @@ from eva_core.errors import UsageError
 from eva_core.extract import Extraction
 from eva_core.protocol import Protocol
 from eva_core.result_config import REGISTRIES, as_written, came_with_a_result, literal, read_result_config
+from eva_core.text import printable
 from eva_core.types import Backbone, Dataset, Head, SegmentationHead
 
 SHORT = {"--precision": "--protocol.precision"}
@@ -119,6 +121,11 @@ def parsed(parser: ArgumentParser, command: str, argv: list[str], trust: bool) -
     Raises:
         UsageError: One line about the first thing that is wrong.
     """
+    strange = [value for value in (*argv, os.environ.get("DATA_ROOT", "")) if printable(value) != value]
+    if strange:  # a configuration is UTF-8; names of files below a folder may be of any bytes
+        raise UsageError(
+            f"Expected UTF-8 in a command, but got {printable(strange[0])}. Name a link to it: ln -s TARGET LINK."
+        )
     try:
         given = parser.parse_args(expand(argv, trust))
     except (ArgumentError, TypeError, ValueError, OmegaConfBaseException) as error:

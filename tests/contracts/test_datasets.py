@@ -1,9 +1,11 @@
 """What every registered dataset promises."""
 
+import copy
 import inspect
 import pickle
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from PIL import ImageFile
 
 from eva_core import registry
 from eva_core.metric_names import NAMES, SEGMENTATION
+from eva_core.reuse import contents_of
 from eva_core.types import IGNORE, Dataset, DatasetCard, Sample, SegmentationDataset
 from tests.conftest import write_tree
 from tests.vision.datasets import trees
@@ -172,6 +175,23 @@ def test_the_fingerprint_is_the_same_for_the_same_files_elsewhere(named: tuple[s
     name, dataset = named
     assert re.fullmatch("[0-9a-f]{64}", dataset.fingerprint())
     assert build(name, tmp_path).fingerprint() == dataset.fingerprint()
+
+
+def test_a_bit_of_any_file_is_another_fingerprint(named: tuple[str, Dataset], tmp_path: Path):
+    changed = build(named[0], tmp_path)
+    for file in changed.files(changed.samples[0]):
+        before, content = changed.fingerprint(), bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+        assert changed.fingerprint() != before
+
+
+def test_every_dataset_says_what_decides_its_pixels_apart_from_labels(dataset: Dataset):
+    contents = contents_of(dataset)
+    assert contents.any(1).all()
+    relabelled = copy.copy(dataset)
+    relabelled.samples = [replace(s, split="test", group="g", site=None) for s in dataset.samples]
+    assert np.array_equal(contents_of(relabelled), contents)
 
 
 def test_samples_come_in_the_same_order_elsewhere(named: tuple[str, Dataset], tmp_path: Path):

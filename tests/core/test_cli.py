@@ -34,6 +34,7 @@ def test_a_card_is_shown_with_question_marks_for_the_unknown(capsys: pytest.Capt
         (["models", "colour"], 2, "Unknown model 'colour'"),
         (["models", "a", "b"], 2, "Expected `eva models [NAME]`"),
         (["fit", "--model"], 2, "Expected a value after --model."),
+        (["fit", "--config", "folder", "--model", "colour_stats", "--dataset.root", "Dr\udcfcse"], 2, "got Dr\\xfcse."),
         (["fit", "--dataset", "phantom"], 2, "Expected --model NAME."),
         (["fit", "--model", "colour_stats"], 2, "Expected --dataset NAME."),
         (["fit", "--model", "colour_stat", "--dataset", "phantom"], 2, "Did you mean colour_stats?"),
