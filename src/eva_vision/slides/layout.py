@@ -12,7 +12,7 @@ import simplejpeg
 
 from eva_core.errors import EvaError
 from eva_vision.slides import pyramid
-from eva_vision.slides.directories import Directory, Tiff, read_tiff
+from eva_vision.slides.directories import Directory, Tiff, damaged, read_tiff
 from eva_vision.slides.mpp import aperio_mpp, resolution_mpp
 from eva_vision.slides.plan import Level, downsample
 from eva_vision.slides.remote import is_url, remote_file
@@ -152,6 +152,8 @@ def layout_of(path: str | Path) -> Layout | None:
             return layout if layout is not None and _decodes(layout, file) else None
     except OSError as error:
         raise EvaError(f"Expected a slide at {path}, but it cannot be read ({error}). Check the path.") from error
+    except (ValueError, struct.error) as error:  # as of a file that is cut while it is read
+        raise damaged(str(path), f"its TIFF directories do not read ({error})") from error
 
 
 def _parse(tiff: Tiff) -> Layout | None:

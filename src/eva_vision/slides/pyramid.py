@@ -14,6 +14,8 @@ _SUBFILE, _PAGE, _EXTRA, _FORMAT = 254, 297, 338, 339
 _REDUCED, _ONE_OF_SEVERAL, _OTHER = 1, 2, ~3
 """Bits of NewSubfileType (TIFF 6.0, section 8); others are a transparency mask, and Aperio's macro image."""
 _NAMED = re.compile(r"\b(label|macro|thumbnail|overview|mask)\b", re.IGNORECASE)
+_THUMBNAIL = re.compile(r"->\s*\d+x\d+\s+-(?:\s|\||$)")
+"""As Aperio describes its thumbnail, `46000x32914 -> 1024x732 - |...`; of a level a compression follows."""
 _FOCUS = re.compile(r"\|\s*OffsetZ\s*=\s*([^|\r\n]*)")
 _OTHERS = ("Philips", "MedScan")
 """How Software begins in TIFF dialects (Philips, Trestle) whose levels do not lie as their directories say."""
@@ -102,7 +104,7 @@ def _says_level(tiff: Tiff, page: Directory, vendor: str) -> bool:
     if kind & _ONE_OF_SEVERAL and tiff.number(page, _PAGE, 0) != tiff.number(first, _PAGE, 0):
         return False
     text = tiff.text(page, DESCRIPTION)
-    if vendor == "aperio" and _focus(text) != _focus(tiff.text(first, DESCRIPTION)):
+    if vendor == "aperio" and (_THUMBNAIL.search(text) or _focus(text) != _focus(tiff.text(first, DESCRIPTION))):
         return False
     return _NAMED.search(text.partition("|")[0]) is None
 

@@ -12,9 +12,11 @@ from eva_core.errors import EvaError
 from eva_pretrain.patches import reading
 from eva_pretrain.patches.handles import Handles
 from eva_pretrain.patches.reading import Failure, Storage, read_all
+from eva_vision.phantom_slides import phantom_tissue
 from eva_vision.slides.reader import OpenSlideSlide
 from eva_vision.slides.slide import Slide
 from eva_vision.slides.staging import CacheFull, _unwritten
+from tests.vision.slides.tiffs import flat_page, write_tiff
 
 
 class Fake:
@@ -169,6 +171,27 @@ def test_what_openslide_refuses_after_a_slow_copy_is_gone_not_silent(tmp_path, m
     handles = Handles(lambda number: OpenSlideSlide(str(tmp_path / "bad.svs")))
     (failure,) = read_all(handles, [(0, (0, 0, 8, 1.0))], together=False, storage=Storage())
     assert (failure.gone, failure.silent, failure.busy) == (True, False, False)
+
+
+def test_a_bad_tile_costs_its_own_places_alone(tmp_path):
+    """OpenSlide gives up a handle after one: those that come later, and other threads', are read by another."""
+    image = phantom_tissue(640, 512, seed=1)
+    tags, tiles = flat_page(image, mpp=0.25)
+    tiles[6] = bytes(len(tiles[6]))
+    path = write_tiff(tmp_path / "bad.tif", [(tags, tiles)])
+    handles = Handles(lambda number: OpenSlideSlide(str(path)))
+    corners = [(x, y) for y in (10, 150, 300) for x in (10, 150, 300, 500)]
+    places = [(0, (x, y, 80, 0.25)) for x, y in corners]
+    for _ in range(2):
+        found = read_all(handles, places, together=False, storage=Storage())
+        for (x, y), patch in zip(corners, found, strict=True):
+            if (x, y) == (150, 150):
+                assert isinstance(patch, Failure)
+                assert (patch.gone, patch.silent, patch.busy) == (False, False, False)
+                assert "at 150, 150" in patch.reason
+            else:
+                assert np.array_equal(patch.pixels, image[y : y + 80, x : x + 80])
+    handles.close()
 
 
 class Answer:

@@ -40,6 +40,7 @@ OTHERS = {
     "mask": (smaller(2), {"tag254": 4}),
     "mask of a level": (smaller(2), {"tag254": 5}),
     "thumbnail": (smaller(2), {"tag254": 1, "tag270": "Aperio\r\nthumbnail of 1200x800"}),
+    "thumbnail of Aperio": (smaller(2), {"tag254": 0, "tag270": "Aperio\r\n1200x800 -> 600x400 - |AppMag = 40"}),
     "focal plane": (smaller(2), {"tag254": 0, "tag270": aperio_text(1200, 800) + "|OffsetZ = 2.5"}),
     "plane of the same size": (IMAGE, {"tag254": 0, "tag270": aperio_text(1200, 800)}),
 }
