@@ -13,12 +13,13 @@ from PIL import Image
 
 from eva_core.errors import EvaError
 from eva_vision.slides import pyramid
-from eva_vision.slides.directories import Tiff, damaged, read_tiff
+from eva_vision.slides.directories import Directory, Tiff, damaged, read_tiff
 from eva_vision.slides.mpp import decide_mpp, openslide_mpp
 from eva_vision.slides.plan import Level, downsample, is_smaller_copy
 from eva_vision.slides.remote import is_url
 from eva_vision.slides.slide import Slide
 from eva_vision.slides.staging import Staged, stage
+from eva_vision.slides.stored import StoredLevel, stored_level
 
 _TILES = 2**25
 """Bytes of decoded tiles that OpenSlide keeps in a process, however many slides are open."""
@@ -36,6 +37,10 @@ _ROUNDED = 0.45
 """Grey levels by which cairo rounds what it mixes, white up and black down: a half, yet plain areas stay."""
 _WHOLE = 1 / 512
 """Parts of a pixel that cairo, by which OpenSlide paints, takes for none."""
+_SIDE = 256
+_ROUNDING = 2
+"""Grey levels by which two decoders may differ."""
+_UNDECODED = (OSError, ValueError, SyntaxError, EOFError)
 _ERRORS = (openslide.OpenSlideError, OSError, ValueError, ArgumentError)
 
 
@@ -60,14 +65,21 @@ class OpenSlideSlide(Slide):
             with _tiff(self._local, path) as tiff:
                 self._slide = self._opened(path)
                 vendor = self._slide.properties.get(openslide.PROPERTY_NAME_VENDOR, "unknown")
-                levels = _levels(self._slide, _stated_levels(tiff, vendor, path))
+                pages = _pages(tiff, vendor, path)
+                levels = _levels(self._slide, None if pages is None else set(pages))
+                self.steps = [self._slide.level_downsamples[number] for number in levels]  # by its own reckoning
+                self._stored = {
+                    at: stored_level(tiff, pages[level.width, level.height], self._local)
+                    for at, level in enumerate(levels.values())
+                    if tiff and pages and at and not self.steps[at].is_integer()
+                }
             self.stated_mpp = openslide_mpp(self._slide.properties)
             own = decide_mpp(path, mpp, self.stated_mpp)
         except EvaError:
             self.close()
             raise
         self._numbers = list(levels)
-        self.steps = [self._slide.level_downsamples[number] for number in levels]  # by its own reckoning
+        self._compared: set[int] = set()
         self._in_grid = vendor in _IN_GRIDS
         super().__init__(path, own, vendor, list(levels.values()), (1,), exact)
 
@@ -104,6 +116,11 @@ class OpenSlideSlide(Slide):
         """Pixels of a level, also where its scale is no whole number to OpenSlide, which then paints between them."""
         step = self.steps[level]
         between = self._in_grid and not float(step).is_integer()
+        if (stored := self._as_stored(level)) is not None:
+            try:
+                return stored.region(left, top, width, height)
+            except _UNDECODED as error:
+                raise self._unread(level, left, top, width, height, error) from error
         x, y = (max(left - MARGIN, 0), max(top - MARGIN, 0)) if between else (left, top)
         columns, rows = (left + width - x, top + height - y)
         if between:
@@ -113,6 +130,27 @@ class OpenSlideSlide(Slide):
         if between:
             pixels = unshifted(pixels, column / step - x, row / step - y)
         return pixels[top - y : top - y + height, left - x : left - x + width]
+
+    def _as_stored(self, level: int) -> StoredLevel | None:
+        """The tiles of a level, where they are what OpenSlide gives at its corner, which is on its pixels."""
+        stored = self._stored.get(level)
+        if stored is not None and level not in self._compared:
+            side = (min(_SIDE, self.levels[level].width), min(_SIDE, self.levels[level].height))
+            try:
+                theirs = over_white(self._read(self._numbers[level], 0, 0, *side)).astype(int)
+                same = bool(np.abs(stored.region(0, 0, *side) - theirs).max() <= _ROUNDING)
+            except (EvaError, *_UNDECODED):
+                same = False
+            if not same:
+                self._stored[level] = stored = None
+            self._compared.add(level)
+        return stored
+
+    def _unread(self, level: int, x: int, y: int, width: int, height: int, error: Exception) -> EvaError:
+        return EvaError(
+            f"Could not read {width} x {height} px at {x}, {y} of level {level} of {self.path} ({error}). "
+            "Get the slide again, or leave it out."
+        )
 
     def _read(self, number: int, x: int, y: int, width: int, height: int) -> Image.Image:
         """One region. OpenSlide gives up a handle after one tile that does not decode, so another takes its place.
@@ -200,8 +238,8 @@ def _tiff(local: str, path: str) -> Iterator[Tiff | None]:
         yield tiff
 
 
-def _stated_levels(tiff: Tiff | None, vendor: str, path: str) -> set[tuple[int, int]] | None:
-    """Sizes of the levels of a TIFF by its directories; None where they do not tell.
+def _pages(tiff: Tiff | None, vendor: str, path: str) -> dict[tuple[int, int], Directory] | None:
+    """Directories of the levels of a TIFF by their sizes; None where they do not tell.
 
     Raises:
         EvaError: They hold no 8-bit RGB.
@@ -212,7 +250,7 @@ def _stated_levels(tiff: Tiff | None, vendor: str, path: str) -> set[tuple[int, 
     for page in pages:
         if (held := pyramid.what_else(tiff, page)) is not None:
             raise EvaError(f"Expected RGB of 8 bits in {path}, but it holds {held}. Leave it out, or convert it.")
-    return {pyramid.size(tiff, page) for page in pages} if vendor in _ONE_CHAIN else None
+    return {pyramid.size(tiff, page): page for page in pages} if vendor in _ONE_CHAIN else None
 
 
 def _levels(slide: openslide.OpenSlide, stated: set[tuple[int, int]] | None) -> dict[int, Level]:
