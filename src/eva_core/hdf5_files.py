@@ -182,7 +182,7 @@ def _in_order(
         rows = 0
         for block in columns[piece].blocks():
             if len(block):
-                yield offset, memoryview(np.ascontiguousarray(block).reshape(-1).view(np.uint8))
+                yield offset, np.ascontiguousarray(block).reshape(-1).view(np.uint8).data
                 offset, rows = offset + block.nbytes, rows + len(block)
         if rows != columns[piece].shape[0]:
             raise ValueError(f"Expected {columns[piece].shape[0]} rows of {piece}, but got {rows}.")

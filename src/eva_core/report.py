@@ -116,7 +116,8 @@ def notes(results: dict[str, Any]) -> list[str]:
 
 def _disagreements(results: dict[str, Any]) -> list[str]:
     """Where what a hold-out promised is not what came."""
-    main, found = results["main"], []
+    main = results["main"]
+    found: list[str] = []
     if main.get("selected_on") != "holdout" or main["metric"] in LOWER_IS_BETTER:
         return found
     values = [run["value"] for run in results["selected"] if run["value"] is not None]

@@ -108,8 +108,8 @@ class Vit(nn.Module):
         """(N, h, w, D) -> (N, prefix + h * w, D)."""
         network, grid = self.network, (x.shape[1], x.shape[2])
         prefix = 0 if network.no_embed_class else network.num_prefix_tokens
-        positions = network.pos_embed
-        assert positions is not None  # as `_create` asks for
+        assert network.pos_embed is not None  # as `_create` asks for
+        positions: Tensor = network.pos_embed
         if grid != network.patch_embed.grid_size:
             positions = resized_positions(positions, self._weights(grid, positions.device), prefix)
         x = x.flatten(1, 2)

@@ -114,5 +114,5 @@ def _bits(image: Image.Image) -> int:
         return 32
     if image.format == "BMP":  # 16 bits are of all colours together
         return 8
-    raw = [tile[3] if isinstance(tile[3], str) else (tile[3] or ("",))[0] for tile in image.tile]
+    raw = [tile[3] if isinstance(tile[3], str) else (tile[3] or ("",))[0] for tile in image.tile]  # type: ignore[attr-defined]
     return 16 if image.mode.startswith("I;16") or any("16" in str(mode) for mode in raw) else 8
