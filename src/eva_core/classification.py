@@ -13,7 +13,7 @@ from eva_core.embeddings import Store, StoreKey
 from eva_core.errors import some
 from eva_core.evaluation import Question, class_counts, evaluate, refuse_unfit, reported_splits
 from eva_core.extract import Extraction, extract, store_key
-from eva_core.metrics import probabilities
+from eva_core.metrics import log_odds, probabilities
 from eva_core.progress import say
 from eva_core.protocol import Protocol
 from eva_core.tasks import Answer, Job, Task
@@ -73,13 +73,14 @@ class Classification(Task):
         for split in dict.fromkeys(store.splits.tolist()):
             rows = store.rows(split)
             x = torch.from_numpy(store.read(rows))
-            scores = np.stack([probabilities(job.head.logits(p, x)).numpy() for p in heads.values()])
+            logits = [job.head.logits(p, x) for p in heads.values()]
+            scores, ranking = (np.stack([f(z).numpy() for z in logits]) for f in (probabilities, log_odds))
             theirs = job.dataset.card.classes
             targets = _translated(store.targets[rows], theirs, classes)
             foreign = sorted({theirs[t] for t in store.targets[rows][targets < 0] if t >= 0})
             if foreign:
                 say(f"{split}: the heads know {some(classes)}, so labels {some(map(repr, foreign))} count as unknown.")
-            parts.append(record.Predictions(split, store.ids[rows], store.groups[rows], targets, scores))
+            parts.append(record.Predictions(split, store.ids[rows], store.groups[rows], targets, scores, ranking))
         record.write_predictions(output, record.predictions_table(parts, classes, list(heads)))
         return output / record.PREDICTIONS
 

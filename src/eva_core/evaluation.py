@@ -12,9 +12,9 @@ from eva_core.class_checks import untrained
 from eva_core.confounds import confounds
 from eva_core.contamination import marked, seen
 from eva_core.embeddings import Samples, Store
-from eva_core.errors import UsageError, some
+from eva_core.errors import EvaError, UsageError, some
 from eva_core.holdout import divide_single_groups, few, hold_out, near_duplicates
-from eva_core.metrics import probabilities, selection_metric
+from eva_core.metrics import log_odds, probabilities, selection_metric
 from eva_core.progress import Bar
 from eva_core.protocol import Protocol
 from eva_core.record import Predictions, predictions_table
@@ -261,19 +261,29 @@ def _score(
     for split in plan.reported:
         rows = asked.store.rows(split)
         data = asked.store.embedded(rows, what)
-        selected = _scores(asked.head, [r.params for r in runs], data)
+        selected, ranking = _scores(asked.head, [r.params for r in runs], data)
+        broken = [r.run for r, odds in zip(runs, ranking, strict=True) if np.isnan(odds).any()]
+        if broken:
+            raise EvaError(
+                f"Expected finite logits on {split}, but run {broken[0]} of {asked.head_name} on {asked.model} gives "
+                "NaN: it diverged. Lower the learning rate, or look at the embeddings."
+            )
         same = all(r.last is r.params for r in runs)  # nothing was selected over time
-        last = selected if same else _scores(asked.head, [r.last for r in runs], data)
+        last, ranking_last = (selected, ranking) if same else _scores(asked.head, [r.last for r in runs], data)
         groups, targets = asked.store.groups[rows], asked.store.targets[rows]
         known = [g or None for g in groups.tolist()] if (groups != "").any() else None
-        splits[split], intervals = split_record(selected, last, targets, asked.dataset.classes, known)
-        parts[split] = Predictions(split, asked.store.ids[rows], groups, targets, selected)
+        splits[split], intervals = split_record(
+            selected, last, targets, asked.dataset.classes, known, ranking, ranking_last
+        )
+        parts[split] = Predictions(split, asked.store.ids[rows], groups, targets, selected, ranking)
         draws[split] = intervals.draws[asked.dataset.metric]
     return splits, parts, draws
 
 
-def _scores(head: Head, versions: Sequence[dict[str, torch.Tensor]], data: Embedded) -> np.ndarray:
-    return np.stack([probabilities(head.logits(params, data.x)).numpy() for params in versions])
+def _scores(head: Head, versions: Sequence[dict[str, torch.Tensor]], data: Embedded) -> tuple[np.ndarray, np.ndarray]:
+    """Class probabilities and log-odds under each version of the parameters, (R, N, C) both."""
+    logits = [head.logits(params, data.x) for params in versions]
+    return np.stack([probabilities(z).numpy() for z in logits]), np.stack([log_odds(z).numpy() for z in logits])
 
 
 def _copies(store: Store) -> dict[str, int]:
@@ -286,8 +296,9 @@ def _contamination(asked: Question, predictions: Predictions) -> dict[str, Any]:
 
     def rescored(chosen: np.ndarray) -> dict[str, Any]:
         groups = [g or None for g in np.asarray(predictions.groups)[chosen]]
-        scores = predictions.scores[:, chosen]
-        return split_record(scores, scores, predictions.targets[chosen], asked.dataset.classes, groups)[0]
+        scores, ranking = predictions.scores[:, chosen], predictions.ranking[:, chosen]
+        targets = predictions.targets[chosen]
+        return split_record(scores, scores, targets, asked.dataset.classes, groups, ranking, ranking)[0]
 
     known = seen(asked.model_card, predictions.ids, predictions.groups)
     return marked(asked.model_card, asked.dataset, known, rescored)

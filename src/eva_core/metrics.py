@@ -6,11 +6,14 @@ be called after every epoch.
 
 - `balanced_accuracy`: mean recall over the classes that occur in the targets.
 - `accuracy`: share of images that are right.
-- `auroc`: of the second class where there are two, else one-vs-rest, the mean over classes that are defined.
+- `auroc`: of the second class where there are two, else one-vs-rest, the mean over classes that are defined. Images are
+  ranked by log-odds, as float32 probabilities tie once they round to 0 or 1.
 - `f1`: macro; the mean over classes that occur in the targets or the predictions.
 - `ece`: expected calibration error of the predicted class, 15 bins, L1; for two classes too.
 
-A class that is absent leaves its own values undefined (None here, NaN in arrays) and the means go over the others.
+A class that no image has leaves its own values undefined (None here, NaN in arrays) and the means go over the others.
+A class that images have but a weighting leaves without weight leaves the means undefined as well: without a hard class
+they would answer an easier question. NaN among the scores leaves everything undefined.
 """
 
 from collections.abc import Callable, Sequence
@@ -57,6 +60,26 @@ def probabilities(logits: Tensor) -> Tensor:
     return logits.softmax(dim=-1).float()
 
 
+def log_odds(logits: Tensor) -> Tensor:
+    """Log-odds of each class against all others, log p - log(1 - p): exact where the probability rounds to 0 or 1.
+
+    Args:
+        logits: (N, C), or (N, 1) for the logit of the second of two classes.
+
+    Returns:
+        float64 (N, C), with C = 2 for a single logit; ascending in the probability.
+    """
+    logits = logits.double()
+    if logits.shape[-1] == 1:
+        return torch.cat([-logits, logits], dim=-1)
+    ascending, order = logits.sort(dim=-1)  # so that images with the same logits in other classes tie exactly
+    shares = ascending - ascending.logsumexp(dim=-1, keepdim=True)
+    # 1 - p loses nothing where p is at most a half, which all but the greatest are; of that the others are summed
+    odds = shares - torch.log1p(-shares.exp())
+    odds[:, -1] = ascending[:, -1] - ascending[:, :-1].logsumexp(dim=-1)
+    return torch.empty_like(odds).scatter_(-1, order, odds)
+
+
 def selection_metric(name: str) -> Callable[[Tensor, Tensor], Tensor]:
     """A main metric for several runs at once, to choose a checkpoint by.
 
@@ -72,22 +95,26 @@ def selection_metric(name: str) -> Callable[[Tensor, Tensor], Tensor]:
     functions: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
         "balanced_accuracy": _balanced_accuracy,
         "accuracy": _accuracy,
-        "auroc": partial(_per_run, _auroc),
+        "auroc": partial(_per_run, _auroc, log_odds),
         "f1": _f1,
-        "ece": partial(_per_run, _ece),
+        "ece": partial(_per_run, _ece, probabilities),
     }
     if name not in functions:
         raise UsageError(f"Expected metric to be one of {', '.join(NAMES)}, but got {name}.")
     return functions[name]
 
 
-def evaluate(scores: Tensor, targets: Tensor, classes: Sequence[str]) -> dict[str, float | None]:
+def evaluate(
+    scores: Tensor, targets: Tensor, classes: Sequence[str], ranking: Tensor | None = None
+) -> dict[str, float | None]:
     """All metrics of one run, by torchmetrics.
 
     Args:
         scores: Class probabilities, (N, C).
         targets: Class indices, (N,).
         classes: The C class names.
+        ranking: What orders the images for the AUROC of each class, as `log_odds` gives it, (N, C); the scores unless
+            given.
 
     Returns:
         Value by name: the main metrics, then `recall/<class>`, `f1/<class>` and `auroc/<class>`; None where undefined.
@@ -96,7 +123,9 @@ def evaluate(scores: Tensor, targets: Tensor, classes: Sequence[str]) -> dict[st
         ValueError: If the shapes do not fit.
     """
     _check(scores.shape, targets.shape, classes)
-    if len(targets) == 0:
+    ranking = scores if ranking is None else ranking
+    _check(ranking.shape, targets.shape, classes)
+    if len(targets) == 0 or scores.isnan().any() or ranking.isnan().any():
         return dict.fromkeys(keys(classes))
     count = len(classes)
     predictions = scores.argmax(dim=1)
@@ -105,7 +134,7 @@ def evaluate(scores: Tensor, targets: Tensor, classes: Sequence[str]) -> dict[st
     # torchmetrics gives 0 for what is not defined, and its macro recall counts classes that are only predicted
     recalls = _mask(multiclass_recall(predictions, targets, count, average=None), in_targets)
     f1s = _mask(multiclass_f1_score(predictions, targets, count, average=None), in_either)
-    aurocs = [_none(_auroc(scores[:, [c]], targets == c)) for c in range(count)]
+    aurocs = [_none(_auroc(ranking[:, [c]], targets == c)) for c in range(count)]
     main = (
         _mean(recalls),
         multiclass_accuracy(predictions, targets, count, average="micro").item(),
@@ -122,6 +151,7 @@ def weighted(
     classes: Sequence[str],
     weights: NDArray,
     names: Sequence[str] | None = None,
+    ranking: NDArray[np.floating] | None = None,
 ) -> dict[str, NDArray[np.float64]]:
     """All metrics of one run under many weightings of the samples.
 
@@ -131,9 +161,11 @@ def weighted(
         classes: The C class names.
         weights: Non-negative sample weights, (draws, N); all ones give what `evaluate` gives.
         names: The metrics that are wanted; all of `keys` unless given. AUROC is most of the work.
+        ranking: As of `evaluate`, (N, C).
 
     Returns:
-        Values (draws,) by name, in the order of `keys`; NaN where undefined in a draw.
+        Values (draws,) by name, in the order of `keys`; NaN where undefined in a draw, as a class that images have is
+        without weight in it.
 
     Raises:
         ValueError: If the shapes do not fit.
@@ -141,19 +173,19 @@ def weighted(
     _check(scores.shape, targets.shape, classes)
     if weights.ndim != 2 or weights.shape[1] != len(targets):
         raise ValueError(f"Expected weights to have shape (draws, {len(targets)}), but got {weights.shape}.")
+    ranking = scores if ranking is None else ranking
+    _check(ranking.shape, targets.shape, classes)
+    if np.isnan(scores).any() or np.isnan(ranking).any():
+        return {name: np.full(len(weights), np.nan) for name in keys(classes) if names is None or name in names}
     count = len(classes)
-    predictions, confidences = scores.argmax(axis=1), scores.max(axis=1, initial=0).astype(np.float32)
-    # torchmetrics' own edges, so that no sample falls into another bin; a confidence of 1 has a bin to itself
-    edges = torch.linspace(0, 1, _BINS + 1)
-    bins = (torch.bucketize(torch.from_numpy(confidences), edges, right=True) - 1).numpy()
+    occurs = np.bincount(targets, minlength=count) > 0
+    predictions = scores.argmax(axis=1)
     truth, predicted = np.eye(count)[targets], np.eye(count)[predictions]  # (N, C)
-    # of a bin only the sum of (hit - confidence) matters: ECE = sum over bins |that| / all weight
-    gaps = np.eye(_BINS + 1)[bins] * ((predictions == targets) - confidences.astype(np.float64))[:, None]  # (N, bins)
-    columns = np.concatenate([truth, predicted, truth * predicted, gaps], axis=1)
+    columns = np.concatenate([truth, predicted, truth * predicted, _gap_columns(scores, targets)], axis=1)
     splits = [count, 2 * count, 3 * count]
     wanted = keys(classes) if names is None else names
     ranked = any(name.startswith("auroc") for name in wanted)
-    pairs = [_Pairs(scores[:, c], targets == c) for c in range(count if ranked else 0)]
+    pairs = [_Pairs(ranking[:, c], targets == c) for c in range(count if ranked else 0)]
 
     size = max(1, _BLOCK // max(1, len(targets)))
     blocks = []
@@ -162,18 +194,47 @@ def weighted(
         support, called, hits, gap = np.split(block @ columns, splits, axis=1)  # (d, C) three times, (d, bins)
         with np.errstate(divide="ignore", invalid="ignore"):  # 0 / 0 is how undefined becomes NaN
             total = support.sum(axis=1)
-            recalls, f1s = hits / support, 2 * hits / (support + called)
+            recalls = hits / support
+            lacking = (support == 0) & occurs
+            f1s = np.where(lacking, np.nan, 2 * hits / (support + called))
             aurocs = np.stack([p.auroc(block) for p in pairs], axis=1) if ranked else np.full(support.shape, np.nan)
+            whole = np.where(lacking.any(axis=1), np.nan, 1)  # (d,), NaN where a class is lacking
             main = (
-                _nanmean(recalls),
+                _nanmean(recalls) * whole,
                 hits.sum(axis=1) / total,
-                aurocs[:, 1] if count == 2 else _nanmean(aurocs),
-                _nanmean(f1s),
+                (aurocs[:, 1] if count == 2 else _nanmean(aurocs)) * whole,
+                _nanmean(f1s) * whole,
                 np.abs(gap).sum(axis=1) / total,
             )
         blocks.append(np.column_stack([*main, recalls, f1s, aurocs]))
     columns = np.concatenate(blocks).T if blocks else np.empty((len(keys(classes)), 0))
     return {name: values for name, values in zip(keys(classes), columns, strict=True) if name in wanted}
+
+
+def calibration_gaps(
+    scores: NDArray[np.floating], targets: NDArray[np.integer], weights: NDArray
+) -> NDArray[np.float64]:
+    """What the calibration error sums the absolute values of, for `stats.interval`.
+
+    Args:
+        scores: Class probabilities, (N, C).
+        targets: Class indices, (N,).
+        weights: (draws, N).
+
+    Returns:
+        Gap of each bin, (draws, bins).
+    """
+    return (weights @ _gap_columns(scores, targets)) / weights.sum(axis=1, keepdims=True)
+
+
+def _gap_columns(scores: NDArray[np.floating], targets: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Hit less confidence of each sample in the column of its bin, (N, bins): ECE = sum |weights @ it| / all weight."""
+    confidences = scores.max(axis=1, initial=0).astype(np.float32)
+    # torchmetrics' own edges, so that no sample falls into another bin; a confidence of 1 has a bin to itself
+    edges = torch.linspace(0, 1, _BINS + 1)
+    bins = (torch.bucketize(torch.from_numpy(confidences), edges, right=True) - 1).numpy()
+    hits = scores.argmax(axis=1) == targets
+    return np.eye(_BINS + 1)[bins] * (hits - confidences.astype(np.float64))[:, None]
 
 
 class _Pairs:
@@ -230,17 +291,21 @@ def _mean_ratio(part: NDArray, whole: NDArray) -> Tensor:
         return torch.from_numpy((part / np.maximum(whole, 1)).sum(axis=1) / (whole > 0).sum(axis=1)).float()
 
 
-def _per_run(metric: Callable[[Tensor, Tensor], Tensor], logits: Tensor, targets: Tensor) -> Tensor:
-    return torch.stack([metric(probabilities(run), targets) for run in logits])
+def _per_run(
+    metric: Callable[[Tensor, Tensor], Tensor], scores: Callable[[Tensor], Tensor], logits: Tensor, targets: Tensor
+) -> Tensor:
+    return torch.stack([metric(scores(run), targets) for run in logits]).float()
 
 
 def _auroc(scores: Tensor, targets: Tensor) -> Tensor:
-    """Probabilities (N, C), or (N, 1) of the positive class alone -> scalar, NaN where undefined."""
+    """What ranks, (N, C), or (N, 1) of the positive class alone -> scalar, NaN where undefined."""
     if scores.shape[1] > 2:
         return torch.stack([_auroc(scores[:, [c]], targets == c) for c in range(scores.shape[1])]).nanmean()
     if len(targets.unique()) < 2:
         return scores.new_tensor(torch.nan)
-    return binary_auroc(scores[:, -1], targets.long())
+    levels, places = scores[:, -1].unique(return_inverse=True)
+    # places from 0 to 1: what is not between them torchmetrics takes for logits, whose sigmoid would tie again
+    return binary_auroc(places.double() / len(levels), targets.long())
 
 
 def _ece(scores: Tensor, targets: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors.numpy import load, save
+from scipy.special import logit
 
 from eva_core.atomic_files import make_folder, write_bytes, write_text
 from eva_core.cache import locked
@@ -30,6 +31,7 @@ RESULTS, CONFIG, PREDICTIONS, HEADS = "results.json", "config.yaml", "prediction
 DRAWS = "bootstrap.npy"
 RESULT_FILES = (CONFIG, PREDICTIONS, HEADS, DRAWS)
 SCORE = "score_"
+LOG_ODDS = "log_odds_"
 AGAIN = "Run `eva fit` or `eva leaderboard` again: it makes the result anew."
 DICE = "dice"
 
@@ -181,6 +183,7 @@ class Predictions:
         groups: Patient or slide of each sample, empty where unknown, (N,).
         targets: Class of each, -1 where unknown, (N,).
         scores: Class probabilities of every run, (R, N, C).
+        log_odds: Of each class against the others, float64 (R, N, C); None where only probabilities are known.
     """
 
     split: str
@@ -188,17 +191,25 @@ class Predictions:
     groups: Sequence[str]
     targets: np.ndarray
     scores: np.ndarray
+    log_odds: np.ndarray | None = None
+
+    @property
+    def ranking(self) -> np.ndarray:
+        """What AUROC ranks by, (R, N, C): log-odds tell apart what rounds to one probability."""
+        return logit(self.scores.astype(np.float64)) if self.log_odds is None else self.log_odds
 
 
 def predictions_table(parts: Sequence[Predictions], classes: Sequence[str], runs: Sequence[int]) -> pa.Table:
-    """One row per sample and run: id, split, run, target, group, and the score of each class."""
+    """One row per sample and run: id, split, run, target, group, the score of each class and its log-odds."""
     tables = []
     for part in parts:
-        for run, table in zip(runs, part.scores, strict=True):
+        for run, table, log_odds in zip(runs, part.scores, part.ranking, strict=True):
             targets = pa.array([None if t < 0 else int(t) for t in part.targets], pa.int64())
             columns = _identities(part, run, target=targets)
             for number, name in enumerate(classes):
                 columns[f"{SCORE}{name}"] = pa.array(table[:, number], pa.float32())
+            for number, name in enumerate(classes):
+                columns[f"{LOG_ODDS}{name}"] = pa.array(log_odds[:, number], pa.float64())
             tables.append(pa.table(columns))
     return pa.concat_tables(tables)
 
@@ -211,9 +222,15 @@ def read_predictions(folder: Path, split: str) -> tuple[Predictions, list[str]]:
     """
     table, ids, groups, runs = _read_split(folder, split)
     names = [name for name in table.column_names if name.startswith(SCORE)]
-    scores = np.stack([table[name].to_numpy().reshape(runs, -1) for name in names], axis=-1)
+    classes = [name.removeprefix(SCORE) for name in names]
+    by_log_odds = [name for name in (f"{LOG_ODDS}{label}" for label in classes) if name in table.column_names]
+
+    def stacked(columns: list[str]) -> np.ndarray:
+        return np.stack([table[name].to_numpy().reshape(runs, -1) for name in columns], axis=-1)
+
     targets = table["target"].slice(0, len(ids)).fill_null(-1).to_numpy()
-    return Predictions(split, ids, groups, targets, scores), [n.removeprefix(SCORE) for n in names]
+    log_odds = stacked(by_log_odds) if by_log_odds else None
+    return Predictions(split, ids, groups, targets, stacked(names), log_odds), classes
 
 
 @dataclass(frozen=True)

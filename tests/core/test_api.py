@@ -71,9 +71,12 @@ def test_results_keep_the_contract(result):
 def test_predictions_and_heads_agree_with_the_score(result):
     folder, results = result
     table = pq.read_table(folder / "predictions.parquet").to_pydict()
-    assert list(table) == ["id", "split", "run", "target", "group", "score_pink", "score_purple"]
+    columns = ["score_pink", "score_purple", "log_odds_pink", "log_odds_purple"]
+    assert list(table) == ["id", "split", "run", "target", "group", *columns]
     scores = np.stack([table["score_pink"], table["score_purple"]], 1)
     assert scores.sum(1) == pytest.approx(1, abs=1e-5)
+    odds = np.stack([table["log_odds_pink"], table["log_odds_purple"]], 1)
+    assert 1 / (1 + np.exp(-odds)) == pytest.approx(scores, abs=1e-6)
     for run, expected in enumerate(results["splits"]["test"]["metrics"]["accuracy"]["values"]):
         rows = (np.array(table["split"]) == "test") & (np.array(table["run"]) == run)
         assert (scores[rows].argmax(1) == np.array(table["target"])[rows]).mean() == pytest.approx(expected, abs=1e-6)

@@ -148,7 +148,8 @@ def test_selection_metric_with_an_absent_class():
     logits = torch.eye(4)[[0, 1, 2, 1]][None]
     targets = torch.tensor([0, 1, 1, 1])
     for name in metrics.NAMES:
-        expected = metrics.evaluate(metrics.probabilities(logits[0]), targets, names(4))[name]
+        scores = metrics.probabilities(logits[0])
+        expected = metrics.evaluate(scores, targets, names(4), metrics.log_odds(logits[0]))[name]
         assert metrics.selection_metric(name)(logits, targets).item() == pytest.approx(expected)
     assert metrics.selection_metric("auroc")(logits, torch.zeros(4, dtype=torch.long)).isnan().all()
 

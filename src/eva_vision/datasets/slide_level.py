@@ -5,6 +5,7 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 import torch
+from scipy.special import expit
 
 from eva_core.metrics import evaluate
 from eva_core.record import Predictions
@@ -13,7 +14,7 @@ CLASSES = ("negative", "positive")
 
 
 def slide_scores(predictions: Predictions, slides: Sequence[str]) -> list[dict[str, float | None]]:
-    """Score slides by the mean probability of their patches, for two classes.
+    """Score slides by the mean probability of their patches, for two classes; AUROC ranks by the log-odds of the mean.
 
     Args:
         predictions: Of the patches, N.
@@ -24,7 +25,13 @@ def slide_scores(predictions: Predictions, slides: Sequence[str]) -> list[dict[s
     names, first, member = np.unique(slides, return_index=True, return_inverse=True)
     counts = np.bincount(member)
     targets = predictions.targets[first]
-    return [_two(np.bincount(member, run[:, 1], minlength=len(names)) / counts, targets) for run in predictions.scores]
+    scores = []
+    for odds in predictions.ranking[:, :, 1]:
+        # the mean of p and that of 1 - p: slides near 0 and near 1 stay apart
+        positive, negative = (np.bincount(member, expit(x), minlength=len(names)) / counts for x in (odds, -odds))
+        with np.errstate(divide="ignore"):
+            scores.append(_two(positive, targets, np.log(positive) - np.log(negative)))
+    return scores
 
 
 def metadata_baseline(
@@ -46,10 +53,11 @@ def metadata_baseline(
         known[name].append(target)
     overall = [target for _, target in train]
     scores = np.array([np.mean(known.get(name, overall)) for name, _ in asked])
-    return _two(scores, np.array([target for _, target in asked]))
+    return _two(scores, np.array([target for _, target in asked]), scores)
 
 
-def _two(positive: np.ndarray, targets: np.ndarray) -> dict[str, float | None]:
+def _two(positive: np.ndarray, targets: np.ndarray, ranking: np.ndarray) -> dict[str, float | None]:
     scores = torch.from_numpy(np.stack([1 - positive, positive], axis=1)).float()
-    values = evaluate(scores, torch.from_numpy(targets), CLASSES)
+    by = torch.from_numpy(np.stack([-ranking, ranking], axis=1))
+    values = evaluate(scores, torch.from_numpy(targets), CLASSES, by)
     return {name: values[name] for name in ("balanced_accuracy", "auroc")}

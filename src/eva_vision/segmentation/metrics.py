@@ -96,7 +96,9 @@ def weighted(
 ) -> dict[str, NDArray[np.float64]]:
     """All metrics of one run under many weightings of the images.
 
-    A pooled score leaves a class out where it is neither predicted nor in the target, whatever `empty` says.
+    A pooled score leaves a class out where it is neither predicted nor in the target, whatever `empty` says. A class
+    that targets have, but none of those with weight, is undefined, and so are the pooled means over classes: they are
+    not those of the other classes. Means over images stay, as each image is scored by itself.
 
     Args:
         counted: From `counts`, of every image, (N, 3, C).
@@ -124,10 +126,14 @@ def weighted(
     defined = ~np.isnan(by_image)
     with np.errstate(invalid="ignore"):
         averages = (weights @ np.where(defined, by_image, 0)) / (weights @ defined.astype(np.float64))  # (draws, K)
-    sums = weights @ counted.reshape(len(counted), -1).astype(np.float64)
-    pooled = per_class(sums.reshape(len(weights), 3, len(classes)), "penalise")
+    sums = (weights @ counted.reshape(len(counted), -1).astype(np.float64)).reshape(len(weights), 3, len(classes))
+    lacking = (sums[:, 2] == 0) & (counted[:, 2].sum(axis=0) > 0)  # (draws, C)
     count = len(classes)
+    pooled = [np.where(lacking, np.nan, values) for values in per_class(sums, "penalise")]
+    averages[:, 2 : 2 + 2 * count][np.tile(lacking, 2)] = np.nan
     means, dices, ious, extras = np.split(averages.T, [2, 2 + count, 2 + 2 * count])
-    main = (*means, *(over_classes(values, background) for values in pooled))
+    mattering = lacking if background is None else np.delete(lacking, background, axis=1)
+    whole = np.where(mattering.any(axis=1), np.nan, 1)
+    main = (*means, *(over_classes(values, background) * whole for values in pooled))
     names = (*SEGMENTATION, *(f"{metric}/{label}" for metric in SEGMENTATION for label in classes), *extra)
     return dict(zip(names, (*main, *dices, *ious, *pooled[0].T, *pooled[1].T, *extras), strict=True))
