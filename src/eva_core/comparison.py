@@ -1,29 +1,41 @@
-"""Whether two models differ on the same images: paired intervals and permutation tests, by group.
+"""Whether two models differ on the same images: paired intervals and tests, by group.
 
 What is compared is the mean over runs. The interval is the percentile bootstrap of the difference, both models on the
-same drawn groups. The test exchanges the two models' predictions for whole groups at random (Good, Permutation,
-Parametric and Bootstrap Tests of Hypotheses, 2005, chapter 3): under the hypothesis that the models do not differ,
-either could have given either answer. All 2^G exchanges are made where they are no more than the draws asked for.
+same drawn groups; draws in which it is undefined for one of them are left out of both. The runs are drawn too, R - 1 of
+R with replacement, which makes the variance of their mean right (Rao and Wu, JASA 83, 1988): it is about other seeds as
+well. Two models of as many runs have the same ones drawn, as run k has the same seed in both.
+
+Below 20 groups percentiles are too narrow (they cover 0.82 to 0.91), so a t-interval stands beside them: its variance
+is that over groups, by the jackknife, plus that over runs, with the degrees of freedom of Satterthwaite. Models are
+told apart only where the test and every interval that holds for so many groups agree.
 """
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from eva_core import metrics
-from eva_core.stats import bootstrap, drawn_weights, members, quantiles
+from eva_core.metric_names import BIASED
+from eva_core.permutation import SUMS, permutation, permutation_of_means
+from eva_core.stats import (
+    FEW_GROUPS,
+    drawn_runs,
+    drawn_weights,
+    jackknife_variance,
+    members,
+    quantiles,
+    t_interval,
+    without_each,
+)
 
 ALPHA = 0.05
 """From which p on two models are not told apart."""
-_SUMS = ("accuracy", "balanced_accuracy")
-"""Metrics that are sums over samples of the share that are right."""
-_BLOCK = 2**20  # flags drawn at a time: 8 MB once they are weights
+Mean = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
+"""Of a model: weights of the samples (d, N) and of its runs (d, R) -> weighted mean over runs of the metric, (d,)."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +43,14 @@ class Difference:
     """A - B on one metric.
 
     Attributes:
-        difference: Mean over the runs of A less that of B.
-        ci95: Percentile interval of the same on new groups; None for a single group.
+        difference: Mean over the runs of A less that of B; NaN where undefined.
+        ci95: Percentile interval of the same on new groups and runs; None for a single group, or too few draws.
         p: Of the permutation test, two-sided; None for a single group, or where the metric is undefined.
         mcnemar_p: Exact McNemar test of the run-averaged predictions; only of classes, and where no groups are known.
         n_groups: How many groups, or images, were drawn.
+        t95: t-interval over groups and runs; None unless there are 2 to 19 groups, or where one of them alone has a
+            class.
+        left_out: In how many draws the difference is undefined.
     """
 
     difference: float
@@ -44,6 +59,18 @@ class Difference:
     mcnemar_p: float | None
     n_groups: int
     grouped: bool
+    t95: list[float] | None = None
+    left_out: int = 0
+
+    @property
+    def few(self) -> bool:
+        """Whether groups are so few that the percentiles alone would mislead."""
+        return 2 <= self.n_groups < FEW_GROUPS
+
+    def told_apart(self, p: float) -> bool:
+        """Whether the models differ, by an adjusted p, and by each interval that holds for so many groups."""
+        intervals = [self.ci95, self.t95] if self.few else [self.ci95]
+        return p <= ALPHA and all(bounds is not None and (bounds[0] > 0 or bounds[1] < 0) for bounds in intervals)
 
 
 def paired(
@@ -59,7 +86,7 @@ def paired(
     """Compare two models on the same samples.
 
     Args:
-        a: Class probabilities of every run of one model, (R, N, C).
+        a: Class probabilities of every run of one model, (R, N, C); for `auroc` whatever ranks, as log-odds.
         b: Those of the other, (R', N, C).
         targets: (N,).
         groups: Patient or slide of each, (N,); None if there are none.
@@ -73,73 +100,19 @@ def paired(
             f"Expected scores (R, {len(targets)}, {len(classes)}) of both, but got {a.shape} and {b.shape}."
         )
     member, grouped = members(groups, len(targets))
-    n_groups = int(member.max(initial=-1)) + 1
-    one, other = (_mean_of_runs(scores, targets, classes, member, metric, draws, seed) for scores in (a, b))
-    observed, p = permutation(a, b, targets, classes, member, metric, draws, seed)
-    return Difference(
-        difference=observed,
-        ci95=quantiles(one - other),
-        p=p if n_groups > 1 and not np.isnan(observed) else None,
+    mean = _mean_of_hits if metric in SUMS else _mean_of_runs
+    one, other = (partial(mean, scores, targets, classes, metric) for scores in (a, b))
+    return _difference(
+        (one, other),
+        (len(a), len(b)),
+        member,
+        grouped,
+        permutation(a, b, targets, classes, member, metric, draws, seed),
+        draws,
+        seed,
+        biased=metric in BIASED,
         mcnemar_p=None if grouped else mcnemar(a.mean(0), b.mean(0), targets),
-        n_groups=n_groups,
-        grouped=grouped,
     )
-
-
-def _mean_of_runs(
-    scores: NDArray,
-    targets: NDArray,
-    classes: Sequence[str],
-    member: NDArray[np.intp],
-    metric: str,
-    draws: int,
-    seed: int,
-) -> NDArray[np.float64]:
-    """The metric, mean over runs, under every draw of groups, (draws,)."""
-    if metric not in _SUMS:
-        measures = [partial(metrics.weighted, run, targets, classes, names=[metric]) for run in scores]
-        return np.mean([bootstrap([measure], member, draws, seed)[metric] for measure in measures], axis=0)
-    hits = (scores.argmax(-1) == targets).mean(0)  # both are linear in the hits: the mean of runs can come first
-    truth = np.eye(len(classes))[targets] if metric == "balanced_accuracy" else np.ones((len(targets), 1))
-    values = np.full(draws, np.nan)
-    for block, weights in drawn_weights(member, draws, seed):
-        with np.errstate(invalid="ignore"):
-            recalls = (weights @ (truth * hits[:, None])) / (weights @ truth)  # (d, C), NaN where a class was not drawn
-        values[block] = np.nansum(recalls, axis=1) / (~np.isnan(recalls)).sum(axis=1)
-    return values
-
-
-def permutation(
-    a: NDArray,
-    b: NDArray,
-    targets: NDArray,
-    classes: Sequence[str],
-    member: NDArray[np.intp],
-    metric: str,
-    draws: int = 2000,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """The observed difference, and its two-sided p; arguments as of `paired`, groups as of `stats.members`.
-
-    Where the metric is a sum over samples, p may be less than 1 / draws: by Hoeffding's bound on a sum of shares
-    with random signs, without which no test would survive the correction for a large board. AUROC, F1 and ECE are
-    computed on the mixed scores of both models: the test is right, but weak where one is calibrated otherwise.
-    """
-    n_groups = int(member.max(initial=-1)) + 1
-    shares, bound = None, 1.0
-    if metric in _SUMS:
-        # these are sums over samples, so that a swap of group g changes the sign of its share, whatever the others do
-        shares = np.bincount(member, _shares(a, b, targets, metric), minlength=n_groups)
-        bound = _hoeffding(shares)
-    differences = np.concatenate(
-        [
-            (1 - 2 * swaps.astype(np.float64)) @ shares
-            if shares is not None
-            else _swapped(a, b, targets, classes, member, metric, swaps)
-            for swaps in _exchanges(n_groups, draws, seed)
-        ]
-    )
-    return _two_sided(differences, bound)
 
 
 def paired_means(
@@ -162,112 +135,98 @@ def paired_means(
     if a.ndim != 2 or a.shape[1:] != b.shape[1:]:
         raise ValueError(f"Expected scores (R, N) of both, but got {a.shape} and {b.shape}.")
     member, grouped = members(groups, a.shape[1])
+    one, other = (partial(_mean_of_images, scores) for scores in (a, b))
+    tested = permutation_of_means(a, b, member, draws, seed)
+    return _difference((one, other), (len(a), len(b)), member, grouped, tested, draws, seed)
+
+
+def _difference(
+    means: tuple[Mean, Mean],
+    runs: tuple[int, int],
+    member: NDArray[np.intp],
+    grouped: bool,
+    tested: tuple[float, float],
+    draws: int,
+    seed: int,
+    biased: bool = False,
+    mcnemar_p: float | None = None,
+) -> Difference:
+    """The intervals of a difference that was tested: (observed, p)."""
+    observed, p = tested
     n_groups = int(member.max(initial=-1)) + 1
+    chosen = [drawn_runs(count, draws, seed) for count in runs]
     drawn = np.full(draws, np.nan)
     for block, weights in drawn_weights(member, draws, seed):
-        one, other = (_weighted_mean(scores, weights) for scores in (a, b))
+        one, other = (mean(weights, of[block]) for mean, of in zip(means, chosen, strict=True))
         drawn[block] = one - other
-    observed, p = permutation_of_means(a, b, member, draws, seed)
+    t95 = None
+    if 2 <= n_groups < FEW_GROUPS:
+        defined = drawn[~np.isnan(drawn)]
+        centre = float(defined.mean()) if biased and len(defined) else observed
+        t95 = t_interval(centre, _variances(means, runs, member), -1, 1)
     return Difference(
         difference=observed,
-        ci95=quantiles(drawn),
+        ci95=quantiles(drawn, n_groups, seed),
         p=p if n_groups > 1 and not np.isnan(observed) else None,
-        mcnemar_p=None,
+        mcnemar_p=mcnemar_p,
         n_groups=n_groups,
         grouped=grouped,
+        t95=t95,
+        left_out=int(np.isnan(drawn).sum()) if n_groups > 1 else 0,
     )
 
 
-def _weighted_mean(scores: NDArray, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Scores (R, N), weights (d, N) -> mean over runs of the mean over the images that are defined, (d,)."""
-    with np.errstate(invalid="ignore"):
-        return ((weights @ np.nan_to_num(scores).T) / (weights @ (~np.isnan(scores)).T.astype(np.float64))).mean(axis=1)
-
-
-def permutation_of_means(
-    a: NDArray, b: NDArray, member: NDArray[np.intp], draws: int = 2000, seed: int = 0
-) -> tuple[float, float]:
-    """The observed difference, and its two-sided p; arguments as of `paired_means`, groups as of `stats.members`.
-
-    An image may be defined for one model alone: one that finds no nuclei where there are none has no Dice there, one
-    that finds some has 0. So the count of images moves with the exchange as the sum of scores does. Where it does not,
-    the difference is a sum of shares, and p may be less than 1 / draws, as in `permutation`.
-    """
-    n_groups = int(member.max(initial=-1)) + 1
-    pairs = math.lcm(len(a), len(b))  # of runs, each run as often
-    sum_a, sum_b, count_a, count_b = (
-        np.stack([np.bincount(member, of[pair % len(of)], n_groups) for pair in range(pairs)], axis=1)  # (G, pairs)
-        for of in (np.nan_to_num(a), np.nan_to_num(b), ~np.isnan(a), ~np.isnan(b))
+def _variances(means: tuple[Mean, Mean], runs: tuple[int, int], member: NDArray[np.intp]) -> list[tuple[float, int]]:
+    """Variance of the difference over groups and over runs, each with its degrees of freedom."""
+    weights = without_each(member)
+    one, other = (
+        mean(weights, np.full((len(weights), count), 1 / count)) for mean, count in zip(means, runs, strict=True)
     )
-    differences = []
-    for swaps in _exchanges(n_groups, draws, seed):
-        moved, moved_count = (swaps.astype(np.float64) @ gain for gain in (sum_b - sum_a, count_b - count_a))
-        with np.errstate(invalid="ignore"):
-            first = (sum_a.sum(axis=0) + moved) / (count_a.sum(axis=0) + moved_count)
-            second = (sum_b.sum(axis=0) - moved) / (count_b.sum(axis=0) - moved_count)
-        differences.append((first - second).mean(axis=1))
-    bound = 1.0
-    if (count_a == count_b).all() and count_a.any(axis=0).all():
-        bound = _hoeffding(((sum_a - sum_b) / count_a.sum(axis=0)).mean(axis=1))
-    return _two_sided(np.concatenate(differences), bound)
+    parts = [(jackknife_variance((one - other)[1:]), len(weights) - 2)]
+    each = [mean(np.ones((count, len(member))), np.eye(count)) for mean, count in zip(means, runs, strict=True)]
+    spreads = [each[0] - each[1]] if runs[0] == runs[1] else each
+    return parts + [(float(values.var(ddof=1)) / len(values), len(values) - 1) for values in spreads if len(values) > 1]
 
 
-def _hoeffding(shares: NDArray) -> float:
-    """Bound on the two-sided p of a sum of shares with random signs. Source: Hoeffding 1963, theorem 2."""
-    return float(2 * np.exp(-(shares.sum() ** 2) / max(2 * np.square(shares).sum(), 1e-300)))
-
-
-def _two_sided(differences: NDArray[np.float64], bound: float) -> tuple[float, float]:
-    """The observed difference, which is the first, and the share of exchanges that give no less."""
-    less = np.abs(differences) < abs(differences[0]) - 1e-12  # an exchange that leaves it undefined is not less
-    p = np.mean(~less)
-    return float(differences[0]), float(min(p, bound))
-
-
-def _exchanges(n_groups: int, draws: int, seed: int) -> Iterator[NDArray[np.bool_]]:
-    """Which groups are exchanged, in blocks (S, G); the first is none, so that p is never 0."""
-    if n_groups < 63 and 2**n_groups <= draws:
-        yield np.array(list(product([False, True], repeat=n_groups)))
-        return
-    rng, size = np.random.default_rng([seed, 1]), max(1, _BLOCK // n_groups)
-    for start in range(0, draws, size):
-        swaps = rng.integers(2, size=(min(size, draws - start), n_groups), dtype=np.int8).astype(bool)
-        swaps[0] &= start > 0
-        yield swaps
-
-
-def _shares(a: NDArray, b: NDArray, targets: NDArray, metric: str) -> NDArray[np.float64]:
-    """What each sample adds to the difference in (balanced) accuracy, mean over runs, (N,)."""
-    hits = [(scores.argmax(-1) == targets).mean(0) for scores in (a, b)]
-    if metric == "accuracy":
-        return (hits[0] - hits[1]) / len(targets)
-    count = np.bincount(targets)
-    return (hits[0] - hits[1]) / count[targets] / (count > 0).sum()
-
-
-def _swapped(
-    a: NDArray,
-    b: NDArray,
-    targets: NDArray,
+def _mean_of_hits(
+    scores: NDArray,
+    targets: NDArray[np.integer],
     classes: Sequence[str],
-    member: NDArray[np.intp],
     metric: str,
-    swaps: NDArray[np.bool_],
+    weights: NDArray[np.float64],
+    runs: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """The difference under each exchange: swaps (S, G) -> (S,), mean over pairs of runs."""
-    both = np.concatenate([targets, targets])
-    pairs = [(a[r % len(a)], b[r % len(b)]) for r in range(math.lcm(len(a), len(b)))]  # each run as often
-    differences = np.zeros(len(swaps))
-    swapped = swaps[:, member].astype(np.float64)
-    for pair in pairs:
-        # the predictions of a model are those of A and B with weights: 1 for one of them at each sample
-        scores = np.concatenate(pair)
-        first, second = (
-            metrics.weighted(scores, both, classes, np.concatenate([1 - s, s], axis=1), [metric])[metric]
-            for s in (swapped, 1 - swapped)
-        )
-        differences += (first - second) / len(pairs)
-    return differences
+    """Of accuracy and balanced accuracy: both are linear in the hits, so the mean of runs can come first."""
+    hits = runs @ (scores.argmax(-1) == targets)  # (d, N)
+    truth = np.ones((len(targets), 1)) if metric == "accuracy" else np.eye(len(classes))[targets]
+    truth = truth[:, truth.any(axis=0)]  # classes that no image has do not count
+    with np.errstate(invalid="ignore"):
+        return (((weights * hits) @ truth) / (weights @ truth)).mean(axis=1)  # NaN where a class was not drawn
+
+
+def _mean_of_runs(
+    scores: NDArray,
+    targets: NDArray[np.integer],
+    classes: Sequence[str],
+    metric: str,
+    weights: NDArray[np.float64],
+    runs: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Of any metric of classes; one that noise can only raise is reflected, as in `stats.bootstrap`."""
+    total = np.zeros(len(weights))
+    for run, share in zip(scores, runs.T, strict=True):
+        values = metrics.weighted(run, targets, classes, weights, [metric])[metric]
+        if metric in BIASED:
+            values = 2 * metrics.weighted(run, targets, classes, np.ones((1, len(targets))), [metric])[metric] - values
+        total += values * share
+    return total
+
+
+def _mean_of_images(scores: NDArray, weights: NDArray[np.float64], runs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scores (R, N) -> mean over runs of the mean over the images that are defined, (d,)."""
+    with np.errstate(invalid="ignore"):
+        means = (weights @ np.nan_to_num(scores).T) / (weights @ (~np.isnan(scores)).T.astype(np.float64))
+    return (means * runs).sum(axis=1)
 
 
 def mcnemar(a: NDArray[np.floating], b: NDArray[np.floating], targets: NDArray[np.integer]) -> float:
@@ -281,9 +240,12 @@ def mcnemar(a: NDArray[np.floating], b: NDArray[np.floating], targets: NDArray[n
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Adjust p-values for their number, in the order given. Source: Holm 1979."""
-    order = np.argsort(p)
-    steps = np.array(p)[order] * (len(p) - np.arange(len(p)))
-    adjusted = np.empty(len(p))
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
-    return adjusted.tolist()
+    """Adjust p-values for their number, in the order given; NaN is no test: it stays, and does not count.
+
+    Source: Holm 1979.
+    """
+    values = np.array(p, float)
+    order = np.argsort(values)[: int((~np.isnan(values)).sum())]  # NaN comes last
+    steps = values[order] * (len(order) - np.arange(len(order)))
+    values[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return values.tolist()

@@ -198,6 +198,10 @@ class Predictions:
         """What AUROC ranks by, (R, N, C): log-odds tell apart what rounds to one probability."""
         return logit(self.scores.astype(np.float64)) if self.log_odds is None else self.log_odds
 
+    def ordered(self, metric: str) -> np.ndarray:
+        """What a metric is computed from, (R, N, C): AUROC from what ranks, the others from probabilities."""
+        return self.ranking if metric == "auroc" else self.scores
+
 
 def predictions_table(parts: Sequence[Predictions], classes: Sequence[str], runs: Sequence[int]) -> pa.Table:
     """One row per sample and run: id, split, run, target, group, the score of each class and its log-odds."""

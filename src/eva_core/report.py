@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from eva_core.class_checks import untrained_line
+from eva_core.errors import some
 from eva_core.metric_names import LOWER_IS_BETTER, SEGMENTATION
 
 WRONG_IGNORE = "Pixels to ignore were chosen by the prediction, which is wrong: only to compare with numbers made so"
@@ -76,9 +77,7 @@ def notes(results: dict[str, Any]) -> list[str]:
             + ("" if results["identity"]["protocol"].startswith("strict") else ", or --protocol strict")
         )
     found += _disagreements(results)
-    t95 = split["metrics"][main["metric"]].get("t95")
-    if t95:
-        found.append(f"fewer than 20 groups: t-interval over groups {span(t95)}")
+    found += _of_the_interval(split, split["metrics"][main["metric"]])
     contamination = results["contamination"]
     if contamination["kind"] == "declared":
         found.append("the model's card declares training on slides of the collection that these images come from")
@@ -132,6 +131,22 @@ def _disagreements(results: dict[str, Any]) -> list[str]:
             f"the hold-out of train scored {number(promised)}, above the interval of {main['split']}: {main['split']} "
             "differs from train, or images of the hold-out are not independent of the others"
         )
+    return found
+
+
+def _of_the_interval(split: dict[str, Any], score: dict[str, Any]) -> list[str]:
+    """How far the interval of a score is to be believed."""
+    found = []
+    if score.get("left_out"):
+        found.append(
+            f"{score['left_out']:,} of 2,000 draws lack a class"
+            + (": too many, so no interval" if score["ci95"] is None else " and are left out of the interval")
+        )
+    if split.get("held_by_one"):
+        unit = "patient or slide" if split["n_groups"] else "image"
+        found.append(f"one {unit} alone has {some(split['held_by_one'])}: the interval cannot know how others would do")
+    if score.get("t95"):
+        found.append(f"fewer than 20 groups: t-interval over groups {span(score['t95'])}")
     return found
 
 

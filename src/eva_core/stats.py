@@ -159,6 +159,17 @@ def _runs(count: int, draws: int, seed: int) -> NDArray[np.intp]:
     return np.random.default_rng(seed).integers(count, size=draws)
 
 
+def drawn_runs(count: int, draws: int, seed: int) -> NDArray[np.float64]:
+    """How much each run counts in the mean of each draw, (draws, runs): one less than there are, with replacement.
+
+    As many runs have the same ones drawn, so that a difference is of pairs.
+    """
+    if count == 1:
+        return np.ones((draws, 1))
+    drawn = np.random.default_rng([seed, 2, count]).integers(count, size=(draws, count - 1))
+    return (drawn[..., None] == np.arange(count)).sum(axis=1) / (count - 1)
+
+
 def drawn_weights(
     member: NDArray[np.intp], draws: int, seed: int, wanted: NDArray[np.intp] | None = None
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float64]]]:

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from eva_core.stats import filled
+
 
 @dataclass(frozen=True)
 class Rank:
@@ -24,13 +26,15 @@ def ranks(values: NDArray[np.floating], draws: NDArray[np.floating], seed: int =
         values: Scores, greater is better, (M, T).
         draws: Their bootstrap draws, (M, T, draws); draw d took the same groups for all models.
     """
-    draws = draws[:, :, np.isfinite(draws).all((0, 1))]  # a draw without some class has no score, and so no rank
     models, tasks, count = draws.shape
     observed = _places(values).mean(1)
-    if not count:
+    # a draw without some class has no score, and so no rank
+    whole = [filled(draws[:, t], seed=t) for t in range(tasks)]
+    scores = [task for task in whole if task is not None]
+    if len(scores) < tasks:
         return [Rank(float(mean), None) for mean in observed]
     drawn = np.random.default_rng(seed).integers(tasks, size=(count, tasks))
-    places = np.stack([_places(draws[:, t]) for t in range(tasks)])  # (T, M, draws)
+    places = np.stack([_places(task) for task in scores])  # (T, M, draws)
     means = np.stack([places[drawn[d], :, d].mean(0) for d in range(count)])  # (draws, M)
     bounds = np.quantile(means, [0.025, 0.975], axis=0)
     return [Rank(float(observed[m]), (float(bounds[0, m]), float(bounds[1, m]))) for m in range(models)]

@@ -5,9 +5,10 @@ from math import isnan
 from pathlib import Path
 
 from eva_core.boards.standings import COMPARISONS, Cell, Standings
-from eva_core.comparison import ALPHA, holm, permutation, permutation_of_means
+from eva_core.comparison import ALPHA, holm
 from eva_core.errors import EvaError
 from eva_core.metric_names import LOWER_IS_BETTER, SEGMENTATION
+from eva_core.permutation import permutation, permutation_of_means
 from eva_core.record import DICE, ImageDice, Predictions, read_dice, read_predictions
 from eva_core.sealed_records import write_record
 from eva_core.stats import members
@@ -50,7 +51,7 @@ def _tests(column: list[Cell], metric: str, output: Path) -> list[tuple[Cell, Ce
             difference, p = (
                 permutation_of_means(one.scores, other.scores, member)
                 if isinstance(one, ImageDice)
-                else permutation(one.scores, other.scores, one.targets, classes, member, metric)
+                else permutation(one.ordered(metric), other.ordered(metric), one.targets, classes, member, metric)
             )
             if not isnan(difference):
                 found.append((a, b, p))

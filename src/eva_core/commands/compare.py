@@ -1,5 +1,6 @@
 """`eva compare A B ...`: whether finished results differ, in a sentence each."""
 
+import math
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 def main(argv: list[str]) -> int:
     parser = Parser(
         prog="eva compare",
-        description="Compare finished results on the same images: the difference with a 95 % interval, a permutation "
-        "test by patient or slide, and Holm's correction where there are more than two.",
+        description="Compare finished results on the same images: the difference with a 95 % interval over images and "
+        "seeds, a permutation test by patient or slide, and Holm's correction where there are more than two.",
     )
     parser.add_argument("results", nargs="+", type=Path, help="at least two folders that `eva fit` wrote")
     parser.add_argument("--metric", help="the main metric of the first unless given; for masks dice alone")
@@ -38,8 +39,8 @@ def compare(folders: list[Path], metric: str | None = None, split: str | None = 
     Raises:
         UsageError: The results are not of the same task and images, or one has no such metric or split.
     """
-    from eva_core.comparison import ALPHA, holm
-    from eva_core.metric_names import LOWER_IS_BETTER, NAMES, SEGMENTATION
+    from eva_core.comparison import holm
+    from eva_core.metric_names import NAMES, SEGMENTATION
 
     results = [read_results(folder) for folder in folders]
     masks = [result["main"]["metric"] in SEGMENTATION for result in results]
@@ -54,34 +55,64 @@ def compare(folders: list[Path], metric: str | None = None, split: str | None = 
     read = [read_dice(folder, split) if masks[0] else read_predictions(folder, split) for folder in folders]
     _refuse_other_images(folders, results, read)
     found = [_difference(read[a][0], read[b][0], read[0][1], metric) for a, b in pairs]
-    adjusted = holm([1.0 if d.p is None else d.p for d in found])
+    adjusted = holm([math.nan if d.p is None else d.p for d in found])
+    tests = sum(d.p is not None for d in found)
     names = _names(folders, results)
-    sentences = []
-    for (a, b), difference, p in zip(pairs, found, adjusted, strict=True):
-        first, second = (a, b) if difference.difference >= 0 else (b, a)
-        size, bounds = abs(difference.difference), difference.ci95
-        if bounds is not None and difference.difference < 0:
-            bounds = [-bounds[1], -bounds[0]]
-        verb = "has the higher" if metric in LOWER_IS_BETTER else "is better than"
-        other = f"{metric} than {names[second]}" if metric in LOWER_IS_BETTER else names[second]
-        claim = f"{names[first]} {verb} {other}"
-        if difference.p is None or p > ALPHA:
-            claim = f"{names[a]} and {names[b]} cannot be told apart"
-        interval = "no interval" if bounds is None else f"95 % interval {bounds[0]:+.3f} to {bounds[1]:+.3f}"
-        unit = "patients or slides" if difference.grouped else "images, image-level: optimistic"
-        tests = "no test: one group" if difference.p is None else f"permutation p = {difference.p:.2g}"
-        if len(pairs) > 1 and difference.p is not None:
-            tests += f", {p:.2g} after Holm for {len(pairs)} pairs"
-        if difference.mcnemar_p is not None:
-            tests += f"; McNemar p = {difference.mcnemar_p:.2g}"
-        sentences.append(
-            f"{claim} on {results[a]['identity']['dataset']} {split}: {metric} differs by {size:.3f} "
-            f"({interval}; {tests}; {difference.n_groups} {unit})."
-        )
+    sentences = [
+        _sentence(names[a], names[b], difference, p, tests, f"{results[a]['identity']['dataset']} {split}", metric)
+        for (a, b), difference, p in zip(pairs, found, adjusted, strict=True)
+    ]
     protocols = {result["identity"]["protocol"] for result in results}
     if len(protocols) > 1:
         sentences.append(f"Note: the protocols differ ({', '.join(sorted(protocols))}).")
     return sentences
+
+
+def _sentence(a: str, b: str, found: "Difference", p: float, tests: int, where: str, metric: str) -> str:
+    """What was found of two models: the claim, then what it stands on.
+
+    Args:
+        p: After Holm; NaN without a test.
+        tests: How many there were.
+        where: Dataset and split.
+    """
+    from eva_core.metric_names import LOWER_IS_BETTER
+
+    if math.isnan(found.difference):
+        return f"{a} and {b} cannot be compared on {where}: {metric} is not defined there, as a class is missing."
+    sign = 1 if found.difference >= 0 else -1
+    first, second = (a, b) if sign > 0 else (b, a)
+    claim = f"{a} and {b} cannot be told apart"
+    if found.told_apart(p):
+        lower = metric in LOWER_IS_BETTER
+        claim = f"{first} has the higher {metric} than {second}" if lower else f"{first} is better than {second}"
+    unit = "patients or slides" if found.grouped else "images, image-level: optimistic"
+    parts = [*_intervals(found, sign), *_tests(found, p, tests), f"{found.n_groups} {unit}"]
+    return f"{claim} on {where}: {metric} differs by {abs(found.difference):.3f} ({'; '.join(parts)})."
+
+
+def _intervals(found: "Difference", sign: int) -> list[str]:
+    """The intervals of |A - B|, and why one is missing or not to be relied on."""
+    parts = ["no interval" if found.ci95 is None else f"95 % interval {_span(found.ci95, sign)}"]
+    if found.left_out:
+        parts.append(f"{found.left_out:,} of 2,000 draws lack a class and are left out")
+    if found.few and found.t95 is None:
+        parts.append("fewer than 20 groups, of which one alone has a class: no t-interval, so no claim")
+    elif found.few and found.t95 is not None:
+        parts.append(f"fewer than 20 groups, so rather the t-interval {_span(found.t95, sign)}")
+    return parts
+
+
+def _tests(found: "Difference", p: float, tests: int) -> list[str]:
+    if found.p is None:
+        return ["no test: one group"]
+    told = f"permutation p = {found.p:.2g}" + (f", {p:.2g} after Holm for {tests} pairs" if tests > 1 else "")
+    return [told, *([] if found.mcnemar_p is None else [f"McNemar p = {found.mcnemar_p:.2g}"])]
+
+
+def _span(bounds: list[float], sign: int) -> str:
+    low, high = sorted(sign * bound for bound in bounds)
+    return f"{low:+.3f} to {high:+.3f}"
 
 
 def _refuse_other_images(
@@ -111,15 +142,13 @@ def _same_labels(ours: Predictions | ImageDice, theirs: Predictions | ImageDice)
     return True
 
 
-def _difference(
-    one: Predictions | ImageDice, other: Predictions | ImageDice, classes: list[str], metric: str
-) -> "Difference":
+def _difference(one: Predictions | ImageDice, other: Any, classes: list[str], metric: str) -> "Difference":
     from eva_core.comparison import paired, paired_means
 
     groups = [group or None for group in one.groups]
     if isinstance(one, ImageDice):
         return paired_means(one.scores, other.scores, groups)
-    return paired(one.scores, other.scores, one.targets, classes, groups, metric)
+    return paired(one.ordered(metric), other.ordered(metric), one.targets, classes, groups, metric)
 
 
 def _names(folders: list[Path], results: list[dict[str, Any]]) -> list[str]:

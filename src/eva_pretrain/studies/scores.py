@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from eva_core.errors import EvaError
 from eva_core.record import PREDICTIONS, read_draws, read_json, read_result_file, read_whole_result
-from eva_core.stats import quantiles
+from eva_core.stats import filled, quantiles
 from eva_pretrain.studies.cutting import DONE
 from eva_pretrain.studies.plan import COST, Run
 from eva_pretrain.studies.seeds import over_seeds, resampled, welch
@@ -38,6 +38,8 @@ class _Result:
 
 Found = dict[tuple[str, int, str], _Result]
 """By variant, seed and task."""
+Draws = dict[tuple[str, int], NDArray[np.floating]]
+"""Bootstrap draws (draws,) on a task, by variant and seed."""
 
 
 @dataclass
@@ -67,9 +69,9 @@ def study_record(study: Study, runs: Sequence[Run]) -> dict[str, Any]:
     sides = [side for side in SIDES if any(task.side == side for task in study.tasks)]
     variants = [_variant(variant, [run for run in runs if run.variant is variant], found) for variant in study.variants]
     tasks = {side: [task.name for task in study.tasks if task.side == side] for side in sides}
-    orders = {task.name: _order(task.name, found) for task in study.tasks}
+    draws = {task.name: _draws(task.name, found) for task in study.tasks}
     for side in sides:
-        scores = {v.name: _side(v, runs, tasks[side], found, orders) for v in study.variants}
+        scores = {v.name: _side(v, runs, tasks[side], found, draws) for v in study.variants}
         for variant in variants:
             variant[side] = _summary(scores[variant["name"]])
             if variant["name"] != study.against:
@@ -159,18 +161,16 @@ def _side(
     runs: Sequence[Run],
     tasks: Sequence[str],
     found: Found,
-    orders: dict[str, int],
+    draws: dict[str, Draws],
 ) -> _Scores:
     scores = _Scores(fixed=any(run.fixed for run in runs if run.variant is variant))
     for run in runs:
         entries = [found.get((variant.name, run.seed, task)) for task in tasks]
         if run.variant is not variant or any(entry is None or entry.other for entry in entries):
             continue
-        there = [entry for entry in entries if entry is not None]
         scores.seeds.append(run.seed)
-        scores.values.append(float(np.mean([entry.content["main"]["mean"] for entry in there])))
-        draws = [_draws(entry.folder, orders[task]) for entry, task in zip(there, tasks, strict=True)]
-        scores.draws.append(np.mean(draws, axis=0))
+        scores.values.append(float(np.mean([entry.content["main"]["mean"] for entry in entries if entry is not None])))
+        scores.draws.append(np.mean([draws[task][variant.name, run.seed] for task in tasks], axis=0))
     return scores
 
 
@@ -186,14 +186,21 @@ def _order(task: str, found: Found) -> int:
     return crc32("\n".join(dict.fromkeys(group or name for name, group in samples)).encode())
 
 
-def _draws(folder: Path, order: int) -> NDArray[np.float64]:
-    """The bootstrap draws of a result in an order of its test groups' own, (draws,).
+def _draws(task: str, found: Found) -> Draws:
+    """The bootstrap draws of every result on a task, in an order of its test groups' own.
 
     Two tasks with as many groups draw groups of the same numbers: of other groups, that would look as if their scores
-    went together; of the same groups, they do.
+    went together; of the same groups, they do. Draws that lack a class are replaced by others, the same in all results.
     """
-    draws = read_draws(folder).astype(np.float64)
-    return draws[np.random.default_rng(order).permutation(len(draws))]
+    there = {key[:2]: entry for key, entry in found.items() if key[2] == task and not entry.other}
+    if not there:
+        return {}
+    draws = np.stack([read_draws(entry.folder).astype(np.float64) for entry in there.values()])
+    order = _order(task, found)
+    whole = filled(draws, seed=order)
+    if whole is None:
+        whole = np.full_like(draws, np.nan)
+    return dict(zip(there, whole[:, np.random.default_rng(order).permutation(draws.shape[1])], strict=True))
 
 
 def _summary(scores: _Scores) -> dict[str, Any]:
