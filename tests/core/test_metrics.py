@@ -71,7 +71,35 @@ def test_weighted_is_evaluate_on_small_samples(n, count, levels, seed):
     row = np.random.default_rng(seed).integers(0, 3, n)
     arrays = metrics.weighted(scores, targets, names(count), row[None])
     repeated = torch.from_numpy(scores.repeat(row, axis=0)), torch.from_numpy(targets.repeat(row))
-    assert_same(metrics.evaluate(*repeated, names(count)), arrays, 0, names(count))
+    expected = metrics.evaluate(*repeated, names(count))
+    lacking = set(targets) - set(targets.repeat(row))  # what needs these classes is undefined
+    if lacking:
+        expected.update(dict.fromkeys(("balanced_accuracy", "auroc", "f1", *(f"f1/c{c}" for c in lacking)), None))
+    assert_same(expected, arrays, 0, names(count))
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_weighting_without_a_class_has_no_score_that_needs_it(count):
+    targets = np.array([0, 0, 0, 0, 1])
+    scores = np.tile(np.eye(count)[0], (5, 1))  # never the second class, and never the third, which no image has
+    arrays = metrics.weighted(scores, targets, names(count), np.array([[1, 1, 1, 1, 1], [2, 1, 1, 1, 0]]))
+    undefined = {name for name, values in arrays.items() if np.isnan(values[1])}
+    assert undefined - {"recall/c2", "f1/c2", "auroc/c2"} == {
+        *("balanced_accuracy", "auroc", "f1", "recall/c1", "f1/c1", "auroc/c0", "auroc/c1")
+    }
+    assert arrays["balanced_accuracy"][0] == 0.5
+    assert arrays["f1"][0] == pytest.approx(8 / 9 / 2)
+    assert arrays["accuracy"].tolist() == [0.8, 1]
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_scores_that_are_not_finite(broken):
+    scores, targets = synthetic(10, 3, 9)
+    scores[3] = metrics.probabilities(torch.tensor([[broken, 0.0, 0.0]])).numpy()
+    assert set(metrics.evaluate(torch.from_numpy(scores), torch.from_numpy(targets), names(3)).values()) == {None}
+    arrays = metrics.weighted(scores, targets, names(3), np.ones((2, 10)), ["accuracy", "auroc/c1"])
+    assert list(arrays) == ["accuracy", "auroc/c1"]
+    assert np.isnan([*arrays.values()]).all()
 
 
 def test_blocks_do_not_change_values(monkeypatch):
@@ -175,3 +203,52 @@ def test_probabilities():
     torch.testing.assert_close(scores.sum(dim=1), torch.ones(6))
     logits = torch.randn(6, 3)
     torch.testing.assert_close(metrics.probabilities(logits), logits.softmax(dim=1))
+
+
+@pytest.mark.parametrize("columns", [1, 2, 5])
+def test_log_odds_are_those_of_the_probabilities(columns):
+    logits = torch.randn(200, columns, generator=torch.Generator().manual_seed(0)) * 3
+    odds = metrics.log_odds(logits)
+    exact = logits.double()
+    exact = torch.cat([-exact / 2, exact / 2], 1) if columns == 1 else exact
+    torch.testing.assert_close(odds, exact.softmax(1).logit(), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(odds.sigmoid().float(), metrics.probabilities(logits))
+
+
+@pytest.mark.parametrize("columns", [1, 2, 4])
+@pytest.mark.parametrize("shift", [-300.0, 0.0, 300.0])
+def test_auroc_ranks_what_rounds_to_certainty(columns, shift):
+    """Against scikit-learn on logits; every probability is 0 or 1 in float32 where logits are shifted."""
+    rng = np.random.default_rng(0)
+    count = max(2, columns)
+    targets = np.arange(80) % count
+    logits = rng.normal(0, 8, (80, columns)) + 4 * (
+        targets[:, None] if columns == 1 else np.eye(count)[targets][:, :columns]
+    )
+    logits[:, -1] += shift
+    scores, odds = (f(torch.from_numpy(logits)) for f in (metrics.probabilities, metrics.log_odds))
+    by = logits[:, 0] if columns == 1 else logits[:, 1] - logits[:, 0]
+    exact = [by] if count == 2 else [logits[:, c] - np.logaddexp.reduce(np.delete(logits, c, 1), 1) for c in range(4)]
+    each = [roc_auc_score(targets == (1 if count == 2 else c), values) for c, values in enumerate(exact)]
+    values = metrics.evaluate(scores, torch.from_numpy(targets), names(count), odds)
+    assert values["auroc"] == pytest.approx(np.mean(each), abs=1e-6)
+    arrays = metrics.weighted(scores.numpy(), targets, names(count), np.ones((1, 80)), ranking=odds.numpy())
+    assert arrays["auroc"][0] == pytest.approx(np.mean(each), abs=1e-12)
+    selected = metrics.selection_metric("auroc")(torch.from_numpy(logits)[None], torch.from_numpy(targets))
+    assert selected.item() == pytest.approx(np.mean(each), abs=1e-6)
+    if shift and count == 2:
+        assert metrics.evaluate(scores, torch.from_numpy(targets), names(count))["auroc"] == pytest.approx(0.5, abs=0.1)
+
+
+def test_the_same_logits_in_other_classes_tie():
+    logits = torch.tensor([[0.1, 0.7, 0.3], [0.1, 0.3, 0.7], [0.1, 0.7, 0.3]])
+    assert len(metrics.log_odds(logits)[:, 0].unique()) == 1
+
+
+def test_gaps_are_what_the_calibration_error_sums():
+    scores, targets = synthetic(50, 3, 9)
+    weights = np.random.default_rng(0).integers(0, 3, (4, 50))
+    gaps = metrics.calibration_gaps(scores, targets, weights)
+    np.testing.assert_allclose(
+        np.abs(gaps).sum(axis=1), metrics.weighted(scores, targets, names(3), weights, ["ece"])["ece"], rtol=1e-12
+    )

@@ -48,11 +48,11 @@ def _tests(column: list[Cell], metric: str, output: Path) -> list[tuple[Cell, Ce
             continue
         member, _ = members([group or None for group in one.groups], len(one.ids))
         if member.max() > 0:
-            difference, p = (
-                permutation_of_means(one.scores, other.scores, member)
-                if isinstance(one, ImageDice)
-                else permutation(one.ordered(metric), other.ordered(metric), one.targets, classes, member, metric)
-            )
+            if isinstance(one, ImageDice) or isinstance(other, ImageDice):
+                difference, p = permutation_of_means(one.scores, other.scores, member)
+            else:
+                scores = one.ordered(metric), other.ordered(metric)
+                difference, p = permutation(*scores, one.targets, classes, member, metric)
             if not isnan(difference):
                 found.append((a, b, p))
     return found
