@@ -5,9 +5,10 @@ same drawn groups; draws in which it is undefined for one of them are left out o
 R with replacement, which makes the variance of their mean right (Rao and Wu, JASA 83, 1988): it is about other seeds as
 well. Two models of as many runs have the same ones drawn, as run k has the same seed in both.
 
-Below 20 groups percentiles are too narrow (they cover 0.82 to 0.91), so a t-interval stands beside them: its variance
-is that over groups, by the jackknife, plus that over runs, with the degrees of freedom of Satterthwaite. Models are
-told apart only where the test and every interval that holds for so many groups agree.
+Below 20 groups, or 20 runs where there are several, percentiles are too narrow (they cover 0.82 to 0.91). So a
+t-interval stands beside them: its variance is that over groups, by the jackknife where they are few, plus that over
+runs, with the degrees of freedom of Satterthwaite. Models are told apart only where the test and every interval that
+holds for so few agree.
 """
 
 from collections.abc import Callable, Sequence
@@ -48,9 +49,9 @@ class Difference:
         p: Of the permutation test, two-sided; None for a single group, or where the metric is undefined.
         mcnemar_p: Exact McNemar test of the run-averaged predictions; only of classes, and where no groups are known.
         n_groups: How many groups, or images, were drawn.
-        t95: t-interval over groups and runs; None unless there are 2 to 19 groups, or where one of them alone has a
-            class.
+        t95: t-interval over groups and runs; None unless `few`, and where one of few groups alone has a class.
         left_out: In how many draws the difference is undefined.
+        few: There are 2 to 19 groups, or 2 to 19 runs of a model: the percentiles alone would mislead.
     """
 
     difference: float
@@ -61,11 +62,7 @@ class Difference:
     grouped: bool
     t95: list[float] | None = None
     left_out: int = 0
-
-    @property
-    def few(self) -> bool:
-        """Whether groups are so few that the percentiles alone would mislead."""
-        return 2 <= self.n_groups < FEW_GROUPS
+    few: bool = False
 
     def told_apart(self, p: float) -> bool:
         """Whether the models differ, by an adjusted p, and by each interval that holds for so many groups."""
@@ -159,11 +156,12 @@ def _difference(
     for block, weights in drawn_weights(member, draws, seed):
         one, other = (mean(weights, of[block]) for mean, of in zip(means, chosen, strict=True))
         drawn[block] = one - other
+    few = n_groups > 1 and any(2 <= count < FEW_GROUPS for count in (n_groups, *runs))
+    defined = drawn[~np.isnan(drawn)]
     t95 = None
-    if 2 <= n_groups < FEW_GROUPS:
-        defined = drawn[~np.isnan(drawn)]
-        centre = float(defined.mean()) if biased and len(defined) else observed
-        t95 = t_interval(centre, _variances(means, runs, member), -1, 1)
+    if few and len(defined):
+        centre = float(defined.mean()) if biased else observed
+        t95 = t_interval(centre, _variances(means, runs, member, float(defined.var())), -1, 1)
     return Difference(
         difference=observed,
         ci95=quantiles(drawn, n_groups, seed),
@@ -172,20 +170,30 @@ def _difference(
         n_groups=n_groups,
         grouped=grouped,
         t95=t95,
-        left_out=int(np.isnan(drawn).sum()) if n_groups > 1 else 0,
+        left_out=draws - len(defined) if n_groups > 1 else 0,
+        few=few,
     )
 
 
-def _variances(means: tuple[Mean, Mean], runs: tuple[int, int], member: NDArray[np.intp]) -> list[tuple[float, int]]:
-    """Variance of the difference over groups and over runs, each with its degrees of freedom."""
+def _variances(
+    means: tuple[Mean, Mean], runs: tuple[int, int], member: NDArray[np.intp], drawn: float
+) -> list[tuple[float, int]]:
+    """Variance of the difference over groups and over runs, each with its degrees of freedom.
+
+    Args:
+        drawn: Variance of the draws, of groups and runs together.
+    """
+    n_groups = int(member.max()) + 1
+    each = [mean(np.ones((count, len(member))), np.eye(count)) for mean, count in zip(means, runs, strict=True)]
+    spreads = [each[0] - each[1]] if runs[0] == runs[1] else each
+    over_runs = [(float(v.var(ddof=1)) / len(v), len(v) - 1) for v in spreads if len(v) > 1]
+    if n_groups >= FEW_GROUPS:  # to leave each out would take as many passes as there are groups
+        return [(max(0.0, drawn - sum(part for part, _ in over_runs)), n_groups - 1), *over_runs]
     weights = without_each(member)
     one, other = (
         mean(weights, np.full((len(weights), count), 1 / count)) for mean, count in zip(means, runs, strict=True)
     )
-    parts = [(jackknife_variance((one - other)[1:]), len(weights) - 2)]
-    each = [mean(np.ones((count, len(member))), np.eye(count)) for mean, count in zip(means, runs, strict=True)]
-    spreads = [each[0] - each[1]] if runs[0] == runs[1] else each
-    return parts + [(float(values.var(ddof=1)) / len(values), len(values) - 1) for values in spreads if len(values) > 1]
+    return [(jackknife_variance((one - other)[1:]), n_groups - 1), *over_runs]
 
 
 def _mean_of_hits(

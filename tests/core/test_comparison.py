@@ -121,6 +121,74 @@ def test_holm_by_hand():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
     assert holm([]) == []
+    assert holm([np.nan, 0.04, np.nan, 0.01]) == pytest.approx([np.nan, 0.04, np.nan, 0.02], nan_ok=True)
+
+
+def test_draws_without_a_class_are_left_out_of_both():
+    """Only one model finds the class that a single patient has: a draw without it would say that they are equal."""
+    targets = np.repeat([0] * 7 + [1], 5)
+    groups = [str(i // 5) for i in range(40)]
+    good, blind = (np.eye(3)[guess][None] for guess in (targets, np.zeros(40, int)))
+    for metric in ("balanced_accuracy", "f1", "auroc"):
+        found = paired(good, blind, targets, CLASSES, groups, metric)
+        assert found.ci95 is not None
+        assert found.ci95[0] > 0.25
+        assert found.left_out / 2000 == pytest.approx((7 / 8) ** 8, abs=0.03)
+        assert found.few
+        assert found.t95 is None
+        assert not found.told_apart(0.001)  # one patient says nothing of others
+    assert paired(good, blind, targets, CLASSES, groups, "accuracy").left_out == 0
+
+
+def few_patients(rng: np.random.Generator, runs: int, patients: int = 6, truth: float = 0.1) -> list[np.ndarray]:
+    """Dice of two models on six patients of five images, (R, N): their difference varies by patient and by run."""
+    by_patient = rng.normal(truth, 0.05, patients).repeat(5)
+    by_run = rng.normal(0, 0.05 if runs > 1 else 0, (2, runs, 1))
+    base = rng.normal(0.5, 0.1, patients * 5)
+    noise = rng.normal(0, 0.02, (2, runs, patients * 5))
+    return [base + by_patient + by_run[0] + noise[0], base + by_run[1] + noise[1]]
+
+
+@pytest.mark.parametrize(("runs", "patients"), [(1, 6), (3, 6), (3, 30)])
+def test_the_t_interval_of_few_patients_or_runs_covers_where_percentiles_do_not(runs, patients):
+    rng, groups, covered = np.random.default_rng(runs), [str(i // 5) for i in range(5 * patients)], np.zeros(2)
+    for _ in range(120):
+        found = paired_means(*few_patients(rng, runs, patients), groups, draws=100)
+        for n, bounds in enumerate((found.ci95, found.t95)):
+            assert bounds is not None
+            covered[n] += bounds[0] <= 0.1 <= bounds[1]
+    percentile, t = covered / 120
+    assert 0.9 <= t <= 1
+    assert percentile < t
+
+
+def test_seeds_are_part_of_the_interval():
+    """Many images, on which other seeds alone could give another difference: three seeds of each, far apart."""
+    targets = np.arange(3000) % 3
+    seeds = [np.concatenate([model(drawn(p, 1, n, 3000), targets) for n, p in enumerate(ps)]) for ps in SEEDS]
+    found = paired(*seeds, targets, CLASSES, None, "accuracy")
+    assert found.p < 0.01
+    assert found.ci95[0] < 0 < found.ci95[1]
+    assert not found.told_apart(found.p)
+    one = paired(seeds[0][:1], seeds[1][:1], targets, CLASSES, None, "accuracy")
+    assert one.told_apart(one.p)
+
+
+SEEDS = ((0.9, 0.7, 0.75), (0.7, 0.8, 0.7))
+
+
+def test_calibration_errors_are_compared_without_their_bias():
+    """Both models are calibrated, but noise shows on the one that is unsure: percentiles call the other one better."""
+    rng = np.random.default_rng(0)
+    unsure = rng.uniform(0.05, 0.95, 400)
+    targets = (rng.random(400) < unsure).astype(int)
+    sure = np.where(targets == 1, 1.0, 0.0)
+    scores = [np.stack([1 - p, p], -1)[None] for p in (sure, unsure)]
+    found = paired(*scores, targets, CLASSES[:2], None, "ece", draws=300)
+    assert found.difference < -0.02  # noise alone
+    assert found.ci95 is not None
+    assert found.ci95[0] == pytest.approx(found.difference, abs=0.03)
+    assert found.ci95[1] > found.difference + 0.02
 
 
 def test_shapes_that_do_not_fit(targets):
@@ -290,6 +358,10 @@ def test_segmentations_are_compared_by_the_dice_of_images(tmp_path: Path):
     assert sentence.startswith(f"good is better than bad on nuclei test: dice differs by {found.difference:.3f} (95 % ")
     assert sentence.endswith(f"permutation p = {found.p:.2g}; 8 patients or slides).")
     assert compare(folders[::-1])[0].startswith("good is better than bad")
+    assert (
+        f"fewer than 20 groups or runs, so rather the t-interval {found.t95[0]:+.3f} to {found.t95[1]:+.3f};"
+        in sentence
+    )
     assert len(compare([*folders, folders[0]], "dice", "val")) == 3
     pooled = segmentation(tmp_path / "pooled", b, "pooled", metric="dice_pooled")
     assert "dice differs by 0.000" in compare([folders[1], pooled])[0]
@@ -318,3 +390,58 @@ def test_what_cannot_be_compared_is_one_line(tmp_path: Path, capsys: pytest.Capt
         err = capsys.readouterr().err
         assert message in err
         assert err.count("\n") == 1
+
+
+def classified(folder: Path, odds: np.ndarray, targets: np.ndarray, name: str) -> Path:
+    """A finished result of two classes, five images a patient, by the log-odds of the second, (R, N)."""
+    folder.mkdir()
+    ids = [f"image{i}" for i in range(len(targets))]
+    both = np.stack([-odds, odds], -1)
+    scores = (1 / (1 + np.exp(-both))).astype(np.float32)
+    part = Predictions("test", ids, [f"patient{i // 5}" for i in range(len(ids))], targets, scores, both)
+    pq.write_table(predictions_table([part], ["a", "b"], range(len(odds))), folder / PREDICTIONS)
+    result(folder, name, "auroc", dataset="scans")
+    return folder
+
+
+def test_models_that_are_sure_of_everything_are_compared_by_log_odds(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    targets = np.repeat(np.arange(30) % 2, 5)
+    sure = 300 + targets + rng.normal(0, 0.3, (1, 150))  # every probability rounds to 1
+    folders = [
+        classified(tmp_path / "sure", sure, targets, "sure"),
+        classified(tmp_path / "random", rng.normal(0, 1, (1, 150)), targets, "random"),
+    ]
+    read, _ = read_predictions(folders[0], "test")
+    assert (read.scores[..., 1] == 1).all()
+    assert np.array_equal(read.log_odds[..., 1], sure)
+    (sentence,) = compare(folders)
+    assert sentence.startswith("sure is better than random on scans test: auroc differs by 0.5")
+
+
+def test_what_is_not_defined_or_rests_on_one_patient_is_said(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    for name, targets in (("none", np.zeros(40, int)), ("one", np.repeat([0] * 7 + [1], 5))):
+        folders = [classified(tmp_path / f"{name}{n}", rng.normal(0, 1, (2, 40)), targets, f"m{n}") for n in range(3)]
+        first, *rest = compare(folders)
+        assert len(rest) == 2
+        if name == "none":
+            assert (
+                first
+                == "m0 and m1 cannot be compared on scans test: auroc is not defined there, as a class is missing."
+            )
+        else:
+            assert "of 2,000 draws lack a class and are left out; fewer than 20 groups, of which one alone" in first
+            assert "after Holm for 3 pairs" in first
+            assert first.startswith("m0 and m1 cannot be told apart")
+
+
+def test_predictions_without_log_odds_are_ranked_by_their_probabilities(tmp_path: Path):
+    scores = np.array([[[0.25, 0.75], [1, 0]]], np.float32)
+    part = Predictions("test", ["x", "y"], ["", ""], np.array([1, 0]), scores)
+    table = predictions_table([part], ["a", "b"], [0])
+    assert table["log_odds_b"].to_pylist() == pytest.approx([np.log(3), -np.inf])
+    pq.write_table(table.drop_columns(["log_odds_a", "log_odds_b"]), tmp_path / PREDICTIONS)
+    read, classes = read_predictions(tmp_path, "test")
+    assert (classes, read.log_odds) == (["a", "b"], None)
+    assert np.array_equal(read.ranking, part.ranking)

@@ -88,3 +88,16 @@ def test_a_classification_has_neither(metric: str):
     assert "of each class" not in text
     assert "background" not in text
     assert "embeddings 3 s (30.0 images/s)" in text
+
+
+def test_an_interval_says_how_far_it_is_to_be_believed():
+    results = masks()
+    split = results["splits"]["val"]
+    split["metrics"]["dice"] |= {"left_out": 735, "t95": [0.4, 0.6]}
+    split["held_by_one"] = ["spindle", "epithelial"]
+    told = notes(results)
+    assert "735 of 2,000 draws lack a class and are left out of the interval" in told
+    assert "one image alone has spindle, epithelial: the interval cannot know how others would do" in told
+    assert "fewer than 20 groups: t-interval over groups 0.400 to 0.600" in told
+    split["metrics"]["dice"]["ci95"] = None
+    assert "735 of 2,000 draws lack a class: too many, so no interval" in notes(results)

@@ -185,3 +185,97 @@ def test_shapes_are_checked():
         interval(scores[:0], targets, CLASSES, None)
     with pytest.raises(ValueError, match="one group for each of 4 samples, but got 3"):
         interval(scores, targets, CLASSES, ["a", "b", "c"])
+
+
+def never_finds(groups_with_rare: int, n_groups: int = 12) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """A head that never finds the second class, five images a group: scores (1, N, 2), targets (N,), groups."""
+    targets = np.repeat(np.arange(n_groups) < groups_with_rare, 5).astype(int)
+    return np.tile([0.9, 0.1], (1, len(targets), 1)), targets, [str(i // 5) for i in range(len(targets))]
+
+
+@pytest.mark.parametrize("groups_with_rare", [1, 2, 5])
+@pytest.mark.parametrize("metric", ["balanced_accuracy", "f1", "auroc"])
+def test_draws_without_a_class_do_not_count(groups_with_rare, metric):
+    scores, targets, groups = never_finds(groups_with_rare)
+    result = interval(scores, targets, CLASSES, groups)
+    bounds = result.ci95[metric]
+    assert bounds is not None
+    assert bounds[1] <= 0.5
+    # none of the groups with the class among as many as there are
+    assert result.left_out[metric] / 2000 == pytest.approx((1 - groups_with_rare / 12) ** 12, abs=0.03)
+    assert result.left_out["accuracy"] == 0
+    assert result.t95 is not None
+    assert (result.t95[metric] is None) is (groups_with_rare == 1)
+
+
+def test_the_interval_is_that_of_the_draws_with_every_class():
+    rng = np.random.default_rng(5)
+    targets = np.repeat([0, 0, 0, 1, 1, 2], 4)
+    scores = rng.dirichlet([1, 1, 1], (1, 24))
+    groups = np.repeat(np.arange(6), 4)
+    values = []
+    for draw in range(300):
+        images = np.concatenate(
+            [np.flatnonzero(groups == g) for g in np.random.default_rng([0, draw]).integers(6, size=6)]
+        )
+        if len(set(targets[images])) == 3:
+            copies = torch.from_numpy(scores[0, images]), torch.from_numpy(targets[images])
+            values.append(metrics.evaluate(*copies, ["a", "b", "c"])["f1"])
+    result = interval(scores, targets, ["a", "b", "c"], [str(g) for g in groups], draws=300)
+    assert result.ci95["f1"] == pytest.approx(list(np.quantile(values, [0.025, 0.975])), abs=1e-6)
+    assert result.left_out["f1"] == 300 - len(values)
+
+
+@pytest.mark.parametrize("n_groups", [2, 3, 6])
+def test_groups_with_a_class_each_say_nothing_of_others(n_groups):
+    """Every draw that counts is the groups as they are, or next to none counts: no interval, not one of no width."""
+    targets = np.repeat(np.arange(n_groups), 10)
+    scores = np.random.default_rng(0).dirichlet(np.ones(n_groups), (1, 10 * n_groups))
+    result = interval(scores, targets, [str(c) for c in range(n_groups)], [str(t) for t in targets])
+    assert result.ci95["balanced_accuracy"] is None
+    assert result.t95 is not None
+    assert result.t95["balanced_accuracy"] is None
+    assert result.ci95["accuracy"] is not None
+
+
+def test_three_rare_classes_still_have_an_interval():
+    targets = np.array([0] * 97 + [1, 2, 3])
+    scores = np.random.default_rng(0).dirichlet(np.ones(4), (1, 100))
+    result = interval(scores, targets, list("abcd"), None)
+    assert result.ci95["balanced_accuracy"] is not None
+    assert result.left_out["balanced_accuracy"] / 2000 == pytest.approx(1 - (1 - np.exp(-1)) ** 3, abs=0.03)
+
+
+def test_draws_that_one_score_lacks_are_replaced_in_all():
+    draws = np.random.default_rng(0).random((3, 50))
+    whole = stats.filled(draws)
+    assert whole is not None
+    assert np.array_equal(whole, draws)
+    draws[1, :20] = np.nan
+    whole = stats.filled(draws)
+    assert whole is not None
+    assert np.array_equal(whole[:, 20:], draws[:, 20:])
+    columns = {tuple(column) for column in draws[:, 20:].T}
+    assert {tuple(column) for column in whole[:, :20].T} <= columns
+    draws[2, :45] = np.nan
+    assert stats.filled(draws) is None
+
+
+def test_runs_are_drawn_one_less_than_there_are():
+    drawn = stats.drawn_runs(5, 4000, 0)
+    assert drawn.sum(axis=1) == pytest.approx(1)
+    assert set(np.unique(drawn * 4).round(9)) == {0, 1, 2, 3, 4}
+    values = np.random.default_rng(0).normal(size=5)
+    assert (drawn @ values).var() == pytest.approx(values.var(ddof=1) / 5, rel=0.1)  # of their mean
+    assert np.array_equal(drawn, stats.drawn_runs(5, 4000, 0))
+    assert np.array_equal(stats.drawn_runs(1, 3, 0), np.ones((3, 1)))
+
+
+def test_a_t_interval_of_two_parts_has_the_freedom_of_satterthwaite():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(0, 1, 6), rng.normal(0, 3, 4)
+    parts = [(v.var(ddof=1) / len(v), len(v) - 1) for v in (a, b)]
+    expected = scipy_stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
+    assert stats.t_interval(a.mean() - b.mean(), parts) == pytest.approx([expected.low, expected.high])
+    assert stats.t_interval(0.5, [(0.0, 3)]) == [0.5, 0.5]
+    assert stats.t_interval(0.5, [(np.nan, 3)]) is None

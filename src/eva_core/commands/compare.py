@@ -99,7 +99,7 @@ def _intervals(found: "Difference", sign: int) -> list[str]:
     if found.few and found.t95 is None:
         parts.append("fewer than 20 groups, of which one alone has a class: no t-interval, so no claim")
     elif found.few and found.t95 is not None:
-        parts.append(f"fewer than 20 groups, so rather the t-interval {_span(found.t95, sign)}")
+        parts.append(f"fewer than 20 groups or runs, so rather the t-interval {_span(found.t95, sign)}")
     return parts
 
 

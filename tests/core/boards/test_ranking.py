@@ -30,9 +30,12 @@ def test_tasks_that_disagree_widen_the_interval():
 
 
 def test_draws_in_which_a_score_is_undefined_do_not_count():
-    draws = np.random.default_rng(2).normal(0.5, 0.1, (2, 3, 100))
-    draws[0, 0, :50] = np.nan
-    with_gaps, without = ranks(draws[..., 50:].mean(2), draws), ranks(draws[..., 50:].mean(2), draws[..., 50:])
-    assert with_gaps == without
+    draws = np.random.default_rng(2).normal(0.5, 0.001, (2, 3, 100))
+    draws[0] += 1  # the first always wins, but for draws that are not defined
+    values = draws.mean(2)
+    for task in range(3):  # other draws in each task: none is defined in all
+        draws[task % 2, task, 30 * task : 30 * task + 40] = np.nan
+    assert [r.ci95 for r in ranks(values, draws)] == [(1, 1), (2, 2)]
     draws[1, 2] = np.nan
-    assert [r.ci95 for r in ranks(draws[..., 50:].mean(2), draws)] == [None, None]
+    assert [r.ci95 for r in ranks(values, draws)] == [None, None]
+    assert [r.mean for r in ranks(values, draws)] == [1, 2]

@@ -165,6 +165,24 @@ def test_what_no_image_has_is_none_in_a_record():
     assert metrics["dice/background"]["mean"] == 1
 
 
+@pytest.mark.parametrize("empty", ["ignore", "penalise"])
+def test_a_weighting_without_a_class_has_no_pooled_score(empty):
+    """One image has the last class, and it is not found there; elsewhere it is found where it is not."""
+    target = np.ones((4, 4, 4), np.uint8)
+    target[3] = 3
+    prediction = np.ones_like(target)
+    prediction[0, 0] = 3
+    weights = np.array([[1, 1, 1, 1], [2, 1, 1, 0], [0, 2, 2, 0]])
+    values = weighted(counted(prediction, target), weights, CLASSES, 0, empty)
+    assert values["dice_pooled"][0] == pytest.approx((2 * 44 / (44 + 16 + 48) + 0) / 2)
+    for name in ("dice_pooled", "iou_pooled", "dice_pooled/c", "iou_pooled/c", "dice/c", "iou/c"):
+        assert not np.isnan(values[name][0])
+        assert np.isnan(values[name][1:]).all(), name
+    assert not np.isnan(values["dice"]).any()  # each image is scored by itself
+    assert np.isnan(weighted(counted(prediction, target), weights, CLASSES, 3, empty)["dice_pooled/c"][1])
+    assert not np.isnan(weighted(counted(prediction, target), weights, CLASSES, 3, empty)["dice_pooled"]).any()
+
+
 def test_labels_and_shapes_that_make_no_sense():
     zeros = np.zeros((2, 2), np.uint8)
     with pytest.raises(ValueError, match=r"Expected a prediction of shape \(2, 2\), but got \(2, 3\)"):
