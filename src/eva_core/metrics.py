@@ -67,17 +67,18 @@ def log_odds(logits: Tensor) -> Tensor:
         logits: (N, C), or (N, 1) for the logit of the second of two classes.
 
     Returns:
-        float64 (N, C), with C = 2 for a single logit; ascending in the probability.
+        float32 (N, C), with C = 2 for a single logit; ascending in the probability. They are computed in float64 and
+        then rounded, so that what ties but for the order of a sum ties.
     """
     logits = logits.double()
     if logits.shape[-1] == 1:
-        return torch.cat([-logits, logits], dim=-1)
+        return torch.cat([-logits, logits], dim=-1).float()
     ascending, order = logits.sort(dim=-1)  # so that images with the same logits in other classes tie exactly
     shares = ascending - ascending.logsumexp(dim=-1, keepdim=True)
     # 1 - p loses nothing where p is at most a half, which all but the greatest are; of that the others are summed
     odds = shares - torch.log1p(-shares.exp())
     odds[:, -1] = ascending[:, -1] - ascending[:, :-1].logsumexp(dim=-1)
-    return torch.empty_like(odds).scatter_(-1, order, odds)
+    return torch.empty_like(odds).scatter_(-1, order, odds).float()
 
 
 def selection_metric(name: str) -> Callable[[Tensor, Tensor], Tensor]:

@@ -183,7 +183,7 @@ class Predictions:
         groups: Patient or slide of each sample, empty where unknown, (N,).
         targets: Class of each, -1 where unknown, (N,).
         scores: Class probabilities of every run, (R, N, C).
-        log_odds: Of each class against the others, float64 (R, N, C); None where only probabilities are known.
+        log_odds: Of each class against the others, (R, N, C); None where only probabilities are known.
     """
 
     split: str
@@ -213,7 +213,7 @@ def predictions_table(parts: Sequence[Predictions], classes: Sequence[str], runs
             for number, name in enumerate(classes):
                 columns[f"{SCORE}{name}"] = pa.array(table[:, number], pa.float32())
             for number, name in enumerate(classes):
-                columns[f"{LOG_ODDS}{name}"] = pa.array(log_odds[:, number], pa.float64())
+                columns[f"{LOG_ODDS}{name}"] = pa.array(log_odds[:, number], pa.float32())
             tables.append(pa.table(columns))
     return pa.concat_tables(tables)
 

@@ -414,7 +414,7 @@ def test_models_that_are_sure_of_everything_are_compared_by_log_odds(tmp_path: P
     ]
     read, _ = read_predictions(folders[0], "test")
     assert (read.scores[..., 1] == 1).all()
-    assert np.array_equal(read.log_odds[..., 1], sure)
+    assert np.array_equal(read.log_odds[..., 1], sure.astype(np.float32))
     (sentence,) = compare(folders)
     assert sentence.startswith("sure is better than random on scans test: auroc differs by 0.5")
 
@@ -442,6 +442,7 @@ def test_predictions_without_log_odds_are_ranked_by_their_probabilities(tmp_path
     table = predictions_table([part], ["a", "b"], [0])
     assert table["log_odds_b"].to_pylist() == pytest.approx([np.log(3), -np.inf])
     pq.write_table(table.drop_columns(["log_odds_a", "log_odds_b"]), tmp_path / PREDICTIONS)
+    result(tmp_path, "m", "auroc")
     read, classes = read_predictions(tmp_path, "test")
     assert (classes, read.log_odds) == (["a", "b"], None)
     assert np.array_equal(read.ranking, part.ranking)

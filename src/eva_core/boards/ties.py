@@ -51,8 +51,9 @@ def _tests(column: list[Cell], metric: str, output: Path) -> list[tuple[Cell, Ce
             if isinstance(one, ImageDice) or isinstance(other, ImageDice):
                 difference, p = permutation_of_means(one.scores, other.scores, member)
             else:
-                scores = one.ordered(metric), other.ordered(metric)
-                difference, p = permutation(*scores, one.targets, classes, member, metric)
+                difference, p = permutation(
+                    one.ordered(metric), other.ordered(metric), one.targets, classes, member, metric
+                )
             if not isnan(difference):
                 found.append((a, b, p))
     return found
