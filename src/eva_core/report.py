@@ -136,7 +136,7 @@ def _disagreements(results: dict[str, Any]) -> list[str]:
 
 def _of_the_interval(split: dict[str, Any], score: dict[str, Any]) -> list[str]:
     """How far the interval of a score is to be believed."""
-    found = []
+    found: list[str] = []
     if score.get("left_out"):
         found.append(
             f"{score['left_out']:,} of 2,000 draws lack a class"
