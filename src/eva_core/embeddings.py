@@ -96,7 +96,7 @@ class Samples(ABC):
 
     @abstractmethod
     def signatures(self, samples: np.ndarray) -> np.ndarray:
-        """Thumbnails by which near-duplicates are found, (n, 64)."""
+        """Thumbnails by which near-duplicates are found, (n, 1024)."""
 
     @property
     def imported(self) -> bool:
@@ -125,7 +125,7 @@ class Store(Samples):
         return self.read(samples, "signature")
 
     def read(self, rows: np.ndarray, what: str = "embeddings") -> np.ndarray:
-        """Rows of `embeddings` (n, D), `colour_stats` (n, 6), `signature` (n, 64) or `short_side` (n,).
+        """Rows of `embeddings` (n, D), `colour_stats` (n, 6), `signature` (n, 1024) or `short_side` (n,).
 
         Args:
             rows: Ascending row numbers. They are copied block by block, so that memory holds one copy.

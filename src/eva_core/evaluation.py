@@ -21,9 +21,12 @@ from eva_core.record import Predictions, predictions_table
 from eva_core.reuse import CONTENT, copies_of_train
 from eva_core.scoring import split_record
 from eva_core.tasks import Answer
+from eva_core.turned_copies import turned_copies
 from eva_core.types import Dataset, DatasetCard, Embedded, FittedRun, Head, ModelCard
 
 HELD_OUT = ("val", "test")
+LOOKED_THROUGH = 2000
+"""Images of train and the reported splits up to which copies across them are looked for."""
 COLOUR = "colour_stats"
 
 
@@ -86,6 +89,7 @@ def evaluate(
         "skipped": store.skipped,
         "untrained": foreign,
         "copies": {} if store.imported else _copies(store),
+        "turned_copies": _turned_copies(store, plan),
         "report": report(list(predictions.values())),
         "cost": cost(store, fit_s),
     }
@@ -188,7 +192,7 @@ def make_plan(store: Samples, protocol: Protocol, dataset: DatasetCard) -> Plan:
     held = hold_out(targets, groups, protocol.holdout, protocol.seed)
     several = len(np.unique(groups)) > 1
     divided = divide_single_groups(held, targets, groups, protocol.holdout) if classification and several else []
-    how = "group" if grouped else "clusters of near-duplicates, as the dataset names no groups"
+    how = "group" if grouped else _clusters(groups)
     if not held.any() or held.all():
         raise UsageError(
             f"Expected groups in the train split of {dataset.name!r} of which some can be held out, but it has "
@@ -198,6 +202,15 @@ def make_plan(store: Samples, protocol: Protocol, dataset: DatasetCard) -> Plan:
     if classification:
         text += _exceptions(targets, held, divided, dataset)
     return Plan(train[~held], train[held], reported, main, "holdout", text)
+
+
+def _clusters(clusters: np.ndarray) -> str:
+    """What stood in for groups, with how much was found: it tells no two places of one slide apart."""
+    sizes = np.bincount(clusters)
+    return (
+        f"clusters of near-duplicates ({sizes[sizes > 1].sum()} of {len(clusters)} images look like another), as the "
+        "dataset names no groups; two places of one slide may be on both sides"
+    )
 
 
 def _exceptions(targets: np.ndarray, held: np.ndarray, divided: list[int], dataset: DatasetCard) -> str:
@@ -284,6 +297,22 @@ def _scores(head: Head, versions: Sequence[dict[str, torch.Tensor]], data: Embed
     """Class probabilities and log-odds under each version of the parameters, (R, N, C) both."""
     logits = [head.logits(params, data.x) for params in versions]
     return np.stack([probabilities(z).numpy() for z in logits]), np.stack([log_odds(z).numpy() for z in logits])
+
+
+def _turned_copies(store: Store, plan: Plan) -> dict[str, int] | None:
+    """How many images of each reported split look like one of train, turned or not; None where nobody looked.
+
+    Groups make sure of it otherwise, and the search takes a while.
+    """
+    rows = np.sort(np.concatenate([store.rows(split) for split in ("train", *plan.reported)]))
+    if store.imported or len(rows) > LOOKED_THROUGH or (store.groups[rows] != "").any():
+        return None
+    taught = store.splits[rows] == "train"
+    pairs = turned_copies(store.signatures(rows))
+    across = pairs[taught[pairs[:, 0]] != taught[pairs[:, 1]]]
+    alike = np.unique(across[~taught[across]])
+    splits = store.splits[rows[alike]]
+    return {split: int((splits == split).sum()) for split in plan.reported if (splits == split).any()}
 
 
 def _copies(store: Store) -> dict[str, int]:

@@ -28,7 +28,7 @@ from eva_core.reuse import CONTENT, contents_of, refuse_changed, take_over
 from eva_core.types import Backbone, Dataset, ModelCard, Sample, sha256_of_weights
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
-SIGNATURE = 8
+SIGNATURE = 32
 PART_BYTES = 2**28  # a part is also written once it holds so much, so that memory is bounded
 
 
@@ -87,6 +87,7 @@ def store_key(backbone: Backbone, dataset: Dataset, protocol: Protocol) -> Store
         "arguments": backbone.arguments,
         "preprocess": preprocessing(protocol, backbone.card),
         "dtype": "float32",
+        "signature": SIGNATURE,
         "dataset_sha256": dataset.fingerprint(),
     }
     return StoreKey(backbone.name, dataset.card.name, content)
@@ -267,10 +268,10 @@ def colour_statistics(pixels: Tensor) -> Tensor:
 
 
 def signature(image: np.ndarray) -> np.ndarray:
-    """A thumbnail by which near-duplicates are found, whatever the model: uint8 (H, W, 3) -> grey float32 (64,)."""
+    """A thumbnail by which near-duplicates are found, whatever the model: uint8 (H, W, 3) -> grey float16 (1024,)."""
     stride = max(1, min(image.shape[:2]) // 256)
     grey = torch.from_numpy(image[::stride, ::stride].astype(np.float32)).mean(-1)
-    return F.adaptive_avg_pool2d(grey[None], SIGNATURE).reshape(-1).numpy()
+    return F.adaptive_avg_pool2d(grey[None], SIGNATURE).reshape(-1).half().numpy()
 
 
 def _missing(work: Work) -> np.ndarray:
@@ -301,7 +302,7 @@ class _Images(TorchDataset):
             if not self.skip:
                 raise unreadable(sample, error) from error
             black = torch.zeros(3, self.side, self.side, dtype=torch.uint8)
-            return black, np.zeros(SIGNATURE**2, np.float32), 0, False
+            return black, np.zeros(SIGNATURE**2, np.float16), 0, False
 
 
 class Unreadable(EvaError):

@@ -4,17 +4,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from eva_core.turned_copies import turned_copies
+
 NEAR = 0.98
 """Correlation of two 8 x 8 grey thumbnails from which two images count as near-duplicates."""
 _ROWS = 256  # of the similarity matrix at a time
 
 
 def near_duplicates(signatures: np.ndarray) -> np.ndarray:
-    """Clusters of images that look alike: thumbnails (N, 64) -> cluster numbers (N,), by single linkage.
+    """Clusters of images that look alike, turned or not: thumbnails (N, S * S) -> cluster numbers (N,).
 
-    Memory grows with the images, not with their pairs: a thousand blank patches are a million near-duplicates.
+    By single linkage. Memory grows with the images, not with their pairs: a thousand blank patches are a million
+    near-duplicates.
     """
-    x = signatures - signatures.mean(1, keepdims=True)
+    x = _coarse(signatures)
+    x = x - x.mean(1, keepdims=True)
     norm = np.linalg.norm(x, axis=1, keepdims=True)
     blank = np.full(x.shape[1], x.shape[1] ** -0.5, x.dtype)  # orthogonal to all others: blank images are alike
     x = np.where(norm > 1e-6, x / np.maximum(norm, 1e-6), blank)
@@ -22,10 +26,22 @@ def near_duplicates(signatures: np.ndarray) -> np.ndarray:
     for start in range(0, len(x), _ROWS):
         alike = x[start : start + _ROWS] @ x.T >= NEAR  # (rows, N)
         for row in np.flatnonzero(alike.sum(1) > 1):
-            roots = np.unique(_roots(parent, np.flatnonzero(alike[row])))
-            parent[roots] = roots[0]
+            _join(parent, np.flatnonzero(alike[row]))
         parent = _roots(parent, parent)
-    return np.unique(parent, return_inverse=True)[1]
+    for pair in turned_copies(signatures):
+        _join(parent, pair)
+    return np.unique(_roots(parent, parent), return_inverse=True)[1]
+
+
+def _coarse(signatures: np.ndarray) -> np.ndarray:
+    """Thumbnails (N, S * S) -> (N, 64), by means."""
+    side = round(signatures.shape[1] ** 0.5)
+    return signatures.astype(np.float32).reshape(-1, 8, side // 8, 8, side // 8).mean((2, 4)).reshape(-1, 64)
+
+
+def _join(parent: np.ndarray, members: np.ndarray) -> None:
+    roots = np.unique(_roots(parent, members))
+    parent[roots] = roots[0]
 
 
 def _roots(parent: np.ndarray, members: np.ndarray) -> np.ndarray:

@@ -93,7 +93,7 @@ def _targets(lines: list[dict[str, str]]) -> list[int]:
 def rows_of(embeddings: np.ndarray) -> dict[str, np.ndarray]:
     """Embeddings (n, D) as rows of a store in which nothing is known of the images."""
     n = len(embeddings)
-    unknown = {"colour_stats": np.full((n, 6), np.nan, np.float32), "signature": np.full((n, 64), np.nan, np.float32)}
+    unknown = {"colour_stats": np.full((n, 6), np.nan, np.float32), "signature": np.full((n, 1024), np.nan, np.float16)}
     return {"embeddings": embeddings, **unknown, "short_side": np.zeros(n, np.int64), "readable": np.ones(n, bool)}
 
 

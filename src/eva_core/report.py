@@ -96,6 +96,8 @@ def notes(results: dict[str, Any]) -> list[str]:
         found.append(untrained_line(name, classes, unit))
     for name, n in results.get("copies", {}).items():
         found.append(f"{n} images of {name} are images of train as well, bit for bit: a head may know them by heart")
+    for name, n in (results.get("turned_copies") or {}).items():
+        found.append(f"{n} images of {name} look like images of train, turned or not: a head may know them by heart")
     if results["skipped"]:
         found.append(f"{len(results['skipped'])} images could not be read and were left out")
     if ignores_wrongly(results["identity"]["protocol"]):

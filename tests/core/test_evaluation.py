@@ -33,9 +33,6 @@ class Clinic(Dataset):
     def image(self, sample: Sample) -> np.ndarray:
         return picture(sample.bytes, TINTS[sample.target or 0])
 
-    def content(self, sample: Sample) -> str:
-        return sample.id
-
 
 def strict(dataset: Dataset, tmp_path, head: str = "logreg"):
     protocol = replace(load_protocol("strict"), steps=20, runs=1)
@@ -73,3 +70,34 @@ def test_a_score_below_what_the_hold_out_promised_is_told(tmp_path):
     results = strict(Clinic([(f"p{n}", n % 2) for n in range(40)], 2), tmp_path)
     results["main"]["ci95"] = [0.4, 0.7]
     assert any("above the interval of test" in line for line in notes(results))
+
+
+class Album(Clinic):
+    """Images without patients; those of test are images of train, turned by a quarter, as far as `turned` says."""
+
+    def __init__(self, turned: int) -> None:
+        super().__init__([(None, n % 2) for n in range(24)], 2)
+        self.samples = [replace(s, id=f"{s.id} of {turned}", group=None) for s in self.samples]
+        self.turned = turned
+
+    def image(self, sample: Sample) -> np.ndarray:
+        n = sample.bytes
+        copied = 24 <= n < 24 + self.turned
+        rng = np.random.default_rng(n - 24 if copied else n)
+        blobs = np.kron(rng.normal(0, 40, (8, 8, 1)), np.ones((8, 8, 1)))
+        tint = np.array(TINTS[sample.target or 0]) * 0.8
+        return np.rot90(np.clip(tint + blobs, 0, 255).astype(np.uint8), int(copied)).copy()
+
+
+def test_turned_images_of_train_in_a_reported_split_are_counted_and_told(tmp_path):
+    results = strict(Album(6), tmp_path / "six")
+    assert results["turned_copies"] == {"test": 6}
+    assert any("6 images of test look like images of train" in line for line in notes(results))
+    assert "(0 of 24 images look like another)" in results["selection"]
+    none = strict(Album(0), tmp_path / "none")
+    assert none["turned_copies"] == {}
+    assert not any("look like images of train" in line for line in notes(none))
+
+
+def test_where_groups_are_known_nobody_looks_for_turned_copies(tmp_path):
+    assert strict(Clinic([(f"p{n}", n % 2) for n in range(20)], 2), tmp_path)["turned_copies"] is None

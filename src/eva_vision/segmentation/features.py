@@ -82,6 +82,7 @@ def maps_key(backbone: Backbone, dataset: SegmentationDataset, protocol: Protoco
         "arguments": backbone.arguments,
         "preprocess": {**preprocess, "tiles": tiles, "layers": list(rules.layers)},
         "dtype": "float16",
+        "signature": SIGNATURE,
         "dataset_sha256": dataset.fingerprint(),
     }
     return StoreKey(backbone.name, f"{dataset.card.name}-maps", content)
@@ -251,7 +252,7 @@ class TileImages(TorchDataset):
             if not self.skip:
                 raise unreadable(self.dataset.samples[number], error) from error
             blank = torch.full((self.cutting.score, self.cutting.score), IGNORE, dtype=torch.uint8)
-            return torch.zeros(3, side, side, dtype=torch.uint8), blank, np.zeros(SIGNATURE**2, np.float32), False
+            return torch.zeros(3, side, side, dtype=torch.uint8), blank, np.zeros(SIGNATURE**2, np.float16), False
         if self.cutting.stitch:
             pixels = torch.from_numpy(rescale(image, (side, side)).copy()).permute(2, 0, 1)
             return pixels, torch.from_numpy(mask.copy()), thumbnail, True
