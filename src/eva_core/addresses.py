@@ -53,6 +53,17 @@ def free_of_secrets(value: Any) -> Any:
     return value
 
 
+def stable(value: Any) -> Any:
+    """A configuration in which each address is what stays when its signature is renewed: for keys, not to be shown."""
+    if isinstance(value, str):
+        return address_of(value) if is_address(value) else value
+    if isinstance(value, dict):
+        return {k: stable(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(stable(v) for v in value)
+    return value
+
+
 def _shown(found: re.Match[str]) -> str:
     address = found[0].rstrip(_CLOSING)
     return public_address(address) + found[0][len(address) :]

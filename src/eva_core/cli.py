@@ -9,6 +9,7 @@ from importlib.metadata import version
 
 from eva_core import interrupts, registry
 from eva_core.errors import EvaError
+from eva_core.shown import visible
 from eva_core.terminal import home_expanded, write_what_can_be_written
 
 SUMMARIES = {
@@ -46,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
 def _answered(argv: list[str]) -> int:
     """Run one command; every failure is a line."""
     write_what_can_be_written()
-    warnings.formatwarning = lambda message, *_, **__: f"eva: {' '.join(str(message).split())}\n"
+    warnings.formatwarning = lambda message, *_, **__: f"eva: {_line(message)}\n"
     try:
         return _dispatch(argv)
     except EvaError as error:
@@ -92,8 +93,13 @@ def _help() -> str:
 
 def _fail(message: str) -> None:
     if os.environ.get("EVA_DEBUG") == "1":
-        traceback.print_exc()
-    print(f"eva: {' '.join(message.split())}", file=sys.stderr)
+        print("\n".join(map(visible, traceback.format_exc().splitlines())), file=sys.stderr)
+    print(f"eva: {_line(message)}", file=sys.stderr)
+
+
+def _line(message: object) -> str:
+    """One line that is safe to show, whatever was in a name or in the answer of a server."""
+    return visible(" ".join(str(message).split()))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namesp
 from omegaconf.errors import OmegaConfBaseException
 
 from eva_core import registry
+from eva_core.addresses import free_of_secrets
 from eva_core.config_files import find_config, read_yaml, shipped
 from eva_core.errors import UsageError
 from eva_core.extract import Extraction
@@ -66,7 +67,7 @@ class Request:
     text: str
 
 
-def parse(command: str, argv: list[str], trust: bool = True) -> Request:
+def parse(command: str, argv: list[str], trust: bool = True, config: dict[str, Any] | None = None) -> Request:
     """Parse and build; later configs and flags override earlier ones.
 
     Args:
@@ -74,12 +75,13 @@ def parse(command: str, argv: list[str], trust: bool = True) -> Request:
         argv: The words of the command line.
         trust: Take class paths and addresses also from a configuration that came with a result; commands do so only
             where they are told `--trust`.
+        config: A configuration after the words, as a file of the user's would hold it.
     Raises:
         UsageError: One line about the first thing that is wrong.
         SystemExit: After `--help` and `--print_config`.
     """
     parser = build_parser(command)
-    given, text = parsed(parser, command, argv, trust)
+    given, text = parsed(parser, command, argv, trust, config)
     for needed in ("model", "dataset"):
         if given[needed] is None:
             raise UsageError(f"Expected --{needed} NAME. `eva {needed}s` lists them.")
@@ -113,10 +115,12 @@ def parse_embeddings(argv: list[str]) -> dict[str, Any]:
     return {"store": given.embeddings, "head": built.head, "protocol": built.protocol, "output": given.output}
 
 
-def parsed(parser: ArgumentParser, command: str, argv: list[str], trust: bool) -> tuple[Namespace, str]:
+def parsed(
+    parser: ArgumentParser, command: str, argv: list[str], trust: bool, config: dict[str, Any] | None = None
+) -> tuple[Namespace, str]:
     """What a command line asks for, and the resolved configuration as YAML.
 
-    The YAML is without the folder that it is saved in: others may start from it.
+    The YAML is without the folder that it is saved in, as others may start from it, and without what opens an address.
 
     Raises:
         UsageError: One line about the first thing that is wrong.
@@ -127,13 +131,15 @@ def parsed(parser: ArgumentParser, command: str, argv: list[str], trust: bool) -
             f"Expected UTF-8 in a command, but got {printable(strange[0])}. Name a link to it: ln -s TARGET LINK."
         )
     try:
-        given = parser.parse_args(expand(argv, trust))
+        words = expand(argv, trust)
+        words += [] if config is None else ["--config", yaml.safe_dump(expand_yaml(config), sort_keys=False)]
+        given = parser.parse_args(words)
     except (ArgumentError, TypeError, ValueError, OmegaConfBaseException) as error:
         raise UsageError(f"{as_written(first_reason(error))} See `eva {command} --help`.") from error
     saved = given.clone(with_meta=False)
     saved.output = None
     text = yaml.safe_load(parser.dump(saved, skip_unset=True))
-    return _as_written(given), yaml.safe_dump(as_written(text), sort_keys=False)
+    return _as_written(given), yaml.safe_dump(free_of_secrets(as_written(text)), sort_keys=False)
 
 
 def _as_written(given: Namespace) -> Namespace:

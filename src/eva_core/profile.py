@@ -16,6 +16,7 @@ from eva_core.errors import UsageError
 from eva_core.file_names import as_name
 from eva_core.progress import say
 from eva_core.protocol import Protocol
+from eva_core.shown import for_matplotlib
 from eva_core.types import Dataset, Geometry, ModelCard
 
 CONVOLUTION = 32  # sides that networks without tokens take: their largest stride
@@ -110,7 +111,7 @@ def draw(title: str, curves: dict[str, Any], path: Path) -> Path:
     for number, (model, curve) in enumerate(curves.items()):
         colour, points = f"C{number}", curve["points"]
         x, y = [p["mpp"] for p in points], [p["mean"] for p in points]
-        axes.plot(x, y, "o-", color=colour, label=model)
+        axes.plot(x, y, "o-", color=colour, label=for_matplotlib(model))
         if all(p["ci95"] for p in points):
             axes.fill_between(
                 x, [p["ci95"][0] for p in points], [p["ci95"][1] for p in points], color=colour, alpha=0.15
@@ -126,7 +127,7 @@ def draw(title: str, curves: dict[str, Any], path: Path) -> Path:
         "micrometres per pixel that reach the model" + (" (bars at the bottom: trained there)" if bands else "")
     )
     axes.set_ylabel(next(iter(curves.values()))["metric"].replace("_", " "))
-    axes.set_title(title, loc="left")
+    axes.set_title(for_matplotlib(title), loc="left")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     content = io.BytesIO()

@@ -9,7 +9,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from eva_core import interrupts
+from eva_core import interrupts, shown
 
 _quiet = False
 
@@ -28,7 +28,7 @@ def quiet() -> Iterator[None]:
 def say(line: str) -> None:
     """A line for the user, on stderr: stdout is for results."""
     if not _quiet:
-        print(line, file=sys.stderr)
+        print(shown.visible(line), file=sys.stderr)
 
 
 class Spaced:
@@ -56,13 +56,13 @@ class Bar:
     """`with Bar("what", total, "images") as bar: bar.advance(n)`."""
 
     def __init__(self, what: str, total: int, unit: str, visible: bool = True) -> None:
-        self.what, self.total, self.unit = what, total, unit
+        self.what, self.total, self.unit = shown.visible(what), total, unit
         self.done = 0
         self.started = time.monotonic()
         self.visible = visible and not _quiet
         self._live = self.visible and sys.stderr.isatty()
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"),
@@ -70,7 +70,7 @@ class Bar:
             console=Console(stderr=True),
             disable=not self._live,
         )
-        self._task = self._progress.add_task(what, total=total, rate="")
+        self._task = self._progress.add_task(self.what, total=total, rate="")
 
     def __enter__(self) -> "Bar":
         self._progress.start()

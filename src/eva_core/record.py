@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from safetensors.numpy import load, save
 from scipy.special import logit
 
+from eva_core.addresses import free_of_secrets
 from eva_core.atomic_files import make_folder, write_bytes, write_text
 from eva_core.cache import locked
 from eva_core.checksums import Damaged, Verified
@@ -62,7 +63,9 @@ def write_results(folder: Path, results: dict[str, Any], files: Iterable[str] = 
     Args:
         files: What it vouches for, by name below the folder; on disk already.
     """
-    write_record(folder / RESULTS, {"schema": SCHEMA, **_without_nan(results), FILES: vouch(folder, files)})
+    write_record(
+        folder / RESULTS, {"schema": SCHEMA, **free_of_secrets(_without_nan(results)), FILES: vouch(folder, files)}
+    )
 
 
 def set_aside(folder: Path) -> None:

@@ -13,6 +13,7 @@ from importlib.metadata import Distribution, EntryPoint, distributions
 from pathlib import Path
 from typing import Any, TypeVar
 
+from eva_core.addresses import free_of_secrets
 from eva_core.errors import UsageError
 
 NAME = re.compile(r"[a-z0-9_]+")
@@ -184,7 +185,7 @@ def as_asked(name: str, builder: Any, backbone: Any, arguments: dict[str, Any]) 
         backbone.name = name
     if card is not None and card.dim is not None:
         backbone.card = card
-    backbone.arguments = {**arguments, **backbone.arguments}
+    backbone.arguments = free_of_secrets({**arguments, **backbone.arguments})  # a part of keys and of stores
     return backbone
 
 

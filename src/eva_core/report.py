@@ -3,11 +3,13 @@
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from eva_core.class_checks import untrained_line
 from eva_core.errors import some
 from eva_core.metric_names import LOWER_IS_BETTER, SEGMENTATION
+from eva_core.shown import visible
 
 WRONG_IGNORE = "Pixels to ignore were chosen by the prediction, which is wrong: only to compare with numbers made so"
 REFIT = 0.02
@@ -22,7 +24,7 @@ def show(results: dict[str, Any], console: Console | None = None) -> None:
     identity, main = results["identity"], results["main"]
     metric = main["metric"]
     title = f"{identity['model']} on {identity['dataset']}, {identity['head']}, {identity['protocol']}"
-    table = Table(title=title + (" (synthetic data)" if results["synthetic"] else ""), title_justify="left")
+    table = Table(title=_cell(title) + (" (synthetic data)" if results["synthetic"] else ""), title_justify="left")
     table.add_column("split")
     table.add_column("model")
     table.add_column(metric, justify="right")
@@ -33,12 +35,12 @@ def show(results: dict[str, Any], console: Console | None = None) -> None:
     for split in results["splits"]:
         for name, splits in rows:
             record = splits[split]["metrics"][metric]
-            table.add_row(split, name, score(record), span(record["ci95"]), number(record["last"]))
+            table.add_row(_cell(split), _cell(name), score(record), span(record["ci95"]), number(record["last"]))
     console.print(table)
     if metric in SEGMENTATION:
         console.print(_classes(rows, main["split"], metric))
     for note in notes(results):
-        console.print(f"  {note}", style="dim", highlight=False)
+        console.print(f"  {_cell(note)}", style="dim", highlight=False)
 
 
 def _classes(rows: list[tuple[str, dict[str, Any]]], split: str, metric: str) -> Table:
@@ -47,12 +49,19 @@ def _classes(rows: list[tuple[str, dict[str, Any]]], split: str, metric: str) ->
     (model, of_model), *others = ((name, splits[split]["metrics"]) for name, splits in rows)
     table.add_column("class")
     for name in (model, "95 % interval", *(name for name, _ in others)):
-        table.add_column(name, justify="right")
+        table.add_column(_cell(name), justify="right")
     for key, record in of_model.items():
         kind, _, label = key.partition("/")
         if label and kind == metric:
-            table.add_row(label, score(record), span(record["ci95"]), *(number(of[key]["mean"]) for _, of in others))
+            table.add_row(
+                _cell(label), score(record), span(record["ci95"]), *(number(of[key]["mean"]) for _, of in others)
+            )
     return table
+
+
+def _cell(text: str) -> str:
+    """A name as it is, and no markup of rich's."""
+    return escape(visible(text))
 
 
 def notes(results: dict[str, Any]) -> list[str]:

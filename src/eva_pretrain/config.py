@@ -8,6 +8,7 @@ from typing import Any, Literal
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace
 from lightning.pytorch.loggers import Logger
 
+from eva_core.addresses import stable
 from eva_core.config import first_reason, parsed
 from eva_core.errors import UsageError
 from eva_core.file_names import check_name
@@ -156,4 +157,4 @@ def _key(given: Namespace) -> str:
     for name in ("exclude", "table"):  # whoever adds a slide to leave out asks for another run
         if (file := kept["sampling"][name]) is not None and Path(file).is_file():
             kept["sampling"][name] = hashlib.sha256(Path(file).read_bytes()).hexdigest()
-    return hashlib.sha256(repr(kept).encode()).hexdigest()
+    return hashlib.sha256(repr(stable(kept)).encode()).hexdigest()

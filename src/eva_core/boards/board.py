@@ -14,6 +14,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from eva_core import registry
+from eva_core.addresses import stable
 from eva_core.checksums import Verified
 from eva_core.config_files import find_config, read_yaml
 from eva_core.errors import UsageError, some
@@ -213,7 +214,7 @@ def pairs(board: Board, output: Path) -> list[Pair]:
         for task, dataset in tasks:
             config = {**dataset, "model": built}
             resolved = OmegaConf.to_container(OmegaConf.create(config), resolve=True)
-            key = _hash({"asked": resolved, "protocol": rules, "files": _files(resolved)})
+            key = _hash({"asked": stable(resolved), "protocol": rules, "files": _files(resolved)})
             folder = output / task / f"{model.name}-{key}"
             found.append(Pair(model.name, task, config, board.protocol, board.heads, folder))
     return found

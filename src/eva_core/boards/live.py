@@ -14,6 +14,7 @@ from eva_core import progress
 from eva_core.boards.board import Board, Pair
 from eva_core.record import read_results
 from eva_core.report import number
+from eva_core.shown import visible
 
 
 class Live:
@@ -50,7 +51,7 @@ class Live:
         self.state[pair.model, pair.task] = _shown(pair, reason is None)
         if not self._live:
             what = f"failed: {reason}" if reason else self.state[pair.model, pair.task]
-            print(f"{pair.model} on {pair.task}: {what} ({self.time_left()})", file=sys.stderr)
+            print(visible(f"{pair.model} on {pair.task}: {what} ({self.time_left()})"), file=sys.stderr)
 
     def time_left(self) -> str:
         """By the mean of the pairs that ended."""
@@ -67,7 +68,12 @@ class Live:
         )
 
     def _table(self) -> Table:
-        table = Table(title=self.board.title, caption=self.time_left(), title_justify="left", caption_justify="left")
+        table = Table(
+            title=escape(visible(self.board.title)),
+            caption=self.time_left(),
+            title_justify="left",
+            caption_justify="left",
+        )
         table.add_column("model")
         for task in self.board.tasks:
             table.add_column(escape(task.name), justify="right")

@@ -8,6 +8,7 @@ from typing import Any
 
 from eva_core.atomic_files import write_text
 from eva_core.boards.standings import Row, Standings
+from eva_core.shown import visible_in
 
 TEMPLATE = Path(__file__).with_name("page.html")
 CARD = ("licence", "gated", "source", "trained_on", "mpp", "dim", "patch_size")
@@ -23,7 +24,7 @@ def write_page(found: Standings, path: Path) -> Path:
         "tasks": [asdict(task) for task in found.tasks],
         "rows": [_row(row) for row in found.rows],
     }
-    text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")  # no string is markup
+    text = json.dumps(visible_in(data), separators=(",", ":")).replace("<", "\\u003c")  # no string is markup
     write_text(path, TEMPLATE.read_text(encoding="utf-8").replace("__DATA__", text))
     return path
 

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from eva_core import registry
+from eva_core.addresses import free_of_secrets, without_secrets
 from eva_core.atomic_files import make_folder, write_text
 from eva_core.boards.board import ASKED, FAILED, Pair
 from eva_core.cluster import each_on_ray
@@ -26,10 +27,9 @@ def run_pair(pair: Pair, how: dict[str, Any], threads: int | None = None) -> str
         None, or the reason why it did not work, which is also left in the folder. Ctrl-C passes through.
     """
     make_folder(pair.folder)
-    asked = pair.folder / ASKED
-    write_text(asked, yaml.safe_dump(pair.config, sort_keys=False))
+    write_text(pair.folder / ASKED, yaml.safe_dump(free_of_secrets(pair.config), sort_keys=False))
     try:
-        _fit_heads(pair, asked, how, threads)
+        _fit_heads(pair, how, threads)
     except Exception as error:  # a board goes on whatever happens in one place of it
         return leave_reason(pair.folder, error)
     (pair.folder / FAILED).unlink(missing_ok=True)
@@ -39,12 +39,12 @@ def run_pair(pair: Pair, how: dict[str, Any], threads: int | None = None) -> str
 def leave_reason(folder: Path, error: Exception) -> str:
     """Write why something failed into its folder, and return it in a line."""
     reason = str(error) if isinstance(error, EvaError) else f"{type(error).__name__}: {error}"
-    reason = " ".join(reason.split())
+    reason = without_secrets(" ".join(reason.split()))
     write_text(folder / FAILED, json.dumps({"reason": reason}))
     return reason
 
 
-def _fit_heads(pair: Pair, asked: Path, how: dict[str, Any], threads: int | None) -> None:
+def _fit_heads(pair: Pair, how: dict[str, Any], threads: int | None) -> None:
     import torch
 
     from eva_core.api import fit
@@ -53,7 +53,7 @@ def _fit_heads(pair: Pair, asked: Path, how: dict[str, Any], threads: int | None
 
     if threads is not None:
         torch.set_num_threads(threads)
-    request = parse("fit", ["--protocol", pair.protocol, "--config", str(asked)])
+    request = parse("fit", ["--protocol", pair.protocol], config=pair.config)
     for head in pair.heads:
         if is_whole(pair.result(head)):
             continue

@@ -14,6 +14,7 @@ from eva_core.boards.board import Board, Pair, Part, pairs
 from eva_core.boards.ranking import ranks
 from eva_core.config_files import find_config, read_yaml, shipped
 from eva_core.errors import EvaError
+from eva_core.file_names import below
 from eva_core.metric_names import LOWER_IS_BETTER
 from eva_core.record import RESULTS, read_draws, read_results
 from eva_core.report import WRONG_IGNORE, ignores_wrongly
@@ -242,7 +243,7 @@ def _cell(pair: Pair, head: str, content: dict[str, Any], folder: str) -> Cell:
         robustness=(content["confounds"] or {}).get("robustness_index"),
         cost=content["cost"],
         extras={name: value for name, value in extras.items() if value is not None},
-        pictures=[{**p, "file": f"{folder}/{p['file']}"} for p in content.get("overlays", [])],
+        pictures=[{**p, "file": below(Path(folder), p["file"]).as_posix()} for p in content.get("overlays", [])],
         folder=folder,
         key=content["key"],
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from eva_core.atomic_files import write_text
 from eva_core.boards.standings import EXTRAS, Cell, Row, Standings
 from eva_core.report import number, span
+from eva_core.shown import for_markdown, for_spreadsheet, for_tex
 
 FIELDS = (
     "value",
@@ -42,25 +43,28 @@ def as_csv(found: Standings) -> str:
         for task, cell in row.cells.items():
             low, high = cell.ci95 or (None, None)
             values = {**vars(cell), "low": low, "high": high}
-            writer.writerow(
+            values_of_row = (
                 [row.model, cell.head or row.head, task, cell.split, metrics[task], cell.protocol]
                 + [values[name] for name in FIELDS]
                 + [cell.extras.get(name) for name in EXTRAS]
                 + [cell.contamination.get("kind"), cell.remark, cell.reason]
             )
+            writer.writerow(map(for_spreadsheet, values_of_row))
     return out.getvalue()
 
 
 def as_markdown(found: Standings) -> str:
     """The table to paste into a note: value, interval, average, rank."""
-    columns = [_column(task.name, task.synthetic) for task in found.tasks]
+    columns = [for_markdown(_column(task.name, task.synthetic)) for task in found.tasks]
     lines = [["model", "head", *columns, "average", "rank", "headroom"]]
     lines.append(["---", "---", *["---:"] * (len(columns) + 3)])
     for row in found.rows:
         cells = [_text(row.cells[task.name]) for task in found.tasks]
-        lines.append([row.model, row.head, *cells, number(row.average), rank(row), number(row.headroom)])
+        names = [for_markdown(row.model), for_markdown(row.head)]
+        lines.append([*names, *cells, number(row.average), rank(row), number(row.headroom)])
     table = ["| " + " | ".join(line) + " |" for line in lines]
-    about = f"{found.title}, protocol {found.protocol}. 95 % intervals; headroom: (model - colour) / (1 - colour)."
+    about = f"{for_markdown(found.title)}, protocol {for_markdown(found.protocol)}. 95 % intervals; "
+    about += "headroom: (model - colour) / (1 - colour)."
     return "\n".join([about, "", *table, *_remarks(found)]) + "\n"
 
 
@@ -69,9 +73,11 @@ def _remarks(found: Standings) -> list[str]:
     cells = [(row, task, cell) for row in found.rows for task, cell in row.cells.items()]
     optimistic = dict.fromkeys(task for _, task, cell in cells if "optimistic" in cell.selection)
     by_image = dict.fromkeys(task for _, task, cell in cells if cell.interval.startswith("image"))
-    failed = dict.fromkeys(f"- {row.model} on {task}: {cell.reason}" for row, task, cell in cells if cell.reason)
+    failed = dict.fromkeys(
+        for_markdown(f"- {row.model} on {task}: {cell.reason}") for row, task, cell in cells if cell.reason
+    )
     lines = [
-        f"{what}, and so optimistic: {', '.join(tasks)}."
+        f"{what}, and so optimistic: {for_markdown(', '.join(tasks))}."
         for what, tasks in (("Selected on the split that is reported", optimistic), ("Interval by image", by_image))
         if tasks
     ]
@@ -116,5 +122,4 @@ def _latex_row(values: list[str]) -> str:
 
 
 def _latex(text: str) -> str:
-    text = text.replace("\\", r"\textbackslash{}").replace("_", r"\_").replace("&", r"\&").replace("%", r"\%")
-    return text.replace(MARK, r"$^\ddagger$")
+    return for_tex(text).replace(MARK, r"$^\ddagger$")

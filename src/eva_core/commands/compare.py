@@ -11,6 +11,7 @@ import numpy as np
 from eva_core.arguments import Parser
 from eva_core.errors import UsageError
 from eva_core.record import DICE, ImageDice, Predictions, read_dice, read_predictions, read_results
+from eva_core.shown import visible
 
 if TYPE_CHECKING:
     from eva_core.comparison import Difference
@@ -29,7 +30,7 @@ def main(argv: list[str]) -> int:
     if len(given.results) < 2:
         raise UsageError(f"Expected at least two folders of results, but got {len(given.results)}.")
     for sentence in compare(given.results, given.metric, given.split):
-        print(sentence)
+        print(visible(sentence))
     return 0
 
 

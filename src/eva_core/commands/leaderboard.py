@@ -12,6 +12,7 @@ from eva_core.boards.run import run_here, run_on_ray
 from eva_core.boards.standings import Scoreboard, Standings, outside_tolerance
 from eva_core.checksums import Verified
 from eva_core.progress import Spaced
+from eva_core.shown import visible
 
 NOTES = ".verified.json"
 HERE_FIELDS = ("device", "devices", "batch_size", "workers", "on_error", "memory_gb")
@@ -103,6 +104,6 @@ def _write(found: Standings, output: Path) -> Path:
 def _check(found: Standings, tolerance: float) -> int:
     lines, checked = outside_tolerance(found, tolerance)
     for line in lines:
-        print(f"eva: not reproduced: {line}", file=sys.stderr)
+        print(visible(f"eva: not reproduced: {line}"), file=sys.stderr)
     print(f"{checked - len(lines)} of {checked} results with a published value of the same protocol are reproduced.")
     return 1 if lines or not checked else 0

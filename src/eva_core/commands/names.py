@@ -8,6 +8,7 @@ from typing import Any
 from eva_core import registry
 from eva_core.errors import UsageError, some
 from eva_core.registry import Registry, is_folder
+from eva_core.shown import visible
 
 
 def models(argv: list[str]) -> int:
@@ -56,11 +57,11 @@ def _show(names: Registry, name: str) -> str:
 def _show_folder(folder: str) -> str:
     """The card of an export, whose weights are checked on the way."""
     built = registry.build_model(folder)
-    return "\n".join([f"{built.name}  ({folder})", "", *_card(built.card)])
+    return "\n".join([visible(f"{built.name}  ({folder})"), "", *_card(built.card)])
 
 
 def _card(card: Any) -> list[str]:
-    return [f"  {key:<14} {_plain(value)}" for key, value in asdict(card).items()]
+    return [f"  {key:<14} {visible(_plain(value))}" for key, value in asdict(card).items()]
 
 
 def _plain(value: Any) -> str:

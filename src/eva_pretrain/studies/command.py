@@ -15,6 +15,7 @@ from eva_core.arguments import Parser
 from eva_core.atomic_files import make_folder, write_text
 from eva_core.progress import Spaced, say
 from eva_core.report import number
+from eva_core.shown import visible
 from eva_pretrain.sole_process import sole_process
 from eva_pretrain.studies.study import SIDES, Study, read_study
 
@@ -123,9 +124,9 @@ def _show(record: dict[str, Any], output: Path) -> int:
     console.print(on_screen(record))
     missing = failures(record)
     for note in notes(record)[: -len(missing) or None]:
-        console.print(f"  {note}", style="dim", highlight=False, markup=False)
+        console.print(f"  {visible(note)}", style="dim", highlight=False, markup=False)
     for name, reason in missing:
-        print(f"eva: {name} has no score: {reason}", file=sys.stderr)
+        print(visible(f"eva: {name} has no score: {reason}"), file=sys.stderr)
     if missing:
         print("eva: The same command tries again what has no score.", file=sys.stderr)
     print(output / "study.md")

@@ -6,6 +6,7 @@ from typing import Any
 
 from eva_core.atomic_files import write_bytes
 from eva_core.errors import some
+from eva_core.shown import for_matplotlib
 from eva_pretrain.studies.study import SIDES
 from eva_pretrain.studies.table import TITLES
 
@@ -17,7 +18,7 @@ def draw(record: dict[str, Any], path: Path) -> Path:
     from matplotlib.figure import Figure
 
     sides = [side for side in SIDES if any(task["side"] == side for task in record["tasks"])]
-    names = [variant["name"] for variant in record["variants"]]
+    names = [for_matplotlib(variant["name"]) for variant in record["variants"]]
     width = max(4.2, 1.2 + 0.75 * len(names))
     figure = Figure(figsize=(1 + width * len(sides), 4.6), layout="constrained")
     for axes, side in zip(figure.subplots(1, len(sides), squeeze=False)[0], sides, strict=True):
@@ -25,7 +26,9 @@ def draw(record: dict[str, Any], path: Path) -> Path:
         axes.set_xticks(range(len(names)), names, rotation=30 if max(map(len, names)) > 6 else 0, ha="center")
         axes.set_xlim(-0.6, len(names) - 0.4)
         axes.grid(axis="y", alpha=0.3)
-        axes.set_title(TITLES[side].capitalize() + f": {some(_tasks(record, side), 3)}", loc="left", fontsize=10)
+        axes.set_title(
+            TITLES[side].capitalize() + f": {for_matplotlib(some(_tasks(record, side), 3))}", loc="left", fontsize=10
+        )
         axes.set_ylabel(_metric(record, side))
         axes.spines[["top", "right"]].set_visible(False)
     shown = {
@@ -36,7 +39,8 @@ def draw(record: dict[str, Any], path: Path) -> Path:
         figure.legend(
             shown.values(), shown.keys(), loc="outside lower center", ncols=columns, frameon=False, fontsize=9
         )
-    figure.suptitle(record["title"] + (" (synthetic data)" if record["synthetic"] else ""), x=0.01, ha="left")
+    title = record["title"] + (" (synthetic data)" if record["synthetic"] else "")
+    figure.suptitle(for_matplotlib(title), x=0.01, ha="left")
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=130)
     write_bytes(path, content.getvalue())
@@ -57,7 +61,7 @@ def _panel(axes: Any, record: dict[str, Any], side: str) -> None:
             axes.plot(spread, found["values"], "o", color=_SEED, markersize=3.5, label=_once(axes, "each seed"))
     untrained = [v for v in record["variants"] if v["untrained"] and v[side]["mean"] is not None]
     if len(untrained) == 1:
-        label = f"{untrained[0]['name']}, not trained"
+        label = for_matplotlib(f"{untrained[0]['name']}, not trained")
         axes.axhline(untrained[0][side]["mean"], color=_REFERENCE, linestyle="--", linewidth=1, label=label, zorder=0)
     colour = record["colour_stats"].get(side)
     if colour is not None:

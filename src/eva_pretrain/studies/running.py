@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from eva_core.addresses import without_secrets
 from eva_core.atomic_files import make_folder, write_text
 from eva_core.boards.board import FAILED
 from eva_core.boards.run import leave_reason, run_pair
@@ -108,10 +109,15 @@ def _train(arguments: Sequence[str], log: Path, lock: int | None, threads: int |
         EvaError: With the last line that it said.
         KeyboardInterrupt: Ctrl-C, once it has stopped.
     """
-    command = [sys.executable, "-m", "eva_core.cli", "pretrain", *arguments]
-    environment = {**os.environ, **({} if threads is None else {"OMP_NUM_THREADS": str(threads)})}
+    command = [sys.executable, "-P", "-m", "eva_core.cli", "pretrain", *arguments]
+    # -P and its variable: the folder that we are in is not on the path, there and in processes that it starts
+    environment = {
+        **os.environ,
+        "PYTHONSAFEPATH": "1",
+        **({} if threads is None else {"OMP_NUM_THREADS": str(threads)}),
+    }
     with log.open("ab") as out:
-        out.write(f"$ eva pretrain {shlex.join(arguments)}\n".encode())
+        out.write(f"$ eva pretrain {without_secrets(shlex.join(arguments))}\n".encode())
         out.flush()
         began = out.tell()
         process = subprocess.Popen(

@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from eva_core.report import number, span
+from eva_core.shown import for_markdown, visible
 from eva_pretrain.studies.study import SIDES
 
 TITLES = {"in_distribution": "in-distribution", "out_of_distribution": "out-of-distribution"}
@@ -14,20 +16,30 @@ TITLES = {"in_distribution": "in-distribution", "out_of_distribution": "out-of-d
 def on_screen(record: dict[str, Any]) -> Table:
     """Of study.json."""
     title = record["title"] + (" (synthetic data)" if record["synthetic"] else "")
-    table = Table(title=title, title_justify="left")
+    table = Table(title=_cell(title), title_justify="left")
     for n, column in enumerate(_columns(record)):
-        table.add_column(column, justify="left" if n == 0 else "right")
+        table.add_column(_cell(column), justify="left" if n == 0 else "right")
     for row in _rows(record):
-        table.add_row(*("\n".join(cell) for cell in row))
+        table.add_row(*("\n".join(map(_cell, cell)) for cell in row))
     return table
+
+
+def _cell(text: str) -> str:
+    """A name as it is, and no markup of rich's."""
+    return escape(visible(text))
 
 
 def as_markdown(record: dict[str, Any]) -> str:
     """Of study.json: the table, and what a reader must know beside it."""
     columns = _columns(record)
-    lines = [f"# {record['title']}", "", _row(columns), _row(["---"] + ["--:"] * (len(columns) - 1))]
-    lines += [_row([_in_a_line(cell) for cell in row]) for row in _rows(record)]
-    lines += ["", *(f"- {note}" for note in notes(record)), "", "![](study.png)"]
+    lines = [
+        f"# {for_markdown(record['title'])}",
+        "",
+        _row([for_markdown(column) for column in columns]),
+        _row(["---"] + ["--:"] * (len(columns) - 1)),
+    ]
+    lines += [_row([_in_a_line([for_markdown(part) for part in cell]) for cell in row]) for row in _rows(record)]
+    lines += ["", *(f"- {for_markdown(note)}" for note in notes(record)), "", "![](study.png)"]
     return "\n".join(lines) + "\n"
 
 
@@ -167,7 +179,7 @@ def _in_a_line(cell: list[str]) -> str:
 
 
 def _row(cells: list[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+    return f"| {' | '.join(cells)} |"
 
 
 def _size(count: float) -> str:

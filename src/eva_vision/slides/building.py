@@ -14,12 +14,14 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+from eva_core.addresses import public_address, without_secrets
 from eva_core.cluster import each_on_ray
 from eva_core.errors import EvaError, some
 from eva_core.interrupts import spawn_context
 from eva_core.progress import Bar, say
 from eva_vision.slides.dicom import one_per_series
 from eva_vision.slides.index import Entry, Index, Writer
+from eva_vision.slides.logins import logins, take_login, take_logins
 from eva_vision.slides.reader import agrees, by_openslide, open_slide
 from eva_vision.slides.remote import is_url
 from eva_vision.slides.slide import Slide
@@ -73,14 +75,14 @@ def build(
         todo = [path for path, stays in current.items() if not stays]
         writer.expect(todo)
         with Bar("Indexing", len(todo), "slides") as bar:
-            for found in run(partial(index_slide, tissue=tissue, mpp=mpp), todo):
+            for found in run(partial(index_slide, tissue=tissue, mpp=mpp, known=logins()), todo):
                 writer.add({**found.entry, "root": root}, found.layout, found.mask)
                 bar.advance(1)
     return Index(output)
 
 
 def _absolute(path: str) -> str:
-    return path if is_url(path) else str(Path(path).absolute())
+    return take_login(path) if is_url(path) else str(Path(path).absolute())
 
 
 def _common(paths: Sequence[str]) -> str:
@@ -108,8 +110,9 @@ def _file(path: str) -> tuple[int, int] | None:
     return (info.st_dev, info.st_ino) if info.st_ino else None
 
 
-def index_slide(path: str, tissue: str, mpp: float | None) -> Indexed:
-    """All of one slide, or the reason why it cannot be had."""
+def index_slide(path: str, tissue: str, mpp: float | None, known: dict[str, str] | None = None) -> Indexed:
+    """All of one slide, or the reason why it cannot be had; `known` are logins of web servers, by their address."""
+    take_logins(known or {})
     state = _UNKNOWN
     try:
         state = state_of(path)
@@ -124,7 +127,8 @@ def index_slide(path: str, tissue: str, mpp: float | None) -> Indexed:
 def failure(path: str, error: Exception, state: State = _UNKNOWN) -> Indexed:
     """What is kept of a slide that does not work."""
     reason = str(error) if isinstance(error, EvaError | OSError) else f"{type(error).__name__}: {error}"
-    return Indexed({"path": path, **state._asdict(), "error": " ".join(reason.split())})
+    said = without_secrets(" ".join(reason.split()))
+    return Indexed({"path": public_address(path), **state._asdict(), "error": said})
 
 
 def here(work: Work, paths: Sequence[str]) -> Iterator[Indexed]:

@@ -8,6 +8,7 @@ from eva_core.arguments import Parser
 from eva_core.errors import EvaError, UsageError, some
 from eva_core.file_names import as_name
 from eva_core.progress import say
+from eva_core.shown import visible
 
 _HELP = """usage: eva slides {index,show} [...]
 
@@ -89,7 +90,7 @@ def show(argv: list[str]) -> int:
     with open_as_stated(given.file, given.mpp) as slide:
         mask = tissue_mask(slide, given.tissue)
         for name, value in describe(slide, mask).items():
-            print(f"{name:<10} {value}")
+            print(f"{name:<10} {visible(value)}")
         output = given.output or Path(f"{as_name(stem(slide.name))}.png")
         draw(slide, mask, output)
     print(f"{'picture':<10} {output}")

@@ -29,6 +29,7 @@ from eva_vision.slides.index_files import (
     read_content,
     write_list,
 )
+from eva_vision.slides.logins import logins, take_logins
 from eva_vision.slides.mask import TissueMask
 from eva_vision.slides.reader import OpenSlideSlide, open_slide
 from eva_vision.slides.slide import Slide
@@ -90,7 +91,7 @@ class Index:
         return len(self.entries)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Index, (self.folder, False)
+        return _reopened, (self.folder, logins())
 
     def number(self, path: str) -> int:
         """The number of a slide.
@@ -136,6 +137,12 @@ class Index:
 
     def _blobs(self, entry: Entry) -> bytes:
         return _read_blobs(self.folder, entry)
+
+
+def _reopened(folder: Path, known: dict[str, str]) -> Index:
+    """An index in another process, with the logins that it is read with."""
+    take_logins(known)
+    return Index(folder, False)
 
 
 class Writer:

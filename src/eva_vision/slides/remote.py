@@ -17,11 +17,13 @@ from urllib.parse import unquote, urlsplit
 import obstore
 from obstore.store import HTTPStore, from_url
 
+from eva_core.addresses import public_address
 from eva_core.errors import EvaError, UsageError, some
 from eva_core.progress import say
 from eva_core.walk import Walk, walk
 from eva_vision.slides.answers import failed, passes
 from eva_vision.slides.buckets import ODD, Object, list_keys, plain, shown
+from eva_vision.slides.logins import headers, take_login
 from eva_vision.slides.patterns import Pattern, is_pattern, parted
 
 IN_FLIGHT = 64
@@ -147,8 +149,8 @@ class Blob:
 
     def __init__(self, url: str) -> None:
         """Nothing is asked yet."""
-        self.url = url
-        self.root, self.key = _split(url)
+        self.url = take_login(url)
+        self.root, self.key = _split(self.url)
 
     def size(self) -> int:
         """Bytes of the object.
@@ -312,7 +314,10 @@ def _split(url: str) -> tuple[str, str]:
     """The store's address, and the key in it."""
     parts = urlsplit(url, allow_fragments=False)
     if parts.scheme in _WEB and parts.query:
-        raise UsageError(f"Expected an address without '?', but got {url}. Signed addresses do not work; use s3://.")
+        raise UsageError(
+            f"Expected an address without '?', but got {public_address(url)} with one. Signed ones do not work; use "
+            "s3:// with credentials."
+        )
     key = url.split("://", 1)[1].partition("/")[2]
     return f"{parts.scheme}://{parts.netloc}", unquote(key) if parts.scheme in _WEB else key
 
@@ -332,6 +337,7 @@ def _store(root: str, process: int) -> Any:
     }
     try:
         if urlsplit(root).scheme in _WEB:
+            common["client_options"]["default_headers"] = headers(root)
             return HTTPStore(root, **common)
         if root.startswith("s3") and "AWS_PROFILE" in os.environ and "AWS_ACCESS_KEY_ID" not in os.environ:
             from obstore.auth.boto3 import Boto3CredentialProvider

@@ -1,0 +1,46 @@
+"""Logins of web servers: used to read, and part of no index, result or message.
+
+They come with an address, `https://user:password@host/...`, or from `~/.netrc`, as for curl.
+"""
+
+import netrc
+from base64 import b64encode
+from contextlib import suppress
+from urllib.parse import quote, unquote, urlsplit
+
+_KNOWN: dict[str, str] = {}
+"""By the public address of a server: `user:password`, as an address has it."""
+
+
+def take_login(address: str) -> str:
+    """Remember the login of an address in this process; returns the address without it."""
+    parts = urlsplit(address)
+    login, at, host = parts.netloc.rpartition("@")
+    if not at:
+        return address
+    _KNOWN[f"{parts.scheme}://{host}"] = login
+    return address.replace(parts.netloc, host, 1)
+
+
+def logins() -> dict[str, str]:
+    """All that this process knows, for processes that it starts."""
+    return dict(_KNOWN)
+
+
+def take_logins(known: dict[str, str]) -> None:
+    """Take over those of the process that started this one."""
+    _KNOWN.update(known)
+
+
+def headers(root: str) -> dict[str, str]:
+    """What tells a server who asks, where a login is known."""
+    login = _KNOWN.get(root) or _from_netrc(urlsplit(root).hostname or "")
+    return {"authorization": f"Basic {b64encode(unquote(login).encode()).decode()}"} if login else {}
+
+
+def _from_netrc(host: str) -> str:
+    with suppress(OSError, netrc.NetrcParseError):
+        found = netrc.netrc().hosts.get(host)
+        if found is not None:
+            return f"{quote(found[0], safe='')}:{quote(found[2] or '', safe='')}"
+    return ""
