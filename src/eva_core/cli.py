@@ -6,8 +6,10 @@ import sys
 import traceback
 import warnings
 from importlib.metadata import version
+from pathlib import Path
 
 from eva_core import interrupts, registry
+from eva_core.atomic_files import FULL, not_written
 from eva_core.errors import EvaError
 from eva_core.shown import visible
 from eva_core.terminal import home_expanded, write_what_can_be_written
@@ -49,7 +51,9 @@ def _answered(argv: list[str]) -> int:
     write_what_can_be_written()
     warnings.formatwarning = lambda message, *_, **__: f"eva: {_line(message)}\n"
     try:
-        return _dispatch(argv)
+        code = _dispatch(argv)
+        _flush()
+        return code
     except EvaError as error:
         interrupts.check()  # what fails after it follows from it
         _fail(str(error))
@@ -59,8 +63,26 @@ def _answered(argv: list[str]) -> int:
         return 1
     except Exception as error:
         interrupts.check()
+        if isinstance(error, OSError) and error.errno in FULL:
+            _fail(str(not_written(Path(error.filename or "output"), error)))
+            return 1
         _fail(f"{type(error).__name__}: {str(error).strip() or 'no message'} (EVA_DEBUG=1 shows where)")
         return 1
+
+
+def _flush() -> None:
+    """Write out what was printed, so that a full disk below it is seen while it can be said.
+
+    Raises:
+        EvaError: It could not be written.
+    """
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where Python tries again at its end
+        raise not_written(Path("output"), error) from error
 
 
 def _stopped() -> int:

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import os
 import shutil
 import stat
 import tarfile
@@ -18,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
 from eva_core.addresses import public_address
+from eva_core.atomic_files import FULL, READ_ONLY, not_written, sync_folder
 from eva_core.cache import locked
 from eva_core.errors import EvaError, UsageError, some
 from eva_core.progress import Bar, say
@@ -122,6 +124,8 @@ def fetch(
                 raise EvaError(
                     f"Cannot get {shown}: HTTP {error.code} {error.reason}. Check it in a browser."
                 ) from error
+            if isinstance(error, OSError) and error.errno in FULL | READ_ONLY:
+                raise not_written(part, error) from error
             if part.exists() and part.stat().st_size > before:
                 failures = 0
             failures += 1
@@ -138,7 +142,10 @@ def fetch(
     if checksum is None and (what := faulty(part)) is not None:
         part.unlink()
         raise EvaError(f"Expected the file of {shown}, but what came is {what}. It was not kept: log in, or run again.")
+    with part.open("rb") as handle:
+        os.fsync(handle.fileno())
     part.replace(path)
+    sync_folder(path.parent)
 
 
 def unpack(archive: Path, folder: Path) -> None:

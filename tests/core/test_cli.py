@@ -1,4 +1,7 @@
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -120,3 +123,14 @@ def test_a_board_refuses_wrong_numbers_once(capsys, tmp_path):
     argv = ["leaderboard", "--config", "segmentation", "--output", str(tmp_path), "--batch_size", "0"]
     assert main(argv) == 2
     assert "--batch_size of at least 1" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_below_the_output_is_one_line():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "eva_core.cli", "models"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "Could not write output (No space left on device" in done.stderr

@@ -1,5 +1,6 @@
 """Downloads over a connection that breaks, and archives that want out of their folder."""
 
+import errno
 import gzip
 import hashlib
 import io
@@ -99,6 +100,21 @@ def test_what_is_there_is_checked_and_not_fetched_again(server: Server, tmp_path
     (tmp_path / "it.bin").write_bytes(CONTENT)
     fetch(server.url("it.bin"), tmp_path / "it.bin", MD5)
     assert server.seen == []
+
+
+def test_a_full_disk_is_said_at_once_and_what_came_is_kept(server: Server, tmp_path: Path, monkeypatch):
+    tried: list[str] = []
+
+    def full(url: str, part: Path) -> None:
+        tried.append(url)
+        part.write_bytes(CONTENT[:100])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(download, "_receive", full)
+    with pytest.raises(EvaError, match=r"it\.bin\.part \(No space left on device\)\. Free space"):
+        fetch(server.url("it.bin"), tmp_path / "it.bin", MD5)
+    assert len(tried) == 1
+    assert (tmp_path / "it.bin.part").stat().st_size == 100
 
 
 def test_a_cut_connection_goes_on_where_it_broke(server: Server, tmp_path: Path):

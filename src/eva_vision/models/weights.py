@@ -1,9 +1,11 @@
 """Weights from a file, a hub or a release into a network, without ever running code that comes with them."""
 
 import hashlib
+import os
 import re
 import textwrap
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
@@ -227,7 +229,8 @@ def _from_release(checkpoint: str) -> Path:
     name = as_name(PurePosixPath(urlsplit(url).path).name)
     path = cache_root() / "weights" / f"{hashlib.sha256(address_of(url).encode()).hexdigest()[:12]}-{name}"
     shown = public_address(url)
-    with locked(path, say):
+    only_read = path.exists() and not os.access(path.parent, os.W_OK)
+    with nullcontext() if only_read else locked(path, say):
         if path.exists() and not checksum and (found := faulty_weights(path, whole=False)):
             say(f"{path} is {found}, not the weights of {shown}: they are asked for again.")
             path.unlink()
