@@ -365,3 +365,8 @@ def test_a_manifest_of_another_locale_is_read(listed: Path, delimiter: str):
 
 def test_a_row_with_other_fields_than_the_header_is_named(listed: Path):
     assert "line 3 has 4" in refusal(manifest(listed, "path,label,split\none/a.png,x,train\none/b.png,y,z,test\n"))
+
+
+def test_rows_without_a_group_among_others_with_one_are_counted(listed: Path, capsys: pytest.CaptureFixture[str]):
+    Folder(str(manifest(listed, HEADER + "one/a.png,x,train,p1,\none/b.png,y,test,,\n")))
+    assert "1 of 2 rows have no group" in capsys.readouterr().err

@@ -121,6 +121,9 @@ def _from_manifest(root: Path) -> list[Row]:
     if unread:
         say(unread)
     lines = table.rows
+    alone = sum(not line.get("group") for line in lines)
+    if 0 < alone < len(lines):
+        say(f"{file}: {alone} of {len(lines)} rows have no group: each of them counts as a group of its own.")
     empty = [str(n) for n, line in zip(table.lines, lines, strict=True) if not line["path"]]
     if empty:
         raise UsageError(f"Expected a path in every line of {file}, but line {some(empty)} has none.")
