@@ -79,8 +79,7 @@ class GradientHead(Head):
         at_once = len(runs) if work <= _STACKED else 1
         groups = [runs[i : i + at_once] for i in range(0, len(runs), at_once)]
         total = len(recipe.lr) * len(runs) * recipe.steps
-        unseen = (train.y.bincount(minlength=classes) == 0).float()
-        fixed = {UNSEEN: unseen} if unseen.any() else {}
+        fixed = unseen_classes(train.y, classes)
         job = _Job(
             self, train.x, targets, select, recipe, metric, patience, layout, fixed, partial(_told, progress, total)
         )
@@ -101,6 +100,12 @@ def without(logits: Tensor, unseen: Tensor) -> Tensor:
     if logits.shape[-1] == 1:
         return torch.full_like(logits, -torch.inf if unseen[1] else torch.inf)
     return logits.masked_fill(unseen != 0, -torch.inf)
+
+
+def unseen_classes(y: Tensor, classes: int) -> Params:
+    """A parameter of a head that says which classes it never saw; none where it saw them all."""
+    unseen = (y.bincount(minlength=classes) == 0).float()
+    return {UNSEEN: unseen} if unseen.any() else {}
 
 
 def loss_gradient(logits: Tensor, targets: Tensor, dim: int = -1) -> Tensor:

@@ -67,6 +67,7 @@ def evaluate(at: Setting, folder: Path, key: str) -> Answer:
         "confounds": None,
         "mpp": _mpp(at, plan.main),
         "selected": [{"run": r.run, "value": r.selected_value, **r.selected} for r in runs],
+        "refit": None,
         "skipped": at.store.skipped,
         "untrained": foreign,
         "copies": copies_of_train(contents_of(at.dataset), at.store.splits),

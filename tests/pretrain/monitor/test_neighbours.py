@@ -187,7 +187,6 @@ class OneClass(Looked):
         (Broken, {}, EvaError, r"s000 of looked does not read \(image file s000 is truncated \(3 bytes"),
         (OneClass, {}, UsageError, "val has 6 images of 1"),
         (Looked, {"limit": 1}, UsageError, "train has 1 images of 1. Change holdout or limit"),
-        (Looked, {"holdout": 0.001}, UsageError, "Change holdout or limit"),
     ],
 )
 def test_bad_days_are_one_line(dataset: type[Dataset], arguments, kind, message):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from eva_core.errors import EvaError
 from eva_core.types import IGNORE
 from eva_vision.segmentation import overlays
 from eva_vision.segmentation.overlays import write_overlay
@@ -122,7 +123,7 @@ def test_a_file_is_whole_or_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatc
         raise OSError("disk full")
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(EvaError, match="disk full"):
         write_overlay(path, *maps(), CLASSES, "one", 0)
     assert path.read_bytes() == b"before"
 
