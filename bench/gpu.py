@@ -26,7 +26,7 @@ os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # for deterministic algorithm
 
 from gpu_stages import STAGES
 
-DRY_LIMIT_S = 60
+DRY_LIMIT_S = 200
 CARD = "cuda"
 
 
