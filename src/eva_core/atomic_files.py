@@ -57,6 +57,17 @@ def replacing(path: Path, size: int | None = None) -> Iterator[BinaryIO]:
         raise
 
 
+def unlinked(path: str, flags: int) -> int:
+    """Open a file that is changed in place, for `open(..., opener=unlinked)`: a link of that name is not followed.
+
+    Folders of results, runs and indexes may have been unpacked from what somebody else packed.
+
+    Raises:
+        OSError: It is a link, or does not open.
+    """
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+
+
 def sync_folder(folder: Path) -> None:
     """Force the names in a folder to disk."""
     handle = os.open(folder, os.O_RDONLY)

@@ -5,6 +5,7 @@ import signal
 import sys
 import traceback
 import warnings
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -39,11 +40,24 @@ def main(argv: list[str] | None = None) -> int:
     Returns:
         0; 1 for a failed job, 2 for a wrong command or config; 130 for Ctrl-C, 143 for SIGTERM.
     """
+    if argv is None:
+        _leave_the_folder_we_are_in()
     with interrupts.handled(whole_process=argv is None):
         try:
             return _answered(home_expanded(sys.argv[1:] if argv is None else argv))
         except KeyboardInterrupt:
             return _stopped()
+
+
+def _leave_the_folder_we_are_in() -> None:
+    """Take the current folder, which may be anybody's data, off the path: here, and in each Python that we start.
+
+    `python -m` puts it first, and so does the `-c` by which processes are spawned. One that PYTHONPATH names stays.
+    """
+    with suppress(FileNotFoundError):  # the folder may be gone
+        if not sys.flags.safe_path and sys.path and sys.path[0] in ("", os.getcwd()):
+            del sys.path[0]
+    os.environ["PYTHONSAFEPATH"] = "1"
 
 
 def _answered(argv: list[str]) -> int:

@@ -18,13 +18,11 @@ from eva_core.config_files import find_config, read_yaml, shipped
 from eva_core.errors import UsageError
 from eva_core.extract import Extraction
 from eva_core.protocol import Protocol
-from eva_core.result_config import REGISTRIES, as_written, came_with_a_result, literal, read_result_config
+from eva_core.result_config import REGISTRIES, TRUST, as_written, came_with_a_result, literal, read_result_config
 from eva_core.text import printable
 from eva_core.types import Backbone, Dataset, Head, SegmentationHead
 
 SHORT = {"--precision": "--protocol.precision"}
-TRUST = "--trust"
-"""Takes the class paths and addresses that came with a result."""
 
 
 def load_protocol(name: str) -> Protocol:
@@ -67,21 +65,20 @@ class Request:
     text: str
 
 
-def parse(command: str, argv: list[str], trust: bool = True, config: dict[str, Any] | None = None) -> Request:
+def parse(command: str, argv: list[str], config: dict[str, Any] | None = None) -> Request:
     """Parse and build; later configs and flags override earlier ones.
 
     Args:
         command: `fit` or `predict`, for messages.
-        argv: The words of the command line.
-        trust: Take class paths and addresses also from a configuration that came with a result; commands do so only
-            where they are told `--trust`.
+        argv: The words of the command line; with `--trust` among them, class paths and addresses are taken also from
+            a configuration that came with a result.
         config: A configuration after the words, as a file of the user's would hold it.
     Raises:
         UsageError: One line about the first thing that is wrong.
         SystemExit: After `--help` and `--print_config`.
     """
     parser = build_parser(command)
-    given, text = parsed(parser, command, argv, trust, config)
+    given, text = parsed(parser, command, argv, config)
     for needed in ("model", "dataset"):
         if given[needed] is None:
             raise UsageError(f"Expected --{needed} NAME. `eva {needed}s` lists them.")
@@ -108,7 +105,7 @@ def parse_embeddings(argv: list[str]) -> dict[str, Any]:
     """
     parser = build_parser("fit")
     parser.add_argument("--embeddings", type=str)
-    given, _ = parsed(parser, "fit", argv, trust=False)
+    given, _ = parsed(parser, "fit", argv)
     if given.model is not None or given.dataset is not None:
         raise UsageError("Expected either --embeddings, or --model and --dataset, but got both.")
     built = instantiated(parser, given)
@@ -116,7 +113,7 @@ def parse_embeddings(argv: list[str]) -> dict[str, Any]:
 
 
 def parsed(
-    parser: ArgumentParser, command: str, argv: list[str], trust: bool, config: dict[str, Any] | None = None
+    parser: ArgumentParser, command: str, argv: list[str], config: dict[str, Any] | None = None
 ) -> tuple[Namespace, str]:
     """What a command line asks for, and the resolved configuration as YAML.
 
@@ -131,7 +128,7 @@ def parsed(
             f"Expected UTF-8 in a command, but got {printable(strange[0])}. Name a link to it: ln -s TARGET LINK."
         )
     try:
-        words = expand(argv, trust)
+        words = expand(argv)
         words += [] if config is None else ["--config", yaml.safe_dump(expand_yaml(config), sort_keys=False)]
         given = parser.parse_args(words)
     except (ArgumentError, TypeError, ValueError, OmegaConfBaseException) as error:
@@ -174,16 +171,15 @@ def build_parser(command: str) -> ArgumentParser:
     return parser
 
 
-def expand(argv: list[str], trust: bool = True) -> list[str]:
+def expand(argv: list[str]) -> list[str]:
     """Registered names, config names and short flags -> what jsonargparse understands.
 
     `${...}` in a YAML file of the user's is left to OmegaConf; what is typed, or came with a result, is text.
 
     Args:
-        argv: The words of the command line; `--trust` among them sets `trust`.
-        trust: As in `parse`.
+        argv: The words of the command line.
     """
-    trust = trust or TRUST in argv
+    trust = TRUST in argv
     argv = [word for word in argv if word != TRUST]
     given = {word.partition("=")[0] for word in argv if word.startswith("--")}
     expanded: list[str] = []

@@ -16,6 +16,7 @@ from eva_core.errors import UsageError
 from eva_core.file_names import as_name
 from eva_core.progress import say
 from eva_core.protocol import Protocol
+from eva_core.result_config import TRUST
 from eva_core.shown import for_matplotlib
 from eva_core.types import Dataset, Geometry, ModelCard
 
@@ -23,11 +24,14 @@ CONVOLUTION = 32  # sides that networks without tokens take: their largest strid
 _LOOKED_AT = 64  # images whose sides are read
 
 
-def profile(config: str, models: list[str], mpps: list[float], protocol: str | None, output: Path) -> Path:
+def profile(
+    config: str, models: list[str], mpps: list[float], protocol: str | None, output: Path, trust: bool = False
+) -> Path:
     """Evaluate each model at each mpp, and draw.
 
     Args:
         config: A task config.
+        trust: Take class paths and addresses that came with a result.
         mpps: Micrometres per pixel; those finer than the images are left out, as detail cannot be made.
     Returns:
         The picture; `profile.json` beside it holds the numbers.
@@ -37,7 +41,8 @@ def profile(config: str, models: list[str], mpps: list[float], protocol: str | N
     curves: dict[str, Any] = {}
     for model in models:
         rules_given = ["--protocol", protocol] if protocol else []
-        asked = parse("fit", ["--config", config, "--model", model, *rules_given])
+        trusted = [TRUST] if trust else []
+        asked = parse("fit", ["--config", config, "--model", model, *rules_given, *trusted])
         card, dataset, name = asked.backbone.card, asked.dataset, asked.backbone.name
         native = dataset.card.mpp
         if native is None:

@@ -14,6 +14,8 @@ from eva_core.config_files import read_yaml, shipped
 from eva_core.errors import UsageError
 
 CONFIG = "config.yaml"
+TRUST = "--trust"
+"""Takes the class paths and addresses that came with a result."""
 BESIDE = ("results.json", "card.json")
 """One of them lies beside the configuration of a result or an export."""
 REGISTRIES = {
@@ -22,7 +24,6 @@ REGISTRIES = {
     "head": registry.heads,
     "method": registry.methods,
 }
-_LOGGERS = "lightning.pytorch.loggers."
 _DOLLAR = "\ue0e7"
 """Stands for the dollar of `${` in the parser: of no meaning, and in no name. A backslash would not do: jsonargparse
 resolves parts of a configuration again."""
@@ -34,6 +35,15 @@ _MOST = 20_000
 def came_with_a_result(path: Path) -> bool:
     """Whether a file is the configuration of a result or an export, and not one that somebody wrote."""
     return path.name == CONFIG and any((path.parent / name).is_file() for name in BESIDE)
+
+
+def read_task_config(path: Path) -> dict[str, Any]:
+    """The configuration of a task, as a board or a study names it; what came with a result is data there too.
+
+    Raises:
+        UsageError: It does not parse, or asks for what no installed package registers.
+    """
+    return read_result_config(path) if came_with_a_result(path) else read_yaml(path)
 
 
 def literal(text: str) -> str:
@@ -65,6 +75,7 @@ def read_result_config(path: Path, given: Collection[str] = (), trust: bool = Fa
     content = read_yaml(path)
     _refuse_size(content, path)
     content.pop("base", None)  # a resolved configuration stands for itself
+    content.pop("output", None)  # which ours leave out
     content = {key: _without(value, key, given) for key, value in content.items() if not _replaced(key, value, given)}
     if not trust:
         for key, value in content.items():
@@ -95,6 +106,11 @@ def _refuse_foreign(key: str, value: Any, path: Path) -> None:
         )
     if key == "protocol":
         _refuse_protocol(value, path)
+    if key == "logger" and value is not None:
+        raise UsageError(
+            f"Refused the logger of {path}: it would write, or send to somebody's server, what it says itself. Give "
+            "--logger, or add --trust if you know who made this result."
+        )
     for text in _texts(value):
         if "class_path" in text:
             raise UsageError(
@@ -154,12 +170,10 @@ def _texts(value: Any) -> list[str]:
 
 
 def _known_class(path: Any) -> bool:
-    """Whether a class path is a logger of Lightning, or one that an installed package registered."""
-    if not isinstance(path, str):
-        return False
-    if path.startswith(_LOGGERS):
-        return path.removeprefix(_LOGGERS).isidentifier()
-    return any(path in (e.name, e.class_path) for names in REGISTRIES.values() for e in names.entries())
+    """Whether a class path is one that an installed package registered."""
+    return isinstance(path, str) and any(
+        path in (e.name, e.class_path) for names in REGISTRIES.values() for e in names.entries()
+    )
 
 
 def _literal(value: Any) -> Any:

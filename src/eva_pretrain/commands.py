@@ -8,7 +8,7 @@ def pretrain(argv: list[str]) -> int:
     from eva_pretrain.config import parse
     from eva_pretrain.pretraining import pretrain as run
 
-    rank_zero_only(print)(run(parse(argv, trust=False)))
+    rank_zero_only(print)(run(parse(argv)))
     return 0
 
 

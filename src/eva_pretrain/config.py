@@ -75,19 +75,18 @@ class Plan:
     key: str
 
 
-def parse(argv: list[str], trust: bool = True) -> Plan:
+def parse(argv: list[str]) -> Plan:
     """Parse and check; later configs and flags override earlier ones.
 
     Args:
-        argv: The words of the command line.
-        trust: As in `eva_core.config.parse`.
+        argv: The words of the command line, as for `eva_core.config.parse`.
 
     Raises:
         UsageError: One line about the first thing that is wrong.
         SystemExit: After `--help` and `--print_config`.
     """
     parser = build_parser()
-    given, text = parsed(parser, "pretrain", [_long(argument) for argument in argv], trust)
+    given, text = parsed(parser, "pretrain", [_long(argument) for argument in argv])
     try:
         others = given.clone()
         others.method = None  # it takes the others when it is built

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from eva_core.atomic_files import unlinked
 from eva_core.errors import UsageError
 
 LOCK = ".running"
@@ -31,7 +32,7 @@ def sole_process(folder: Path) -> Iterator[None]:
     Raises:
         UsageError: Another process holds it (names host and process).
     """
-    with (folder / LOCK).open("a+", encoding="utf-8") as file:
+    with open(folder / LOCK, "a+", encoding="utf-8", opener=unlinked) as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -134,3 +134,29 @@ def test_a_full_disk_below_the_output_is_one_line():
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert "Could not write output (No space left on device" in done.stderr
+
+
+SPAWNS = """
+import sys
+from eva_core import cli, interrupts
+if __name__ == "__main__":
+    cli._leave_the_folder_we_are_in()
+    child = interrupts.spawn_context().Process(target=print, args=(1,))
+    child.start()
+    child.join()
+    sys.exit(child.exitcode)
+"""
+
+
+@pytest.mark.parametrize("how", ["as a module", "spawned"])
+def test_the_folder_that_we_are_in_is_not_on_the_path(tmp_path: Path, how: str):
+    """Spawned processes begin as `python -c`, and import pickle and socket from wherever they are."""
+    here = tmp_path / "here"
+    here.mkdir()
+    for name in ("pickle", "socket") if how == "spawned" else ("numpy", "pyarrow"):
+        (here / f"{name}.py").write_text("raise SystemExit('imported')")
+    (tmp_path / "run.py").write_text(SPAWNS)
+    words = [str(tmp_path / "run.py")] if how == "spawned" else ["-m", "eva_core.cli", "compare", "a", "b"]
+    done = subprocess.run([sys.executable, *words], cwd=here, capture_output=True, text=True, timeout=120)
+    assert done.returncode == (0 if how == "spawned" else 2), done.stderr
+    assert "imported" not in done.stderr

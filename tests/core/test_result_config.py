@@ -51,6 +51,7 @@ FOREIGN = [
     {"head": {"init_args": {"class_path": "not_of_eva.build"}}},
     {"method": {"class_path": "not_of_eva.build"}},
     {"logger": {"class_path": "not_of_eva.build"}},
+    {"logger": {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"save_dir": "/elsewhere"}}},
     {"model": {**PARTS["model"], "init_args": {"inner": {"class_path": "not_of_eva.build"}}}},
     {"model": {**PARTS["model"], "init_args": {"inner": "{class_path: not_of_eva.build}"}}},
     {"model": {**PARTS["model"], "dict_kwargs": {"inner": [{"class_path": "not_of_eva.build"}]}}},
@@ -71,7 +72,7 @@ def test_what_nobody_registered_is_refused_and_not_imported(result, foreign, par
 def test_what_is_trusted_is_taken(result, parts):
     found = read_result_config(result(**parts), trust=True)
     assert found | parts == found
-    words = expand(["--config", str(result()), "--trust"], trust=False)
+    words = expand(["--config", str(result()), "--trust"])
     assert "--trust" not in words
 
 
@@ -86,6 +87,26 @@ def test_addresses_of_a_result_are_not_asked(result):
     assert read_result_config(result(model=hub))["model"] == hub
 
 
+def test_a_result_says_not_where_another_is_written(result, tmp_path):
+    assert "output" not in read_result_config(result(output=str(tmp_path / "elsewhere")))
+
+
+def test_a_result_is_data_also_as_the_task_of_a_board_a_study_or_a_profile(result, foreign, tmp_path):
+    config = result(dataset={"class_path": "not_of_eva.build"})
+    board = {"models": ["colour_stats"], "tasks": [{"name": "t", "config": str(config)}]}
+    (tmp_path / "board.yaml").write_text(yaml.safe_dump(board))
+    study = {"base": "demo", "variants": {"a": {}}, "tasks": {"in_distribution": [str(config)]}}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
+    base = {**study, "base": str(config), "tasks": {"in_distribution": ["phantom"]}}
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(base))
+    output = ["--output", str(tmp_path / "out")]
+    assert main(["leaderboard", "--config", str(tmp_path / "board.yaml"), *output]) == 2
+    assert main(["study", "--config", str(tmp_path / "study.yaml"), *output]) == 2
+    assert main(["study", "--config", str(tmp_path / "base.yaml"), *output]) == 2
+    assert main(["profile", "--config", str(config), "--model", "colour_stats", *output]) == 2
+    assert not foreign.exists()
+
+
 def test_a_part_that_the_command_line_names_is_not_taken(result):
     path = result(model={"class_path": "not_of_eva.build"}, protocol={"transform": "not_of_eva.f"})
     given = {"--model", "--protocol.transform"}
@@ -98,9 +119,9 @@ def test_an_interpolation_in_a_result_or_on_the_command_line_is_text(result, tre
     monkeypatch.setenv("SECRET", "hf_1234")
     named = tree.rename(tree.with_name(text))
     path = result(dataset={**PARTS["dataset"], "init_args": {"root": str(named)}})
-    assert str(parse("predict", ["--config", str(path)], trust=False).dataset.root) == str(named)
+    assert str(parse("predict", ["--config", str(path)]).dataset.root) == str(named)
     words = ["--model", "colour_stats", "--dataset", "folder", "--dataset.root", str(named)]
-    assert str(parse("predict", words, trust=False).dataset.root) == str(named)
+    assert str(parse("predict", words).dataset.root) == str(named)
 
 
 def test_a_config_of_the_user_reads_the_environment(tree, tmp_path, monkeypatch):

@@ -20,6 +20,7 @@ from eva_core.config_files import find_config, read_yaml
 from eva_core.errors import UsageError, some
 from eva_core.file_names import check_name
 from eva_core.record import is_whole, read_json
+from eva_core.result_config import read_task_config
 
 ASKED, FAILED = "asked.yaml", "failed.json"
 DEFAULT = "default"
@@ -232,7 +233,7 @@ def _changes(task: Part) -> dict[str, Any]:
 def _task_config(task: Part) -> dict[str, Any]:
     """The dataset of a task, with the board's own arguments for it."""
     name = task.config if isinstance(task.config, str) else task.config["config"]
-    config = read_yaml(find_config(name))
+    config = read_task_config(find_config(name))
     if "dataset" not in config:
         raise UsageError(f"Expected a task config with a dataset, but {name!r} has none. `configs/tasks/` holds ours.")
     dataset = config["dataset"] if isinstance(config["dataset"], dict) else {"class_path": config["dataset"]}

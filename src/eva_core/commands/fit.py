@@ -9,6 +9,6 @@ def main(argv: list[str]) -> int:
     if any(word.partition("=")[0] == "--embeddings" for word in argv):
         show(fit_embeddings(**parse_embeddings(argv)))
         return 0
-    asked = parse("fit", argv, trust=False)
+    asked = parse("fit", argv)
     show(fit(asked.backbone, asked.dataset, asked.head, asked.protocol, asked.output, asked.how, asked.text))
     return 0

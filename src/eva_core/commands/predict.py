@@ -14,7 +14,7 @@ from eva_core.record import CONFIG, read_result_file
 def main(argv: list[str]) -> int:
     argv, result = _without_head(argv)
     if result is None:
-        asked = parse("predict", argv, trust=False)
+        asked = parse("predict", argv)
         print(predict(asked.backbone, asked.dataset, asked.protocol, asked.how))
         return 0
     if read_result_file(result, CONFIG).startswith(MADE_FROM_PYTHON.encode()):
@@ -22,7 +22,7 @@ def main(argv: list[str]) -> int:
             f"Expected a result that `eva fit` made, but {result} was made from Python objects, whose arguments nobody "
             "wrote down. Apply its heads with eva_core.api.apply_heads."
         )
-    asked = parse("predict", ["--config", str(result / CONFIG), *argv], trust=False)
+    asked = parse("predict", ["--config", str(result / CONFIG), *argv])
     print(apply_heads(result, asked.backbone, asked.dataset, asked.head, asked.protocol, asked.output, asked.how))
     return 0
 

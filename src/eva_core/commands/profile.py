@@ -5,6 +5,7 @@ from pathlib import Path
 
 from eva_core.arguments import Parser
 from eva_core.errors import UsageError
+from eva_core.result_config import TRUST
 
 
 def main(argv: list[str]) -> int:
@@ -20,10 +21,11 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--mpp", default="0.25..4", help="LOW..HIGH, doubling, or a list as 0.5,1,2")
     parser.add_argument("--protocol", help="that of the task config, else eva-0.4, unless given")
     parser.add_argument("--output", type=Path, default=Path("out/profile"))
+    parser.add_argument(TRUST, action="store_true", help="take what a result's config names: only of people you know")
     given = parser.parse_args(argv)
     from eva_core.profile import profile
 
-    print(profile(given.config, given.model, steps(given.mpp), given.protocol, given.output))
+    print(profile(given.config, given.model, steps(given.mpp), given.protocol, given.output, given.trust))
     return 0
 
 

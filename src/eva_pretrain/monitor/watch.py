@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2.functional import resize
 
+from eva_core.atomic_files import unlinked
 from eva_core.errors import UsageError
 from eva_core.progress import say
 from eva_pretrain.augment.sheet import contact_sheet
@@ -171,7 +172,7 @@ def read_measures(file: Path) -> list[dict[str, Any]]:
 
 def _append(file: Path, line: str) -> None:
     """Add a line; where a kill has cut the one before, it stays by itself."""
-    with file.open("ab+") as handle:
+    with open(file, "ab+", opener=unlinked) as handle:
         if handle.tell():
             handle.seek(-1, os.SEEK_END)
             if handle.read() != b"\n":

@@ -8,6 +8,7 @@ from typing import Any
 import simplejpeg
 from filelock import FileLock
 
+from eva_core.atomic_files import unlinked
 from eva_core.progress import Bar
 from eva_core.record import read_json, write_text
 from eva_pretrain.config import Plan
@@ -68,7 +69,7 @@ def _write(plan: Plan, patches: int, folder: Path, before: int, drawn: dict[str,
     stream = Patches(source, plan.sampling, 0, 1, folder).stream(batch_size, start=before // batch_size)
     loader = PatchLoader(stream, source.workers, source.prefetch)
     written = stream.start * batch_size
-    with Bar("Cutting patches", patches, "patches") as bar, (folder / _DRAWN).open("a") as names:
+    with Bar("Cutting patches", patches, "patches") as bar, open(folder / _DRAWN, "a", opener=unlinked) as names:
         while written < patches:
             for batch in loader:
                 slides = stream.seen({*batch.slide[: patches - written].tolist()})

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eva_core.addresses import without_secrets
-from eva_core.atomic_files import make_folder, write_text
+from eva_core.atomic_files import make_folder, unlinked, write_text
 from eva_core.boards.board import FAILED
 from eva_core.boards.run import leave_reason, run_pair
 from eva_core.cache import locked
@@ -116,7 +116,7 @@ def _train(arguments: Sequence[str], log: Path, lock: int | None, threads: int |
         "PYTHONSAFEPATH": "1",
         **({} if threads is None else {"OMP_NUM_THREADS": str(threads)}),
     }
-    with log.open("ab") as out:
+    with open(log, "ab", opener=unlinked) as out:
         out.write(f"$ eva pretrain {without_secrets(shlex.join(arguments))}\n".encode())
         out.flush()
         began = out.tell()

@@ -10,6 +10,7 @@ from eva_core import registry
 from eva_core.config_files import find_config, read_yaml
 from eva_core.errors import UsageError, some
 from eva_core.file_names import check_name
+from eva_core.result_config import read_task_config
 
 FIELDS = {"name", "title", "base", "against", "variants", "seeds", "few_seeds", "protocol", "tasks"}
 NEEDED = {"base", "variants", "tasks"}
@@ -168,7 +169,7 @@ def _task(entry: Any, side: str, path: Path) -> Task:
         raise UsageError(f"Expected a name, a config or a class_path in the tasks of {path}, but got {entry!r}.")
     arguments = entry.get("init_args") or {}
     if "config" in entry:
-        content = read_yaml(find_config(entry["config"]))
+        content = read_task_config(find_config(entry["config"]))
         if "dataset" not in content:
             raise UsageError(f"Expected a task config with a dataset, but {entry['config']!r} has none. Name another.")
         dataset = content["dataset"] if isinstance(content["dataset"], dict) else {"class_path": content["dataset"]}

@@ -161,7 +161,7 @@ def _sizes(rows: list[Row]) -> dict[Path, int]:
     for row in rows:
         try:
             info = row.path.stat()
-        except OSError:
+        except (OSError, ValueError):  # ValueError: a NUL in its name
             missing.append(str(row.path))
             continue
         sizes[row.path] = info.st_size

@@ -16,6 +16,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from eva_core.atomic_files import unlinked
 from eva_core.errors import EvaError, UsageError, some
 from eva_core.progress import say
 from eva_vision.slides.index_files import (
@@ -191,7 +192,9 @@ class Writer:
         self._listed = content.listed and not self._pending
         if self.known:
             _refuse_other_masks(self.folder, content.tissue, content.method, self.tissue, self.method)
-        self._lines, self._blobs = (self.folder / LINES).open("ab"), (self.folder / BLOBS).open("ab")
+        lines, blobs = self.folder / LINES, self.folder / BLOBS
+        self._lines = open(lines, "ab", opener=unlinked)  # noqa: SIM115  (closed at the end, as the other)
+        self._blobs = open(blobs, "ab", opener=unlinked)  # noqa: SIM115
         # what a kill left of a line, or of an index of which there is nothing yet
         self._lines.truncate(content.lines if self.known else 0)
         if not self.known:
