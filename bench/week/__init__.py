@@ -1,0 +1,1 @@
+"""The parts of `bench/bad_week.py`."""
