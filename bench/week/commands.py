@@ -81,7 +81,7 @@ def _child(work: Callable[[], Any], folder: Path, said: Path, result: Path) -> N
         with said.open("wb") as err, printed(folder).open("wb") as out:
             os.dup2(out.fileno(), 1)
             os.dup2(err.fileno(), 2)
-        sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))
+        sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
         os.chdir(folder)
         os.environ["EVA_CACHE"] = str(folder / "cache")
         from eva_core.errors import EvaError
@@ -112,7 +112,7 @@ def load() -> None:
     from eva_core import api, cli, config  # noqa: F401
     from eva_core.commands import compare, fit, leaderboard, predict  # noqa: F401
     from eva_pretrain import commands, pretraining  # noqa: F401
-    from eva_pretrain.studies import command, running
+    from eva_pretrain.studies import running
     from eva_vision.segmentation import task  # noqa: F401
     from eva_vision.slides import building  # noqa: F401
 

@@ -40,7 +40,9 @@ KILLED = [
 EVENTS = {"os.rename", "os.remove", "os.mkdir", "os.truncate"}
 
 
-def kill_often(world: World, outcome_of: Callable[[], Any], times: int, root: Path, seed: int) -> tuple[Counter[str], list[str]]:
+def kill_often(
+    world: World, outcome_of: Callable[[], Any], times: int, root: Path, seed: int
+) -> tuple[Counter[str], list[str]]:
     """Kill a command in many places: each second time by the clock, else as it is about to change a file.
 
     Returns:
@@ -75,6 +77,8 @@ def kill_often(world: World, outcome_of: Callable[[], Any], times: int, root: Pa
         counts["faults" if fault else "equal"] += 1
         if fault:
             faults.append(f"{world.name}, killed at {when} of {whole.seconds:.2f} s and {events}: {fault}")
+            print(faults[-1], file=sys.stderr)
+    print(f"{world.name}: {dict(counts)}", file=sys.stderr, flush=True)
     return counts, faults
 
 

@@ -5,7 +5,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +75,11 @@ def results(pattern: str) -> dict[str, Any]:
 
 
 def board() -> dict[str, Any]:
-    tables = {path.name: digest(path.read_bytes()) for path in Path("board").glob("leaderboard.[ctm]*")}
-    return {**tables, **results("board/**")}
+    return {**tables(), **results("board/**")}
+
+
+def tables() -> dict[str, Any]:
+    return {path.name: digest(path.read_bytes()) for path in Path("board").glob("leaderboard.[ctm]*")}
 
 
 def index() -> dict[str, Any]:
@@ -84,7 +87,7 @@ def index() -> dict[str, Any]:
     from eva_vision.slides.index import Index
 
     there = Index("index")
-    entries = [{k: v for k, v in asdict(e).items() if k not in ("offset", "crc32")} for e in there.entries]
+    entries = [{k: v for k, v in asdict(e).items() if k not in ("offset", "crc32", "modified")} for e in there.entries]
     masks = [digest(there.mask(number).to_bytes()) for number in range(len(there))]
     opened = [there.open(number).levels for number in range(len(there))]
     return {"entries": repr(entries), "masks": masks, "opened": repr(opened), "failed": repr(there.failed)}

@@ -105,7 +105,7 @@ def keep_parts_of(store: Path, layout: str) -> None:
         layout: Says which row is what.
     """
     file = Path(f"{store}.layout")
-    if file.exists() and file.read_text(encoding="utf-8") == layout:
+    if file.exists() and file.read_bytes() == layout.encode():
         return
     for path in finished_parts(store):
         path.unlink()

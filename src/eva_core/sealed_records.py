@@ -63,6 +63,17 @@ def read_record_or_nothing(path: Path) -> dict[str, Any]:
         return {}
 
 
+def is_damaged(path: Path) -> bool:
+    """Whether there is a record that is not as it was written."""
+    try:
+        read_record(path)
+    except Damaged:
+        return True
+    except (OSError, EvaError):
+        return False
+    return False
+
+
 def vouch(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Size and digest of files on disk, by their name below a folder, as a record holds them."""
     found = {}

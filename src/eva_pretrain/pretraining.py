@@ -241,7 +241,7 @@ def _refuse_another_run(output: Path, key: str) -> None:
     """One folder, one run: its settings are fixed once it has weights."""
     file = output / _KEY
     begun = any_checkpoint(output) or (output / EXPORT / CARD).exists()
-    if begun and file.exists() and file.read_text() != key:
+    if begun and file.exists() and file.read_bytes() != key.encode():
         raise UsageError(
             f"Expected the settings of the run in {output} (its {CONFIG}), but got others. Give another --output."
         )

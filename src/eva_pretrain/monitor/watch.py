@@ -1,9 +1,7 @@
 """What tells learning from collapse, every so many steps: measures of embeddings, nearest neighbours, a picture."""
 
-import json
 import os
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import resize
 
 from eva_core.atomic_files import unlinked
+from eva_core.checked_lines import checked_line, fields_of
 from eva_core.errors import UsageError
 from eva_core.progress import say
 from eva_pretrain.augment.sheet import contact_sheet
@@ -131,7 +130,7 @@ class Watch(Callback):
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image("monitor/pca", picture, step, dataformats="HWC")
         Image.fromarray(picture).save(self.output / f"pca-{step}.png")
-        _append(self.output / MEASURES, json.dumps({"step": step, **found}))
+        _append(self.output / MEASURES, {"step": step, **found})
         say(f"step {step:>6}: " + ", ".join(f"{k.removeprefix('monitor/')} {v:.3g}" for k, v in found.items()))
 
     def _tokens(self, method: Method, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -162,19 +161,16 @@ class Watch(Callback):
 
 
 def read_measures(file: Path) -> list[dict[str, Any]]:
-    """The lines of `monitor.jsonl`, but those that a kill has cut."""
-    found = []
-    for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else ():
-        with suppress(ValueError):
-            found.append(json.loads(line))
-    return [line for line in found if isinstance(line, dict)]
+    """The lines of `monitor.jsonl`, but those that a kill has cut or that have changed."""
+    lines = file.read_bytes().splitlines(keepends=True) if file.exists() else []
+    return [fields for line in lines if (fields := fields_of(line)[0]) is not None]
 
 
-def _append(file: Path, line: str) -> None:
+def _append(file: Path, fields: dict[str, Any]) -> None:
     """Add a line; where a kill has cut the one before, it stays by itself."""
     with open(file, "ab+", opener=unlinked) as handle:
         if handle.tell():
             handle.seek(-1, os.SEEK_END)
             if handle.read() != b"\n":
                 handle.write(b"\n")
-        handle.write(f"{line}\n".encode())
+        handle.write(checked_line(fields)[0])

@@ -11,12 +11,14 @@ import yaml
 
 from eva_core.boards.board import DEFAULT, FAILED, Pair, Part
 from eva_core.config_files import find_config, read_yaml
-from eva_core.errors import UsageError
+from eva_core.errors import EvaError, UsageError
+from eva_core.progress import say
 from eva_core.record import read_json, write_text
+from eva_core.sealed_records import is_damaged
 from eva_pretrain.config import Plan, parse
 from eva_pretrain.source import Patches
 from eva_pretrain.studies.study import Study, Variant
-from eva_vision.models.exported import CARD
+from eva_vision.models.exported import CARD, check_files, read_seen
 
 COST = "cost.json"
 EXPORT = "export"
@@ -57,10 +59,22 @@ class Run:
         """Whether there is an export."""
         return (self.export / CARD).is_file()
 
+    def whole(self) -> bool:
+        """Whether there is an export of which every file is as it was written; what is not is said."""
+        if not self.trained:
+            return False
+        try:
+            check_files(self.export)
+            read_seen(self.export)
+        except EvaError as error:
+            say(f"{error} It is made again.")
+            return False
+        return True
+
     @property
     def done(self) -> bool:
         """Whether it has a score on every task."""
-        return self.trained and all(pair.done for pair in self.pairs)
+        return self.trained and all(pair.done for pair in self.pairs) and not is_damaged(self.folder / COST)
 
     @property
     def failure(self) -> str | None:

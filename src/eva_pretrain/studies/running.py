@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eva_core.addresses import without_secrets
-from eva_core.atomic_files import make_folder, unlinked, write_text
+from eva_core.atomic_files import make_folder, unlinked
 from eva_core.boards.board import FAILED
 from eva_core.boards.run import leave_reason, run_pair
 from eva_core.cache import locked
 from eva_core.errors import EvaError
 from eva_core.progress import say
-from eva_core.record import read_json
+from eva_core.sealed_records import read_record_or_nothing, write_record
 from eva_pretrain.config import Plan, parse
 from eva_pretrain.export import list_seen
 from eva_pretrain.studies.cutting import DONE, cut_patches
@@ -58,7 +58,8 @@ def failed(run: Run, error: Exception) -> str:
 def _make(run: Run, lock: int | None, threads: int | None) -> None:
     """Up to the export and what it has cost."""
     arguments = list(run.arguments)
-    if not run.trained:
+    whole = run.whole()
+    if not whole:
         if run.cut_to is not None and run.variant.cut is not None:
             cut_patches(parse(arguments), run.variant.cut, run.cut_to)
         if run.variant.untrained:
@@ -69,13 +70,13 @@ def _make(run: Run, lock: int | None, threads: int | None) -> None:
         _train([*arguments, *_from_folder(run)], run.folder / LOG, lock, threads)
         if not run.trained:
             raise EvaError(f"Expected an export in {run.export}, but there is none. See {run.folder / LOG}.")
-    if run.variant.untrained or (run.folder / COST).exists():
+    if run.variant.untrained or (whole and read_record_or_nothing(run.folder / COST)):
         return
     plan = parse([*arguments, *_from_folder(run)])
     if run.cut_to is not None:
         _list_slides(run.export, plan, run.cut_to)
     try:
-        write_text(run.folder / COST, json.dumps(training_cost(plan)) + "\n")
+        write_record(run.folder / COST, training_cost(plan))
     except Exception as error:  # whatever became of its checkpoint: the export can be scored
         say(f"{run.name}: what it has cost is not known ({type(error).__name__}: {error}).")
 
@@ -97,7 +98,7 @@ def _list_slides(export: Path, plan: Plan, cut: Path) -> None:
     """Where the export lists the cut files, list the slides that they are from, and what the start had seen."""
     from eva_pretrain.starts import seen_by
 
-    slides = read_json(cut / DONE).get("seen")
+    slides = read_record_or_nothing(cut / DONE).get("seen")
     if slides:
         list_seen(export, [*seen_by(plan.setup.architecture.start), *((slide, patient) for slide, patient in slides)])
 

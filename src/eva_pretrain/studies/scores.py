@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from eva_core.errors import EvaError
-from eva_core.record import PREDICTIONS, read_draws, read_json, read_result_file, read_whole_result
+from eva_core.record import PREDICTIONS, read_draws, read_result_file, read_whole_result
+from eva_core.sealed_records import read_record_or_nothing
 from eva_core.stats import filled, quantiles
 from eva_pretrain.studies.cutting import DONE
 from eva_pretrain.studies.plan import COST, Run
@@ -120,10 +121,10 @@ def _task(name: str, side: str, found: Found) -> dict[str, Any]:
 
 
 def _variant(variant: Variant, runs: Sequence[Run], found: Found) -> dict[str, Any]:
-    costs = [cost for run in runs if (cost := read_json(run.folder / COST))]
+    costs = [cost for run in runs if (cost := read_record_or_nothing(run.folder / COST))]
     seconds = sum(cost["seconds"] for cost in costs)
     cut_to = runs[0].cut_to
-    cut = {} if cut_to is None else read_json(cut_to / DONE)
+    cut = {} if cut_to is None else read_record_or_nothing(cut_to / DONE)
     return {
         "name": variant.name,
         "untrained": variant.untrained,

@@ -17,6 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from eva_core.atomic_files import unlinked
+from eva_core.checked_lines import checked_line
 from eva_core.errors import EvaError, UsageError, some
 from eva_core.progress import say
 from eva_vision.slides.index_files import (
@@ -25,7 +26,6 @@ from eva_vision.slides.index_files import (
     LISTED,
     SCHEMA,
     Entry,
-    checked,
     entry_line,
     read_content,
     write_list,
@@ -199,7 +199,7 @@ class Writer:
         self._lines.truncate(content.lines if self.known else 0)
         if not self.known:
             self._blobs.truncate(0)
-            self._lines.write(checked({"eva_index": SCHEMA, "tissue": self.tissue})[0])
+            self._lines.write(checked_line({"eva_index": SCHEMA, "tissue": self.tissue})[0])
             self._lines.flush()
 
     def expect(self, paths: Iterable[str]) -> None:

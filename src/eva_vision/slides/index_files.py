@@ -4,13 +4,12 @@
 with the checksum of its line; those that are yet to be indexed have none, and their line counts if it is newer.
 """
 
-import json
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from eva_core.checked_lines import checked_line, fields_of
 from eva_core.errors import UsageError
 from eva_core.record import write_bytes
 from eva_core.tcga import from_barcode, tcga
@@ -18,7 +17,6 @@ from eva_vision.slides.barcodes import file_name
 
 LINES, BLOBS, LISTED = "slides.jsonl", "blobs.bin", "listed.json"
 SCHEMA = 2
-_CHECK = b', "check": '
 _BEGIN = b'{"eva_index": '
 
 
@@ -108,16 +106,9 @@ class Content:
     lines: int = 0
 
 
-def checked(fields: Mapping[str, Any]) -> tuple[bytes, int]:
-    """A line of JSON with its checksum, and that."""
-    text = json.dumps(fields).encode()
-    check = zlib.crc32(text)
-    return text[:-1] + _CHECK + f"{check}}}\n".encode(), check
-
-
 def entry_line(entry: Entry) -> tuple[bytes, int]:
     """The line on a slide, and its checksum."""
-    return checked(asdict(entry))
+    return checked_line(asdict(entry))
 
 
 def write_list(folder: Path, tissue: str, method: str, slides: Mapping[str, int | None], lines: int) -> None:
@@ -128,7 +119,7 @@ def write_list(folder: Path, tissue: str, method: str, slides: Mapping[str, int 
         lines: Bytes from which on lines on the latter count.
     """
     whole = {"eva_index": SCHEMA, "tissue": tissue, "method": method, "lines": lines, "slides": slides}
-    write_bytes(folder / LISTED, checked(whole)[0])
+    write_bytes(folder / LISTED, checked_line(whole)[0])
 
 
 def read_content(folder: Path) -> Content:
@@ -144,7 +135,7 @@ def read_content(folder: Path) -> Content:
     places = {}
     content.lines = text.rfind(b"\n") + 1
     for place, line in _lines(text[: content.lines]):
-        fields, check = _fields(line)
+        fields, check = fields_of(line)
         if not place and (fields or {}).get("eva_index") == SCHEMA:
             content.tissue = fields["tissue"]
         elif fields is not None and "path" in fields:
@@ -176,21 +167,12 @@ def _lines(text: bytes) -> Iterator[tuple[int, bytes]]:
         at += len(line)
 
 
-def _fields(line: bytes) -> tuple[Any, int]:
-    """The fields of a line, None where it is damaged; and its checksum."""
-    text, _, rest = line.rpartition(_CHECK)
-    check = zlib.crc32(text + b"}")
-    if rest != f"{check}}}\n".encode():
-        return None, 0
-    return json.loads(text + b"}"), check
-
-
 def _read_list(folder: Path) -> Any:
     try:
         text = (folder / LISTED).read_bytes()
     except FileNotFoundError:
         return None
-    return _fields(text)[0]
+    return fields_of(text)[0]
 
 
 def _refuse_others(folder: Path, text: bytes) -> None:

@@ -57,3 +57,29 @@ def test_a_cut_that_was_killed_goes_on(plan, tmp_path, monkeypatch):
         assert (tmp_path / "cut" / file.relative_to(tmp_path / "whole")).read_bytes() == file.read_bytes()
     monkeypatch.setattr(cutting, "_write", lambda *_: pytest.fail("cut again"))
     assert cut_patches(plan, 11, tmp_path / "cut")["patches"] == 11
+
+
+@pytest.mark.parametrize("name", ["000000/000000005.jpg", "cut.jsonl"])
+def test_what_has_changed_is_cut_again(plan, tmp_path, capsys, name):
+    whole = cut_patches(plan, 11, tmp_path / "cut")
+    files = {file: file.read_bytes() for file in (tmp_path / "cut").glob("*/*.jpg")}
+    damaged = tmp_path / "cut" / name
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 4
+    damaged.write_bytes(content)
+    again = cut_patches(plan, 11, tmp_path / "cut")
+    assert "not as they were cut" in capsys.readouterr().err
+    assert {file: file.read_bytes() for file in files} == files
+    assert (again["seen"], again["bytes"]) == (whole["seen"], whole["bytes"])
+    damaged.unlink()
+    cut_patches(plan, 11, tmp_path / "cut")
+    assert {file: file.read_bytes() for file in files} == files
+
+
+def test_a_record_that_has_changed_costs_no_cutting(plan, tmp_path, monkeypatch):
+    whole = cut_patches(plan, 11, tmp_path / "cut")
+    record = tmp_path / "cut/cut.json"
+    record.write_text(record.read_text().replace('"patches": 11', '"patches": 15'))
+    monkeypatch.setattr(cutting, "_save", lambda *_: pytest.fail("cut again"))
+    again = cut_patches(plan, 11, tmp_path / "cut")
+    assert (again["patches"], again["seen"]) == (11, whole["seen"])

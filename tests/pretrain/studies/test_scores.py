@@ -1,6 +1,5 @@
 """Numbers, table and plot from results that were written by hand."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from PIL import Image
 
 from eva_core.boards.board import Pair, Part
 from eva_core.record import read_results, write_results
+from eva_core.sealed_records import write_record
 from eva_pretrain.studies.plan import COST, Run
 from eva_pretrain.studies.plot import draw
 from eva_pretrain.studies.scores import study_record
@@ -60,7 +60,7 @@ def runs(tmp_path: Path) -> list[Run]:
             for pair, more in zip(run.pairs, (0, 0.02, 0), strict=True):
                 result(pair.folder / "default", value + more, value + more + wobble)
             if not variant.untrained:
-                (run.folder / COST).write_text(json.dumps({"patches": 100, "seconds": 10.0 + 10 * seed}))
+                write_record(run.folder / COST, {"patches": 100, "seconds": 10.0 + 10 * seed})
             found.append(run)
     return found
 
@@ -115,7 +115,7 @@ def test_one_finished_seed_of_a_training_tells_nothing_apart(runs):
 
 
 def test_the_names_of_slides_stay_out_of_the_record(runs, tmp_path):
-    (tmp_path / "cut.json").write_text('{"patches": 3, "bytes": 9, "seconds": 1.5, "seen": [["case 7.svs", null]]}')
+    write_record(tmp_path / "cut.json", {"patches": 3, "bytes": 9, "seconds": 1.5, "seen": [["case 7.svs", None]]})
     cut = [replace(run, cut_to=tmp_path) if run.variant is BETTER else run for run in runs]
     assert study_record(STUDY, cut)["variants"][2]["cut"] == {"patches": 3, "bytes": 9, "seconds": 1.5}
 
