@@ -68,6 +68,25 @@ def test_a_variant_that_fails_is_a_row(study_file, patches, tmp_path, trained, c
     assert read_card(start)["file_sha256"] != read_card(first)["file_sha256"]  # random weights of two seeds
 
 
+def test_what_has_changed_of_a_study_is_made_again(study_file, patches, tmp_path, trained, capsys):
+    def once() -> dict:
+        assert study(study_file(variants={"short": {}}), tmp_path / "out", "--folder", str(patches), "--seeds=1") == 0
+        return json.loads((tmp_path / "out/study.json").read_text())["variants"][0]
+
+    whole = once()
+    run = next((tmp_path / "out/runs").glob("*/seed-0"))
+    cost, weights = run / "cost.json", run / "export/model.safetensors"
+    cost.write_text(cost.read_text().replace('"patches": 8', '"patches": 9'))
+    assert once()["cost"]["patches"] == whole["cost"]["patches"] == 8
+    assert len(trained) == 1
+    before = weights.read_bytes()
+    weights.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+    next(run.glob("tasks/*/*/results.json")).unlink()  # to be scored again
+    assert once()["in_distribution"] == whole["in_distribution"]
+    assert "model.safetensors" in capsys.readouterr().err
+    assert weights.read_bytes() == before
+
+
 def test_nothing_but_failures_is_exit_1(study_file, patches, tmp_path, trained):
     file = study_file(variants={"bad": {"vit": {"start": "/nowhere/x.pth"}}})
     assert study(file, tmp_path / "out", "--folder", str(patches), "--seeds", "1") == 1
