@@ -115,7 +115,8 @@ def _read(path: Path) -> np.ndarray:
     try:
         value = load_torch(path)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise EvaError(f"Expected a tensor in {path}, but it does not read ({str(error).splitlines()[0]}).") from error
+        reason = str(error).splitlines()[0].partition(". ")[0]  # torch goes on to advise what lets a file run code
+        raise EvaError(f"Expected a tensor in {path}, but it does not read ({reason}).") from error
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if not isinstance(value, torch.Tensor) or value.squeeze().ndim != 1:

@@ -83,6 +83,9 @@ class Entry:
         return self.offset + self.layout_bytes + self.mask_bytes
 
 
+_FIELDS = Entry.__dataclass_fields__.keys()
+
+
 @dataclass
 class Content:
     """What the files hold.
@@ -138,7 +141,7 @@ def read_content(folder: Path) -> Content:
         fields, check = fields_of(line)
         if not place and (fields or {}).get("eva_index") == SCHEMA:
             content.tissue = fields["tissue"]
-        elif fields is not None and "path" in fields:
+        elif fields is not None and "path" in fields and fields.keys() <= _FIELDS:
             fields["levels"] = tuple(tuple(size) for size in fields.get("levels", ()))
             entry = Entry(**fields)
             content.entries[entry.path], content.checks[entry.path], places[entry.path] = entry, check, place
