@@ -15,6 +15,7 @@ from eva_core import record, registry
 from eva_core.applying import finish, output_of
 from eva_core.checksums import Damaged
 from eva_core.config import load_protocol, plain, published
+from eva_core.contracts import crossing_line, refuse_wrong_samples
 from eva_core.embeddings import Store, StoreKey, digest
 from eva_core.errors import UsageError
 from eva_core.evaluation import Question, evaluate
@@ -63,6 +64,8 @@ def fit(
     job = _job(model, dataset, head, protocol, name)
     task = task_of(job.dataset)
     task.refuse(job, how)
+    if (line := crossing_line(job.dataset)) is not None:
+        tell(line)
     asked = job.protocol
     job = replace(job, protocol=_settled(job.backbone, job.dataset, asked, how, tell))
     if config is not None and job.protocol != asked:
@@ -301,7 +304,9 @@ def _backbone(model: str | Backbone) -> Backbone:
 
 
 def _dataset(dataset: str | Dataset) -> Dataset:
-    return registry.datasets.build(dataset) if isinstance(dataset, str) else dataset
+    built = registry.datasets.build(dataset) if isinstance(dataset, str) else dataset
+    refuse_wrong_samples(built)
+    return built
 
 
 def _protocol(protocol: str | Protocol) -> Protocol:

@@ -20,8 +20,15 @@ _told: set[int] = set()
 
 
 def cache_root() -> Path:
-    """Where stores live: `EVA_CACHE`, else `~/.cache/eva`."""
-    return Path(os.environ.get("EVA_CACHE", "~/.cache/eva")).expanduser()
+    """Where stores live: `EVA_CACHE`, else `~/.cache/eva`.
+
+    Raises:
+        EvaError: The user has no home folder, as in a container that runs under a number.
+    """
+    root = os.path.expanduser(os.environ.get("EVA_CACHE", "~/.cache/eva"))
+    if root.startswith("~"):
+        raise EvaError(f"Expected a home folder for the cache, but {root} leads to none. Set EVA_CACHE to a folder.")
+    return Path(root)
 
 
 @contextmanager

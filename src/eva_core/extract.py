@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from eva_core.accelerator import device_name, is_gpu
+from eva_core.contracts import pixels_of, refuse_other_than
 from eva_core.embeddings import Store, StoreKey, store_at
 from eva_core.errors import EvaError, UsageError, refuse
 from eva_core.launching import open_fabric
@@ -244,8 +245,7 @@ def _embed(fabric: Fabric, backbone: Backbone, batch: Sequence[Tensor]) -> dict[
         colours = colour_statistics(pixels)
         with fabric.autocast():
             embeddings = backbone(normalised(pixels, backbone))
-    if embeddings.ndim != 2:
-        raise EvaError(f"Expected embeddings of shape (B, D), but {backbone.card.name} gave {tuple(embeddings.shape)}.")
+    refuse_other_than("(B, D)", embeddings, images, backbone)
     return {
         "embeddings": embeddings.float().cpu().numpy(),
         "colour_stats": colours.cpu().numpy(),
@@ -296,7 +296,7 @@ class _Images(TorchDataset):
     def __getitem__(self, index: int) -> tuple[Tensor, np.ndarray, int, bool]:
         sample = self.dataset.samples[index]
         try:
-            image = self.dataset.image(sample)
+            image = pixels_of(self.dataset, sample)
             return self.transform(image), signature(image), min(image.shape[:2]), True
         except Exception as error:
             if not self.skip:

@@ -12,6 +12,7 @@ import yaml
 from eva_core.api import fit
 from eva_core.atomic_files import write_bytes, write_text
 from eva_core.config import parse, plain
+from eva_core.contracts import pixels_of
 from eva_core.errors import UsageError
 from eva_core.file_names import as_name
 from eva_core.progress import say
@@ -104,7 +105,7 @@ def geometry_at(mpp: float, native: float, side: int, protocol: Protocol, card: 
 def _short_side(dataset: Dataset) -> int:
     """Median over some images; exact where all have one size."""
     samples = dataset.samples[:: max(1, len(dataset.samples) // _LOOKED_AT)]
-    return int(np.median([min(dataset.image(sample).shape[:2]) for sample in samples]))
+    return int(np.median([min(pixels_of(dataset, sample).shape[:2]) for sample in samples]))
 
 
 def draw(title: str, curves: dict[str, Any], path: Path) -> Path:

@@ -6,7 +6,10 @@ Listing reads package metadata and imports nothing; a plugin is imported when it
 import difflib
 import importlib
 import re
+import sys
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import Distribution, EntryPoint, distributions
@@ -53,8 +56,9 @@ class Entry:
             return self.registered
         module, _, attribute = self.target.partition(":")
         try:
-            return getattr(importlib.import_module(module), attribute)
-        except Exception as error:  # a plugin may fail in any way
+            with redirect_stdout(sys.stderr):  # stdout is for results
+                return getattr(importlib.import_module(module), attribute)
+        except (Exception, SystemExit) as error:  # a plugin may fail in any way
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             raise UsageError(
                 f"{self.name!r} of {self.origin} does not import ({reason}). Update or uninstall {self.package}."
@@ -141,14 +145,26 @@ def _entry_points() -> tuple[tuple[EntryPoint, Distribution], ...]:
     seen: set[str] = set()
     points = []
     for dist in distributions():
-        text = dist.read_text("entry_points.txt")
-        if not text or "[eva." not in text:
+        try:
+            text = dist.read_text("entry_points.txt")
+            if not text or "[eva." not in text:
+                continue
+            key = re.sub(r"[-_.]+", "-", dist.metadata["Name"]).lower()
+            ours = [(p, dist) for p in dist.entry_points if p.group.startswith("eva.")]
+            dist.metadata["Summary"], dist.version  # read once here, so that what is half there is found out
+        except Exception:  # what an installation that was stopped or removed by half leaves may be anything
+            _warn_of(dist)
             continue
-        key = re.sub(r"[-_.]+", "-", dist.metadata["Name"]).lower()
         if key not in seen:
             seen.add(key)
-            points += [(p, dist) for p in dist.entry_points if p.group.startswith("eva.")]
+            points += ours
     return tuple(points)
+
+
+def _warn_of(dist: Distribution) -> None:
+    """Say which package cannot be read; the others are there all the same."""
+    where = getattr(dist, "_path", "a folder of packages")
+    warnings.warn(f"{where} is no whole package: its names are left out. Install it again, or remove it.", stacklevel=2)
 
 
 models = Registry("model")

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from eva_core.errors import refuse
+from eva_core.errors import UsageError, refuse
 from eva_core.file_hashes import file_hashes, whole
 from eva_core.file_names import check_name
 from eva_core.text import printable
@@ -150,6 +150,8 @@ class Sample:
     def __post_init__(self) -> None:
         for name in ("id", "group", "site"):
             value = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                raise UsageError(f"Expected the {name} of a sample as text, but got {value!r}. Use str().")
             if value is not None and not value.isascii():
                 object.__setattr__(self, name, printable(value))
 

@@ -8,7 +8,11 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
+from eva_core.errors import EvaError
 from eva_core.types import Geometry
+
+LONGEST = 64
+"""A strip that is thinner would be enlarged to gigabytes, of which the crop shows a spot."""
 
 
 def resize_and_crop(geometry: Geometry) -> Callable[[np.ndarray], Tensor]:
@@ -28,7 +32,12 @@ class ResizeAndCrop:
         self.mode = InterpolationMode(geometry.interpolation)
 
     def __call__(self, image: np.ndarray) -> Tensor:
-        tensor = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+        short, long = sorted(image.shape[:2])
+        if long > LONGEST * short:
+            raise EvaError(
+                f"Expected sides that differ by a factor of {LONGEST} at most, but got {short} x {long} pixels"
+            )
+        tensor = torch.from_numpy(np.require(image, requirements=["C", "W"])).permute(2, 0, 1)
         if min(tensor.shape[1:]) != self.geometry.resize:
             tensor = F.resize(tensor, [self.geometry.resize], self.mode, antialias=True)
         return F.center_crop(tensor, [self.geometry.crop, self.geometry.crop]).contiguous()

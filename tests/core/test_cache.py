@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from eva_core import cache
-from eva_core.cache import locked
+from eva_core.cache import cache_root, locked
 from eva_core.errors import EvaError
 
 
@@ -95,3 +95,10 @@ def test_a_folder_that_may_not_be_written_to_is_one_line(tmp_path: Path, monkeyp
     monkeypatch.setattr(cache.os, "open", fail)
     with pytest.raises(EvaError, match=advice), locked(tmp_path / "store"):
         pass
+
+
+def test_a_user_without_a_home_folder_is_told_to_name_one(monkeypatch):
+    monkeypatch.delenv("EVA_CACHE")
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as for a number that /etc/passwd does not have
+    with pytest.raises(EvaError, match="Set EVA_CACHE to a folder"):
+        cache_root()

@@ -152,6 +152,31 @@ def test_a_model_that_gives_no_vectors_is_refused(pictures):
         run(backbone, pictures)
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (lambda e: (e, e), "a tuple"),
+        (lambda e: {"x": e}, "a dict"),
+        (lambda e: e[:-1], r"\(7, 3\) for 8 images"),
+        (lambda e: e.mean(0, keepdim=True), r"\(1, 3\) for 8 images"),
+        (lambda e: e[:, :0], r"\(8, 0\)"),
+    ],
+)
+def test_a_model_that_gives_no_row_for_each_image_is_told_what_it_gave(pictures, given, said):
+    backbone = Mean()
+    backbone.forward = lambda images: given(images.mean((2, 3)))
+    with pytest.raises(EvaError, match=rf"Expected embeddings of shape \(B, D\), but mean gave {said}"):
+        run(backbone, pictures)
+
+
+def test_an_image_that_is_not_uint8_rgb_is_an_image_that_cannot_be_read(pictures):
+    pixels = pictures.image
+    pictures.image = lambda sample: pixels(sample) / 255 if sample.id == "s004" else pixels(sample)
+    with pytest.raises(EvaError, match=r"'s004' .*Expected uint8 RGB .* got float64 \(32, 32, 3\)\. Repair it"):
+        run(Mean(), pictures)
+    assert run(Mean(), pictures, replace(HOW, on_error="skip")).skipped == ["s004"]
+
+
 def test_bf16_is_near_fp32_but_stored_as_float32(pictures):
     backbone = timm_model("test_vit")
     full = run(backbone, pictures).read(np.arange(30))

@@ -62,6 +62,39 @@ def test_a_broken_plugin_is_reported_by_package_and_harms_nothing_else(plugin):
     assert registry.models.load("colour_stats")
 
 
+@pytest.mark.parametrize("code", ["import sys; sys.exit(0)", "raise SystemExit('pip install more')"])
+def test_a_plugin_that_leaves_as_it_is_imported_does_not_end_eva_as_if_all_were_well(plugin, code):
+    name = f"leaves{len(code)}"
+    plugin(name, f"[eva.models]\ngone = {name}:gone\n", code)
+    with pytest.raises(UsageError, match=rf"'gone' of {name} 1\.2\.3 does not import \(SystemExit"):
+        registry.models.load("gone")
+
+
+def test_what_a_plugin_prints_as_it_is_imported_is_no_result(plugin, capsys):
+    plugin("chatty", "[eva.models]\nloud = chatty:loud\n", "print('hello')\nloud = 1")
+    assert registry.models.load("loud") == 1
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", "hello\n")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda info: (info / "METADATA").unlink(),
+        lambda info: (info / "METADATA").write_text("Metadata-Version: 2.1\n"),
+        lambda info: (info / "entry_points.txt").write_text("[eva.models]\nx = half:x\n = \nlonely\n"),
+        lambda info: (info / "entry_points.txt").write_bytes(b"[eva.models]\nx = \xff:x\n"),
+    ],
+)
+def test_a_package_that_is_half_there_costs_its_own_names_alone(plugin, tmp_path, damage):
+    plugin("half", "[eva.models]\nx = half:x\n")
+    damage(tmp_path / "half-1.2.3.dist-info")
+    with pytest.warns(UserWarning, match=r"half-1\.2\.3\.dist-info is no whole package"):
+        names = {e.name for e in registry.models.entries()}
+    assert "colour_stats" in names
+    assert "x" not in names
+
+
 def test_an_illegal_name_is_not_listed(plugin):
     plugin("odd", "[eva.models]\nBad-Name = odd:a\n", "a = 1")
     assert "Bad-Name" not in {e.name for e in registry.models.entries()}

@@ -1,6 +1,7 @@
 """Resize and crop, held against torchvision's own transform on Pillow images."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 from torchvision.transforms.v2 import functional as F
 
+from eva_core.errors import EvaError
 from eva_core.types import Geometry
 from eva_vision.transforms import resize_and_crop
 from tests.conftest import picture
@@ -76,3 +78,17 @@ def test_views_and_read_only_images_are_taken():
 def test_survives_pickling_for_loader_workers():
     transform, image = resize_and_crop(Geometry(40, 32, "bicubic")), rectangle(50, 70)
     assert torch.equal(pickle.loads(pickle.dumps(transform))(image), transform(image))
+
+
+@pytest.mark.parametrize("shape", [(1, 5000), (5000, 1), (10, 641)])
+def test_a_strip_is_refused_before_it_is_enlarged_to_gigabytes(shape):
+    with pytest.raises(EvaError, match="factor of 64 at most, but got"):
+        resize_and_crop(Geometry(224, 224))(np.zeros((*shape, 3), np.uint8))
+
+
+def test_read_only_pixels_are_read_without_a_warning():
+    image = picture(0)
+    image.setflags(write=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert resize_and_crop(Geometry(32, 32))(image).shape == (3, 32, 32)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from eva_core.config import load_protocol
+from eva_core.contracts import pixels_of
 from eva_core.errors import EvaError, UsageError, some
 from eva_core.extract import signature
 from eva_core.holdout import hold_out, near_duplicates
@@ -146,7 +147,7 @@ def _read(
     images = torch.empty(len(samples), 3, size, size, dtype=torch.uint8)
     for n, sample in enumerate(samples):
         try:
-            pixels = dataset.image(sample)
+            pixels = pixels_of(dataset, sample)
         except OSError as error:
             reason = " ".join(str(error).split())
             raise EvaError(

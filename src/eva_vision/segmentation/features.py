@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 from torchvision.transforms.v2.functional import center_crop
 
+from eva_core.contracts import pixels_of, refuse_other_than
 from eva_core.embeddings import TEXTS, Samples, StoreKey, store_at
 from eva_core.errors import EvaError, UsageError
 from eva_core.extract import (
@@ -273,7 +274,7 @@ class TileImages(TorchDataset):
 def read_pair(dataset: SegmentationDataset, number: int, mpp: float | None) -> tuple[np.ndarray, np.ndarray]:
     """Image (H, W, 3) and mask (H, W) of a sample at an mpp; all is ignored where no mask is known."""
     sample = dataset.samples[number]
-    image = dataset.image(sample)
+    image = pixels_of(dataset, sample)
     mask = dataset.mask(sample) if dataset.labelled(sample) else np.full(image.shape[:2], IGNORE, np.uint8)
     size = scaled(dataset, number, image.shape, mpp)
     return rescale(image, size), rescale_labels(mask, size)
@@ -312,8 +313,7 @@ def feature_maps(backbone: Backbone, images: Tensor, layers: Sequence[int], fabr
     """
     with torch.inference_mode(), fabric.autocast():
         found = backbone.feature_map(normalised(images.float().div_(255), backbone), list(layers) or None)
-    if found.ndim != 4:
-        raise EvaError(f"Expected feature maps (B, D, h, w), but {backbone.card.name} gave {tuple(found.shape)}.")
+    refuse_other_than("(B, D, h, w)", found, images, backbone)
     return found.half()
 
 
