@@ -1,4 +1,4 @@
-"""What datasets and models give, held to what `eva_core.types` asks of them: plugins and notebooks may give anything."""
+"""What datasets and models give, held to what `eva_core.types` asks of them: plugins may give anything."""
 
 from collections import Counter, defaultdict
 from typing import Any
