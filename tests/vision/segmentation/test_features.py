@@ -309,7 +309,7 @@ def test_infinite_values_are_refused_with_the_image(dataset: Painted):
 def test_what_is_no_map_is_refused(dataset: Painted):
     backbone = Pixels()
     backbone.feature_map = lambda images, layers=None: images.mean((2, 3))
-    with pytest.raises(EvaError, match=r"Expected feature maps \(B, D, h, w\), but pixels gave \(4, 3\)"):
+    with pytest.raises(EvaError, match=r"Expected feature maps of shape \(B, D, h, w\), but pixels gave \(4, 3\)"):
         extracted(dataset, backbone, protocol())
 
 
