@@ -89,7 +89,7 @@ def evaluate(
         "skipped": store.skipped,
         "untrained": foreign,
         "copies": {} if store.imported else _copies(store),
-        "turned_copies": _turned_copies(store, plan),
+        "turned_copies": turned_copies_across(store, plan),
         "report": report(list(predictions.values())),
         "cost": cost(store, fit_s),
     }
@@ -299,7 +299,7 @@ def _scores(head: Head, versions: Sequence[dict[str, torch.Tensor]], data: Embed
     return np.stack([probabilities(z).numpy() for z in logits]), np.stack([log_odds(z).numpy() for z in logits])
 
 
-def _turned_copies(store: Store, plan: Plan) -> dict[str, int] | None:
+def turned_copies_across(store: Samples, plan: Plan) -> dict[str, int] | None:
     """How many images of each reported split look like one of train, turned or not; None where nobody looked.
 
     Groups make sure of it otherwise, and the search takes a while.

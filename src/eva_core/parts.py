@@ -53,9 +53,10 @@ class PartWriter:
         """Held in memory since then."""
         return sum(values.nbytes for batch in self._batches for values in batch.values())
 
-    def add(self, rows: np.ndarray, batch: dict[str, np.ndarray]) -> None:
-        """Take a batch: row numbers of the store (n,), and the values of each array (n, ...)."""
-        self._numbers.append(rows)
+    def add(self, rows: np.ndarray | int, batch: dict[str, np.ndarray]) -> None:
+        """Take a batch: row numbers (n,), or the first of a stretch, and the values of each array (n, ...)."""
+        n = len(next(iter(batch.values())))
+        self._numbers.append(np.arange(rows, rows + n) if isinstance(rows, int) else rows)
         self._batches.append(batch)
 
     def flush(self) -> None:

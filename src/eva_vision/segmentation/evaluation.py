@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from eva_core.class_checks import untrained, untrained_line
 from eva_core.contamination import marked, seen
 from eva_core.errors import UsageError
-from eva_core.evaluation import Plan, cost, make_plan, summary
+from eva_core.evaluation import Plan, cost, make_plan, summary, turned_copies_across
 from eva_core.extract import full_precision, prepare, transform_of
 from eva_core.progress import Bar, say
 from eva_core.record import ImageDice, dice_table
@@ -71,6 +71,7 @@ def evaluate(at: Setting, folder: Path, key: str) -> Answer:
         "skipped": at.store.skipped,
         "untrained": foreign,
         "copies": copies_of_train(contents_of(at.dataset), at.store.splits),
+        "turned_copies": turned_copies_across(at.store, plan),
         "features": "online" if online(at) else "stored",
         "background": None if at.card.background is None else at.card.classes[at.card.background],
         "overlays": draw_overlays(at, scored[plan.main], selected[0], folder),

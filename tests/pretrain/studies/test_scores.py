@@ -125,7 +125,7 @@ def test_the_table_says_what_was_found(runs):
     text = as_markdown(record)
     row = next(line for line in text.splitlines() if line.startswith("| better"))
     assert "| 3 | 0.720 ± 0.110 (" in row
-    assert "| +0.110 * (+0.100 to +0.120) |" in row
+    assert r"| +0.110 \* (+0.100 to +0.120) |" in row
     assert "- In-distribution: better is better than base; start cannot be told apart from base." in text
     assert "c (balanced accuracy on test, n = 40 of 10 groups)" in text
     assert "Six colour numbers alone reach 0.250 in-distribution." in text
