@@ -93,8 +93,13 @@ def _targets(lines: list[dict[str, str]]) -> list[int]:
 def rows_of(embeddings: np.ndarray) -> dict[str, np.ndarray]:
     """Embeddings (n, D) as rows of a store in which nothing is known of the images."""
     n = len(embeddings)
-    unknown = {"colour_stats": np.full((n, 6), np.nan, np.float32), "signature": np.full((n, 1024), np.nan, np.float16)}
-    return {"embeddings": embeddings, **unknown, "short_side": np.zeros(n, np.int64), "readable": np.ones(n, bool)}
+    return {
+        "embeddings": embeddings,
+        "colour_stats": np.full((n, 6), np.nan, np.float32),
+        "signature": np.full((n, 1024), np.nan, np.float16),
+        "short_side": np.zeros(n, np.int64),
+        "readable": np.ones(n, bool),
+    }
 
 
 def _manifest(folder: Path) -> list[dict[str, str]]:

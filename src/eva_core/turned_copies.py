@@ -108,7 +108,8 @@ def _unturned(images: Tensor, disc: Tensor) -> Tensor:
 
 def _nearest(numbers: Tensor) -> list[Tensor]:
     """Rows of the nearest by Euclidean distance, of every row."""
-    count, found = min(_NEAREST + 1, len(numbers)), []
+    count = min(_NEAREST + 1, len(numbers))
+    found: list[Tensor] = []
     for part in numbers.split(_ROWS):
         found += torch.cdist(part, numbers).topk(count, largest=False).indices.unbind()
     return found
