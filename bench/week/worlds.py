@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from safetensors.numpy import load_file
 
 RULES = {"name": "quick", "geometry": "card", "heads": ["logreg"], "selection": "heldout", "C": [1.0]}
 HERE = ["--device", "cpu", "--workers", "0", "--batch_size", "4"]
@@ -65,9 +66,10 @@ def result(folder: Path) -> dict[str, str]:
     record = json.loads((folder / "results.json").read_text())
     found = {name: digest(repr(record[name])) for name in ("main", "splits", "baselines", "selected", "contamination")}
     for path in sorted(folder.rglob("*")):
-        if path.suffix in (".parquet", ".npy", ".safetensors", ".png"):
+        if path.suffix in (".parquet", ".npy", ".png"):
             found[str(path.relative_to(folder))] = digest(path.read_bytes())
-    return found
+    heads = load_file(folder / "heads.safetensors")  # whose metadata have no order
+    return {**found, "heads": digest(repr(sorted((name, digest(value.tobytes())) for name, value in heads.items())))}
 
 
 def results(pattern: str) -> dict[str, Any]:
@@ -105,6 +107,7 @@ def export() -> dict[str, Any]:
 def study() -> dict[str, Any]:
     record = json.loads(Path("study/study.json").read_text())
     for variant in record["variants"]:
+        (variant.get("cut") or {}).pop("seconds", None)
         (variant.get("cost") or {}).pop("seconds", None)
         for run in variant["runs"]:
             (run.get("cost") or {}).pop("seconds", None)
