@@ -96,8 +96,9 @@ def _count(events: list[int], at: int | None = None) -> None:
 
 
 def _files(folder: Path) -> set[str]:
-    """All but locks, which are empty and of one name: a killed process leaves one, and never a second."""
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"}
+    """All but locks, of which a killed process leaves one that is empty and never a second, and logs of TensorBoard."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(p.relative_to(folder)) for p in files if p.suffix != ".lock" and ".tfevents." not in p.name}
 
 
 def _differing(one: dict, other: dict) -> list[str]:
