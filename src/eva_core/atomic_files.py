@@ -1,11 +1,13 @@
 """Files that are whole and on disk under their name, or not there: whatever is killed, and however full the disk is."""
 
 import errno
+import hashlib
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,14 +34,16 @@ def write_bytes(path: Path, content: bytes) -> None:
 def replacing(path: Path, size: int | None = None) -> Iterator[BinaryIO]:
     """A new file that takes the name once it is whole and on disk; both it and its name outlast a loss of power.
 
-    Two processes that write one name do not meet: each has a temporary name of its own, and the last one stays.
+    Two processes that write one name do not meet: each has a temporary name of its own, and the last one stays. What a
+    killed process of this machine left of the same name goes.
 
     Args:
         size: How many bytes are to come, for messages.
     Raises:
         EvaError: The disk is full, or the folder may not be written to.
     """
-    temporary = path.with_name(f"{_temporary(path)}{secrets.token_hex(4)}.tmp")
+    _clear_killed(path)
+    temporary = path.with_name(f"{_temporary(path)}{_here()}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         # neither a file nor a link of that name is followed, whoever put it there
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
@@ -149,6 +153,36 @@ def _amount(size: int) -> str:
 
 def _temporary(path: Path) -> str:
     return f".{path.name[:_LONGEST]}."
+
+
+@cache
+def _here() -> str:
+    """A mark of this machine since it was started, and of the space in which its numbers of processes hold."""
+    known = [os.uname().nodename]
+    with suppress(OSError):  # not on every system
+        known.append(Path("/proc/sys/kernel/random/boot_id").read_text())
+        known.append(str(Path("/proc/self/ns/pid").stat().st_ino))
+    return hashlib.sha256("\0".join(known).encode()).hexdigest()[:6]
+
+
+def _clear_killed(path: Path) -> None:
+    """Remove what processes of this machine began under a name and did not end, as they are no more."""
+    mark = f"{_temporary(path)}{_here()}-"
+    for leftover in path.parent.glob(f"{_escaped(mark)}*.tmp"):
+        number = leftover.name.removeprefix(mark).partition("-")[0]
+        if number.isdecimal() and not _lives(int(number)):
+            with suppress(OSError):
+                leftover.unlink()
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
 
 
 def _escaped(name: str) -> str:

@@ -84,3 +84,27 @@ def test_leftovers_of_killed_writers_go_and_nothing_else(tmp_path: Path):
         (tmp_path / name).write_text("")
     remove_leftovers(tmp_path / "a[1].h5")
     assert sorted(os.listdir(tmp_path)) == [".other.h5.12ab.tmp", "a[1].h5"]
+
+
+def test_what_a_killed_process_left_goes_with_the_next_file_of_the_name(tmp_path: Path):
+    code = (
+        "import os, sys\nfrom pathlib import Path\nfrom eva_core.atomic_files import replacing\n"
+        "with replacing(Path(sys.argv[1])) as file:\n    file.write(b'half')\n    os.kill(os.getpid(), 9)"
+    )
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", code, str(tmp_path / "a[1].txt")], check=False)
+    with replacing(tmp_path / "a[1].txt") as file:  # one that is still being written stays
+        (mine,) = tmp_path.glob(".a*.tmp")
+        write_text(tmp_path / "b.txt", "another")
+        write_text(tmp_path / "a[1].txt", "whole")
+        assert mine.exists()
+        file.write(b"last")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a[1].txt", "b.txt"]
+    assert (tmp_path / "a[1].txt").read_text() == "last"
+
+
+def test_what_another_machine_is_writing_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    theirs = tmp_path / ".a.txt.0a0a0a-1-00000000.tmp"
+    theirs.write_text("half")
+    write_text(tmp_path / "a.txt", "whole")
+    assert theirs.exists()
