@@ -122,6 +122,19 @@ def test_a_class_that_the_hold_out_alone_has_counts_as_wrong_until_the_head_is_r
     assert 2 in LogReg().logits(run.params, select.x).argmax(1)
 
 
+@pytest.mark.parametrize("c", [1e4, 1e6])
+def test_a_refit_with_more_features_than_images_is_solved_too(c: float) -> None:
+    train, select, test = (embeddings(n, 4, seed, 120) for seed, n in enumerate((50, 14, 60)))
+    both = Embedded(torch.cat([train.x, select.x]), torch.cat([train.y, select.y]))
+    (run,) = LogReg().fit(train, select, 4, replace(STRICT, C=(c,)), [0])
+    (whole,) = LogReg().fit(both, select, 4, replace(STRICT, selection="heldout", C=(c,)), [0])
+    scale = whole.params["weight"].abs().max().item()
+    torch.testing.assert_close(run.params["weight"], whole.params["weight"], atol=1e-4 * scale, rtol=1e-3)
+    weight, bias = sklearn_params(both, c)
+    expected = (test.x @ weight.T + bias).argmax(1)
+    assert (LogReg().logits(run.params, test.x).argmax(1) == expected).float().mean() >= 0.98
+
+
 def test_logreg_on_features_far_from_zero_keeps_its_digits() -> None:
     train, select = embeddings(150, 3, 0), embeddings(50, 3, 1)
     far = [Embedded((part.x - 3) * torch.logspace(2, -2, 20) + 1e4, part.y) for part in (train, select)]

@@ -108,6 +108,12 @@ def test_a_start_far_away_changes_nothing(c: float) -> None:
     np.testing.assert_allclose(logits(again, test.x), logits(ours, test.x), atol=1e-4 * ours.weight.norm().item())
 
 
+def test_a_start_that_is_sure_and_wrong_is_left() -> None:
+    train, test = clouds(60, 200, 4, 0.3)
+    other = LogisticRegression([Embedded(train.x[:40], train.y[:40])], 4).solve(1e6)
+    assert_solved(LogisticRegression([train], 4).solve(1e6, other), train, test, 1e6)
+
+
 @pytest.mark.parametrize("c", [1.0, 1e6])
 def test_the_same_images_with_other_labels_and_one_image_of_a_class(c: float) -> None:
     train, test = clouds(40, 10, 3, 1.0)

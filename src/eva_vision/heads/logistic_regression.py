@@ -12,7 +12,7 @@ from eva_core.types import Embedded
 TOLERANCE = 1e-5  # of the coefficients, relative to their norm
 _EPS = torch.finfo(torch.float64).eps
 _STEPS = 100  # of Newton; some seven are usual
-_PRODUCTS = 10_000  # of the Hessian and a vector in a step
+_PRODUCTS = 5_000  # of the Hessian and a vector in a step
 _CHUNK = (
     2**18
 )  # numbers that are float64 at a time: 2 MB stay in cache, and embeddings are neither copied nor held twice
@@ -62,13 +62,15 @@ class LogisticRegression:
         """The minimum for one C.
 
         Args:
-            start: A model to start at, such as that of the C before.
+            start: A model to start at, such as that of the C before on the same samples.
         """
         features, penalty = self.features, 1 / (c * self.n)
         weight, bias = features.start(start, self.outputs)
         logits = features.times(weight, bias)
         loss, slopes = self._loss(logits)
-        before = torch.inf
+        if start is not None and loss + penalty / 2 * weight.square().sum() > self._loss(torch.zeros_like(logits))[0]:
+            return self.solve(c)  # sure of itself and wrong: Newton would crawl out of there
+        before, solved = torch.inf, False
         for _ in range(_STEPS):
             objective = loss + penalty / 2 * weight.square().sum()
             by_weight, by_bias = features.pulled(slopes)
@@ -76,10 +78,10 @@ class LogisticRegression:
             bend = self._bend(logits)
             enough = TOLERANCE * penalty * weight.norm()
             norm, off = gradient[0].norm(), (by_bias / bend.total).norm()  # of the bias: how far, about
-            if norm <= enough and off <= TOLERANCE * (1 + bias.norm()):
+            if solved := bool(norm <= enough and off <= TOLERANCE * (1 + bias.norm())):
                 break
             step = self._newton_step(bend, gradient, penalty, objective, enough)
-            if step.decrement <= 1e-14 * objective and norm > before / 2:
+            if solved := bool(step.decrement <= 1e-14 * objective and norm > before / 2):
                 break  # sums of float64 are not more exact
             before = norm
             size, (loss, slopes) = self._shortened(logits, weight, step, penalty, objective)
@@ -87,8 +89,10 @@ class LogisticRegression:
                 break
             logits = logits + size * step.logits
             weight, bias = weight + size * step.weight, bias + size * step.bias
-        else:
-            warnings.warn(f"logreg did not reach its optimum for C={c:g} in {_STEPS} steps", stacklevel=3)
+        if not solved and start is not None:
+            return self.solve(c)
+        if not solved:
+            warnings.warn(f"logreg did not reach its optimum for C={c:g}", stacklevel=3)
         return features.affine(weight, bias if self.outputs == 1 else bias - bias.mean())  # what all share says nothing
 
     def _loss(self, logits: Tensor) -> tuple[Tensor, Tensor]:

@@ -56,8 +56,8 @@ class LogReg(Head):
             value, c, model = max(tried, key=lambda one: sign * one[0])
             if recipe.selection == "holdout":  # else `select` is the split that is reported
                 progress(len(tried), len(recipe.C) + 1)
-                seen, problem = problem.seen, _Problem([train, select], classes)
-                model = problem.solve(c, model if torch.equal(problem.seen, seen) else None)
+                problem = _Problem([train, select], classes)
+                model = problem.solve(c)  # from nothing: a model that is sure of itself is a bad start on new samples
         progress(len(recipe.C) + 1, len(recipe.C) + 1)
         params = {name: value.cpu() for name, value in problem.params(model).items()}
         return [FittedRun(runs[0], params, params, value, {"C": c})]
@@ -78,8 +78,8 @@ class _Problem:
             self.regression = LogisticRegression(numbered, len(self.seen) if len(self.seen) > 2 else 1)
         self.nothing = parts[0].x.new_zeros(1, parts[0].x.shape[1], dtype=torch.float64)
 
-    def solve(self, c: float, start: Affine | None) -> Affine:
-        """The minimum for one C; `start`, that of another C or of fewer samples, makes it quicker."""
+    def solve(self, c: float, start: Affine | None = None) -> Affine:
+        """The minimum for one C; `start`, that of another C, makes it quicker."""
         if self.regression is None:
             return Affine(self.nothing, self.nothing[:, 0], self.nothing[0])
         return self.regression.solve(c, start)
