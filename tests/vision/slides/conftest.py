@@ -1,10 +1,14 @@
 """Phantom slides, and servers that misbehave on demand."""
 
 import re
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote
@@ -140,9 +144,17 @@ def web(slides: dict[str, Path]) -> Iterator[FileServer]:
 def bucket(slides: dict[str, Path], plain: Path) -> Iterator[str]:
     """A bucket with the slides in two folders, on an S3 server of the tests' own."""
     boto3 = pytest.importorskip("boto3")
-    server = pytest.importorskip("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
+    pytest.importorskip("moto.server")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        host, port = free.getsockname()
+    # a process of its own: as a thread of this one it did not always answer once other tests had run here
+    argv = [sys.executable, "-m", "moto.server", "-H", host, "-p", str(port)]
+    server = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for _ in range(600):
+        with suppress(OSError), socket.create_connection((host, port), timeout=1):
+            break
+        time.sleep(0.1)
     credentials = {
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
@@ -163,4 +175,5 @@ def bucket(slides: dict[str, Path], plain: Path) -> Iterator[str]:
             client.upload_file(str(slides[name]), "cohort", key)
         client.upload_file(str(plain), "cohort", "plain.tif")
         yield "s3://cohort"
-    server.stop()
+    server.terminate()
+    server.wait()
