@@ -1,13 +1,15 @@
 """Stage (a): the same on a GPU as on a CPU. Each row says `ok`, and the limit that it was held to."""
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Any
+from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
@@ -181,8 +183,6 @@ def stepped(bench: Bench, method: Method, device: torch.device, half: bool = Fal
     with torch.autocast(device.type, torch.bfloat16, enabled=half):
         if isinstance(method, DinoV2):
             grid = method.student.vit.grid(views.global_size)
-            from random import Random
-
             hidden = masks(len(global_), grid, rng=Random(0))
             terms = method.losses_with(Crops(global_, local), hidden, 0.05)
         else:
@@ -245,17 +245,6 @@ def run(bench: Bench, name: str, *more: str) -> Path:
     return output
 
 
-@contextmanager
-def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """An attribute, for a while another one."""
-    before = getattr(owner, name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        setattr(owner, name, before)
-
-
 class _Killed(Exception):
     """Stands for a kill."""
 
@@ -269,7 +258,7 @@ def killed_after(step: int) -> Any:
             raise _Killed
         whole(self, *args, **kwargs)
 
-    return replaced(Method, "optimizer_step", optimizer_step)
+    return patch.object(Method, "optimizer_step", optimizer_step)
 
 
 def state(output: Path) -> dict[str, Tensor]:
@@ -315,7 +304,7 @@ def not_finite(bench: Bench) -> Found:
         seen[:] = [self]
         whole(self, checkpoint)
 
-    with replaced(DinoV2, "losses", broken), replaced(Method, "on_save_checkpoint", on_save_checkpoint):
+    with patch.object(DinoV2, "losses", broken), patch.object(Method, "on_save_checkpoint", on_save_checkpoint):
         output = run(bench, "not finite")
     finite = all(v.isfinite().all() for v in state(output).values())
     return {"ok": finite and seen[0].skipped == 1, "value": seen[0].skipped, "limit": "1 step skipped"}
@@ -328,7 +317,7 @@ def fsdp(bench: Bench) -> Found:
     strategy = partial(
         ModelParallelStrategy, data_parallel_size=1, tensor_parallel_size=1, save_distributed_checkpoint=False
     )
-    with replaced(training, "_strategy", lambda *_: strategy()):
+    with patch.object(training, "_strategy", lambda *_: strategy()):
         divided = state(run(bench, "fsdp", *flags))
     weights = [n for n in plain if n.startswith("teacher.vit")]
     return below(max(apart(divided[n], plain[n]) for n in weights), 1e-3)

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from glob import escape
 from pathlib import Path
 from typing import BinaryIO
 
@@ -34,15 +35,15 @@ def write_bytes(path: Path, content: bytes) -> None:
 def replacing(path: Path, size: int | None = None) -> Iterator[BinaryIO]:
     """A new file that takes the name once it is whole and on disk; both it and its name outlast a loss of power.
 
-    Two processes that write one name do not meet: each has a temporary name of its own, and the last one stays. What a
-    killed process of this machine left of the same name goes.
+    Two processes that write one name do not meet: each has a temporary name of its own, and the last one stays. What
+    killed processes of this machine left in the folder goes with the first file that a process writes there.
 
     Args:
         size: How many bytes are to come, for messages.
     Raises:
         EvaError: The disk is full, or the folder may not be written to.
     """
-    _clear_killed(path)
+    _clear_killed(path.parent)
     temporary = path.with_name(f"{_temporary(path)}{_here()}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         # neither a file nor a link of that name is followed, whoever put it there
@@ -86,7 +87,7 @@ def sync_folder(folder: Path) -> None:
 
 def remove_leftovers(path: Path) -> None:
     """Remove what killed writers of a file left; for those who hold its lock."""
-    for leftover in path.parent.glob(f"{_escaped(_temporary(path))}*.tmp"):
+    for leftover in path.parent.glob(f"{escape(_temporary(path))}*.tmp"):
         with suppress(OSError):
             leftover.unlink()
 
@@ -165,11 +166,12 @@ def _here() -> str:
     return hashlib.sha256("\0".join(known).encode()).hexdigest()[:6]
 
 
-def _clear_killed(path: Path) -> None:
-    """Remove what processes of this machine began under a name and did not end, as they are no more."""
-    mark = f"{_temporary(path)}{_here()}-"
-    for leftover in path.parent.glob(f"{_escaped(mark)}*.tmp"):
-        number = leftover.name.removeprefix(mark).partition("-")[0]
+@cache  # once for a folder: it may hold a file for each of many thousands of images
+def _clear_killed(folder: Path) -> None:
+    """Remove what processes of this machine began in a folder and did not end, as they are no more."""
+    mark = f".{_here()}-"
+    for leftover in folder.glob(f".*{mark}*.tmp"):
+        number = leftover.name.rpartition(mark)[2].partition("-")[0]
         if number.isdecimal() and not _lives(int(number)):
             with suppress(OSError):
                 leftover.unlink()
@@ -183,7 +185,3 @@ def _lives(process: int) -> bool:
     except OSError:  # somebody else's
         return True
     return True
-
-
-def _escaped(name: str) -> str:
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)

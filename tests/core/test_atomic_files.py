@@ -86,7 +86,7 @@ def test_leftovers_of_killed_writers_go_and_nothing_else(tmp_path: Path):
     assert sorted(os.listdir(tmp_path)) == [".other.h5.12ab.tmp", "a[1].h5"]
 
 
-def test_what_a_killed_process_left_goes_with_the_next_file_of_the_name(tmp_path: Path):
+def test_what_a_killed_process_left_goes_when_the_next_one_writes_there(tmp_path: Path):
     code = (
         "import os, sys\nfrom pathlib import Path\nfrom eva_core.atomic_files import replacing\n"
         "with replacing(Path(sys.argv[1])) as file:\n    file.write(b'half')\n    os.kill(os.getpid(), 9)"

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -46,18 +47,8 @@ def plain_masks(crops: int, grid: tuple[int, int], *_: Any, **__: Any) -> Tensor
 
 
 @contextmanager
-def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    before = getattr(owner, name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        setattr(owner, name, before)
-
-
-@contextmanager
 def plain() -> Iterator[None]:
-    with replaced(method, "make_crops", plain_crops), replaced(dinov2, "masks", plain_masks):
+    with patch.object(method, "make_crops", plain_crops), patch.object(dinov2, "masks", plain_masks):
         yield
 
 
@@ -73,7 +64,7 @@ def recorded(argv: list[str], folder: str, output: Path) -> Found:
         last[:] = [self]
         return loss
 
-    with replaced(Method, "training_step", training_step):
+    with patch.object(Method, "training_step", training_step):
         pretraining.pretrain(parse([*COMMON, "--folder", folder, "--output", str(output), *argv]))
     trained = last[0]
     state = {name: value for name, value in trained.state_dict().items() if type(value) is Tensor}
@@ -89,7 +80,7 @@ def killed(argv: list[str], folder: str, output: Path) -> None:
         if self.global_step == 1:
             raise RuntimeError("killed")
 
-    with replaced(Method, "optimizer_step", optimizer_step), pytest.raises(RuntimeError, match="killed"):
+    with patch.object(Method, "optimizer_step", optimizer_step), pytest.raises(RuntimeError, match="killed"):
         recorded(argv, folder, output)
 
 
@@ -102,7 +93,7 @@ def one_bad_loss() -> Iterator[None]:
         bad = next(count) == 1 and dist.get_rank() == 1
         return {name: term * torch.nan if bad else term for name, term in losses(self, crops, temperature).items()}
 
-    with replaced(DinoV2, "losses", broken):
+    with patch.object(DinoV2, "losses", broken):
         yield
 
 
@@ -130,7 +121,7 @@ def work(number: int, port: int, folder: str, output: Path) -> None:
         found["ddp"] = recorded(WATCHED, folder, output / "ddp")
         found["fsdp"] = recorded([*sharded, *WATCHED], folder, output / "fsdp")
     alone = [*sharded, *WITH_HEAD, "--recipe.heads_alone", "1"]
-    with replaced(pretraining, "start_from", without_heads):
+    with patch.object(pretraining, "start_from", without_heads):
         found["alone"] = recorded(alone, folder, output / "alone")
         killed(alone, folder, output / "alone_resumed")
         found["alone_resumed"] = recorded(alone, folder, output / "alone_resumed")
