@@ -88,6 +88,7 @@ def fit(
             done = _finished(folder, result_key, identity, tell)  # another process may have made it by now
             if done is None:
                 return _fit(job, key, result_key, identity, folder, how, config, tell)
+    task.tidy(folder)  # a kill may have come between the result and this
     refuse_skipped(done["skipped"], how)
     tell(f"Already done: {folder}")
     return done

@@ -46,7 +46,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise UsageError(f"Expected YAML in {path}, but it does not parse: {' '.join(str(error).split())}.") from error
     if not isinstance(content, dict):
         raise UsageError(f"Expected a mapping in {path}, but got a {type(content).__name__}.")
-    return _home_expanded(content)
+    return content
 
 
 class _Loader(yaml.SafeLoader):
@@ -57,10 +57,10 @@ _POWERS = re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$")
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _POWERS, list("-+0123456789"))
 
 
-def _home_expanded(value: Any) -> Any:
-    """Give `~/` its meaning in every text of a file: no shell does."""
-    if isinstance(value, dict):
-        return {key: _home_expanded(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_home_expanded(inner) for inner in value]
-    return os.path.expanduser(value) if isinstance(value, str) and value.startswith("~") else value
+def _text(loader: _Loader, node: yaml.ScalarNode) -> str:
+    """Text with the meaning that `~/` has in a shell; an anchor is expanded once, however often it is named."""
+    text = loader.construct_scalar(node)
+    return os.path.expanduser(text) if text.startswith("~") else text
+
+
+_Loader.add_constructor("tag:yaml.org,2002:str", _text)

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -170,6 +171,7 @@ def store_at(path: Path, kind: type[Kind], make: Callable[[], None], tell: Calla
     """
     with suppress(Damaged):
         if (store := open_store(path, kind)) is not None:
+            remove_parts(path)
             return store
     with locked(path, tell):
         try:
@@ -184,6 +186,13 @@ def store_at(path: Path, kind: type[Kind], make: Callable[[], None], tell: Calla
             if not path.exists():  # without locks, another machine may have joined the parts first
                 raise
         return kind(path)
+
+
+def remove_parts(store: Path) -> None:
+    """Remove what a store that is whole was joined of; after a kill between the two, the next call does so."""
+    for path in (*store.parent.glob(f"{escape(store.name)}.[0-9]*-[0-9]*.part"), Path(f"{store}.layout")):
+        with suppress(OSError):  # the cache of another user
+            path.unlink(missing_ok=True)
 
 
 def _make_room(store: Path) -> None:

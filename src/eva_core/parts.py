@@ -18,7 +18,7 @@ import numpy as np
 from eva_core import hdf5_files
 from eva_core.atomic_files import remove_leftovers, write_text
 from eva_core.checksums import Damaged
-from eva_core.embeddings import SCHEMA, TEXTS, StoreKey
+from eva_core.embeddings import SCHEMA, TEXTS, StoreKey, remove_parts
 from eva_core.errors import EvaError
 from eva_core.types import Dataset
 
@@ -151,9 +151,7 @@ def join_parts(store: Path, key: StoreKey, n: int, columns: dict[str, np.ndarray
         for name, (shape, dtype) in rows.items()
     }
     hdf5_files.write(store, {**joined, **{name: hdf5_files.column(values) for name, values in columns.items()}}, facts)
-    for path in parts:
-        path.unlink(missing_ok=True)
-    Path(f"{store}.layout").unlink(missing_ok=True)
+    remove_parts(store)
 
 
 def sample_columns(dataset: Dataset) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import Distribution, EntryPoint, distributions
+from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -133,32 +133,32 @@ class Registry:
 
 
 def _installed(group: str) -> Iterator[Entry]:
-    for point, dist in _entry_points():
-        if point.group == group and NAME.fullmatch(point.name):
-            meta = dist.metadata
-            yield Entry(point.name, point.value, meta["Name"], dist.version, meta["Summary"] or "")
+    for point_group, entry in _entry_points():
+        if point_group == group and NAME.fullmatch(entry.name):
+            yield entry
 
 
-@cache
-def _entry_points() -> tuple[tuple[EntryPoint, Distribution], ...]:
-    """All entry points of the groups eva.*; the first copy of a package on the path counts, as for imports."""
+@cache  # metadata are parsed anew at each look
+def _entry_points() -> tuple[tuple[str, Entry], ...]:
+    """All entries of the groups eva.*, each with its group; the first copy of a package on the path counts."""
     seen: set[str] = set()
-    points = []
+    found = []
     for dist in distributions():
         try:
             text = dist.read_text("entry_points.txt")
             if not text or "[eva." not in text:
                 continue
-            key = re.sub(r"[-_.]+", "-", dist.metadata["Name"]).lower()
-            ours = [(p, dist) for p in dist.entry_points if p.group.startswith("eva.")]
-            dist.metadata["Summary"], dist.version  # read once here, so that what is half there is found out
+            package = dist.metadata["Name"]
+            key = re.sub(r"[-_.]+", "-", package).lower()
+            about = package, dist.version, dist.metadata["Summary"] or ""
+            ours = [(p.group, Entry(p.name, p.value, *about)) for p in dist.entry_points if p.group.startswith("eva.")]
         except Exception:  # what an installation that was stopped or removed by half leaves may be anything
             _warn_of(dist)
             continue
         if key not in seen:
             seen.add(key)
-            points += ours
-    return tuple(points)
+            found += ours
+    return tuple(found)
 
 
 def _warn_of(dist: Distribution) -> None:

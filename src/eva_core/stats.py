@@ -20,7 +20,7 @@ each draw is reflected at the value of its run, 2 * value - draw, which takes th
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Literal
 
 import numpy as np
@@ -209,6 +209,7 @@ def quantiles(values: NDArray[np.float64], n_groups: int | None = None, seed: in
     return [float(q) for q in np.quantile(values[defined], [0.025, 0.975])]
 
 
+@cache  # the same for every metric of a result
 def _complete(n_groups: int, draws: int, seed: int) -> NDArray[np.bool_]:
     """Draws that have every group once, (draws,)."""
     return np.array([(weights == 1).all() for _, w in drawn_weights(np.arange(n_groups), draws, seed) for weights in w])

@@ -84,6 +84,7 @@ def pretrain(plan: Plan) -> Path:
             write_text(output / CONFIG, plan.text)
             write_text(output / _KEY, plan.key)
             say_passed_over(output, last)
+            read_measures(output / MEASURES, say)
         if step_of(last) < plan.setup.recipe.steps:
             _train(plan, environment, patches, last)
         if rank == 0:

@@ -182,6 +182,19 @@ def test_a_whole_store_in_a_cache_that_is_only_read_needs_no_lock(store, monkeyp
     assert store_at(store.path, Store, refuse_to_make).path == store.path
 
 
+def test_parts_that_a_killed_process_left_beside_a_whole_store_go(store):
+    writer = PartWriter(store.path)
+    writer.add(np.arange(10), batch(0, 10))
+    writer.flush()
+    layout = Path(f"{store.path}.layout")
+    layout.write_text("rows")
+    (notes := store.path.with_name(f"{store.path.name}.notes.part")).write_text("mine")
+    store_at(store.path, Store, refuse_to_make)
+    assert finished_parts(store.path) == {}
+    assert not layout.exists()
+    assert notes.exists()
+
+
 def test_a_store_with_fewer_rows_than_its_dataset_is_refused(key, pictures):
     writer = PartWriter(key.path)
     writer.add(np.arange(20), batch(0, 20))

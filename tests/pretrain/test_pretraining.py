@@ -464,7 +464,9 @@ def test_a_line_of_the_monitor_that_was_cut_is_left_aside(tmp_path):
         _append(file, line)
     file.write_text(file.read_text()[:-5])
     _append(file, {"step": 3})
-    assert read_measures(file) == [{"step": 1}, {"step": 3}]
+    told: list[str] = []
+    assert read_measures(file, told.append) == [{"step": 1}, {"step": 3}]
+    assert told == [f"1 of 3 lines of {file} are damaged, and left out."]
 
 
 def test_a_line_of_the_monitor_that_has_changed_is_left_aside(tmp_path):

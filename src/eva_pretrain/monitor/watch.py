@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -160,10 +161,18 @@ class Watch(Callback):
         torch.random.set_rng_state(state)
 
 
-def read_measures(file: Path) -> list[dict[str, Any]]:
-    """The lines of `monitor.jsonl`, but those that a kill has cut or that have changed."""
+def read_measures(file: Path, tell: Callable[[str], None] = lambda line: None) -> list[dict[str, Any]]:
+    """The lines of `monitor.jsonl`, but those that a kill has cut or that have changed.
+
+    Args:
+        file: Where they are.
+        tell: Receives a line where some are left out.
+    """
     lines = file.read_bytes().splitlines(keepends=True) if file.exists() else []
-    return [fields for line in lines if (fields := fields_of(line)[0]) is not None]
+    read = [fields for line in lines if (fields := fields_of(line)[0]) is not None]
+    if len(read) < len(lines):
+        tell(f"{len(lines) - len(read)} of {len(lines)} lines of {file} are damaged, and left out.")
+    return read
 
 
 def _append(file: Path, fields: dict[str, Any]) -> None:

@@ -44,6 +44,8 @@ def cut_patches(plan: Plan, patches: int, folder: Path) -> dict[str, Any]:
         before, drawn = _whole(folder)
         if "seen" in done and before == patches:
             return done
+        if not done and (folder / DONE).exists():
+            say(f"{folder / DONE} is damaged: it is written again, without how long the cutting took.")
         if done:
             say(f"{folder} is damaged: patches from number {before} on are not as they were cut. They are cut again.")
         began = time.perf_counter()

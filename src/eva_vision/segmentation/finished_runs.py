@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from safetensors.torch import load, save
@@ -44,7 +45,8 @@ def kept(folder: Path, run: int, key: str) -> FittedRun | None:
 def forget(folder: Path) -> None:
     """Remove them: the result holds what they were kept for."""
     for file in folder.glob("run*.safetensors"):
-        file.unlink()
+        with suppress(OSError):  # the result of another user
+            file.unlink()
 
 
 def _file(folder: Path, run: int) -> Path:

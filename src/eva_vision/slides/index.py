@@ -16,7 +16,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from eva_core.atomic_files import unlinked
+from eva_core.atomic_files import remove_leftovers, unlinked
 from eva_core.checked_lines import checked_line
 from eva_core.errors import EvaError, UsageError, some
 from eva_core.progress import say
@@ -192,6 +192,7 @@ class Writer:
         self._listed = content.listed and not self._pending
         if self.known:
             _refuse_other_masks(self.folder, content.tissue, content.method, self.tissue, self.method)
+        remove_leftovers(self.folder / LISTED)
         lines, blobs = self.folder / LINES, self.folder / BLOBS
         self._lines = open(lines, "ab", opener=unlinked)  # noqa: SIM115  (closed at the end, as the other)
         self._blobs = open(blobs, "ab", opener=unlinked)  # noqa: SIM115

@@ -76,10 +76,11 @@ def test_what_has_changed_is_cut_again(plan, tmp_path, capsys, name):
     assert {file: file.read_bytes() for file in files} == files
 
 
-def test_a_record_that_has_changed_costs_no_cutting(plan, tmp_path, monkeypatch):
+def test_a_record_that_has_changed_is_told_and_costs_no_cutting(plan, tmp_path, monkeypatch, capsys):
     whole = cut_patches(plan, 11, tmp_path / "cut")
     record = tmp_path / "cut/cut.json"
     record.write_text(record.read_text().replace('"patches": 11', '"patches": 15'))
     monkeypatch.setattr(cutting, "_save", lambda *_: pytest.fail("cut again"))
     again = cut_patches(plan, 11, tmp_path / "cut")
     assert (again["patches"], again["seen"]) == (11, whole["seen"])
+    assert "cut.json is damaged: it is written again" in capsys.readouterr().err

@@ -261,6 +261,9 @@ def test_a_kill_between_runs_costs_one_run(tmp_path: Path, monkeypatch: pytest.M
     assert resumed["splits"] == whole["splits"]
     assert resumed["selected"] == whole["selected"]
     assert sorted(path.name for path in (tmp_path / "killed").iterdir()) == NAMES
+    (tmp_path / "killed" / "run0.safetensors").write_bytes(b"left by a kill once the result was written")
+    fitted(tmp_path / "killed", runs=3)
+    assert sorted(path.name for path in (tmp_path / "killed").iterdir()) == NAMES
 
 
 @pytest.mark.usefixtures("undrawn")

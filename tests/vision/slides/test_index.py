@@ -371,12 +371,14 @@ def test_killed_at_any_moment_it_goes_on(tmp_path, capsys, monkeypatch):
         output.mkdir()
         for name, content in state.items():
             (output / name).write_bytes(content)
+        (output / f".{LISTED}.abcdef-1-01234567.tmp").write_bytes(b"{")
         done = state[LINES].count(b"\n") - 1
         paths, said = told(output, capsys)
         assert len(paths or ()) == done
         assert ("missing" in said) == (done < 4)
         built(slides, output, pretend)
         assert told(output, capsys) == (set(slides), "")
+        assert {file.name for file in output.iterdir()} - {".lock"} == {LINES, BLOBS, LISTED}
 
 
 @pytest.mark.parametrize(
