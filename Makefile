@@ -9,8 +9,9 @@ export MPLBACKEND := Agg
 demo: $(VENV)/.installed ## synthetic slides, a small DINOv2 trained on them, and its score on a page
 	$(BIN)/eva demo
 
-test: $(VENV)/.test ## the test suite
-	$(BIN)/pytest
+test: export OMP_NUM_THREADS := 1
+test: $(VENV)/.test ## the test suite, a process on each core
+	$(BIN)/pytest -n auto --dist loadfile
 
 lint: $(VENV)/.lint ## format, lint and types
 	$(BIN)/ruff format --check .
