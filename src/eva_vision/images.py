@@ -1,12 +1,10 @@
-"""Reading image files, one by one and as what datasets of them share."""
+"""Reading image files."""
 
-from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from eva_core.file_hashes import UNREADABLE
-from eva_core.types import Dataset, Sample
 from eva_vision.decoding import decoded, opened, shown_size
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}
@@ -35,20 +33,6 @@ def image_size(path: Path) -> tuple[int, int]:
     """
     with opened(path) as image:
         return shown_size(image)
-
-
-class ImageFiles(Dataset):
-    """A dataset whose samples are image files."""
-
-    def image(self, sample: Sample) -> np.ndarray:
-        """Decode the file of a sample: uint8 RGB, (H, W, 3)."""
-        assert sample.path is not None
-        return read_image(sample.path)
-
-    def pixels(self, sample: Sample, hashes: Mapping[Path, str]) -> str | None:
-        """The content of the file."""
-        assert sample.path is not None
-        return known(hashes[sample.path])
 
 
 def known(hash_of_file: str) -> str | None:

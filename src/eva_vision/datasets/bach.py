@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from eva_core.types import DatasetCard, Sample
-from eva_vision.datasets.layout import locate, refuse, scan
+from eva_vision.datasets.base import ImageFiles
+from eva_vision.datasets.published_files import locate, refuse, scan
 from eva_vision.download import Remote, obtain
-from eva_vision.images import ImageFiles
 
 PREFIX = {"Benign": "b", "InSitu": "is", "Invasive": "iv", "Normal": "n"}
 PER_CLASS = 100

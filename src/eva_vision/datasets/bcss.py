@@ -8,8 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from eva_core.types import DatasetCard, Sample
-from eva_vision.datasets.layout import check_counts, locate, refuse, scan
 from eva_vision.datasets.masks import Annotation, MaskFiles, read_labels, to_classes
+from eva_vision.datasets.published_files import check_counts, locate, refuse, scan
 from eva_vision.images import known
 
 IMAGES, MASKS = "rgbs_colorNormalized", "masks"

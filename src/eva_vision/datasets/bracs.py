@@ -5,8 +5,8 @@ from pathlib import PurePosixPath
 from typing import ClassVar
 
 from eva_core.types import DatasetCard, Sample
-from eva_vision.datasets.layout import check_counts, locate, refuse, repeated, scan, tell_crossing
-from eva_vision.images import ImageFiles
+from eva_vision.datasets.base import ImageFiles
+from eva_vision.datasets.published_files import check_counts, locate, refuse, repeated, scan, tell_crossing
 
 CLASSES = ("N", "PB", "UDH", "FEA", "ADH", "DCIS", "IC")
 FOLDERS = {f"{i}_{name}": i for i, name in enumerate(CLASSES)}

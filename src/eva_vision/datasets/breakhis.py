@@ -5,9 +5,9 @@ from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 from eva_core.types import DatasetCard, Sample
-from eva_vision.datasets.layout import check_counts, locate, refuse, repeated, scan
+from eva_vision.datasets.base import ImageFiles
+from eva_vision.datasets.published_files import check_counts, locate, refuse, repeated, scan
 from eva_vision.download import Remote, obtain
-from eva_vision.images import ImageFiles
 
 VAL_PATIENTS = frozenset(
     {"18842D", "19979", "15275", "15792", "16875", "3909", "5287"}

@@ -8,8 +8,8 @@ from scipy.io import loadmat
 
 from eva_core.errors import EvaError
 from eva_core.types import DatasetCard, Sample
-from eva_vision.datasets.layout import locate, refuse, scan
 from eva_vision.datasets.masks import Annotation, MaskFiles, reading, to_classes, to_instances
+from eva_vision.datasets.published_files import locate, refuse, scan
 from eva_vision.images import known
 
 PARTS = {"train": ("Train", 27), "val": ("Test", 14)}

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from eva_core.types import DatasetCard, Sample
-from eva_vision.datasets.layout import check_counts, locate, refuse, scan
+from eva_vision.datasets.base import ImageFiles
+from eva_vision.datasets.published_files import check_counts, locate, refuse, scan
 from eva_vision.download import Remote, obtain
-from eva_vision.images import ImageFiles
 
 CLASSES = ("ADI", "BACK", "DEB", "LYM", "MUC", "MUS", "NORM", "STR", "TUM")
 _RECORD = "https://zenodo.org/records/1214456"

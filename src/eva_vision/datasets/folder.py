@@ -11,8 +11,9 @@ from eva_core.progress import say
 from eva_core.tables import Table, read_table
 from eva_core.text import printable
 from eva_core.types import DatasetCard, Sample
-from eva_vision.datasets.layout import look, refuse_crossing
-from eva_vision.images import ImageFiles, is_image
+from eva_vision.datasets.base import ImageFiles
+from eva_vision.datasets.published_files import look, refuse_crossing
+from eva_vision.images import is_image
 
 SPLITS = ("train", "val", "test")
 MANIFEST = "manifest.csv"

@@ -5,8 +5,8 @@ from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 from eva_core.types import DatasetCard, Sample
-from eva_vision.datasets.layout import check_counts, locate, refuse, repeated, scan, tell_crossing
-from eva_vision.images import ImageFiles
+from eva_vision.datasets.base import ImageFiles
+from eva_vision.datasets.published_files import check_counts, locate, refuse, repeated, scan, tell_crossing
 
 ARRAYS = {"ZT76": "val", "ZT111": "train", "ZT199": "train", "ZT204": "train"}
 FOLDERS = ("train_validation_patches_750", "test_patches_750/patho_1")

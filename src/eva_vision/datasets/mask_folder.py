@@ -14,7 +14,6 @@ from eva_core.tables import read_text
 from eva_core.text import folded
 from eva_core.types import IGNORE, DatasetCard, Sample
 from eva_core.walk import ordinary
-from eva_vision.datasets.layout import look, refuse_crossing
 from eva_vision.datasets.masks import (
     Annotation,
     MaskFiles,
@@ -24,6 +23,7 @@ from eva_vision.datasets.masks import (
     to_instances,
     whole_numbers,
 )
+from eva_vision.datasets.published_files import look, refuse_crossing
 from eva_vision.images import SUFFIXES, is_image
 
 SPLITS = ("train", "val", "test")

@@ -6,8 +6,8 @@ from typing import ClassVar
 from eva_core.errors import UsageError, some
 from eva_core.tables import read_table
 from eva_core.types import DatasetCard, Sample
-from eva_vision.datasets.layout import check_counts, locate, refuse, repeated, scan
-from eva_vision.images import ImageFiles
+from eva_vision.datasets.base import ImageFiles
+from eva_vision.datasets.published_files import check_counts, locate, refuse, repeated, scan
 
 SPLITS = {"train": "train", "test": "val"}  # the published test part is what eva-0.4 selects on and reports as val
 _IMAGE, _LABEL, _PART = "Image Name", "Majority Vote Label", "Partition"

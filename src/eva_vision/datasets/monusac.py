@@ -14,8 +14,8 @@ import numpy as np
 from eva_core.cache import cache_root
 from eva_core.errors import EvaError
 from eva_core.types import IGNORE, DatasetCard, Sample
-from eva_vision.datasets.layout import check_counts, locate, refuse, scan, tell_crossing
 from eva_vision.datasets.masks import Annotation, MaskFiles
+from eva_vision.datasets.published_files import check_counts, locate, refuse, scan, tell_crossing
 
 CLASSES = ("background", "epithelial", "lymphocyte", "neutrophil", "macrophage")
 LABELS = {**{name: i for i, name in enumerate(CLASSES) if i}, "ambiguous": IGNORE}

@@ -14,7 +14,7 @@ from eva_core.cache import locked
 from eva_core.errors import EvaError, UsageError
 from eva_core.tables import read_table
 from eva_core.types import Dataset, DatasetCard, Sample
-from eva_vision.datasets.layout import check_counts, tell_crossing
+from eva_vision.datasets.published_files import check_counts, tell_crossing
 from eva_vision.download import Remote, obtain, unpack
 
 PARTS = {"train": "train", "val": "valid", "test": "test"}

@@ -17,7 +17,7 @@ from eva_core.progress import Bar, say
 from eva_core.record import Predictions
 from eva_core.tables import read_table
 from eva_core.types import Dataset, DatasetCard, Sample
-from eva_vision.datasets.layout import refuse, repeated
+from eva_vision.datasets.published_files import refuse, repeated
 from eva_vision.datasets.slide_level import metadata_baseline, slide_scores
 from eva_vision.slides import tissue
 from eva_vision.slides.building import build, here

@@ -6,8 +6,8 @@ from typing import ClassVar
 from eva_core.errors import UsageError, some
 from eva_core.tables import read_table
 from eva_core.types import DatasetCard, Sample
-from eva_vision.datasets.layout import check_counts, locate, refuse, repeated, scan, tell_crossing
-from eva_vision.images import ImageFiles
+from eva_vision.datasets.base import ImageFiles
+from eva_vision.datasets.published_files import check_counts, locate, refuse, repeated, scan, tell_crossing
 
 TABLES = {"train": "train.csv", "val": "test.csv"}
 

@@ -6,7 +6,7 @@ import pytest
 
 from eva_core.errors import UsageError
 from eva_core.types import DatasetCard, Sample
-from eva_vision.datasets.layout import check_counts, locate, refuse, refuse_crossing, scan
+from eva_vision.datasets.published_files import check_counts, locate, refuse, refuse_crossing, scan
 from tests.vision.datasets import trees
 
 CARD = DatasetCard(name="it", classes=("a", "b"), access="ask")

@@ -1,0 +1,23 @@
+"""What datasets of image files share."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from eva_core.types import Dataset, Sample
+from eva_vision.images import known, read_image
+
+
+class ImageFiles(Dataset):
+    """A dataset whose samples are image files."""
+
+    def image(self, sample: Sample) -> np.ndarray:
+        """Decode the file of a sample: uint8 RGB, (H, W, 3)."""
+        assert sample.path is not None
+        return read_image(sample.path)
+
+    def pixels(self, sample: Sample, hashes: Mapping[Path, str]) -> str | None:
+        """The content of the file."""
+        assert sample.path is not None
+        return known(hashes[sample.path])
