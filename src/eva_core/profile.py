@@ -12,7 +12,7 @@ import yaml
 from eva_core.api import fit
 from eva_core.atomic_files import write_bytes, write_text
 from eva_core.config import parse, plain
-from eva_core.contracts import pixels_of
+from eva_core.contracts.checks import pixels_of
 from eva_core.errors import UsageError
 from eva_core.file_names import as_name
 from eva_core.progress import say

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from eva_core.config import load_protocol
-from eva_core.contracts import pixels_of
+from eva_core.contracts.checks import pixels_of
 from eva_core.errors import EvaError, UsageError, some
 from eva_core.extract import signature
 from eva_core.holdout import hold_out, near_duplicates
