@@ -1,6 +1,5 @@
 """`fit` and `predict`: the nouns of the command line as two functions."""
 
-import inspect
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -16,11 +15,12 @@ from eva_core.applying import finish, output_of
 from eva_core.checksums import Damaged
 from eva_core.config import load_protocol, plain, published
 from eva_core.contracts import crossing_line, refuse_wrong_samples
-from eva_core.embeddings import Store, StoreKey, digest
+from eva_core.embeddings import Store, StoreKey
 from eva_core.errors import UsageError
 from eva_core.evaluation import Question, evaluate
 from eva_core.extract import Extraction, refuse_skipped
 from eva_core.file_names import as_name
+from eva_core.identity import canonical, changed_fields, digest, qualified_name, settings_of, version_of
 from eva_core.precision import in_config, settled
 from eva_core.progress import say
 from eva_core.protocol import Protocol
@@ -72,22 +72,16 @@ def fit(
         config = in_config(config, job.protocol)
     key = task.key(job.backbone, job.dataset, job.protocol)
     identity = _identity(job, key.content)
-    result_key = digest(
-        {
-            **key.content,
-            **identity,
-            "head": _arguments(job.head),
-            "protocol": plain(job.protocol),
-            **({"online": how.online} if how.online is not None else {}),
-        }
-    )
+    settings = _settings(job.head, job.protocol, how)
+    result_key = digest({**key.content, **identity, **settings})
     folder = Path(output).expanduser() if output else Path("out") / job.dataset.card.name / as_name(job.model)
-    done = _finished(folder, result_key, identity)
+    done = _finished(folder, result_key, identity, settings)
     if done is None:
         with record.claimed(folder, tell):
-            done = _finished(folder, result_key, identity, tell)  # another process may have made it by now
+            done = _finished(folder, result_key, identity, settings, tell)  # another process may have made it by now
             if done is None:
-                return _fit(job, key, result_key, identity, folder, how, config, tell)
+                stamp = {"key": result_key, "identity": identity, "settings": settings}
+                return _fit(job, key, stamp, folder, how, config, tell)
     task.tidy(folder)  # a kill may have come between the result and this
     refuse_skipped(done["skipped"], how)
     tell(f"Already done: {folder}")
@@ -97,8 +91,7 @@ def fit(
 def _fit(
     job: Job,
     key: StoreKey,
-    result_key: str,
-    identity: dict[str, str],
+    stamp: dict[str, Any],
     folder: Path,
     how: Extraction,
     config: str | None,
@@ -106,11 +99,10 @@ def _fit(
 ) -> dict[str, Any]:
     task = task_of(job.dataset)
     store = task.extract(key, job.backbone, job.dataset, job.protocol, how, tell)
-    answer = task.evaluate(job, store, how, folder, result_key)
-    stamp = {"key": result_key, "identity": identity, "weights": job.backbone.provenance}
+    answer = task.evaluate(job, store, how, folder, stamp["key"])
     card = asdict(job.backbone.card)
     del card["training_ids"]  # there may be tens of thousands; `contamination` says what they tell of this dataset
-    facts = {"synthetic": job.dataset.card.synthetic, "card": card}
+    facts = {"weights": job.backbone.provenance, "synthetic": job.dataset.card.synthetic, "card": card}
     classes, device = job.dataset.card.classes, str(store.attributes["device"])
     results = _write(folder, {**stamp, **facts}, answer, config or _config(job), classes, device)
     task.tidy(folder)
@@ -151,17 +143,19 @@ def fit_embeddings(
         "head": _head_name(built),
         "protocol": rules.title(published(rules.name), _head_name(built), dataset) + "+embeddings=imported",
     }
-    key = digest({**content, **identity, "head": _arguments(built), "protocol": plain(rules)})
+    settings = _settings(built, rules)
+    key = digest({**content, **identity, **settings})
     folder = Path(output).expanduser() if output else Path("out") / dataset.name / as_name(model)
-    done = _finished(folder, key, identity)
+    done = _finished(folder, key, identity, settings)
     if done is None:
         with record.claimed(folder, tell):
-            done = _finished(folder, key, identity, tell)
+            done = _finished(folder, key, identity, settings, tell)
             if done is None:
                 answer = evaluate(Question(opened, model, ModelCard(model), dataset, built, _head_name(built), rules))
                 config = yaml.safe_dump({"embeddings": str(store), "protocol": plain(rules)}, sort_keys=False)
                 card = asdict(ModelCard(model))
-                stamp = {"key": key, "identity": identity, "weights": {}, "synthetic": False, "card": card}
+                stamp = {"key": key, "identity": identity, "settings": settings, "weights": {}}
+                stamp |= {"synthetic": False, "card": card}
                 return _write(folder, stamp, answer, config, dataset.classes, str(opened.attributes["device"]))
     tell(f"Already done: {folder}")
     return done
@@ -327,7 +321,11 @@ def _identity(job: Job, content: dict[str, Any]) -> dict[str, str]:
 
 
 def _finished(
-    folder: Path, key: str, identity: dict[str, str], tell: Callable[[str], None] | None = None
+    folder: Path,
+    key: str,
+    identity: dict[str, str],
+    settings: dict[str, Any],
+    tell: Callable[[str], None] | None = None,
 ) -> dict[str, Any] | None:
     """The result that was asked for, where it is there and whole.
 
@@ -346,27 +344,46 @@ def _finished(
         if tell is not None:
             tell(f"{str(error).removesuffix(record.AGAIN)}The result is made again.")
         return None
-    differing = [k for k, v in found["identity"].items() if v != identity.get(k)]
-    theirs, ours = (_pairs({k: i[k] for k in differing if k in i}) for i in (found["identity"], identity))
+    theirs, ours = _differing({**found["identity"], **found.get("settings", {})}, {**identity, **settings})
     raise UsageError(
         f"{folder} holds another result (key {found['key'][:12]}{theirs}), "
         f"not the one asked for (key {key[:12]}{ours}). Choose another --output."
     )
 
 
-def _pairs(values: dict[str, str]) -> str:
-    return "".join(f", {k} {v[:40]}" for k, v in values.items())
+def _differing(theirs: dict[str, Any], ours: dict[str, Any], of: str = "") -> tuple[str, str]:
+    """The fields in which two differ, with the values of each; what one leaves out is the default."""
+    said = ["", ""]
+    for name in {**theirs, **ours}:
+        values = [fields.get(name, "default") for fields in (theirs, ours)]
+        if values[0] == values[1]:
+            continue
+        if all(isinstance(value, dict) for value in values):
+            inner = _differing(*values, f"{of}{name}.")
+        else:
+            inner = tuple(f", {of}{name} {_short(value)}" for value in values)
+        said = [before + more for before, more in zip(said, inner, strict=True)]
+    return said[0], said[1]
+
+
+def _short(value: Any) -> str:
+    return (value if isinstance(value, str) else json.dumps(value, default=str))[:40]
 
 
 def _head_name(head: AnyHead) -> str:
     """Its registered name, then every argument that is not the default: `simpleshot(shots=4)`."""
-    name = registry.heads.name_of(registry.class_path_of(head))
-    defaults = {p.name: p.default for p in inspect.signature(type(head)).parameters.values()}
-    return registry.described(name, {k: v for k, v in vars(head).items() if k in defaults and v != defaults[k]})
+    name = getattr(head, "registered_name", None) or registry.heads.name_of(registry.class_path_of(head))
+    return registry.described(name, settings_of(head))
 
 
-def _arguments(head: AnyHead) -> dict[str, Any]:
-    return {"class": registry.class_path_of(head), **{k: v for k, v in vars(head).items() if not k.startswith("_")}}
+def _settings(head: AnyHead, protocol: Protocol, how: Extraction | None = None) -> dict[str, Any]:
+    """What decides a result besides the images and the model, as JSON gives it back."""
+    settings = {
+        "head_settings": {"class": qualified_name(head), "version": version_of(head), **settings_of(head)},
+        "protocol_settings": changed_fields(protocol),
+        **({"online": how.online} if how is not None and how.online is not None else {}),
+    }
+    return json.loads(canonical(settings))
 
 
 def _config(job: Job) -> str:

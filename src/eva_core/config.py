@@ -77,19 +77,19 @@ def parse(command: str, argv: list[str], config: dict[str, Any] | None = None) -
         UsageError: One line about the first thing that is wrong.
         SystemExit: After `--help` and `--print_config`.
     """
-    parser = build_parser(command)
-    given, text = parsed(parser, command, argv, config)
+    parser, names = build_parser(command), Names()
+    given, text = parsed(parser, command, argv, config, names)
     for needed in ("model", "dataset"):
         if given[needed] is None:
             raise UsageError(f"Expected --{needed} NAME. `eva {needed}s` lists them.")
     built = instantiated(parser, given)
     path, arguments = given.model.class_path, given.model.get("init_args", Namespace()).as_dict()
-    name = registry.models.name_of(path)
+    name = names.of("model", path)
     builder = registry.import_object(path)
     return Request(
         registry.as_asked(name, builder, built.model, {k: v for k, v in arguments.items() if v is not None}),
         built.dataset,
-        built.head,
+        _named(built.head, given, names),
         built.protocol,
         Extraction(**{f.name: built[f.name] for f in fields(Extraction)}),
         given.output,
@@ -103,22 +103,37 @@ def parse_embeddings(argv: list[str]) -> dict[str, Any]:
     Raises:
         UsageError: One line about the first thing that is wrong.
     """
-    parser = build_parser("fit")
+    parser, names = build_parser("fit"), Names()
     parser.add_argument("--embeddings", type=str)
-    given, _ = parsed(parser, "fit", argv)
+    given, _ = parsed(parser, "fit", argv, names=names)
     if given.model is not None or given.dataset is not None:
         raise UsageError("Expected either --embeddings, or --model and --dataset, but got both.")
     built = instantiated(parser, given)
-    return {"store": given.embeddings, "head": built.head, "protocol": built.protocol, "output": given.output}
+    head = _named(built.head, given, names)
+    return {"store": given.embeddings, "head": head, "protocol": built.protocol, "output": given.output}
+
+
+def _named(head: Any, given: Namespace, names: "Names") -> Any:
+    """A head under the name by which it was asked for."""
+    if head is not None:
+        head.registered_name = names.of("head", given.head.class_path)
+    return head
 
 
 def parsed(
-    parser: ArgumentParser, command: str, argv: list[str], config: dict[str, Any] | None = None
+    parser: ArgumentParser,
+    command: str,
+    argv: list[str],
+    config: dict[str, Any] | None = None,
+    names: "Names | None" = None,
 ) -> tuple[Namespace, str]:
     """What a command line asks for, and the resolved configuration as YAML.
 
-    The YAML is without the folder that it is saved in, as others may start from it, and without what opens an address.
+    The YAML is without the folder that it is saved in, as others may start from it, and without what opens an address;
+    what was asked for by name has its name there.
 
+    Args:
+        names: Learns what was asked for by name.
     Raises:
         UsageError: One line about the first thing that is wrong.
     """
@@ -128,14 +143,15 @@ def parsed(
             f"Expected UTF-8 in a command, but got {printable(strange[0])}. Name a link to it: ln -s TARGET LINK."
         )
     try:
-        words = expand(argv)
-        words += [] if config is None else ["--config", yaml.safe_dump(expand_yaml(config), sort_keys=False)]
+        names = Names() if names is None else names
+        words = expand(argv, names)
+        words += [] if config is None else ["--config", yaml.safe_dump(expand_yaml(config, names), sort_keys=False)]
         given = parser.parse_args(words)
     except (ArgumentError, TypeError, ValueError, OmegaConfBaseException) as error:
         raise UsageError(f"{as_written(first_reason(error))} See `eva {command} --help`.") from error
     saved = given.clone(with_meta=False)
     saved.output = None
-    text = yaml.safe_load(parser.dump(saved, skip_unset=True))
+    text = names.in_place_of_classes(yaml.safe_load(parser.dump(saved, skip_unset=True)))
     return _as_written(given), yaml.safe_dump(free_of_secrets(as_written(text)), sort_keys=False)
 
 
@@ -171,13 +187,40 @@ def build_parser(command: str) -> ArgumentParser:
     return parser
 
 
-def expand(argv: list[str]) -> list[str]:
+class Names:
+    """The registered names that a command line and its configurations used: several may stand for one class."""
+
+    def __init__(self) -> None:
+        self._last: dict[tuple[str, str], str] = {}
+
+    def note(self, kind: str, name: str, path: str) -> None:
+        """Note that a class path was asked for by a name; a class may lie elsewhere than its package says."""
+        found = registry.import_object(path)
+        for known in (path, f"{found.__module__}.{found.__qualname__}"):
+            self._last[kind, known] = name
+
+    def of(self, kind: str, path: str) -> str:
+        """The name by which a class path was last asked for, else a registered one."""
+        return self._last.get((kind, path)) or REGISTRIES[kind].name_of(path)
+
+    def in_place_of_classes(self, config: dict[str, Any]) -> dict[str, Any]:
+        """A configuration in which names stand for what was asked for by name."""
+        named = {
+            kind: {**config[kind], "class_path": self._last[kind, config[kind]["class_path"]]}
+            for kind in REGISTRIES.keys() & config.keys()
+            if isinstance(config[kind], dict) and (kind, config[kind].get("class_path")) in self._last
+        }
+        return {**config, **named}
+
+
+def expand(argv: list[str], names: Names) -> list[str]:
     """Registered names, config names and short flags -> what jsonargparse understands.
 
     `${...}` in a YAML file of the user's is left to OmegaConf; what is typed, or came with a result, is text.
 
     Args:
         argv: The words of the command line.
+        names: Learns what was asked for by name.
     """
     trust = TRUST in argv
     argv = [word for word in argv if word != TRUST]
@@ -197,42 +240,42 @@ def expand(argv: list[str]) -> list[str]:
             value = argv[position]
             position += 1
         if flag == "--config":
-            expanded += _expand_config(find_config(value), given, trust)
+            expanded += _expand_config(find_config(value), given, trust, names)
         else:
-            expanded += map(literal, _expand_pair(flag, value))
+            expanded += map(literal, _expand_pair(flag, value, names))
     return expanded
 
 
-def _expand_config(path: Path, given: Collection[str], trust: bool) -> list[str]:
+def _expand_config(path: Path, given: Collection[str], trust: bool, names: Names) -> list[str]:
     if came_with_a_result(path):
         content, before = read_result_config(path, given, trust), []
     else:
         content = read_yaml(path)
         base = content.pop("base", None)  # a config that says what it does otherwise than another
-        before = [] if base is None else _expand_config(find_config(base), given, trust)
-    return [*before, "--config", yaml.safe_dump(expand_yaml(content), sort_keys=False)]
+        before = [] if base is None else _expand_config(find_config(base), given, trust, names)
+    return [*before, "--config", yaml.safe_dump(expand_yaml(content, names), sort_keys=False)]
 
 
-def _expand_pair(flag: str, value: str) -> list[str]:
+def _expand_pair(flag: str, value: str, names: Names) -> list[str]:
     name = flag.removeprefix("--")
     if flag in SHORT:
         return [SHORT[flag], value]
     if name == "protocol":
         return [flag, yaml.safe_dump(plain(load_protocol(value)), sort_keys=False)]
-    found = component(name, value)
+    found = component(name, value, names)
     inner = [f"{flag}.{key}={given}" for key, given in found.get("init_args", {}).items()]
     return [flag, found["class_path"], *inner]
 
 
-def expand_yaml(content: dict[str, Any]) -> dict[str, Any]:
+def expand_yaml(content: dict[str, Any], names: Names) -> dict[str, Any]:
     """The same for the keys of a YAML file."""
     content = dict(content)
     for name in REGISTRIES.keys() & content.keys():
         value = content[name]
         if isinstance(value, str):
-            content[name] = component(name, value)
+            content[name] = component(name, value, names)
         elif isinstance(value, dict) and "class_path" in value:
-            found = component(name, value["class_path"])
+            found = component(name, value["class_path"], names)
             inner = {**(value.get("init_args") or {}), **found.get("init_args", {})}
             content[name] = {**value, **found, **({"init_args": inner} if inner else {})}
     protocol = content.get("protocol")
@@ -241,7 +284,7 @@ def expand_yaml(content: dict[str, Any]) -> dict[str, Any]:
     return content
 
 
-def component(kind: str, name: str) -> dict[str, Any]:
+def component(kind: str, name: str, names: Names) -> dict[str, Any]:
     """What stands for a name in a configuration: its `class_path`; `init_args` for a model that is a folder.
 
     Raises:
@@ -249,7 +292,10 @@ def component(kind: str, name: str) -> dict[str, Any]:
     """
     if kind == "model" and registry.is_folder(name):
         return {"class_path": class_path(kind, registry.FOLDER), "init_args": {"folder": name}}
-    return {"class_path": class_path(kind, name)}
+    path = class_path(kind, name)
+    if path != name:
+        names.note(kind, name, path)
+    return {"class_path": path}
 
 
 def class_path(kind: str, name: str) -> str:

@@ -1,7 +1,5 @@
 """Embedding store: one HDF5 file per key, verified before it is opened."""
 
-import hashlib
-import json
 import os
 import re
 import warnings
@@ -22,6 +20,7 @@ from eva_core.cache import cache_root, locked
 from eva_core.checksums import Damaged, Verified
 from eva_core.errors import EvaError
 from eva_core.file_names import LONGEST
+from eva_core.identity import digest
 from eva_core.progress import say
 from eva_core.types import Embedded
 
@@ -29,11 +28,6 @@ ROWS = ("embeddings", "colour_stats", "signature", "short_side", "readable")
 TEXTS = ("ids", "groups", "sites", "split")
 SCHEMA = 3
 BLOCK = 8192
-
-
-def digest(content: Any) -> str:
-    """SHA-256 of anything JSON can hold, independent of the order of keys."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,12 @@ from eva_core.accelerator import device_name, is_gpu
 from eva_core.contracts import pixels_of, refuse_other_than
 from eva_core.embeddings import Store, StoreKey, store_at
 from eva_core.errors import EvaError, UsageError, refuse
+from eva_core.identity import qualified_name, version_of
 from eva_core.launching import open_fabric
 from eva_core.parts import PartWriter, finished_parts, merge, missing_rows
 from eva_core.progress import Bar, say
 from eva_core.protocol import Protocol
-from eva_core.registry import class_path_of, import_object
+from eva_core.registry import import_object
 from eva_core.reuse import CONTENT, contents_of, refuse_changed, take_over
 from eva_core.types import Backbone, Dataset, ModelCard, Sample, sha256_of_weights
 
@@ -71,7 +72,7 @@ class Extraction:
 def preprocessing(protocol: Protocol, card: ModelCard) -> dict[str, Any]:
     """All that happens to pixels before the weights see them, and to tokens after."""
     return {
-        "transform": protocol.transform,
+        "transform": qualified_name(transform_of(protocol)),
         "geometry": asdict(protocol.geometry_for(card)),
         "mean": list(card.mean),
         "std": list(card.std),
@@ -84,7 +85,8 @@ def store_key(backbone: Backbone, dataset: Dataset, protocol: Protocol) -> Store
     """The identity of the embeddings; versions and the device are recorded, not keyed."""
     content = {
         "weights_sha256": sha256_of_weights(backbone),
-        "class": class_path_of(backbone),
+        "class": qualified_name(backbone),
+        "version": version_of(backbone),
         "arguments": backbone.arguments,
         "preprocess": preprocessing(protocol, backbone.card),
         "dtype": "float32",

@@ -1,11 +1,11 @@
 """Protocol: the rules under which a score was made, and so a part of the score."""
 
-import hashlib
 import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 from eva_core.errors import UsageError, refuse
+from eva_core.identity import changed_fields, digest
 from eva_core.types import DatasetCard, Geometry, ModelCard, Pooling
 
 
@@ -187,7 +187,7 @@ class Protocol:
         """
         departures: dict[str, Any] = {}
         if published is None:
-            departures["unpublished"] = hashlib.sha256(repr(self).encode()).hexdigest()[:8]
+            departures["unpublished"] = digest(changed_fields(self))[:8]
             if dataset.task == "segmentation" and self.segmentation.of(dataset.name).ignore == "prediction":
                 departures["segmentation.ignore"] = "prediction"  # said whatever the protocol is called
         else:

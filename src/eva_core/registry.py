@@ -9,7 +9,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import Distribution, distributions
@@ -95,7 +95,10 @@ class Registry:
         return claims[0]
 
     def name_of(self, class_path: str) -> str:
-        """The registered name of a `module.function`, or its last part where nobody registered it."""
+        """The registered name of a `module.function` that nobody gave by name, or its last part; of several the first.
+
+        What was asked for by name keeps that name: this is for classes of Python and for class paths.
+        """
         names = [e.name for e in self.entries() if e.class_path == class_path]
         return names[0] if names else class_path.rpartition(".")[2]
 
@@ -104,8 +107,11 @@ class Registry:
         return self.find(name).load()
 
     def build(self, name: str, **arguments: Any) -> Any:
-        """Call the builder of this name."""
-        return self.load(name)(**arguments)
+        """Call the builder of this name; what it gives keeps the name as `registered_name`."""
+        built = self.load(name)(**arguments)
+        with suppress(AttributeError, TypeError):  # what has no room for it is known by its class
+            built.registered_name = name
+        return built
 
     def register(self, name: str) -> Callable[[Builder], Builder]:
         """Decorator for notebooks and tests; packages use an entry point instead."""
@@ -136,6 +142,11 @@ def _installed(group: str) -> Iterator[Entry]:
     for point_group, entry in _entry_points():
         if point_group == group and NAME.fullmatch(entry.name):
             yield entry
+
+
+def installed() -> Iterator[Entry]:
+    """Every entry of the groups `eva.*`, of all packages."""
+    return (entry for _, entry in _entry_points())
 
 
 @cache  # metadata are parsed anew at each look

@@ -19,6 +19,7 @@ from eva_core.cache import cache_root
 from eva_core.checksums import Verified
 from eva_core.embeddings import BLOCK, StoreKey
 from eva_core.errors import EvaError
+from eva_core.identity import qualified_name, version_of
 from eva_core.parts import PartWriter, finished_parts
 from eva_core.types import Dataset
 
@@ -42,7 +43,7 @@ def teller(dataset: Dataset, what: str, made_by: Sequence[str]) -> str | None:
     """
     for cls in type(dataset).__mro__:
         if what in vars(cls):
-            return f"{cls.__module__}.{cls.__qualname__}"
+            return f"{qualified_name(cls)} {version_of(cls)}"
         if any(name in vars(cls) for name in made_by):
             return None
     return None

@@ -8,7 +8,7 @@ import yaml
 
 from eva_core.boards.board import pairs, read_board
 from eva_core.cli import main
-from eva_core.config import class_path, component, expand_yaml, parse
+from eva_core.config import Names, class_path, component, expand_yaml, parse
 from eva_core.config_files import read_yaml
 from eva_core.contamination import salted, seen
 from eva_core.errors import UsageError
@@ -60,27 +60,27 @@ def test_what_is_a_folder_and_what_a_name(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_class_paths_and_other_kinds_stay_as_they_are():
-    assert component("model", "a.b.c") == {"class_path": "a.b.c"}
-    assert component("model", "colour_stats") == {"class_path": "eva_vision.models.baselines.colour_stats"}
-    assert component("head", "some/thing") == {"class_path": "some/thing"}
+    assert component("model", "a.b.c", Names()) == {"class_path": "a.b.c"}
+    assert component("model", "colour_stats", Names()) == {"class_path": "eva_vision.models.baselines.colour_stats"}
+    assert component("head", "some/thing", Names()) == {"class_path": "some/thing"}
     assert class_path("dataset", "./x") == "./x"
 
 
 @pytest.mark.parametrize("content", ["out/export", {"class_path": "out/export"}])
 def test_yaml_names_a_folder_as_it_names_a_model(content):
     expected = {"class_path": EXPORTED, "init_args": {"folder": "out/export"}}
-    assert expand_yaml({"model": content})["model"] == expected
+    assert expand_yaml({"model": content}, Names())["model"] == expected
 
 
 def test_yaml_keeps_arguments_and_interpolations():
     given = {"class_path": "${oc.env:OUT}/export", "dict_kwargs": {"a": 1}}
-    assert expand_yaml({"model": given})["model"] == {
+    assert expand_yaml({"model": given}, Names())["model"] == {
         "class_path": EXPORTED,
         "init_args": {"folder": "${oc.env:OUT}/export"},
         "dict_kwargs": {"a": 1},
     }
     named = {"class_path": "random_vits16", "init_args": {"depth": 2}}
-    assert expand_yaml({"model": named})["model"]["init_args"] == {"depth": 2}
+    assert expand_yaml({"model": named}, Names())["model"]["init_args"] == {"depth": 2}
 
 
 @pytest.mark.parametrize("joined", [True, False])

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from eva_core.cli import main
-from eva_core.config import expand, parse
+from eva_core.config import Names, expand, parse
 from eva_core.errors import UsageError
 from eva_core.result_config import as_written, came_with_a_result, literal, read_result_config
 
@@ -72,7 +72,7 @@ def test_what_nobody_registered_is_refused_and_not_imported(result, foreign, par
 def test_what_is_trusted_is_taken(result, parts):
     found = read_result_config(result(**parts), trust=True)
     assert found | parts == found
-    words = expand(["--config", str(result()), "--trust"])
+    words = expand(["--config", str(result()), "--trust"], Names())
     assert "--trust" not in words
 
 

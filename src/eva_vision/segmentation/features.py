@@ -35,9 +35,9 @@ from eva_core.extract import (
     unreadable,
 )
 from eva_core.hdf5_files import reading
+from eva_core.identity import qualified_name, version_of
 from eva_core.parts import join_parts, keep_parts_of, sample_columns
 from eva_core.protocol import Protocol, Segmentation
-from eva_core.registry import class_path_of
 from eva_core.reuse import contents_of, hashed, refuse_changed, teller
 from eva_core.types import IGNORE, Backbone, Geometry, SegmentationDataset, sha256_of_weights
 from eva_vision.segmentation.tiles import Tile, cut, grid, inside, rescale, rescale_labels, scaled_size
@@ -79,7 +79,8 @@ def maps_key(backbone: Backbone, dataset: SegmentationDataset, protocol: Protoco
     tiles = {"tile": cutting.tile, "mpp": cutting.mpp, "stitch": cutting.stitch, "overlap": cutting.overlap}
     content = {
         "weights_sha256": sha256_of_weights(backbone),
-        "class": class_path_of(backbone),
+        "class": qualified_name(backbone),
+        "version": version_of(backbone),
         "arguments": backbone.arguments,
         "preprocess": {**preprocess, "tiles": tiles, "layers": list(rules.layers)},
         "dtype": "float16",
