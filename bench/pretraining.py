@@ -16,15 +16,15 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from PIL import Image
 
-from eva_pretrain.config import parse
-from eva_pretrain.data import Batch, PatchLoader
-from eva_pretrain.launchers import environment_of
-from eva_pretrain.method import Method
-from eva_pretrain.monitor.progress import Progress
-from eva_pretrain.monitor.watch import Watch
-from eva_pretrain.source import Patches
-from eva_pretrain.training import make_trainer
-from eva_pretrain.vit import Tokens
+from eva_pretrain.data.datamodule import Patches
+from eva_pretrain.data.loader import Batch, PatchLoader
+from eva_pretrain.methods.base import Method
+from eva_pretrain.monitor.collapse import Watch
+from eva_pretrain.monitor.throughput import Progress
+from eva_pretrain.network.vit import Tokens
+from eva_pretrain.run.config import parse
+from eva_pretrain.run.launchers import environment_of
+from eva_pretrain.run.trainer import make_trainer
 from eva_vision.phantom import CLASSES, phantom_patch, random_stain
 from eva_vision.phantom_slides import write_phantom_slide
 

@@ -24,7 +24,7 @@ import psutil
 from PIL import Image
 from storage import Storage  # beside this file
 
-from eva_pretrain.data import PatchLoader, PatchStream
+from eva_pretrain.data.loader import PatchLoader, PatchStream
 from eva_vision.slides import open_slide
 from eva_vision.slides.building import build, here
 from eva_vision.slides.index import Index

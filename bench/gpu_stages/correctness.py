@@ -22,18 +22,18 @@ from eva_core.embeddings import StoreKey
 from eva_core.extract import Extraction, extract, full_precision
 from eva_core.protocol import Protocol
 from eva_core.types import Embedded, Head, SegmentationHead
-from eva_pretrain import training
 from eva_pretrain.augment.crops import columns
 from eva_pretrain.augment.views import Crops, Views, _draw, _Kind, _seen
-from eva_pretrain.checkpoints import last_checkpoint, read_checkpoint
-from eva_pretrain.config import parse
-from eva_pretrain.dino import Dino
-from eva_pretrain.dinov2 import DinoV2
-from eva_pretrain.masking import masks
-from eva_pretrain.method import Method, Setup
-from eva_pretrain.pretraining import pretrain
-from eva_pretrain.recipe import Recipe
-from eva_pretrain.vit import Architecture
+from eva_pretrain.methods.base import Method, Setup
+from eva_pretrain.methods.dino import Dino
+from eva_pretrain.methods.dinov2 import DinoV2
+from eva_pretrain.methods.masking import masks
+from eva_pretrain.network.vit import Architecture
+from eva_pretrain.optimisation.recipe import Recipe
+from eva_pretrain.run import trainer
+from eva_pretrain.run.checkpoints import last_checkpoint, read_checkpoint
+from eva_pretrain.run.config import parse
+from eva_pretrain.run.pretrain import pretrain
 from eva_vision.heads.linear import Linear
 from eva_vision.heads.logreg import LogReg
 from eva_vision.heads.mlp import Mlp
@@ -317,7 +317,7 @@ def fsdp(bench: Bench) -> Found:
     strategy = partial(
         ModelParallelStrategy, data_parallel_size=1, tensor_parallel_size=1, save_distributed_checkpoint=False
     )
-    with patch.object(training, "_strategy", lambda *_: strategy()):
+    with patch.object(trainer, "_strategy", lambda *_: strategy()):
         divided = state(run(bench, "fsdp", *flags))
     weights = [n for n in plain if n.startswith("teacher.vit")]
     return below(max(apart(divided[n], plain[n]) for n in weights), 1e-3)

@@ -15,7 +15,7 @@ from eva_pretrain.losses.dino import dinov2_loss
 from eva_pretrain.losses.ibot import ibot_loss
 from eva_pretrain.losses.kde import kde
 from eva_pretrain.losses.koleo import koleo
-from eva_pretrain.losses.teacher import sinkhorn
+from eva_pretrain.losses.teacher_targets import sinkhorn
 from gpu_stages.stage import Bench, Found
 from gpu_stages.training import arguments
 

@@ -7,7 +7,7 @@ import torch
 from pretraining import ReadyPatches, train  # beside gpu.py
 
 from eva_core.accelerator import peak_memory, reset_peak_memory
-from eva_pretrain.source import Patches
+from eva_pretrain.data.datamodule import Patches
 from gpu_stages.data import SLIDE
 from gpu_stages.stage import Bench, Found
 

@@ -111,13 +111,14 @@ def load() -> None:
 
     from eva_core import api, cli, config  # noqa: F401
     from eva_core.commands import compare, fit, leaderboard, predict  # noqa: F401
-    from eva_pretrain import commands, pretraining  # noqa: F401
-    from eva_pretrain.studies import running
+    from eva_pretrain.run import command, pretrain  # noqa: F401
+    from eva_pretrain.studies import command as study  # noqa: F401
+    from eva_pretrain.studies import runner
     from eva_vision.segmentation import task  # noqa: F401
     from eva_vision.slides import building  # noqa: F401
 
     torch.set_num_threads(1)
-    running._train = _train_in_fork
+    runner._train = _train_in_fork
 
 
 def eva(*commands: Sequence[str]) -> None:

@@ -62,9 +62,9 @@ WORLDS = {
     "embedding": (World("embedding", images, [STORE]), "eva_core.parts.join_parts"),
     "mapping": (World("mapping", nothing, [NUCLEI]), "eva_vision.segmentation.features.join_parts"),
     "segmenting": (World("segmenting", nothing, [NUCLEI]), "eva_core.record.write_results"),
-    "training": (World("training", patches, [TRAIN]), "eva_pretrain.pretraining.write_export"),
-    "cutting": (World("cutting", for_study, [STUDY]), "eva_pretrain.studies.running._train"),
-    "scoring": (World("scoring", for_study, [STUDY]), "eva_pretrain.studies.running.run_pair"),
+    "training": (World("training", patches, [TRAIN]), "eva_pretrain.run.pretrain.write_export"),
+    "cutting": (World("cutting", for_study, [STUDY]), "eva_pretrain.studies.runner._train"),
+    "scoring": (World("scoring", for_study, [STUDY]), "eva_pretrain.studies.runner.run_pair"),
 }
 """Folders in which eva has worked, and the function at which it was stopped there."""
 

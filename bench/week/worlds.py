@@ -97,7 +97,7 @@ def index() -> dict[str, Any]:
 
 def export() -> dict[str, Any]:
     """Weights of the trained network, which step they are of, and what was measured on the way."""
-    from eva_pretrain.monitor.watch import read_measures
+    from eva_pretrain.monitor.collapse import read_measures
 
     card = json.loads(Path("run/export/card.json").read_text())
     lines = {line["step"]: line for line in read_measures(Path("run/monitor.jsonl")) if "step" in line}

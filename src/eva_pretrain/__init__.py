@@ -1,1 +1,1 @@
-"""Pretraining by online patching: an add-on to come; only its command is declared."""
+"""Pretraining by online patching: methods, their training from slides or patches, and the export of a model."""

@@ -10,7 +10,7 @@ import torch
 
 from eva_core import registry
 from eva_core.types import Backbone, ModelCard, sha256_of_weights
-from eva_pretrain.export import write_export
+from eva_pretrain.run.export import write_export
 from eva_vision.models import timm as timm_models
 from eva_vision.models.timm import TimmBackbone
 

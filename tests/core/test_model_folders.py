@@ -14,7 +14,7 @@ from eva_core.contamination import salted, seen
 from eva_core.errors import UsageError
 from eva_core.registry import build_model, is_folder
 from eva_core.types import ModelCard
-from eva_pretrain.export import write_export
+from eva_pretrain.run.export import write_export
 from eva_vision.models.timm import timm_model
 
 NAME = "tiny-3f2a91c0"

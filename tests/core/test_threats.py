@@ -30,7 +30,7 @@ from eva_core.cli import main
 from eva_core.commands.leaderboard import NOTES
 from eva_core.record import RESULTS, read_json
 from eva_core.sealed_records import FILES, vouch, write_record
-from eva_pretrain.sole_process import LOCK
+from eva_pretrain.run.sole_process import LOCK
 from eva_vision.datasets.folder import MANIFEST
 from eva_vision.phantom_slides import write_phantom_slide
 from eva_vision.slides.building import build, here
@@ -64,7 +64,7 @@ WATCH = """
                        "os.posix_spawn", "os.fork"):
             seen.append([event, repr(arguments)])
     import torch, timm, lightning, openslide, torchmetrics, matplotlib.pyplot, jsonargparse
-    import eva_core.api, eva_vision.datasets.folder, eva_pretrain.pretraining
+    import eva_core.api, eva_vision.datasets.folder, eva_pretrain.run.pretrain
     from eva_core.cli import main
     torch.set_num_threads(1)
     sys.addaudithook(hook)

@@ -11,20 +11,20 @@ from eva_core import training
 from eva_core.extract import colour_statistics, normalised
 from eva_core.protocol import Protocol
 from eva_core.types import Embedded
-from eva_pretrain import dinov2
 from eva_pretrain.augment.views import Views, make_crops
-from eva_pretrain.dino import Dino
-from eva_pretrain.dinov2 import DinoV2, hidden_rows
-from eva_pretrain.method import Method, Setup
-from eva_pretrain.optim import clip, update_teacher
-from eva_pretrain.patches.stream import Batch
-from eva_pretrain.recipe import Recipe
+from eva_pretrain.data.stream import Batch
+from eva_pretrain.methods import dinov2
+from eva_pretrain.methods.base import Method, Setup
+from eva_pretrain.methods.dino import Dino
+from eva_pretrain.methods.dinov2 import DinoV2, hidden_rows
+from eva_pretrain.optimisation.optimizer import clip, update_teacher
+from eva_pretrain.optimisation.recipe import Recipe
 from eva_vision.heads.linear import Linear
 from eva_vision.heads.mlp import Mlp
 from eva_vision.heads.segmentation import ConvSeg, ConvSegImage, LinearSeg
 from eva_vision.models.timm import timm_model
 from eva_vision.segmentation.losses import dice_ce_loss, dice_loss
-from tests.pretrain.test_dinov2 import ARCHITECTURE
+from tests.pretrain.methods.test_dinov2 import ARCHITECTURE
 
 HEADS = {"prototypes": 32, "hidden": 16, "bottleneck": 8}
 VIEWS = Views(global_size=32, local_size=16, stain=0.05, solarise=(0.1, 0.1, 0.1))

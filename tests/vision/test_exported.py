@@ -10,7 +10,7 @@ import torch
 from eva_core import registry
 from eva_core.errors import EvaError, UsageError
 from eva_core.types import Geometry, sha256_of_weights
-from eva_pretrain.export import write_export
+from eva_pretrain.run.export import write_export
 from eva_vision.models.exported import check_files, exported, read_seen
 from eva_vision.models.timm import timm_model
 

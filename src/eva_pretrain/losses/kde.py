@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from eva_pretrain.parallel import gather
+from eva_pretrain.distributed import gather
 
 
 def kde(x: Tensor, kappa: float = 5.0) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from eva_pretrain.parallel import gather, rank
+from eva_pretrain.distributed import gather, rank
 
 
 def koleo(x: Tensor, eps: float = 1e-8) -> Tensor:

@@ -16,7 +16,7 @@ from eva_core.atomic_files import make_folder, write_text
 from eva_core.progress import Spaced, say
 from eva_core.report import number
 from eva_core.shown import visible
-from eva_pretrain.sole_process import sole_process
+from eva_pretrain.run.sole_process import sole_process
 from eva_pretrain.studies.study import SIDES, Study, read_study
 
 _WIDTH = 120
@@ -85,7 +85,7 @@ def _parser() -> Parser:
 
 
 def _here(todo: Sequence[Any]) -> Iterator[tuple[Any, str | None]]:
-    from eva_pretrain.studies.running import LOG, do_run
+    from eva_pretrain.studies.runner import LOG, do_run
 
     for run in todo:
         say(f"{run.name}: {'scoring' if run.trained else 'training'}, {run.folder / LOG}")
@@ -96,7 +96,7 @@ def _on_ray(todo: Sequence[Any], address: str | None, cpus: float, gpus: float) 
     import torch
 
     from eva_core.cluster import each_on_ray
-    from eva_pretrain.studies.running import do_run, failed
+    from eva_pretrain.studies.runner import do_run, failed
 
     # as many threads as here: results are then the same to the last digit
     work = partial(do_run, threads=torch.get_num_threads())

@@ -15,8 +15,8 @@ from eva_core.errors import EvaError, UsageError
 from eva_core.progress import say
 from eva_core.record import read_json, write_text
 from eva_core.sealed_records import is_damaged
-from eva_pretrain.config import Plan, parse
-from eva_pretrain.source import Patches
+from eva_pretrain.data.datamodule import Patches
+from eva_pretrain.run.config import Plan, parse
 from eva_pretrain.studies.study import Study, Variant
 from eva_vision.models.exported import CARD, check_files, read_seen
 

@@ -4,8 +4,8 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from eva_pretrain.losses.dino import cross_entropy, dino_loss, dinov2_loss
-from eva_pretrain.losses.teacher import Centring, sinkhorn
-from eva_pretrain.schedules import linear_warmup
+from eva_pretrain.losses.teacher_targets import Centring, sinkhorn
+from eva_pretrain.optimisation.schedules import linear_warmup
 
 Arrays = dict[str, Tensor]
 

@@ -4,7 +4,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from eva_pretrain.losses.ibot import ibot_loss
-from eva_pretrain.losses.teacher import Centring, sinkhorn
+from eva_pretrain.losses.teacher_targets import Centring, sinkhorn
 
 Arrays = dict[str, Tensor]
 

@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from eva_core.boards.run import run_pair
-from eva_pretrain.config import parse
-from eva_pretrain.pretraining import pretrain
-from eva_pretrain.studies import running
+from eva_pretrain.run.config import parse
+from eva_pretrain.run.pretrain import pretrain
+from eva_pretrain.studies import runner
 
 TINY = [
     *("--base", "demo", "--steps", "2", "--batch_size", "4", "--monitor.every", "0", "--data.workers", "0"),
@@ -52,6 +52,6 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         found.append("/".join(plan.output.parts[-2:]))
         pretrain(plan)
 
-    monkeypatch.setattr(running, "_train", train)
-    monkeypatch.setattr(running, "run_pair", lambda pair, how, threads: run_pair(pair, {"workers": 0}, threads))
+    monkeypatch.setattr(runner, "_train", train)
+    monkeypatch.setattr(runner, "run_pair", lambda pair, how, threads: run_pair(pair, {"workers": 0}, threads))
     return found

@@ -13,10 +13,10 @@ from eva_core.cli import main
 from eva_core.contamination import seen
 from eva_core.record import read_json
 from eva_core.types import ModelCard
-from eva_pretrain import sole_process
-from eva_pretrain.studies import running
+from eva_pretrain.run import sole_process
+from eva_pretrain.studies import runner
 from eva_pretrain.studies.plan import plan_runs
-from eva_pretrain.studies.running import do_run
+from eva_pretrain.studies.runner import do_run
 from eva_pretrain.studies.study import read_study
 from eva_vision.models.exported import read_card, read_seen
 from tests.pretrain.studies.conftest import TINY
@@ -30,7 +30,7 @@ def study(file, output, *more: str) -> int:
 def test_a_study_goes_on_after_a_kill_and_trains_nothing_twice(
     study_file, patches, tmp_path, trained, monkeypatch, capsys
 ):
-    out, file, train = tmp_path / "out", study_file(), running._train
+    out, file, train = tmp_path / "out", study_file(), runner._train
 
     def killed(*args):
         if len(trained) == 2:
@@ -38,7 +38,7 @@ def test_a_study_goes_on_after_a_kill_and_trains_nothing_twice(
         train(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(running, "_train", killed)
+        patch.setattr(runner, "_train", killed)
         assert study(file, out, "--folder", str(patches)) == 130
     assert study(file, out, "--folder", str(patches)) == 0
     assert sorted(name.partition("-")[0] + name[-1] for name in trained) == ["long0", "long1", "short0", "short1"]
@@ -130,7 +130,7 @@ def test_a_cost_that_is_not_known_stops_no_scoring(study_file, patches, tmp_path
     def gone(plan):
         raise FileNotFoundError("no checkpoint")
 
-    monkeypatch.setattr(running, "training_cost", gone)
+    monkeypatch.setattr(runner, "training_cost", gone)
     file = study_file(variants={"short": {}})
     assert study(file, tmp_path / "out", "--folder", str(patches), "--seeds", "1") == 0
     assert "what it has cost is not known (FileNotFoundError: no checkpoint)" in capsys.readouterr().err
@@ -161,7 +161,7 @@ def test_training_is_a_process_of_its_own(study_file, patches, tmp_path):
     good, bad, *_ = plan_runs(chosen, [*TINY[2:], "--folder", str(patches)], tmp_path / "out")
     assert do_run(good, threads=1) is None
     assert good.done
-    assert "step      2 of 2" in (good.folder / running.LOG).read_text()
+    assert "step      2 of 2" in (good.folder / runner.LOG).read_text()
     reason = do_run(bad)
     assert reason == bad.failure == "Expected a file of weights, but /nowhere/x.pth does not exist."
 

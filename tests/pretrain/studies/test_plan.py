@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from eva_core.errors import UsageError
-from eva_pretrain.config import parse
+from eva_pretrain.run.config import parse
 from eva_pretrain.studies.plan import plan_runs
 from eva_pretrain.studies.study import read_study
 from tests.pretrain.studies.conftest import TINY

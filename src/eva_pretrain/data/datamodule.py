@@ -1,0 +1,183 @@
+"""Where patches come from: slides by index or pattern, or a folder of patches."""
+
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from filelock import FileLock
+from lightning.pytorch import LightningDataModule
+
+from eva_core.accelerator import is_gpu
+from eva_core.errors import EvaError, UsageError, some
+from eva_core.progress import say
+from eva_pretrain.data.folder_stream import FolderStream
+from eva_pretrain.data.loader import PatchLoader
+from eva_pretrain.data.slide_stream import PatchStream
+from eva_pretrain.data.stream import Stream
+from eva_pretrain.distributed import rank, world
+from eva_vision.slides.index import Index, is_index
+from eva_vision.slides.selection import Sampling
+from eva_vision.slides.tissue import patch_filter
+
+EPOCH = 1250
+"""Optimiser steps between two looks at the clock: an epoch of DINOv2. It decides nothing else."""
+_FAR = 2**30
+"""The batch from which patches are looked at and not learnt from: no run gets there."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where patches come from, and how they are read. Either slides or a folder.
+
+    Attributes:
+        slides: Folder of an index (`eva slides index`), or a pattern such as 's3://bucket/**/*.svs'.
+        folder: Folder of patches: PNG, JPEG, TIFF at any depth.
+        mpp: Micrometres per pixel of the patches of a folder, or of slides that state none.
+        limit: Of a folder, how many patches are used.
+        tissue: How tissue is found in slides: hsv, otsu, or a plugin's name.
+        hsv_filter: Keep a patch only if 60 % of it has the colours of H&E, as Midnight.
+        exact: Read level 0 alone.
+        batch_size: Patches of a batch of one device.
+        workers: Processes of one device that read.
+        prefetch: Batches that each of them reads ahead.
+    """
+
+    slides: str | None = None
+    folder: str | None = None
+    mpp: float | None = None
+    limit: int | None = None
+    tissue: str = "hsv"
+    hsv_filter: bool = False
+    exact: bool = False
+    batch_size: int = 32
+    workers: int = 2
+    prefetch: int = 2
+
+    def __post_init__(self) -> None:
+        if (self.slides is None) == (self.folder is None):
+            raise UsageError("Expected either --slides PATTERN or --folder DIR. Give one of them.")
+        if self.batch_size < 1 or self.workers < 0 or self.prefetch < 1:
+            raise UsageError(
+                "Expected data.batch_size and prefetch of at least 1 and workers of at least 0, but got "
+                f"{self.batch_size}, {self.prefetch} and {self.workers}. Change them."
+            )
+        if self.limit is not None and self.slides is not None:
+            raise UsageError("Expected data.limit with a folder alone; for slides it is sampling.distinct. Change it.")
+
+
+class Patches(LightningDataModule):
+    """The loader of this process among all, once Lightning knows how many there are."""
+
+    loader: PatchLoader
+
+    def __init__(self, source: Source, sampling: Sampling, seed: int, accumulate: int, output: Path) -> None:
+        """Find the patches; slides that no index has are indexed first.
+
+        Args:
+            source: Where they are.
+            sampling: How they are drawn; of a folder, its `size` alone.
+            seed: Decides which.
+            accumulate: Batches of an optimiser step.
+            output: The index goes below.
+
+        Raises:
+            UsageError: There are none.
+        """
+        super().__init__()
+        if source.folder is not None:
+            _refuse_what_only_slides_have(sampling)
+            _say_what_only_slides_have(source, sampling)
+        self.source, self.sampling, self.seed, self.accumulate = source, sampling, seed, accumulate
+        self.index = None if source.slides is None else _index(source, output / "index")
+
+    def train_dataloader(self) -> PatchLoader:
+        """The stream of this rank."""
+        assert self.trainer is not None
+        stream = self.stream(self.source.batch_size, self.trainer.global_rank, self.trainer.world_size)
+        source, epoch = self.source, EPOCH * self.accumulate
+        on_gpu = is_gpu(self.trainer.strategy.root_device)
+        self.loader = PatchLoader(stream, source.workers, source.prefetch, epoch, pin_memory=on_gpu)
+        return self.loader
+
+    def far_patches(self, batch_size: int) -> PatchLoader:
+        """Patches from far ahead in the stream, of each device its own, for whoever looks at what is learnt."""
+        everywhere = replace(self.sampling, distinct=None)
+        stream = self.stream(batch_size, rank(), world(), _FAR, everywhere)
+        return PatchLoader(stream, self.source.workers, self.source.prefetch)
+
+    @property
+    def mpp(self) -> tuple[float, float] | None:
+        """Least and greatest micrometres per pixel of the patches."""
+        if self.index is None:
+            return None if self.source.mpp is None else (self.source.mpp, self.source.mpp)
+        return self.sampling.mpp_range or (min(self.sampling.mpp), max(self.sampling.mpp))
+
+    def stream(
+        self, batch_size: int, rank: int = 0, ranks: int = 1, start: int = 0, sampling: Sampling | None = None
+    ) -> Stream:
+        """All patches from a batch on, divided among ranks; those of another sampling, where one is given."""
+        sampling = sampling or self.sampling
+        source, where = self.source, {"seed": self.seed, "rank": rank, "ranks": ranks, "start": start}
+        if self.index is None:
+            assert source.folder is not None
+            return FolderStream(source.folder, batch_size, sampling.size, source.mpp, source.limit, **where)
+        keep = patch_filter if source.hsv_filter else None
+        return PatchStream(self.index, sampling, batch_size, **where, keep=keep, exact=source.exact)
+
+
+def _refuse_what_only_slides_have(sampling: Sampling) -> None:
+    plain = Sampling()
+    for name in ("exclude", "codes", "fraction", "distinct", "table"):
+        if getattr(sampling, name) != getattr(plain, name):
+            raise UsageError(f"Expected slides with sampling.{name}, but got a folder of patches. Leave it out.")
+
+
+def _say_what_only_slides_have(source: Source, sampling: Sampling) -> None:
+    """Recipes are for slides; what does not change which patches are used is told and left aside."""
+    aside = [f"data.{name}" for name in ("hsv_filter", "exact") if getattr(source, name)]
+    given, plain = asdict(sampling), asdict(Sampling())
+    aside += [f"sampling.{name}" for name in given if name != "size" and given[name] != plain[name]]
+    if aside:
+        say(f"A folder of patches is read as it is: {', '.join(aside)} have no effect.")
+
+
+def _index(source: Source, output: Path) -> Index:
+    assert source.slides is not None
+    given = Path(source.slides)
+    if is_index(given):
+        index = Index(given)
+        _refuse_other_settings(source, index)
+        return index
+    from eva_vision.slides.building import build, on_this_machine
+    from eva_vision.slides.remote import find_slides
+
+    listed = find_slides(source.slides)
+    paths = listed.paths
+    run = on_this_machine(min(len(os.sched_getaffinity(0)), len(paths)))
+    output.mkdir(parents=True, exist_ok=True)
+    with FileLock(output / ".building"):  # other processes of this run wait, and then have nothing to do
+        index = build(paths, output, source.tissue, source.mpp, run, listed.root)
+    if listed.failed:
+        failed = [f"{path} ({reason})" for path, reason in listed.failed.items()]
+        say(f"{len(failed)} places could not be looked at: {some(failed)}.")
+    if index.failed:
+        say(f"{len(index.failed)} slides are left out: {some([f'{e.name} ({e.error})' for e in index.failed], 3)}.")
+    if not len(index):
+        raise EvaError(f"Expected slides that can be read, but none of {len(paths)} can. See above.")
+    return index
+
+
+def _refuse_other_settings(source: Source, index: Index) -> None:
+    """What an index was made with stands in it; another value here would change nothing."""
+    plain = Source(slides="")
+    if source.tissue not in (plain.tissue, index.tissue):
+        raise UsageError(
+            f"Expected data.tissue {index.tissue}, by which {index.folder} was made, but got {source.tissue}. "
+            "Leave it out, or index the slides again elsewhere."
+        )
+    others = {entry.given_mpp for entry in index.entries} - {None, source.mpp}
+    if source.mpp is not None and others:
+        raise UsageError(
+            f"Expected data.mpp {some(sorted(map(str, others)))}, by which {index.folder} was made, but got "
+            f"{source.mpp}. Leave it out, or run `eva slides index --mpp {source.mpp}` again."
+        )

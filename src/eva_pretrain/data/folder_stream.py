@@ -1,0 +1,212 @@
+"""Patches that lie as image files in a folder, as a stream of batches: the same promises as of slides.
+
+Sample n is file number n % N of pass n // N, and each pass has every file once, in an order of its own. A file that
+cannot be read is replaced by another, which depends on (seed, n, attempt) alone.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import simplejpeg
+
+from eva_core.errors import EvaError, UsageError, refuse, some
+from eva_core.progress import say
+from eva_core.types import Geometry
+from eva_core.walk import walk
+from eva_pretrain.data.batch_order import Order
+from eva_pretrain.data.slide_reads import Storage, failed
+from eva_pretrain.data.stream import Batch, Stream, pixel_buffer
+from eva_vision.images import SUFFIXES, is_image, read_image
+from eva_vision.transforms import resize_and_crop
+
+_MEMORY = 256 * 2**20
+"""Bytes of decoded patches that a worker keeps: a patch of 256 px takes 0.04 ms from there, 0.4 as JPEG, 2.3 as PNG."""
+_COLOURS = ("YCbCr", "RGB", "Gray")
+"""Of JPEG that simplejpeg decodes as Pillow does, to the bit."""
+_MOST_FAILURES, _MOST_SKIPPED = 100, 100_000  # of one sample, before we give up
+_ATTEMPT, _PASS, _LIMIT = range(3)  # what random numbers are for: each has a stream of its own
+
+
+class FolderStream(Stream):
+    """Patches of a folder of images, however deep they lie."""
+
+    kind = "images"
+    _rows = 1  # of a million files; a file fails for every worker, so it does not matter who found out
+
+    def __init__(
+        self,
+        folder: str | Path,
+        batch_size: int,
+        size: int,
+        mpp: float | None = None,
+        limit: int | None = None,
+        seed: int = 0,
+        rank: int = 0,
+        ranks: int = 1,
+        start: int = 0,
+    ) -> None:
+        """List the files, and read none.
+
+        Args:
+            folder: Where they are; what is no image by its name is passed over.
+            batch_size: Patches of one batch of this rank.
+            size: Side of a patch in pixels. An image whose short side differs is resized, antialiased; then its centre
+                is taken.
+            mpp: Micrometres per pixel of the patches as they leave, where known.
+            limit: Images that are used, chosen by the seed; none: all.
+            seed: Decides the order.
+            rank: Of this process.
+            ranks: Among which the samples are divided.
+            start: The first batch, to go on where another stream stopped.
+
+        Raises:
+            UsageError: There is no image, or a number makes no sense.
+        """
+        refuse(
+            (size < 1, "size to be at least 1", size),
+            (mpp is not None and not 0 < mpp < float("inf"), "mpp above 0", mpp),
+            (limit is not None and limit < 1, "limit to be at least 1", limit),
+        )
+        self.folder, self.size, self.mpp, self.seed = Path(folder).expanduser(), size, mpp, seed
+        files = _files(self.folder)
+        if limit is not None:
+            chosen = _random(seed, _LIMIT).permutation(len(files))[:limit]
+            files = [files[n] for n in np.sort(chosen)]
+        names = [name for name, _ in files]
+        super().__init__(Order(batch_size, rank, ranks), start, names, names)
+        self._contents = hashlib.sha256(
+            "\n".join(f"{name} {n}" for name, n in files).encode(errors="surrogateescape")
+        ).hexdigest()
+
+    def identity(self) -> dict[str, str | int | float | None]:
+        """Settings, and the names and sizes of the files."""
+        return {
+            "source": self.kind,
+            "seed": self.seed,
+            "batch_size": self.order.batch_size,
+            "ranks": self.order.ranks,
+            "size": self.size,
+            "mpp": self.mpp,
+            "contents": self._contents,
+        }
+
+    @contextmanager
+    def reader(self) -> Iterator[Callable[[int], Batch]]:
+        """What reads batches in this process."""
+        yield _Reader(self).batch
+
+
+class _Reader:
+    """Reads batches in one process."""
+
+    def __init__(self, stream: FolderStream) -> None:
+        self.stream = stream
+        self._storage = Storage()
+        self._fit = resize_and_crop(Geometry(stream.size, stream.size))
+        self._kept: dict[int, np.ndarray] = {}
+        self._gone: dict[int, str] = {}  # files that cannot be read, and why
+
+    def batch(self, batch: int) -> Batch:
+        """Read all patches of a batch.
+
+        Raises:
+            EvaError: No file can be read, or the storage does not answer.
+        """
+        numbers = self.stream.order.numbers(batch)
+        n, size = len(numbers), self.stream.size
+        pixels = pixel_buffer(n, size)
+        out, files, failures = pixels.numpy(), np.empty(n, np.int64), dict[int, str]()
+        for at, number in enumerate(numbers.tolist()):
+            files[at], out[at] = self._sample(batch, number, failures)
+        zeros = np.zeros(n, np.int64)
+        mpp = np.full(n, np.nan if self.stream.mpp is None else self.stream.mpp)
+        channels_first = pixels.permute(0, 3, 1, 2)
+        return Batch(
+            channels_first, numbers, files, zeros, zeros, mpp, zeros, zeros + 1, np.ones(n), (*failures.items(),), 0
+        )
+
+    def _sample(self, batch: int, number: int, failures: dict[int, str]) -> tuple[int, np.ndarray]:
+        """File and pixels of a sample."""
+        n, tried = len(self.stream.paths), 0
+        for attempt in range(_MOST_SKIPPED):
+            if len(self._gone) == n or tried > _MOST_FAILURES:
+                break
+            if not attempt:
+                file = int(_order(self.stream.seed, number // n, n)[number % n])
+            else:
+                file = int(_random(self.stream.seed, _ATTEMPT, attempt, number).integers(n))
+            if file in self._gone or self.stream.is_out(file, batch):
+                continue
+            began = time.monotonic()
+            try:
+                return file, self._pixels(file)
+            except MemoryError:
+                raise
+            except Exception as error:  # of a damaged file Pillow raises nearly anything
+                tried, failure = tried + 1, failed(error, began)
+                failures[file] = self._gone[file] = failure.reason
+                self._storage.note(file, failure, began)
+        useless = sum(file in self._gone or self.stream.is_out(file, batch) for file in range(n))
+        example = "".join(f", {self.stream.names[file]} so: {why}" for file, why in [*self._gone.items()][-1:])
+        raise EvaError(
+            f"Expected images that can be read in {self.stream.folder}, but {useless} of {n} failed{example}"
+        )
+
+    def _pixels(self, file: int) -> np.ndarray:
+        """uint8 (size, size, 3)."""
+        if file in self._kept:
+            return self._kept[file]
+        began = time.monotonic()
+        image = _decode(self.stream.folder / self.stream.paths[file])
+        self._storage.note(file, None, began)
+        if image.shape[:2] != (self.stream.size, self.stream.size):
+            image = self._fit(image).permute(1, 2, 0).numpy()
+        if (len(self._kept) + 1) * image.nbytes <= _MEMORY:
+            self._kept[file] = image
+        return image
+
+
+def _files(folder: Path) -> list[tuple[str, int]]:
+    """Images below a folder by path from there, each file once, and their bytes; hidden ones are none.
+
+    Raises:
+        UsageError: There is none.
+    """
+    found = walk(folder, is_image)
+    if found.failed:
+        failed = [f"{path or folder} ({reason})" for path, reason in found.failed.items()]
+        say(f"{len(failed)} places in {folder} could not be looked at: {some(failed)}.")
+    if not found.files:
+        kinds = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
+        raise UsageError(f"Expected images ({kinds}) in {folder}, but there is none. Check the path.")
+    return [(path, info.st_size) for path, info in found.files.items()]
+
+
+_HEADER = 2**16
+"""Bytes of a JPEG in which its EXIF lies, where it has one: a segment is no longer."""
+
+
+def _decode(path: Path) -> np.ndarray:
+    """uint8 RGB (H, W, 3), as `read_image` gives it."""
+    content = path.read_bytes()
+    if content[:2] == b"\xff\xd8" and b"Exif" not in content[:_HEADER]:  # which may say that it is to be turned
+        with suppress(ValueError):  # damaged: Pillow says how
+            if simplejpeg.decode_jpeg_header(content)[2] in _COLOURS:
+                return simplejpeg.decode_jpeg(content, "RGB")
+    return read_image(path)
+
+
+def _random(seed: int, purpose: int, attempt: int = 0, number: int = 0) -> np.random.Generator:
+    counter = np.array([0, purpose, attempt, number], np.uint64)
+    return np.random.Generator(np.random.Philox(key=seed, counter=counter))
+
+
+@lru_cache(2)  # a batch may lie in two passes
+def _order(seed: int, number: int, n: int) -> np.ndarray:
+    """The order of n files in a pass."""
+    return _random(seed, _PASS, number=number).permutation(n)

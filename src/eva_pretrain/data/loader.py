@@ -1,0 +1,203 @@
+"""The stream of patches as training takes it: workers that read ahead, exact resuming, and an account of it all."""
+
+import time
+import warnings
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+from torch.utils.data import DataLoader
+
+from eva_core.errors import EvaError, UsageError, some
+from eva_core.interrupts import spawn_context
+from eva_pretrain.data.folder_stream import FolderStream
+from eva_pretrain.data.slide_stream import PatchStream
+from eva_pretrain.data.stream import HORIZON, Batch, Stream
+from eva_vision.slides.barcodes import file_name, patient
+
+__all__ = ["Batch", "FolderStream", "PatchLoader", "PatchStream"]
+
+
+class PatchLoader:
+    """Batches of a stream, read ahead by workers; stateful as Lightning's loops and torchdata understand it.
+
+    The state is the number of batches that were handed out, and what is known of the slides: another number of workers
+    may go on with it. A folder of images is a stream of as many slides.
+
+    Attributes:
+        batches: Handed out since the first of the stream.
+        patches_seen: Handed out by this rank, by this process and those that it goes on from.
+        seen: Numbers of the slides that they are from.
+        failures: Slides that could not be read, by name, and why; likewise.
+        patches: Handed out by this process.
+        rejected: Patches that did not pass the filter; likewise.
+        started_s: Seconds until the first batch of this process.
+        waited_s: Seconds that the trainer waited for the batches after that.
+        busy_s: Seconds that it had in between.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        workers: int = 2,
+        prefetch: int = 2,
+        epoch: int = 1250,
+        pin_memory: bool = False,
+        context: Literal["fork", "spawn", "forkserver"] | None = None,
+    ) -> None:
+        """Start nothing yet.
+
+        Args:
+            stream: What is read.
+            workers: Processes that read; 0: this one.
+            prefetch: Batches that each of them reads ahead.
+            epoch: Batches after which a `for` loop ends; the next goes on from there.
+            pin_memory: Copy batches to memory that a GPU reads directly.
+            context: How workers are started; none: as the system does, but spawned where slides are remote, because the
+                client's threads do not survive a fork.
+
+        Raises:
+            UsageError: More batches would be read ahead than the stream allows, or a number makes no sense.
+        """
+        if workers * prefetch >= HORIZON:
+            raise UsageError(
+                f"Expected workers x prefetch below {HORIZON}, but got {workers} x {prefetch}. Lower one of them."
+            )
+        if epoch < 1:
+            raise UsageError(f"Expected epoch to be at least 1, but got {epoch}. Give a number of batches.")
+        stream.order.check(max(workers, 1))
+        self.stream, self.epoch = stream, epoch
+        if context is None and stream.remote:
+            context = "spawn"
+        self._settings: dict[str, Any] = {
+            "batch_size": None,
+            "num_workers": workers,
+            "prefetch_factor": prefetch if workers else None,
+            "pin_memory": pin_memory,
+            "multiprocessing_context": (spawn_context() if context == "spawn" else context) if workers else None,
+            "collate_fn": _as_it_is,
+        }
+        self.batches = stream.start
+        self.patches_seen = self.patches = self.rejected = 0
+        self.started_s = self.waited_s = self.busy_s = 0.0
+        self.seen: set[int] = set()
+        self.failures: dict[str, str] = {}
+        self._seen_elsewhere: set[str] = set()  # paths of slides that were seen, but are not in this stream
+        self._feed: Iterator[Batch] | None = None
+
+    def __len__(self) -> int:
+        return self.epoch
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches up to the end of this epoch.
+
+        Raises:
+            EvaError: No slide can be read, no patch passes the filter, or a worker died.
+        """
+        while True:
+            batch = self._get()
+            began = time.perf_counter()
+            yield batch
+            self.busy_s += time.perf_counter() - began
+            if self.batches % self.epoch == 0:
+                return
+
+    @property
+    def waited_share(self) -> float:
+        """Of the time since the first batch that the trainer waited for data."""
+        return self.waited_s / max(self.waited_s + self.busy_s, 1e-9)
+
+    def slides_seen(self) -> list[tuple[str, str | None]]:
+        """Name and TCGA patient of each slide of `seen`, and of those before that a later stream has no more."""
+        return self.stream.seen(self.seen) + [(file_name(path), patient(path)) for path in sorted(self._seen_elsewhere)]
+
+    def report(self) -> str:
+        """What was read, how long the trainer waited, and what was left out and why: a few lines."""
+        lines = [
+            f"{self.patches_seen} patches of {len(self.seen) + len(self._seen_elsewhere)} {self.stream.kind}; "
+            f"waited {self.waited_s:.1f} s for data ({self.waited_share:.1%} of the time), and {self.started_s:.1f} s "
+            "for the first batch."
+        ]
+        if self.rejected:
+            lines.append(f"{self.rejected} patches did not pass the filter, and others were read in their place.")
+        if self.failures:
+            lines.append(f"{len(self.failures)} {self.stream.kind} were left out: {some(self.failures)}.")
+            lines += [f"  {name}: {reason}" for name, reason in self.failures.items()]
+        return "\n".join(lines)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the stream is, and what became of its slides: numbers and texts alone."""
+        return {
+            "batches": self.batches,
+            "patches": self.patches_seen,
+            "seen": sorted({*(self.stream.paths[slide] for slide in self.seen), *self._seen_elsewhere}),
+            "failures": dict(self.failures),
+            "left_out": self.stream.left_out(),
+            "of": self.stream.identity(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a `state_dict`. Warns where the stream is another one, so that its patches are others."""
+        self.close()
+        now, then = self.stream.identity(), state["of"]
+        other = [name for name in {**now, **then} if now.get(name) != then.get(name)]
+        if other:
+            warnings.warn(
+                f"Expected the stream that was stopped, but it differs in {some(other)}: "
+                "it goes on with other patches. Restore these to have the same.",
+                stacklevel=2,
+            )
+        self.batches, self.patches_seen = state["batches"], state["patches"]
+        paths = set(state["seen"])
+        self.seen = {number for number, path in enumerate(self.stream.paths) if path in paths}
+        self._seen_elsewhere = paths.difference(self.stream.paths)
+        self.failures = dict(state["failures"])
+        self.stream.leave_out(state["left_out"])
+
+    def close(self) -> None:
+        """End the workers; what they read ahead is read again when a `for` loop goes on."""
+        self._feed = None
+
+    def _get(self) -> Batch:
+        began = time.perf_counter()
+        first = self._feed is None
+        try:
+            if self._feed is None:
+                self.stream.start = self.batches
+                self._feed = iter(DataLoader(self.stream, **self._settings))
+            batch: Batch = next(self._feed)
+        except EvaError as error:
+            self.close()
+            said = str(error).strip().splitlines()[-1]  # a worker's error comes with its traceback
+            raise type(error)(said.removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")) from error
+        except RuntimeError as error:
+            self.close()
+            if "DataLoader worker" not in str(error):
+                raise
+            said = " ".join(str(error).split())
+            raise EvaError(
+                f"Expected workers that read on, but one died ({said}). If memory was short, lower workers or prefetch."
+            ) from error
+        seconds = time.perf_counter() - began
+        if first:
+            self.started_s += seconds
+        else:
+            self.waited_s += seconds
+        self._account(batch)
+        return batch
+
+    def _account(self, batch: Batch) -> None:
+        self.batches += 1
+        self.patches += len(batch.number)
+        self.patches_seen += len(batch.number)
+        self.rejected += batch.rejected
+        self.seen.update(np.unique(batch.slide).tolist())
+        for slide, reason in batch.failures:
+            name = self.stream.name(slide)
+            if name not in self.failures:
+                self.failures[name] = reason
+                warnings.warn(f"{name} is left out from here on: {reason}", stacklevel=4)
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch

@@ -1,0 +1,86 @@
+"""Targets: what makes probabilities of the teacher's logits so that no prototype takes all images.
+
+Both run over the rows of all ranks, of which ranks may have different numbers.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from eva_core.errors import refuse
+from eva_pretrain.distributed import all_reduce_max, all_reduce_sum
+
+
+class Centring(nn.Module):
+    """Subtract a running mean from the logits, then sharpen.
+
+    Source: Caron et al. 2021 (DINO), section 3.1, equation 4; momentum 0.9 in DINO and DINOv2.
+
+    Attributes:
+        centre: Running mean of the logits, (1, K) float32; part of the state.
+    """
+
+    centre: Tensor
+
+    def __init__(self, prototypes: int, momentum: float = 0.9) -> None:
+        """Start at a centre of 0.
+
+        Args:
+            prototypes: K.
+            momentum: What is kept of the centre at each update.
+
+        Raises:
+            UsageError: The momentum is not of at least 0 and below 1.
+        """
+        refuse((not 0 <= momentum < 1, "centre_momentum of at least 0 and below 1", momentum), where="method")
+        super().__init__()
+        self.momentum = momentum
+        self.register_buffer("centre", torch.zeros(1, prototypes))
+
+    @torch.no_grad()
+    def forward(self, logits: Tensor, temperature: float) -> Tensor:
+        """Probabilities (N, K) float32 of logits (N, K), without gradient. Does not move the centre."""
+        return torch.sub(logits, self.centre).div_(temperature).softmax(-1)
+
+    @torch.no_grad()
+    def update(self, logits: Tensor) -> None:
+        """Move the centre by the mean of logits (N, K) over the rows of all ranks.
+
+        Nothing happens where no rank has a row or a value is not finite: one broken step must not break all later ones.
+        """
+        rows = torch.full((1,), len(logits), dtype=torch.float32, device=logits.device)
+        total = all_reduce_sum(torch.cat([logits.sum(0, dtype=torch.float32), rows]))
+        mean = total[:-1] / total[-1]
+        moved = self.centre.lerp(mean[None], 1 - self.momentum)
+        self.centre.copy_(torch.where(mean.isfinite().all(), moved, self.centre))  # decided without waiting for the GPU
+
+
+@torch.no_grad()
+def sinkhorn(logits: Tensor, temperature: float, iterations: int = 3) -> Tensor:
+    """Probabilities such that all prototypes are used about equally: Sinkhorn-Knopp.
+
+    In turn all columns and all rows of exp(logits / temperature) are scaled to the same sum. What is kept is one scale
+    a row and a column, not the scaled matrix. Two shifts that cancel in the result make it safe for logits of any
+    size: first the largest value of a column is taken off it, then that of a row off the row. Then each row and each
+    column has a 1 and nothing above it, so no sum can overflow or vanish (a single maximum for all would lose rows
+    that lie 100 below it). One float32 copy of the logits is held, and becomes the result.
+
+    Args:
+        logits: (N, K); N may differ among ranks and be 0.
+        temperature: Divides the logits.
+        iterations: Of a column and a row step each, at least 1.
+
+    Returns:
+        Probabilities (N, K) float32, rows sum to 1.
+    Source: Cuturi 2013, algorithm 1; Caron et al. 2020 (SwAV), section 3.1; 3 iterations in DINOv2.
+    """
+    with torch.autocast(logits.device.type, enabled=False):
+        scaled = logits.to(torch.float32, copy=True).div_(temperature)
+        lowest = scaled.new_full((logits.shape[1],), -torch.inf)
+        scaled -= all_reduce_max(scaled.amax(0) if len(scaled) else lowest)
+        shift = scaled.amax(1)
+        scaled = scaled.sub_(shift[:, None]).exp_()
+        row = shift.exp()  # the shift of a column goes with its first scaling, that of a row has to be told
+        for _ in range(iterations):
+            column = all_reduce_sum(scaled.T @ row).reciprocal_()
+            row = (scaled @ column).reciprocal_()
+        return scaled.mul_(column).mul_(row[:, None])

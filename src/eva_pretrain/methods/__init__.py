@@ -1,0 +1,1 @@
+"""Methods of self-supervised pretraining, one a file, on a common base."""

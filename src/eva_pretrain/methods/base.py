@@ -1,0 +1,233 @@
+"""What DINO and DINOv2 share: a student that learns, a teacher that follows, and the order of things in a step."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from eva_core.errors import EvaError, UsageError, refuse
+from eva_pretrain.augment.views import Crops, Views, make_crops
+from eva_pretrain.data.stream import Batch
+from eva_pretrain.distributed import all_reduce_sum
+from eva_pretrain.network.projection_head import Head
+from eva_pretrain.network.sharding import shard, sharded
+from eva_pretrain.network.vit import Architecture, Vit
+from eva_pretrain.optimisation.optimizer import clip, make_states, parameter_groups, set_hyperparameters, update_teacher
+from eva_pretrain.optimisation.recipe import Recipe, Schedule
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What every method is told.
+
+    Attributes:
+        architecture: The network.
+        views: What it sees of a patch.
+        recipe: How it is optimised.
+        batch_size: Patches of a batch of one device.
+        seed: Of weights, crops, masks and stochastic depth.
+        most_skipped: Steps in a row whose loss is not finite, before the run stops.
+    """
+
+    architecture: Architecture
+    views: Views
+    recipe: Recipe
+    batch_size: int
+    seed: int = 0
+    most_skipped: int = 10
+
+    def __post_init__(self) -> None:
+        refuse(
+            (self.seed < 0, "seed of at least 0", self.seed),
+            (self.most_skipped < 1, "most_skipped of at least 1", self.most_skipped),
+            (
+                self.views.global_size != self.architecture.size,
+                f"views.global_size to be vit.size, {self.architecture.size}",
+                self.views.global_size,
+            ),
+        )
+
+
+class Network(nn.Module):
+    """A ViT and its heads: a student, or a teacher."""
+
+    def __init__(self, vit: Vit, heads: dict[str, Head]) -> None:
+        super().__init__()
+        self.vit, self.heads = vit, nn.ModuleDict(heads)
+
+
+class Method(LightningModule, ABC):
+    """Self-distillation. A method says which heads there are and what the losses are.
+
+    Attributes:
+        masked_share: Of all patches of the global crops, what the student does not see.
+    """
+
+    masked_share = 0.0
+
+    def __init__(self, setup: Setup, heads: Callable[[int], dict[str, Head]], masked: bool) -> None:
+        """Build student and teacher with the same random weights.
+
+        Args:
+            setup: The settings.
+            heads: Makes the heads on a network of a width.
+            masked: Whether patches are hidden from the student.
+        """
+        super().__init__()
+        self.setup_ = setup
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(setup.seed)
+            vit = Vit(setup.architecture, student=True, masked=masked)
+            _check_crops(setup.views, max(vit.network.patch_embed.patch_size))
+            self.student = Network(vit, heads(vit.dim))
+            self.teacher = Network(Vit(setup.architecture, student=False, masked=masked), heads(vit.dim))
+        self.teacher.load_state_dict(self.student.state_dict())
+        self.teacher.requires_grad_(False)
+        self.heads_first = False  # told by the start
+        self.skipped = self._skipped_in_a_row = 0
+        self._batch: int | None = None  # of an optimiser step over all devices
+        self._finite: list[Tensor] = []  # of the batches of this optimiser step
+        self.teacher_probabilities: Tensor | None = None  # of the last step's class tokens, for the monitor
+
+    @abstractmethod
+    def losses(self, crops: Crops, temperature: float) -> dict[str, Tensor]:
+        """Weighted terms of the loss of one batch.
+
+        Args:
+            crops: As `make_crops` gives them.
+            temperature: Of the teacher.
+        """
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        """The loss of a batch of patches. Where it is not finite, the optimiser step is skipped at its end."""
+        # all that is random depends on the seed and the patches alone, so that a run can be taken up anywhere
+        torch.manual_seed(_seed(self.setup_.seed, int(batch.number[0])))
+        with torch.autocast(self.device.type, enabled=False):
+            crops = make_crops(batch.pixels, self.setup_.views, None)
+        terms = self.losses(crops, self.schedule(self.global_step).temperature)
+        loss = torch.stack([*terms.values()]).sum()
+        self._finite.append(self._finite_everywhere(loss))
+        self.log_dict({"loss": loss.detach(), **{f"loss/{name}": term.detach() for name, term in terms.items()}})
+        return loss
+
+    def configure_model(self) -> None:
+        """Divide student and teacher among the devices, where the strategy is FSDP2."""
+        if self.device_mesh is None or sharded(self.student.vit):
+            return
+        half = self.trainer.precision == "bf16-mixed"
+        for network in (self.student, self.teacher):
+            blocks = network.vit.network.blocks
+            shard(network.vit, blocks, network.heads, self.device_mesh["data_parallel"], half)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW; its values are set anew for every step."""
+        recipe = self.setup_.recipe
+        groups = parameter_groups(
+            self.student.vit, self.student.heads, recipe.layer_decay, recipe.patch_embed, recipe.decay_rule
+        )
+        # fused, it would take the gradients of float16 scaled as they are, and we could not clip them
+        fused = self.trainer.precision != "16-mixed"
+        optimizer = torch.optim.AdamW(groups, lr=recipe.lr, betas=recipe.betas, fused=fused)
+        make_states(optimizer)
+        return optimizer
+
+    def on_train_start(self) -> None:
+        """Fix the schedule: only now has a checkpoint been read, whatever the strategy.
+
+        Raises:
+            UsageError: The run was started with another batch.
+        """
+        batch = self.setup_.batch_size * self.trainer.world_size * self.trainer.accumulate_grad_batches
+        if self._batch not in (None, batch):
+            raise UsageError(
+                f"Expected a batch of {self._batch} patches over all devices, as the run has, but got {batch}. "
+                "Give it as many devices, or another --output."
+            )
+        self._batch = batch
+        self.schedule = Schedule(self.setup_.recipe, batch, self.heads_first)
+
+    def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
+        """By the norm of each parameter or module. Gradients of a loss or a norm that is not finite are all dropped.
+
+        Raises:
+            EvaError: That was so for too many steps in a row.
+        """
+        if self.schedule(self.global_step).heads_alone:
+            _drop_gradients(self.student.vit)
+        if self.setup_.recipe.clip_by == "parameter":
+            sets = [[p] for p in self.student.parameters()]
+        else:
+            sets = [list(m.parameters()) for m in (self.student.vit, *self.student.heads.values())]
+        norm = clip(sets, self.setup_.recipe.clip)
+        # the one time in a step that we wait for the device
+        *losses, gradient = torch.stack([*self._finite, norm.isfinite()]).tolist()
+        self._finite.clear()
+        if all(losses) and gradient:
+            self._skipped_in_a_row = 0
+            self.log("gradient_norm", norm)
+        else:
+            _drop_gradients(self.student)
+            self._skip("gradient" if all(losses) else "loss")
+
+    def optimizer_step(self, epoch: int, index: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+        """Student first, then the teacher after it."""
+        values = self.schedule(self.global_step)
+        set_hyperparameters(optimizer, values.lr, values.weight_decay, values.last_layer_lr)
+        optimizer.step(closure=optimizer_closure)
+        update_teacher(self.teacher, self.student, values.momentum)
+
+    def train(self, mode: bool = True) -> "Method":
+        """As ever; but the teacher never drops anything."""
+        super().train(mode)
+        self.teacher.eval()
+        return self
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["eva"] = {
+            "skipped": self.skipped,
+            "in_a_row": self._skipped_in_a_row,
+            "heads_first": self.heads_first,
+            "batch": self._batch,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        kept = checkpoint["eva"]
+        self._batch = kept["batch"]
+        self.skipped, self._skipped_in_a_row, self.heads_first = kept["skipped"], kept["in_a_row"], kept["heads_first"]
+
+    def _finite_everywhere(self, loss: Tensor) -> Tensor:
+        """Whether the loss is finite on all devices, a scalar: they skip a step together, or they would differ."""
+        return all_reduce_sum((~loss.detach().isfinite()).float()) == 0
+
+    def _skip(self, what: str) -> None:
+        self.skipped += 1
+        self._skipped_in_a_row += 1
+        if self._skipped_in_a_row >= self.setup_.most_skipped:
+            raise EvaError(
+                f"Expected a finite {what}, but it was not for {self._skipped_in_a_row} steps in a row, up to step "
+                f"{self.global_step}. Start anew from its checkpoint with a lower recipe.lr, in another --output."
+            )
+
+
+def _check_crops(views: Views, patch: int) -> None:
+    for name in ("global_size", "local_size"):
+        if (size := getattr(views, name)) % patch:
+            raise UsageError(
+                f"Expected views.{name} to be a multiple of the patch of {patch} px, but got {size}. "
+                f"Try {size // patch * patch or patch}."
+            )
+
+
+def _drop_gradients(module: nn.Module) -> None:
+    for parameter in module.parameters():
+        parameter.grad = None
+
+
+def _seed(seed: int, number: int) -> int:
+    digest = hashlib.blake2b(f"{seed} {number}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1

@@ -1,0 +1,59 @@
+"""DINO: self-distillation with no labels. Caron et al. 2021, arXiv 2104.14294."""
+
+import torch
+from torch import Tensor
+
+from eva_core.errors import refuse
+from eva_pretrain.augment.views import Crops
+from eva_pretrain.losses.dino import dino_loss
+from eva_pretrain.losses.teacher_targets import Centring
+from eva_pretrain.methods.base import Method, Setup
+from eva_pretrain.network.projection_head import Head
+
+
+class Dino(Method):
+    """The student's class token of every crop predicts the teacher's of the global crops."""
+
+    def __init__(
+        self,
+        setup: Setup,
+        prototypes: int = 65_536,
+        hidden: int = 2048,
+        bottleneck: int = 256,
+        student_temperature: float = 0.1,
+        centre_momentum: float = 0.9,
+    ) -> None:
+        """Build student, teacher and their heads.
+
+        Args:
+            setup: Network, views and recipe.
+            prototypes: Outputs of the head.
+            hidden: Width of its layers.
+            bottleneck: Width before the prototypes.
+            student_temperature: Of the student's softmax.
+            centre_momentum: Of the mean that is taken off the teacher's outputs.
+
+        Raises:
+            UsageError: A number makes no sense.
+        """
+        refuse((student_temperature <= 0, "student_temperature above 0", student_temperature), where="method")
+        super().__init__(
+            setup, lambda dim: {"dino": Head(dim, prototypes, hidden, bottleneck, gain=False)}, masked=False
+        )
+        self.centring = Centring(prototypes, centre_momentum)
+        self.student_temperature = student_temperature
+
+    def losses(self, crops: Crops, temperature: float) -> dict[str, Tensor]:
+        student, teacher = self.student, self.teacher
+        with torch.no_grad():
+            logits = teacher.heads["dino"](teacher.vit(crops.global_).cls)
+            targets = self.centring(logits, temperature)
+            self.centring.update(logits)
+        seen = torch.cat([student.vit(views).cls for views in crops if len(views)])
+        predicted = student.heads["dino"](seen)
+        batch = len(crops.global_) // 2
+        self.teacher_probabilities = targets
+        loss = dino_loss(
+            predicted.unflatten(0, (-1, batch)), targets.unflatten(0, (2, batch)), self.student_temperature
+        )
+        return {"dino": loss}

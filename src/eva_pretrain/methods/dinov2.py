@@ -1,0 +1,152 @@
+"""DINOv2: DINO on class tokens, iBOT on hidden patches, and a term that spreads embeddings. Oquab et al. 2023,
+arXiv 2304.07193; the KDE term: PROTOCOLS of pathology, as in Midnight, arXiv 2504.05186."""
+
+import random
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from eva_core.errors import refuse
+from eva_pretrain.augment.views import Crops
+from eva_pretrain.losses.dino import dinov2_loss
+from eva_pretrain.losses.ibot import ibot_loss
+from eva_pretrain.losses.kde import kde
+from eva_pretrain.losses.koleo import koleo
+from eva_pretrain.losses.teacher_targets import Centring, sinkhorn
+from eva_pretrain.methods.base import Method, Setup
+from eva_pretrain.methods.masking import masks
+from eva_pretrain.network.projection_head import Head
+
+
+class DinoV2(Method):
+    """Class tokens as in DINO, and the student guesses what the teacher sees where its patches are hidden."""
+
+    def __init__(
+        self,
+        setup: Setup,
+        prototypes: int = 131_072,
+        hidden: int = 2048,
+        bottleneck: int = 384,
+        ibot_head: bool = True,
+        targets: Literal["sinkhorn", "centring"] = "sinkhorn",
+        student_temperature: float = 0.1,
+        centre_momentum: float = 0.9,
+        ibot: float = 1.0,
+        spread: Literal["koleo", "kde"] = "koleo",
+        spread_weight: float = 0.1,
+        kde_kappa: float = 5.0,
+        mask_share: float = 0.5,
+        mask_ratio: tuple[float, float] = (0.1, 0.5),
+    ) -> None:
+        """Build student, teacher and their heads.
+
+        Args:
+            setup: Network, views and recipe.
+            prototypes: Outputs of each head.
+            hidden: Width of their layers.
+            bottleneck: Width before the prototypes.
+            ibot_head: Patches have a head of their own.
+            targets: How the teacher's outputs become probabilities; Sinkhorn-Knopp in 3 iterations.
+            student_temperature: Of the student's softmax.
+            centre_momentum: Of the mean that centring takes off.
+            ibot: Weight of the patches' loss.
+            spread: What keeps embeddings apart: `koleo` (DINOv2, weight 0.1) or `kde` (pathology, weight 0.05).
+            spread_weight: Its weight, on each of the two global crops.
+            kde_kappa: Concentration of the KDE.
+            mask_share: Of the global crops that have hidden patches.
+            mask_ratio: Least and greatest share of patches that are hidden there.
+
+        Raises:
+            UsageError: A number makes no sense.
+        """
+        refuse(
+            (student_temperature <= 0, "student_temperature above 0", student_temperature),
+            (min(ibot, spread_weight) < 0, "weights of at least 0", (ibot, spread_weight)),
+            (kde_kappa <= 0, "kde_kappa above 0", kde_kappa),
+            (not 0 <= mask_share <= 1, "mask_share from 0 to 1", mask_share),
+            (not 0 <= mask_ratio[0] <= mask_ratio[1] <= 1, "mask_ratio within 0 to 1, the lesser first", mask_ratio),
+            where="method",
+        )
+        names = ("dino", "ibot") if ibot_head else ("dino",)
+        super().__init__(
+            setup,
+            lambda dim: {name: Head(dim, prototypes, hidden, bottleneck, gain=True) for name in names},
+            masked=True,
+        )
+        self.centring = Centring(prototypes, centre_momentum)
+        self.patch_centring = Centring(prototypes, centre_momentum)
+        self.targets, self.student_temperature = targets, student_temperature
+        self.ibot, self.spread, self.spread_weight, self.kappa = ibot, spread, spread_weight, kde_kappa
+        self.mask_share, self.mask_ratio = mask_share, mask_ratio
+        self.masked_share = mask_share * sum(mask_ratio) / 2
+
+    def losses(self, crops: Crops, temperature: float) -> dict[str, Tensor]:
+        grid = self.student.vit.grid(crops.global_.shape[-1])
+        masked = masks(
+            len(crops.global_), grid, self.mask_share, self.mask_ratio, rng=random.Random(torch.initial_seed())
+        )
+        return self.losses_with(crops, masked, temperature)
+
+    def losses_with(self, crops: Crops, masked: Tensor, temperature: float) -> dict[str, Tensor]:
+        """The same, with given masks, bool (2 B, patches) on the CPU."""
+        batch, device = len(crops.global_) // 2, crops.global_.device
+        rows, weights = (part.to(device, non_blocking=True) for part in hidden_rows(masked))
+
+        with torch.no_grad():
+            seen = self.teacher.vit(crops.global_)
+            cls, patches = self._through_heads(self.teacher.heads, seen.cls, seen.patches.flatten(0, 1)[rows])
+            cls = self._probabilities(self.centring, cls, temperature)
+            patches = self._probabilities(self.patch_centring, patches, temperature)
+
+        seen = self.student.vit(crops.global_, masked.to(device, non_blocking=True))
+        local = self.student.vit(crops.local).cls if len(crops.local) else seen.cls[:0]  # a ViT takes no empty batch
+        all_cls, guessed = self._through_heads(
+            self.student.heads, torch.cat([seen.cls, local]), seen.patches.flatten(0, 1)[rows]
+        )
+        of_global, of_local = (
+            part.unflatten(0, (len(part) // batch, batch)) for part in all_cls.split([2 * batch, len(local)])
+        )  # (2, B, K), (L, B, K)
+        self.teacher_probabilities = cls
+        with torch.autocast(device.type, enabled=False):
+            global_term, local_term = dinov2_loss(
+                of_global, of_local, cls.unflatten(0, (2, batch)), self.student_temperature
+            )
+            patch_term = ibot_loss(guessed, patches, weights, len(masked), self.student_temperature)
+            apart = (self._apart(crop) for crop in seen.cls.chunk(2))
+            return {
+                "dino_global": global_term,
+                "dino_local": local_term,
+                "ibot": self.ibot * patch_term,
+                self.spread: self.spread_weight * sum(apart, start=torch.zeros((), device=device)),
+            }
+
+    def _through_heads(self, heads: torch.nn.ModuleDict, cls: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
+        if "ibot" in heads:
+            return heads["dino"](cls), heads["ibot"](patches)
+        both = heads["dino"](torch.cat([cls, patches]))  # one product is faster than two
+        of_cls, of_patches = both.split([len(cls), len(patches)])  # the gradient of slices would be padded and added
+        return of_cls, of_patches
+
+    def _probabilities(self, centring: Centring, logits: Tensor, temperature: float) -> Tensor:
+        if self.targets == "sinkhorn":
+            return sinkhorn(logits, temperature)
+        found = centring(logits, temperature)
+        centring.update(logits)
+        return found
+
+    def _apart(self, x: Tensor) -> Tensor:
+        return koleo(x.float()) if self.spread == "koleo" else kde(x.float(), self.kappa)
+
+
+def hidden_rows(masked: Tensor) -> tuple[Tensor, Tensor]:
+    """Number each hidden patch, and weigh it by one over the hidden patches of its crop.
+
+    Args:
+        masked: True where hidden, (crops, patches) on the CPU: a GPU would have to be waited for.
+
+    Returns:
+        Numbers among all patches, int64 (M,), and weights, float32 (M,).
+    """
+    weights = (1 / masked.sum(1, keepdim=True).clamp(min=1)).expand_as(masked)[masked]
+    return masked.flatten().nonzero().flatten(), weights

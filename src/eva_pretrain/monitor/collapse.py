@@ -1,0 +1,185 @@
+"""What tells learning from collapse, every so many steps: measures of embeddings, nearest neighbours, a picture."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.v2.functional import resize
+
+from eva_core.atomic_files import unlinked
+from eva_core.checked_lines import checked_line, fields_of
+from eva_core.errors import UsageError
+from eva_core.progress import say
+from eva_pretrain.augment.sheet import contact_sheet
+from eva_pretrain.augment.views import make_crops
+from eva_pretrain.data.datamodule import Patches
+from eva_pretrain.distributed import gather, world
+from eva_pretrain.methods.base import Method
+from eva_pretrain.monitor.measures import entropy, feature_std, off_diagonal_correlation, rankme
+from eva_pretrain.monitor.online_knn import OnlineKnn
+from eva_pretrain.monitor.pca_picture import pca_picture
+
+BEST, MEASURES = "monitor/knn", "monitor.jsonl"
+_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """What is measured while a network learns.
+
+    Attributes:
+        every: Optimiser steps between two looks; 0: never.
+        patches: Fixed patches whose embeddings are measured; none: ten times the width of the network, below which
+            RankMe and the correlation depend on their number.
+        holdout: Share of the training samples of `--dataset` that judge its nearest neighbours, by group, where it has
+            no validation split of its own.
+    """
+
+    every: int = 1000
+    patches: int | None = None
+    holdout: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.holdout is not None and not 0 < self.holdout < 1:
+            raise UsageError(f"Expected monitor.holdout above 0 and below 1, but got {self.holdout}. Change it.")
+        if self.every < 0 or (self.patches is not None and self.patches < 2):
+            raise UsageError(
+                f"Expected monitor.every of at least 0 and monitor.patches of at least 2, but got {self.every} and "
+                f"{self.patches}. Change them."
+            )
+
+
+class Watch(Callback):
+    """Looks at the teacher. Each device embeds its share of the patches; the first writes.
+
+    Attributes:
+        seconds: That all looks took.
+    """
+
+    def __init__(self, monitor: Monitor, knn: OnlineKnn | None, output: Path) -> None:
+        """Look at nothing yet.
+
+        Args:
+            monitor: The settings.
+            knn: Nearest neighbours on a dataset.
+            output: Pictures and measures go there.
+        """
+        self.monitor, self.knn, self.output = monitor, knn, output
+        self._pixels = torch.empty(0)
+        self.seconds, self._looked = 0.0, -1
+
+    def on_train_start(self, trainer: Trainer, method: Method) -> None:  # type: ignore[override]
+        patches: Patches = trainer.datamodule  # type: ignore[attr-defined]
+        wanted = self.monitor.patches or 10 * method.student.vit.dim
+        mine = -(-wanted // world()) if self.monitor.every else _SHOWN
+        loader = patches.far_patches(min(mine, 64))
+        batches = iter(loader)
+        first, left = next(batches).pixels, -(-mine // min(mine, 64)) - 1
+        if trainer.is_global_zero:
+            self._sheet(method, first[:_SHOWN])
+        size = [method.setup_.architecture.size] * 2  # as evaluation sees them
+        rest = (next(batches).pixels for _ in range(left))
+        self._pixels = torch.cat([resize(pixels, size) for pixels in (first, *rest)])[:mine]
+        loader.close()
+        self._looked = trainer.global_step  # a run that goes on has looked here already
+        if self.monitor.every and trainer.global_step == 0:
+            self._look(trainer, method)
+
+    def on_train_batch_end(self, trainer: Trainer, method: Method, *_: Any) -> None:  # type: ignore[override]
+        step, every = trainer.global_step, self.monitor.every
+        if every and step != self._looked and (step % every == 0 or step == trainer.max_steps) and step:
+            found = self._look(trainer, method)
+            if self.knn is not None:  # all devices decide alike whether this checkpoint is the best
+                method.log(BEST, trainer.strategy.broadcast(found[BEST]))
+
+    @torch.no_grad()
+    def _look(self, trainer: Trainer, method: Method) -> dict[str, float]:
+        began = time.perf_counter()
+        self._looked = step = trainer.global_step
+        state = torch.random.get_rng_state()
+        mine = torch.cat([self._embed(method, batch) for batch in self._pixels.split(64)])
+        embeddings = gather(mine).double().cpu()
+        absolute, squared = off_diagonal_correlation(embeddings)
+        found = {
+            "monitor/rankme": rankme(embeddings),
+            "monitor/correlation": absolute,
+            "monitor/log_squared_correlation": squared,
+            "monitor/feature_std": feature_std(embeddings),
+        }
+        if method.teacher_probabilities is not None:
+            found["monitor/teacher_entropy"] = entropy(method.teacher_probabilities)
+        if self.knn is not None:
+            found[BEST] = self.knn(lambda images: self._embed(method, images))
+        picture = self._picture(method)
+        torch.random.set_rng_state(state)
+        if trainer.is_global_zero:
+            self._write(trainer, step, found, picture)
+        self.seconds += time.perf_counter() - began
+        return found
+
+    def _write(self, trainer: Trainer, step: int, found: dict[str, float], picture: Any) -> None:
+        for logger in trainer.loggers:
+            logger.log_metrics(found, step)
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_image("monitor/pca", picture, step, dataformats="HWC")
+        Image.fromarray(picture).save(self.output / f"pca-{step}.png")
+        _append(self.output / MEASURES, {"step": step, **found})
+        say(f"step {step:>6}: " + ", ".join(f"{k.removeprefix('monitor/')} {v:.3g}" for k, v in found.items()))
+
+    def _tokens(self, method: Method, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Class and patch tokens of the teacher, float32."""
+        views = method.setup_.views
+        mean, std = (torch.tensor(v, device=method.device).view(3, 1, 1) for v in (views.mean, views.std))
+        images = pixels.to(method.device).float().div_(255).sub_(mean).div_(std)
+        with method.trainer.precision_plugin.forward_context():
+            cls, patches = method.teacher.vit(images)
+        return cls.float(), patches.float()
+
+    def _embed(self, method: Method, pixels: Tensor) -> Tensor:
+        return self._tokens(method, pixels)[0]
+
+    def _picture(self, method: Method) -> Any:
+        shown = self._pixels[:_SHOWN]
+        patches = self._tokens(method, shown)[1]
+        rows, columns = method.teacher.vit.grid(method.setup_.architecture.size)
+        return pca_picture(shown, patches.transpose(1, 2).unflatten(2, (rows, columns)).cpu())
+
+    def _sheet(self, method: Method, pixels: Tensor) -> None:
+        """A picture of what the network sees of some patches."""
+        state = torch.random.get_rng_state()
+        torch.manual_seed(0)
+        views = method.setup_.views
+        contact_sheet(pixels, make_crops(pixels, views, None), views, self.output / "crops.png")
+        torch.random.set_rng_state(state)
+
+
+def read_measures(file: Path, tell: Callable[[str], None] = lambda line: None) -> list[dict[str, Any]]:
+    """The lines of `monitor.jsonl`, but those that a kill has cut or that have changed.
+
+    Args:
+        file: Where they are.
+        tell: Receives a line where some are left out.
+    """
+    lines = file.read_bytes().splitlines(keepends=True) if file.exists() else []
+    read = [fields for line in lines if (fields := fields_of(line)[0]) is not None]
+    if len(read) < len(lines):
+        tell(f"{len(lines) - len(read)} of {len(lines)} lines of {file} are damaged, and left out.")
+    return read
+
+
+def _append(file: Path, fields: dict[str, Any]) -> None:
+    """Add a line; where a kill has cut the one before, it stays by itself."""
+    with open(file, "ab+", opener=unlinked) as handle:
+        if handle.tell():
+            handle.seek(-1, os.SEEK_END)
+            if handle.read() != b"\n":
+                handle.write(b"\n")
+        handle.write(checked_line(fields)[0])

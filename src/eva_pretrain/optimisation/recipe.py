@@ -1,0 +1,114 @@
+"""How a student is optimised and a teacher follows: the numbers of a recipe, and their values at a step."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from eva_core.errors import refuse
+from eva_pretrain.optimisation.schedules import cosine, linear_warmup, scaled_lr
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Numbers of the optimisation. Durations are shares of all steps, so that a shorter run has the same shape.
+
+    Attributes:
+        steps: Optimiser steps.
+        lr: Base learning rate.
+        lr_rule: `sqrt`: lr x sqrt(batch / 1024) (DINOv2); `linear`: lr x batch / 256 (DINO). The batch counts
+            all devices and accumulated batches.
+        min_lr: At the end of the cosine.
+        warmup: Share of linear warm-up of the learning rate.
+        weight_decay: At the first and the last step, cosine between.
+        momentum: Of the teacher, likewise.
+        temperature: Of the teacher, at first and after its warm-up.
+        temperature_warmup: Share of the steps of that warm-up.
+        layer_decay: Factor of the learning rate from a block to the one below.
+        patch_embed: Factor of the learning rate of the patch embedding.
+        decay_rule: Which parameters have no weight decay: `dino`, biases and all of one dimension; `dinov2`, biases,
+            norms and layer scale.
+        clip: Greatest norm of a gradient.
+        clip_by: Of each `parameter` by itself (DINO) or each `module`: backbone and every head (DINOv2).
+        freeze_last: Share of the steps in which the prototypes stay as they are.
+        heads_alone: Share of the steps, before all others, in which the backbone stays as it is and the heads learn at
+            the full rate, where it starts from weights that come without heads.
+        betas: Of AdamW.
+    """
+
+    steps: int = 125_000
+    lr: float = 2e-4
+    lr_rule: Literal["sqrt", "linear"] = "sqrt"
+    min_lr: float = 1e-6
+    warmup: float = 0.16
+    weight_decay: tuple[float, float] = (0.04, 0.2)
+    momentum: tuple[float, float] = (0.994, 1.0)
+    temperature: tuple[float, float] = (0.04, 0.07)
+    temperature_warmup: float = 0.06
+    layer_decay: float = 1.0
+    patch_embed: float = 0.2
+    decay_rule: Literal["dino", "dinov2"] = "dinov2"
+    clip: float = 3.0
+    clip_by: Literal["parameter", "module"] = "module"
+    freeze_last: float = 0.002
+    heads_alone: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+
+    def __post_init__(self) -> None:
+        shares = (self.warmup, self.temperature_warmup, self.freeze_last, self.heads_alone)
+        factors = (self.layer_decay, self.patch_embed)
+        refuse(
+            (self.steps < 1, "steps to be at least 1", self.steps),
+            (self.lr <= 0, "lr above 0", self.lr),
+            (any(not 0 <= share <= 1 for share in shares), "shares of the steps from 0 to 1", shares),
+            (not all(0 <= m <= 1 for m in self.momentum), "momentum from 0 to 1", self.momentum),
+            (not all(t > 0 for t in self.temperature), "temperature above 0", self.temperature),
+            (self.clip <= 0, "clip above 0", self.clip),
+            (not 0 <= self.min_lr <= self.lr, "min_lr from 0 to lr", self.min_lr),
+            (min(self.weight_decay) < 0, "weight_decay of at least 0", self.weight_decay),
+            (min(factors) <= 0, "layer_decay and patch_embed above 0", factors),
+            (not all(0 <= beta < 1 for beta in self.betas), "betas of at least 0 and below 1", self.betas),
+            where="recipe",
+        )
+
+
+@dataclass(frozen=True)
+class Values:
+    """Of one optimiser step."""
+
+    lr: float
+    last_layer_lr: float
+    heads_alone: bool
+    weight_decay: float
+    momentum: float
+    temperature: float
+
+
+class Schedule:
+    """The values at each step of a recipe."""
+
+    def __init__(self, recipe: Recipe, batch: int, heads_first: bool = False) -> None:
+        """Fix the curves.
+
+        Args:
+            batch: Patches of one optimiser step, over all devices.
+            heads_first: Whether `heads_alone` applies.
+        """
+        steps, self._peak = recipe.steps, scaled_lr(recipe.lr, batch, recipe.lr_rule)
+        alone = self._heads_alone = round(recipe.heads_alone * steps) if heads_first else 0
+        warmup = min(round(recipe.warmup * steps), steps - alone)
+        self._lr = cosine(self._peak, recipe.min_lr, steps, warmup=warmup, frozen=alone)
+        self._decay = cosine(*recipe.weight_decay, steps)
+        self._momentum = cosine(*recipe.momentum, steps)
+        self._temperature = linear_warmup(*recipe.temperature, round(recipe.temperature_warmup * steps))
+        self._freeze_last = alone + round(recipe.freeze_last * steps)
+
+    def __call__(self, step: int) -> Values:
+        alone = step < self._heads_alone
+        lr = self._peak if alone else self._lr(step)
+        return Values(
+            lr=lr,
+            last_layer_lr=0.0 if not alone and step < self._freeze_last else lr,
+            heads_alone=alone,
+            weight_decay=self._decay(step),
+            momentum=self._momentum(step),
+            temperature=self._temperature(step),
+        )

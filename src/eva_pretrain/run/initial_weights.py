@@ -1,0 +1,115 @@
+"""Where a run starts: random weights, a pretrained network of timm, a file, an export, or a checkpoint of ours."""
+
+from pathlib import Path
+
+import timm
+from lightning.pytorch.utilities import rank_zero_only
+from timm.models.vision_transformer import checkpoint_filter_fn
+from torch import Tensor
+
+from eva_core.errors import EvaError, UsageError, some
+from eva_core.progress import say as say_here
+from eva_core.torch_files import load_torch
+from eva_pretrain.methods.base import Method, Network
+from eva_pretrain.run.checkpoints import refuse_damaged
+from eva_vision.models.exported import WEIGHTS, check_files, read_seen
+from eva_vision.models.weights import read_state_dict
+
+State = dict[str, Tensor]
+say = rank_zero_only(say_here)
+
+
+def start_from(method: Method, start: str | None) -> None:
+    """Load initial weights into student and teacher, and say what was loaded and what was not.
+
+    Args:
+        method: Its `heads_first` is set where the weights come without heads.
+        start: As in `Architecture.start`.
+
+    Raises:
+        UsageError: There is no such thing.
+        EvaError: It does not read, or nothing of it fits.
+    """
+    if start is None:
+        say(f"Random weights from seed {method.setup_.seed}.")
+        return
+    state = _read(start)
+    if any(key.startswith("student.") for key in state):
+        for name, network in (("student", method.student), ("teacher", method.teacher)):
+            own = {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
+            _load(network, _resized(network, own), f"{start}, {name}")
+        own = method.state_dict()
+        fits = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
+        centres = {k: v for k, v in fits.items() if not k.startswith(("student.", "teacher."))}
+        method.load_state_dict(centres, strict=False)
+        method.heads_first = not all(k in fits for k in own if k.startswith("student.heads."))
+        return
+    backbone = {f"vit.network.{k}": v for k, v in state.items()}
+    _load(method.student, _resized(method.student, backbone), start)
+    method.teacher.load_state_dict(method.student.state_dict())
+    method.heads_first = True
+
+
+def seen_by(start: str | None) -> list[tuple[str, str | None]]:
+    """Slides and patients that initial weights have seen; a file that does not say stands for what is not known."""
+    path = Path(start or "")
+    if start is None or (not path.exists() and timm.is_model_pretrained(start)):
+        return []  # of timm's, none has seen slides under these names
+    if path.is_dir():
+        return read_seen(path)
+    if path.suffix == ".ckpt":
+        kept = load_torch(path, mmap=True).get("eva_progress", {})
+        return [tuple(pair) for pair in kept.get("seen", [(path.name, None)])]
+    return [(path.name, None)]
+
+
+def _read(start: str) -> State:
+    path = Path(start)
+    if path.is_dir():
+        check_files(path)
+        return read_state_dict(path / WEIGHTS)
+    if path.is_file():
+        refuse_damaged(path)
+    if path.exists() or "/" in start:
+        return read_state_dict(path)
+    if not timm.is_model_pretrained(start):
+        raise UsageError(
+            f"Expected start to be a pretrained network of timm such as vit_small_patch16_224.dino, a file, or the "
+            f"folder of an export, but got {start!r}. Leave it out for random weights."
+        )
+    try:
+        return timm.create_model(start, pretrained=True, num_classes=0).state_dict()
+    except Exception as error:  # the hub's client lets its HTTP library's errors through
+        reason = " ".join(str(error).split())
+        raise EvaError(f"Cannot get the weights of {start} ({reason}). Check the network, or give a file.") from error
+
+
+def _resized(network: Network, state: State) -> State:
+    """Names as timm has them now, and position and patch embedding in the size of the network."""
+    inside = "vit.network."
+    vit = {k.removeprefix(inside): v for k, v in state.items() if k.startswith(inside)}
+    rest = {k: v for k, v in state.items() if not k.startswith(inside)}
+    vit = checkpoint_filter_fn(vit, network.vit.network, interpolation="bicubic", antialias=True)
+    return {**rest, **{f"{inside}{k}": v for k, v in vit.items()}}
+
+
+def _load(network: Network, state: State, source: str) -> None:
+    wanted = network.state_dict()
+    misshapen = [k for k in sorted(wanted.keys() & state.keys()) if wanted[k].shape != state[k].shape]
+    fitting = {k: v for k, v in state.items() if k in wanted and k not in misshapen}
+    backbone = [k for k in wanted if k.startswith("vit.network.")]
+    if not set(backbone) & fitting.keys() or any(k.startswith("vit.network.blocks.") for k in misshapen):
+        raise EvaError(
+            f"Expected weights for {network.vit.network.__class__.__name__} with {len(network.vit.network.blocks)} "
+            f"blocks of width {network.vit.dim}, but {source} has other shapes ({some(misshapen or sorted(state))}). "
+            "Choose the arch that it was made for."
+        )
+    network.load_state_dict(fitting, strict=False)
+    say(f"Loaded {len(fitting)} of {len(wanted)} tensors from {source}.")
+    for what, keys in (
+        ("Left as they were, because it has none", sorted(wanted.keys() - state.keys())),
+        ("Left as they were, because it has other shapes", misshapen),
+        ("Not used", sorted(state.keys() - wanted.keys())),
+    ):
+        if keys:
+            say(f"  {what}: {some([k.removeprefix('vit.network.') for k in keys])}.")

@@ -1,0 +1,248 @@
+"""From settings to an export: what `eva pretrain` and `eva study` do."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning.fabric.plugins.environments import ClusterEnvironment, LightningEnvironment
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
+
+from eva_core.atomic_files import FULL, not_written, refuse_without_room
+from eva_core.errors import EvaError, UsageError
+from eva_core.progress import say
+from eva_core.record import CONFIG, write_text
+from eva_pretrain.data.datamodule import Patches
+from eva_pretrain.methods.base import Method
+from eva_pretrain.monitor.collapse import BEST, MEASURES, Watch, read_measures
+from eva_pretrain.monitor.online_knn import OnlineKnn
+from eva_pretrain.monitor.throughput import Progress
+from eva_pretrain.run.checkpoints import (
+    CHECKPOINTS,
+    any_checkpoint,
+    best_checkpoints,
+    clear_unfinished,
+    last_checkpoint,
+    read_checkpoint,
+    say_passed_over,
+    size_of,
+    step_of,
+    what_is_kept,
+)
+from eva_pretrain.run.config import Export, Plan
+from eva_pretrain.run.export import finish_exchange, write_export
+from eva_pretrain.run.initial_weights import seen_by, start_from
+from eva_pretrain.run.launchers import devices_of, environment_of
+from eva_pretrain.run.sole_process import sole_process
+from eva_pretrain.run.trainer import make_trainer, run
+from eva_vision.models.exported import CARD, check_files, read_seen
+
+EXPORT, _KEY = "export", "key"
+
+
+def pretrain(plan: Plan) -> Path:
+    """Train, or go on, and export.
+
+    Returns:
+        The folder that `--model` takes.
+    Raises:
+        UsageError: The output folder has another run.
+        EvaError: Something does not read, or the loss is not finite for too long.
+    """
+    output = plan.output
+    best = plan.export.checkpoint == "best"
+    if best and (plan.dataset is None or not plan.monitor.every):
+        raise UsageError(
+            "Expected --dataset and monitor.every where export.checkpoint is best. Nothing else chooses one."
+        )
+    training = plan.training
+    devices = devices_of(training.devices, training.nodes)
+    environment = environment_of(devices, training.nodes)
+    rank = _rank(environment, devices)
+    setattr(rank_zero_only, "rank", rank)  # noqa: B010  (a function's attribute)
+    _refuse_another_run(output, plan.key)
+    if _exported(plan):
+        say(f"{output} is finished.")
+        return output / EXPORT
+    output.mkdir(parents=True, exist_ok=True)
+    # its other processes belong to it
+    with sole_process(output) if rank == 0 else nullcontext(), _full_disk_told(output):
+        if rank == 0:
+            clear_unfinished(output)
+            finish_exchange(output / EXPORT)
+        if _exported(plan):
+            return output / EXPORT
+        last = last_checkpoint(output)
+        if (output / EXPORT / CARD).exists() and last is None:
+            raise UsageError(
+                f"Expected checkpoints in {output} for another export, but got none. Give another --output."
+            )
+        patches = Patches(plan.data, plan.sampling, plan.setup.seed, training.accumulate, output)
+        if rank == 0:
+            write_text(output / CONFIG, plan.text)
+            write_text(output / _KEY, plan.key)
+            say_passed_over(output, last)
+            read_measures(output / MEASURES, say)
+        if step_of(last) < plan.setup.recipe.steps:
+            _train(plan, environment, patches, last)
+        if rank == 0:
+            _export(plan, patches)
+    return output / EXPORT
+
+
+@contextmanager
+def _full_disk_told(output: Path) -> Iterator[None]:
+    """Name the folder where logs, pictures or an export find a full disk: their libraries do not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise EvaError(f"{not_written(Path(error.filename or output), error)} {what_is_kept(output)}") from error
+
+
+def _rank(environment: ClusterEnvironment, devices: int) -> int:
+    """Number of this process in its run. Lightning knows it only later, and guesses before."""
+    if isinstance(environment, LightningEnvironment):
+        return environment.node_rank() * devices + environment.local_rank()
+    return environment.global_rank()
+
+
+def export_start(plan: Plan) -> Path:
+    """Export the weights that a run would start from, fed as those that it ends with."""
+    method = plan.method(plan.setup, **plan.method_arguments)
+    start = plan.setup.architecture.start
+    start_from(method, start)
+    return export_weights(plan, method.teacher.vit.network.state_dict(), step=0, mpp=None, seen=seen_by(start))
+
+
+def _train(plan: Plan, environment: ClusterEnvironment, patches: Patches, last: Path | None) -> None:
+    """Train to the last step."""
+    setup, output = plan.setup, plan.output
+    method = plan.method(setup, **plan.method_arguments)
+    _refuse_without_room(method, output)
+    if last is None:
+        start_from(method, setup.architecture.start)
+    else:
+        rank_zero_only(say)(f"Going on from {last}.")
+    knn = None
+    if plan.dataset is not None and plan.monitor.every:
+        knn = OnlineKnn(plan.dataset, setup.architecture.size, plan.monitor.holdout)
+    watch = Watch(plan.monitor, knn, output)
+    seen = seen_by(setup.architecture.start) if last is None else []  # the checkpoint knows
+    progress = Progress(plan.training.log_every, watch, seen)
+    trainer = make_trainer(
+        plan.training,
+        environment,
+        setup.recipe.steps,
+        output,
+        plan.logger or TensorBoardLogger(output, name="", version="logs"),
+        [progress, watch],
+        plan.monitor.every if knn else 0,
+    )
+    run(trainer, method, patches, last, plan.training.checkpoint_every)
+    if trainer.is_global_zero:
+        say(progress.cost(trainer))
+        say(patches.loader.report())
+
+
+def _refuse_without_room(method: Method, output: Path) -> None:
+    """Refuse to begin where not even one checkpoint fits: weights, and two moments of each that is learnt."""
+    size = size_of(method.state_dict()) + 2 * size_of(list(method.student.parameters()))
+    try:
+        refuse_without_room(output / CHECKPOINTS, size)
+    except EvaError as error:
+        raise EvaError(f"{error} {what_is_kept(output)}") from error
+
+
+def _exported(plan: Plan) -> bool:
+    """Whether the export is there and whole, of the weights that are asked for."""
+    folder = plan.output / EXPORT
+    if not (folder / CARD).exists():
+        return False
+    try:
+        card = check_files(folder)
+        read_seen(folder)
+    except EvaError as error:
+        say(f"{error} It is made again.")
+        return False
+    chosen = "last" if card["selected_on"] == "last" else "best"
+    return (card["weights_of"], chosen) == (plan.export.weights, plan.export.checkpoint)
+
+
+def _export(plan: Plan, patches: Patches) -> None:
+    output = plan.output
+    best = plan.export.checkpoint == "best"
+    wanted = _best(output) if best else last_checkpoint(output)
+    if wanted is None:
+        raise EvaError(
+            f"Expected monitor.every below the {plan.setup.recipe.steps} steps, but got {plan.monitor.every}: "
+            "no checkpoint was the best. Export the last one: --export.checkpoint last."
+        )
+    checkpoint = read_checkpoint(wanted, mapped=True)
+    prefix = f"{plan.export.weights}.vit.network."
+    state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
+    step = checkpoint["global_step"]
+    seen = checkpoint["eva_progress"]["seen"]
+    export_weights(plan, state, step, patches.mpp, seen, _found(output, step) if best else "last")
+
+
+def export_weights(
+    plan: Plan,
+    state: dict[str, Tensor],
+    step: int,
+    mpp: tuple[float, float] | None,
+    seen: Iterable[tuple[str, str | None]] = (),
+    selected_on: Literal["last"] | dict[str, Any] = "last",
+) -> Path:
+    """Write the export of a run; see `write_export`."""
+    views, architecture = plan.setup.views, plan.setup.architecture
+    return write_export(
+        plan.output / EXPORT,
+        state,
+        architecture.arch,
+        architecture.timm_arguments(),
+        name="-".join([plan.name, plan.key[:8], *_marks(plan.export)]),
+        mean=views.mean,
+        std=views.std,
+        size=architecture.size,
+        mpp=mpp,
+        config=plan.text,
+        step=step,
+        seen=seen,
+        selected_on=selected_on,
+        weights_of=plan.export.weights,
+    )
+
+
+def _best(output: Path) -> Path | None:
+    return max(best_checkpoints(output), key=lambda file: _found(output, step_of(file))["value"], default=None)
+
+
+def _marks(export: Export) -> list[str]:
+    """Of the name: other weights of a run are another model."""
+    return [mark for mark in (export.weights, export.checkpoint) if mark not in ("teacher", "last")]
+
+
+def _found(output: Path, step: int) -> dict[str, Any]:
+    """What the monitor found at a step."""
+    lines = read_measures(output / MEASURES)
+    values = [line[BEST] for line in lines if line.get("step") == step and BEST in line]
+    if not values:
+        raise EvaError(
+            f"Expected {BEST} of step {step} in {output / MEASURES}, but it is not there. Export the last checkpoint: "
+            "--export.checkpoint last."
+        )
+    return {"metric": BEST, "step": step, "value": values[-1]}  # a resumed run may say it again
+
+
+def _refuse_another_run(output: Path, key: str) -> None:
+    """One folder, one run: its settings are fixed once it has weights."""
+    file = output / _KEY
+    begun = any_checkpoint(output) or (output / EXPORT / CARD).exists()
+    if begun and file.exists() and file.read_bytes() != key.encode():
+        raise UsageError(
+            f"Expected the settings of the run in {output} (its {CONFIG}), but got others. Give another --output."
+        )

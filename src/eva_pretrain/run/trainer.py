@@ -1,0 +1,185 @@
+"""A run: Lightning's trainer with our callbacks, checkpoints that a run is taken up from, and the export at the end."""
+
+import logging
+import warnings
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.plugins.environments import ClusterEnvironment
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
+
+from eva_core.accelerator import gpus
+from eva_core.errors import EvaError, UsageError, refuse
+from eva_pretrain.data.datamodule import Patches
+from eva_pretrain.methods.base import Method
+from eva_pretrain.monitor.collapse import BEST
+from eva_pretrain.run.checkpoints import CHECKPOINTS, SummedCheckpoints, prune
+from eva_pretrain.run.launchers import devices_of
+
+
+@dataclass(frozen=True)
+class Training:
+    """On what a run trains, and what it keeps.
+
+    Attributes:
+        devices: Of each node; `auto`: as many as torchrun starts, else all GPUs, or one CPU process.
+        nodes: Machines; they are started by torchrun or SLURM.
+        strategy: `ddp`; `fsdp`: weights and optimiser states are divided among the devices (FSDP2); `auto`: ddp where
+            there are several.
+        precision: `auto`: bf16-mixed on a GPU, 32-true on a CPU.
+        accumulate: Batches of one optimiser step.
+        checkpoint_every: Optimiser steps; a kill loses no more.
+        log_every: Optimiser steps.
+    """
+
+    devices: int | Literal["auto"] = "auto"
+    nodes: int = 1
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    precision: Literal["auto", "bf16-mixed", "16-mixed", "32-true"] = "auto"
+    accumulate: int = 1
+    checkpoint_every: int = 1000
+    log_every: int = 50
+
+    def __post_init__(self) -> None:
+        for name in ("devices", "nodes", "accumulate", "checkpoint_every", "log_every"):
+            value = getattr(self, name)
+            refuse((value != "auto" and value < 1, f"training.{name} to be at least 1", value))
+
+
+def make_trainer(
+    training: Training,
+    environment: ClusterEnvironment,
+    steps: int,
+    output: Path,
+    logger: Logger,
+    callbacks: list[Callback],
+    best_every: int,
+) -> Trainer:
+    """Lightning's trainer.
+
+    Args:
+        training: The settings.
+        environment: Where this process stands among those of the run.
+        steps: Optimiser steps.
+        output: Checkpoints go below.
+        logger: Where numbers go.
+        callbacks: Ours, in this order.
+        best_every: Steps between two looks at the nearest neighbours, of which the best checkpoint is kept; 0: none.
+    """
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # what is of use we say ourselves
+    for said in (
+        ".*isinstance.treespec, LeafSpec",
+        ".*exists and is not empty",
+        "The number of training batches",
+        "FSDP2-wrapped module .* returned a view",  # nothing is changed in place
+        "The `srun` command is available",  # whether it is used, `environment` knows
+    ):
+        warnings.filterwarnings("ignore", said)  # we know
+    on_gpu = gpus() > 0
+    if training.precision == "16-mixed" and not on_gpu:  # Lightning would train in bf16 under that name
+        raise UsageError("Expected a GPU for --training.precision 16-mixed, but there is none. Use bf16-mixed or auto.")
+    devices = devices_of(training.devices, training.nodes)
+    folder, every = output / CHECKPOINTS, training.checkpoint_every
+    keeper = partial(_Keeper, folder, auto_insert_metric_name=False, enable_version_counter=False)
+    keep: list[Callback] = [keeper("step-{step}", every_n_train_steps=every, save_top_k=-1)]  # we prune them
+    if best_every:  # first, so that the checkpoint that a run is taken up from knows of it
+        keep.insert(0, keeper("best-{step}", monitor=BEST, mode="max", every_n_train_steps=best_every))
+    return Trainer(
+        accelerator="gpu" if on_gpu else "cpu",
+        devices=devices,
+        num_nodes=training.nodes,
+        strategy=_strategy(training, devices * training.nodes),
+        precision=training.precision if training.precision != "auto" else "bf16-mixed" if on_gpu else "32-true",
+        max_steps=steps,
+        max_epochs=-1,
+        accumulate_grad_batches=training.accumulate,
+        default_root_dir=output,
+        plugins=[environment, SummedCheckpoints()],
+        logger=logger,
+        callbacks=[*callbacks, *keep],
+        log_every_n_steps=training.log_every,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+    )
+
+
+class _Keeper(ModelCheckpoint):
+    """Lightning's, for runs that are taken up again: its own forgets where it was, and keeps one checkpoint or all."""
+
+    @property
+    def state_key(self) -> str:
+        """Without the interval: with another one, the best checkpoint so far is still that."""
+        return f"{type(self).__name__}({self.monitor})"
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        self._last_global_step_saved = trainer.global_step  # else it saves again amid the batches of the next step
+
+    def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
+        super()._save_checkpoint(trainer, filepath)
+        _after_save(trainer)
+
+
+def _after_save(trainer: Trainer) -> None:
+    """Stop all ranks where the first could not write, else make room.
+
+    Raises:
+        EvaError: What the first one met.
+    """
+    files = trainer.strategy.checkpoint_io
+    assert isinstance(files, SummedCheckpoints)
+    failed = trainer.strategy.broadcast(files.failed)
+    if failed is not None:
+        raise EvaError(failed)
+    if trainer.is_global_zero:
+        prune(Path(trainer.default_root_dir), trainer.global_step)
+
+
+def run(trainer: Trainer, method: Method, patches: Patches, last: Path | None, every: int) -> None:
+    """Train to the end.
+
+    Args:
+        trainer: From `make_trainer`.
+        method: What is trained.
+        patches: On what.
+        last: The checkpoint to go on from; None: begin.
+        every: Steps between two checkpoints.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C or SIGTERM; checkpoints stay.
+        EvaError: What stops a run.
+    """
+    try:
+        trainer.fit(method, datamodule=patches, ckpt_path=last)
+    except SystemExit as error:  # Lightning's way to say Ctrl-C
+        raise KeyboardInterrupt from error
+    except RuntimeError as error:  # torch's way to say that a process which reads is no more, at any time
+        if "DataLoader worker" not in str(error):
+            raise
+        if trainer.received_sigterm:  # so was it
+            raise KeyboardInterrupt from error
+        raise EvaError(f"{' '.join(str(error).split())} If memory was short, lower data.workers.") from error
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    step = trainer.global_step
+    if step % every:  # else it has been; devices that list the folder may not see the same
+        trainer.save_checkpoint(Path(trainer.default_root_dir) / CHECKPOINTS / f"step-{step}.ckpt")
+        _after_save(trainer)
+
+
+def _strategy(training: Training, processes: int) -> str | Strategy:
+    if processes == 1:
+        return "auto"
+    if training.strategy == "fsdp":
+        return ModelParallelStrategy(
+            data_parallel_size=processes, tensor_parallel_size=1, save_distributed_checkpoint=False
+        )
+    return DDPStrategy(gradient_as_bucket_view=True)

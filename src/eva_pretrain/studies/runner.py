@@ -1,0 +1,172 @@
+"""One run of a study: its patches, its training in a process of its own, its scores. What is done is not done again."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from eva_core.addresses import without_secrets
+from eva_core.atomic_files import make_folder, unlinked
+from eva_core.boards.board import FAILED
+from eva_core.boards.run import leave_reason, run_pair
+from eva_core.cache import locked
+from eva_core.errors import EvaError
+from eva_core.progress import say
+from eva_core.sealed_records import read_record_or_nothing, write_record
+from eva_pretrain.run.config import Plan, parse
+from eva_pretrain.run.export import list_seen
+from eva_pretrain.studies.cut_patches import DONE, cut_patches
+from eva_pretrain.studies.plan import COST, Run
+from eva_vision.slides.selection import Sampling
+
+LOG = "log.txt"
+_DID = ("slides", "table", "column", "codes", "exclude", "fraction", "distinct")
+"""Of the sampling: what the cutting did, and a folder cannot."""
+
+
+def do_run(run: Run, threads: int | None = None) -> str | None:
+    """Train, export and score.
+
+    Args:
+        threads: Of torch, in the training and here; None: torch's own.
+
+    Returns:
+        None, or the first reason why something did not work; it is also left in the folder. Ctrl-C passes through.
+    """
+    # The training holds the lock too: where the study is killed alone, its training goes on, and the next study waits
+    # for it in place of training the same beside it.
+    with locked(run.folder / ".run", what=str(run.folder)) as lock:
+        try:
+            _make(run, lock, threads)
+        except Exception as error:  # a study goes on whatever happens in one place of it
+            return failed(run, error)
+        (run.folder / FAILED).unlink(missing_ok=True)
+        reasons = [run_pair(pair, {}, threads) for pair in run.pairs if not pair.done]
+    _free_memory()
+    return next((reason for reason in reasons if reason is not None), None)
+
+
+def failed(run: Run, error: Exception) -> str:
+    """Leave the reason in the folder of a run."""
+    make_folder(run.folder)
+    return leave_reason(run.folder, error)
+
+
+def _make(run: Run, lock: int | None, threads: int | None) -> None:
+    """Up to the export and what it has cost."""
+    arguments = list(run.arguments)
+    whole = run.whole()
+    if not whole:
+        if run.cut_to is not None and run.variant.cut is not None:
+            cut_patches(parse(arguments), run.variant.cut, run.cut_to)
+        if run.variant.untrained:
+            from eva_pretrain.run.pretrain import export_start
+
+            export_start(parse(arguments))
+            return
+        _train([*arguments, *_from_folder(run)], run.folder / LOG, lock, threads)
+        if not run.trained:
+            raise EvaError(f"Expected an export in {run.export}, but there is none. See {run.folder / LOG}.")
+    if run.variant.untrained or (whole and read_record_or_nothing(run.folder / COST)):
+        return
+    plan = parse([*arguments, *_from_folder(run)])
+    if run.cut_to is not None:
+        _list_slides(run.export, plan, run.cut_to)
+    try:
+        write_record(run.folder / COST, training_cost(plan))
+    except Exception as error:  # whatever became of its checkpoint: the export can be scored
+        say(f"{run.name}: what it has cost is not known ({type(error).__name__}: {error}).")
+
+
+def _from_folder(run: Run) -> list[str]:
+    """What a run is told whose patches were cut to a folder."""
+    if run.cut_to is None:
+        return []
+    sampling = parse(list(run.arguments)).sampling
+    one = sampling.mpp_range is None and len(sampling.mpp) == 1
+    mpp = sampling.mpp[0] if one else "null"
+    plain = Sampling()
+    texts = {name: json.dumps(getattr(plain, name)).strip('"') for name in _DID}
+    did = [f"--sampling.{name}={text}" for name, text in texts.items()]
+    return ["--data.slides=null", f"--data.mpp={mpp}", "--data.folder", str(run.cut_to), *did]
+
+
+def _list_slides(export: Path, plan: Plan, cut: Path) -> None:
+    """Where the export lists the cut files, list the slides that they are from, and what the start had seen."""
+    from eva_pretrain.run.initial_weights import seen_by
+
+    slides = read_record_or_nothing(cut / DONE).get("seen")
+    if slides:
+        list_seen(export, [*seen_by(plan.setup.architecture.start), *((slide, patient) for slide, patient in slides)])
+
+
+def _train(arguments: Sequence[str], log: Path, lock: int | None, threads: int | None) -> None:
+    """`eva pretrain` in a process of its own, so that it can start others for more devices.
+
+    Raises:
+        EvaError: With the last line that it said.
+        KeyboardInterrupt: Ctrl-C, once it has stopped.
+    """
+    command = [sys.executable, "-P", "-m", "eva_core.cli", "pretrain", *arguments]
+    # -P and its variable: the folder that we are in is not on the path, there and in processes that it starts
+    environment = {
+        **os.environ,
+        "PYTHONSAFEPATH": "1",
+        **({} if threads is None else {"OMP_NUM_THREADS": str(threads)}),
+    }
+    with open(log, "ab", opener=unlinked) as out:
+        out.write(f"$ eva pretrain {without_secrets(shlex.join(arguments))}\n".encode())
+        out.flush()
+        began = out.tell()
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            env=environment,
+            pass_fds=[] if lock is None else [lock],
+        )
+        try:
+            code = process.wait()
+        except BaseException:  # Ctrl-C reached both
+            process.terminate()
+            process.wait()
+            raise
+    if code == 130:
+        raise KeyboardInterrupt
+    if code:
+        raise EvaError(_last_words(log, began) or f"eva pretrain ended with {code} and no word. See {log}.")
+
+
+def _last_words(log: Path, began: int) -> str | None:
+    """The error line of the last attempt, else its last line."""
+    with log.open("rb") as handle:
+        handle.seek(began)
+        lines = [line.strip() for line in handle.read().decode(errors="replace").splitlines() if line.strip()]
+    errors = [line.removeprefix("eva: ") for line in lines if line.startswith("eva: ")]
+    found = errors or lines
+    return found[-1] if found else None
+
+
+def training_cost(plan: Plan) -> dict[str, float]:
+    """`patches` that a finished run has seen, and the `seconds` that it trained."""
+    from eva_core.accelerator import gpus
+    from eva_pretrain.run.checkpoints import last_checkpoint, read_checkpoint
+
+    checkpoint = last_checkpoint(plan.output)
+    assert checkpoint is not None
+    kept = read_checkpoint(checkpoint, mapped=True)["eva_progress"]
+    training = plan.training
+    devices = training.devices if training.devices != "auto" else max(gpus(), 1)
+    batch = plan.setup.batch_size * training.accumulate * devices * training.nodes
+    return {"patches": plan.setup.recipe.steps * batch, "seconds": kept["seconds"]}
+
+
+def _free_memory() -> None:
+    """Give a GPU's memory back: the next training is another process."""
+    from eva_core.accelerator import release_memory
+
+    release_memory()

@@ -1,0 +1,133 @@
+"""Three whole steps of DINOv2, forward and backward, against the official code's."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from eva_pretrain.augment.views import Crops, Views
+from eva_pretrain.methods.base import Setup
+from eva_pretrain.methods.dinov2 import DinoV2
+from eva_pretrain.network.vit import Architecture
+from eva_pretrain.optimisation.recipe import Recipe
+from tests.pretrain.references import dinov2
+
+ARCHITECTURE = Architecture(
+    "vit_tiny_patch16_224",
+    size=32,
+    arguments={
+        "patch_size": 8,
+        "embed_dim": 24,
+        "depth": 2,
+        "num_heads": 3,
+        "mlp_ratio": 2.0,
+        "init_values": 0.1,
+        "reg_tokens": 2,
+        "no_embed_class": True,
+    },
+    official_positions=True,
+)
+STEPS = {"sk_sep": ("sinkhorn", True), "center_sep": ("centring", True), "sk_shared": ("sinkhorn", False)}
+WEIGHTS = {"sk_sep": "step", "center_sep": "step", "sk_shared": "step_sk_shared"}
+
+
+def translated(prefix: str) -> dict[str, Tensor]:
+    """Official names to ours; timm adds the class token's position to the class token."""
+    state = {k.removeprefix(prefix): torch.from_numpy(v).float() for k, v in dinov2().items() if k.startswith(prefix)}
+    positions = state.pop("backbone.pos_embed")
+    state["backbone.cls_token"] += positions[:, :1]
+    state["backbone.pos_embed"] = positions[:, 1:]
+    return {_ours(name): tensor for name, tensor in state.items()}
+
+
+def _ours(name: str) -> str:
+    if name == "backbone.mask_token":
+        return "vit.mask_token"
+    name = name.replace("backbone.register_tokens", "backbone.reg_token").replace("backbone.", "vit.network.")
+    for head in ("dino", "ibot"):
+        name = name.replace(f"{head}_head.", f"heads.{head}.")
+    return name.replace("weight_g", "gain").replace("weight_v", "direction")
+
+
+def make(step: str) -> DinoV2:
+    targets, ibot_head = STEPS[step]
+    setup = Setup(ARCHITECTURE, Views(global_size=ARCHITECTURE.size), Recipe(), batch_size=4)
+    method = DinoV2(setup, prototypes=24, hidden=32, bottleneck=12, ibot_head=ibot_head, targets=targets)
+    if ibot_head:  # the reference has heads of two sizes
+        from eva_pretrain.losses.teacher_targets import Centring
+        from eva_pretrain.network.projection_head import Head
+
+        for network in (method.student, method.teacher):
+            network.heads["ibot"] = Head(24, 20, 32, 12, gain=True)
+        method.patch_centring = Centring(20)
+    for name, network in (("student", method.student), ("teacher", method.teacher)):
+        network.load_state_dict(translated(f"{WEIGHTS[step]}_{name}/"))
+    method.teacher.requires_grad_(False)
+    return method
+
+
+def crops() -> tuple[Crops, Tensor]:
+    z = dinov2()
+    views = Crops(*(torch.from_numpy(z[f"step_{name}_crops"]).float() for name in ("global", "local")))
+    return views, torch.from_numpy(z["step_masks"])
+
+
+def test_tokens():
+    z, method, (views, masked) = dinov2(), make("sk_sep"), crops()
+    with torch.no_grad():
+        seen = method.student.vit(views.global_, masked)
+        np.testing.assert_allclose(seen.cls, z["step_student_global_cls"], atol=1e-5)
+        np.testing.assert_allclose(seen.patches, z["step_student_global_patch"].astype(np.float32), atol=2e-3)
+        np.testing.assert_allclose(method.student.vit(views.local).cls, z["step_student_local_cls"], atol=1e-5)
+        np.testing.assert_allclose(method.teacher.vit(views.global_).cls, z["step_teacher_global_cls"], atol=1e-5)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step(step):
+    z, method, (views, masked) = dinov2(), make(step), crops()
+    terms = method.losses_with(views, masked, temperature=0.05)
+    official = {name: float(z[f"step_{step}/{name}"]) for name in _OFFICIAL}  # KoLeo and iBOT are shown halved there
+    for name, (term, times) in _OFFICIAL.items():
+        assert terms[term].item() == pytest.approx(times * official[name], abs=1e-5), name
+    total = sum(terms.values())
+    assert total.item() == pytest.approx(float(z[f"step_{step}_total"]), abs=1e-5)
+    total.backward()
+    gradients = {name: p.grad for name, p in method.student.named_parameters()}
+    compared = set()
+    for name, norm in zip(z[f"step_{step}_gradnorm_names"], z[f"step_{step}_gradnorm"], strict=True):
+        gradient = gradients[_ours(str(name))]
+        if str(name) == "backbone.pos_embed":
+            gradient = torch.cat([gradients["vit.network.cls_token"], gradient], dim=1)
+        assert gradient.norm().item() == pytest.approx(float(norm), abs=2e-5), name
+        compared.add(_ours(str(name)))
+    assert compared == gradients.keys()
+    if step == "sk_sep":
+        positions = torch.cat([gradients["vit.network.cls_token"], gradients["vit.network.pos_embed"]], dim=1)
+        np.testing.assert_allclose(positions, z["step_sk_sep_grad_pos_embed"], atol=1e-5)
+        np.testing.assert_allclose(
+            gradients["vit.network.blocks.0.attn.qkv.weight"], z["step_sk_sep_grad_qkv0"], atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("official_positions", [False, True])
+def test_it_trains_without_local_crops(official_positions):
+    method, (views, masked) = make("sk_sep"), crops()
+    method.student.vit.official_positions = official_positions
+    local_crops = 2 * len(views.local) // len(views.global_)
+    expected = method.losses_with(views, masked, temperature=0.05)
+    terms = method.losses_with(views._replace(local=views.local[:0]), masked, temperature=0.05)
+    sum(terms.values()).backward()
+    assert terms["dino_local"].item() == 0
+    assert terms["dino_global"].item() == pytest.approx((1 + local_crops) * expected["dino_global"].item())
+    assert [terms[name].item() for name in ("ibot", "koleo")] == pytest.approx(
+        [expected[name].item() for name in ("ibot", "koleo")]
+    )
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in method.student.parameters())
+
+
+_OFFICIAL = {
+    "dino_local_crops_loss": ("dino_local", 1),
+    "dino_global_crops_loss": ("dino_global", 1),
+    "koleo_loss": ("koleo", 2),
+    "ibot_loss": ("ibot", 2),
+}

@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+import torch
+
+from eva_core.errors import UsageError
+from eva_pretrain.network.vit import Architecture, Vit, resized_positions, resizing_weights
+from tests.pretrain.references import dinov2
+
+TINY = Architecture("vit_tiny_patch16_224", size=32, arguments={"depth": 2})
+
+
+def test_tokens_are_timms():
+    vit = Vit(TINY, student=False, masked=True).eval()
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        tokens, expected = vit(images), vit.network.forward_features(images)
+    torch.testing.assert_close(tokens.cls, expected[:, 0])
+    torch.testing.assert_close(tokens.patches, expected[:, 1:])
+
+
+@pytest.mark.parametrize(
+    ("arch", "arguments"),
+    [
+        ("vit_small_patch14_reg4_dinov2", {"depth": 1}),
+        ("vit_tiny_patch16_224", {"depth": 1, "mlp_layer": "SwiGLUPacked", "init_values": 1e-5}),
+        ("vit_small_patch8_224", {"depth": 1, "reg_tokens": 2}),
+    ],
+)
+def test_registers_layer_scale_swiglu_and_other_sizes(arch, arguments):
+    architecture = Architecture(arch, size=56 if "14" in arch else 64, arguments=arguments, drop_path=0.2)
+    vit = Vit(architecture, student=True, masked=True).eval()
+    small = architecture.size // 2
+    with torch.no_grad():
+        tokens = vit(torch.randn(2, 3, small, small))
+    rows, columns = vit.grid(small)
+    assert tokens.cls.shape == (2, vit.dim)
+    assert tokens.patches.shape == (2, rows * columns, vit.dim)
+
+
+def test_a_hidden_patch_is_not_seen():
+    vit = Vit(TINY, student=False, masked=True).eval()
+    images = torch.randn(1, 3, 32, 32)
+    other = images.clone()
+    other[..., :16, :16] += 1
+    hidden = torch.tensor([[True, False, False, False]])
+    with torch.no_grad():
+        torch.testing.assert_close(vit(images, hidden).patches, vit(other, hidden).patches)
+        assert not torch.allclose(vit(images).patches, vit(other).patches)
+
+
+def test_checkpointing_changes_no_gradient():
+    gradients = []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        vit = Vit(Architecture(TINY.arch, 32, TINY.arguments, checkpointing=checkpointing), student=True, masked=True)
+        torch.manual_seed(1)
+        vit(torch.randn(2, 3, 32, 32)).cls.sum().backward()
+        gradients.append(vit.network.blocks[0].attn.qkv.weight.grad)
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("size", [96, 384])
+@pytest.mark.parametrize(("offset", "reference"), [(0.0, "0.0_aa0"), (0.1, "0.1_aa0"), (None, "0.0_aa1")])
+def test_positions_are_resized_as_the_official_code_and_timm_do(size, offset, reference):
+    z = dinov2()
+    weights = resizing_weights((14, 14), (size // 16,) * 2, offset)
+    found = resized_positions(torch.from_numpy(z["pos_embed"]), weights, prefix=1)
+    np.testing.assert_allclose(found, z[f"pos_{size}_offset{reference}"], atol=1e-5)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"reg_tokens": 2, "no_embed_class": True}])
+@pytest.mark.parametrize("size", [(16, 16), (64, 32)])
+def test_tokens_at_other_sizes_are_timms(arguments, size):
+    vit = Vit(Architecture(TINY.arch, 32, {**TINY.arguments, **arguments}), student=False, masked=False).eval()
+    images = torch.randn(2, 3, *size)
+    with torch.inference_mode():  # first, as a monitor may
+        expected = vit.network.forward_features(images)
+        torch.testing.assert_close(vit(images).cls, expected[:, 0])
+    vit(images).patches.sum().backward()
+    assert vit.network.pos_embed.grad.isfinite().all()
+
+
+def test_positions_are_resized_in_float32_under_autocast():
+    vit = Vit(TINY, student=False, masked=False).eval()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        x = vit._with_positions(torch.zeros(1, 3, 3, vit.dim))
+    with torch.no_grad():
+        torch.testing.assert_close(x, vit._with_positions(torch.zeros(1, 3, 3, vit.dim)))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "said"),
+    [
+        (Architecture("vit_small"), "Expected arch to be a ViT of timm"),
+        (Architecture("vit_small_patch16_224.dino"), "pretrained weights are named by start"),
+        (Architecture("resnet18"), "timm cannot build resnet18"),
+        (Architecture("vit_tiny_patch16_224", size=30), "multiple of the patch of 16 px, but got 30"),
+        (Architecture("vit_tiny_patch16_224", arguments={"nonsense": 1}), "timm cannot build vit_tiny_patch16_224"),
+        (Architecture("vit_base_patch16_siglip_224", arguments={"depth": 1}), "class token"),
+    ],
+)
+def test_what_cannot_be_a_student(architecture, said):
+    with pytest.raises(UsageError, match=said):
+        Vit(architecture, student=True, masked=False)
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0, float("nan")])
+def test_a_drop_path_that_makes_no_sense(rate):
+    with pytest.raises(UsageError, match=f"^Expected drop_path of at least 0 and below 1, but got {rate}"):
+        Architecture("vit_tiny_patch16_224", drop_path=rate)

@@ -1,0 +1,481 @@
+"""Whole runs of tiny networks: exact resuming, what a bad loss does, starts, and the way to an export."""
+
+import errno
+import json
+import re
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from eva_core import atomic_files
+from eva_core.errors import EvaError, UsageError
+from eva_pretrain.data.datamodule import Patches
+from eva_pretrain.data.loader import Batch, PatchLoader
+from eva_pretrain.methods.base import Method
+from eva_pretrain.monitor.collapse import Watch, _append, read_measures
+from eva_pretrain.monitor.online_knn import OnlineKnn
+from eva_pretrain.run import checkpoints, sole_process
+from eva_pretrain.run.config import parse
+from eva_pretrain.run.pretrain import pretrain
+from eva_vision.models.exported import exported
+
+TINY = [
+    *("--config", "demo"),
+    *("--vit.arch", "vit_tiny_patch16_224", "--vit.size", "32"),
+    "--vit.arguments={depth: 2, embed_dim: 24, num_heads: 3}",
+    *("--method.prototypes", "32", "--method.hidden", "32", "--method.bottleneck", "16"),
+    *("--views.global_size", "32", "--views.local_size", "16", "--views.local_crops", "2"),
+    *("--sampling.size", "40", "--batch_size", "4", "--data.workers", "0"),
+    *("--monitor.every", "0", "--training.log_every", "1"),
+]
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[int], float]]:
+    """Patches and loss of every batch that is trained on."""
+    found: list[tuple[list[int], float]] = []
+    step = Method.training_step
+
+    def recorded(self: Method, batch, index):
+        loss = step(self, batch, index)
+        found.append((batch.number.tolist(), float("nan") if loss is None else loss.item()))
+        return loss
+
+    monkeypatch.setattr(Method, "training_step", recorded)
+    return found
+
+
+def run(folder: Path, output: Path, *more: str) -> Path:
+    return pretrain(parse([*TINY, "--folder", str(folder), "--output", str(output), *more]))
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("method", ["eva_pretrain.methods.dino.Dino", "eva_pretrain.methods.dinov2.DinoV2"])
+def test_a_resumed_run_is_the_run(patches, tmp_path, steps, monkeypatch, method, accumulate):
+    more = ["--steps", "8", f"--training.accumulate={accumulate}", "--training.checkpoint_every=3"]
+    more = [f"--method={method}", *TINY[9:15], *more, "--vit.drop_path=0.2"]
+    run(patches, tmp_path / "whole", *more)
+    whole, steps[:] = list(steps), []
+
+    step = Method.optimizer_step
+
+    def killed(self, *args, **kwargs):
+        step(self, *args, **kwargs)
+        if self.global_step == 5:
+            raise RuntimeError("killed")
+
+    monkeypatch.setattr(Method, "optimizer_step", killed)
+    with pytest.raises(RuntimeError, match="killed"):
+        run(patches, tmp_path / "cut", *more)
+    monkeypatch.setattr(Method, "optimizer_step", step)
+    assert [p.name for p in (tmp_path / "cut" / "checkpoints").iterdir()] == ["step-3.ckpt"]
+    first = steps[: 3 * accumulate]
+    steps.clear()
+    export = run(patches, tmp_path / "cut", *more)
+    assert first + steps == whole  # to the last bit: patches and losses
+    ours, theirs = (
+        torch.load(tmp_path / name / "checkpoints/step-8.ckpt", weights_only=True) for name in ("cut", "whole")
+    )
+    for name, tensor in ours["state_dict"].items():
+        assert torch.equal(tensor, theirs["state_dict"][name]), name
+    assert json.loads((export / "card.json").read_text())["step"] == 8
+
+
+def test_a_kill_amid_an_accumulated_step_after_a_resume_loses_nothing(patches, tmp_path, steps, monkeypatch):
+    more = ["--steps=6", "--training.accumulate=2", "--training.checkpoint_every=2"]
+    run(patches, tmp_path / "whole", *more)
+    whole, steps[:] = list(steps), []
+    recorded = Method.training_step
+
+    def until(batches: int):
+        def killed(self, batch, index):
+            if len(steps) == batches:
+                raise RuntimeError("killed")
+            return recorded(self, batch, index)
+
+        return killed
+
+    for batches in (5, 1):  # in the third step; after the first of its two batches
+        steps[:] = []
+        monkeypatch.setattr(Method, "training_step", until(batches))
+        with pytest.raises(RuntimeError, match="killed"):
+            run(patches, tmp_path / "run", *more)
+    monkeypatch.setattr(Method, "training_step", recorded)
+    steps[:] = []
+    run(patches, tmp_path / "run", *more)
+    assert steps == whole[4:]
+    assert {file.name for file in (tmp_path / "run/checkpoints").iterdir()} == {"step-4.ckpt", "step-6.ckpt"}
+
+
+def test_the_export_is_the_teacher(patches, tmp_path):
+    export = run(patches, tmp_path / "run", "--steps", "2")
+    state = torch.load(tmp_path / "run/checkpoints/step-2.ckpt", weights_only=True)["state_dict"]
+    backbone = exported(str(export))
+    for name, tensor in backbone.network.state_dict().items():
+        assert torch.equal(tensor, state[f"teacher.vit.network.{name}"]), name
+    assert backbone.card.geometry.crop == 32
+    assert backbone(torch.zeros(1, 3, 32, 32)).shape == (1, 24)
+
+
+def test_a_finished_run_is_not_run_again(patches, tmp_path, steps, capsys):
+    run(patches, tmp_path / "run", "--steps", "2")
+    steps.clear()
+    run(patches, tmp_path / "run", "--steps", "2")
+    assert steps == []
+    assert "is finished" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="Expected the settings of the run in"):
+        run(patches, tmp_path / "run", "--steps", "3")
+
+
+def test_other_weights_of_a_finished_run_are_another_export(patches, tmp_path, steps):
+    def card(*more: str) -> dict:
+        return json.loads((run(patches, tmp_path / "run", "--steps=2", *more) / "card.json").read_text())
+
+    teacher, student = card(), card("--export.weights=student")
+    assert (teacher["weights_of"], student["weights_of"]) == ("teacher", "student")
+    assert teacher["name"] != student["name"]
+    assert teacher["file_sha256"] != student["file_sha256"]
+    assert card()["name"] == teacher["name"]
+    assert len(steps) == 2  # it was trained once
+    shutil.rmtree(tmp_path / "run/checkpoints")
+    assert card()["file_sha256"] == teacher["file_sha256"]
+    with pytest.raises(UsageError, match=r"Expected checkpoints in .* for another export"):
+        card("--export.weights=student")
+    with pytest.raises(UsageError, match="Expected the settings of the run"):
+        card("--recipe.lr=1e-5")
+
+
+def test_an_export_that_was_lost_is_written_again(patches, tmp_path, steps):
+    export = run(patches, tmp_path / "run", "--steps", "2")
+    weights = (export / "model.safetensors").read_bytes()
+    (export / "card.json").unlink()
+    for file in export.iterdir():
+        file.unlink()
+    steps.clear()
+    run(patches, tmp_path / "run", "--steps", "2")
+    assert steps == []
+    assert (export / "model.safetensors").read_bytes() == weights
+
+
+def broken(monkeypatch, at: set[int]) -> None:
+    """The loss of these batches is not finite."""
+    step, count = Method._finite_everywhere, iter(range(1000))
+    monkeypatch.setattr(
+        Method, "_finite_everywhere", lambda self, loss: step(self, loss * (torch.nan if next(count) in at else 1))
+    )
+
+
+def test_a_loss_that_is_not_finite_is_skipped_and_counted(patches, tmp_path, monkeypatch, capsys):
+    broken(monkeypatch, {1, 2, 5})
+    export = run(patches, tmp_path / "run", "--steps", "8", "--most_skipped", "3")
+    assert "3 steps skipped" in capsys.readouterr().err
+    assert all(p.isfinite().all() for p in exported(str(export)).parameters())
+
+
+def test_too_many_in_a_row_stop_the_run(patches, tmp_path, monkeypatch):
+    broken(monkeypatch, {2, 3, 4})
+    with pytest.raises(EvaError, match="finite loss, but it was not for 3 steps in a row, up to step 4"):
+        run(patches, tmp_path / "run", "--steps", "8", "--most_skipped", "3")
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing(patches, tmp_path, monkeypatch):
+    monkeypatch.setattr("eva_pretrain.methods.base.clip", lambda sets, most: torch.tensor(torch.inf))
+    with pytest.raises(EvaError, match="finite gradient"):
+        run(patches, tmp_path / "run", "--steps", "8", "--most_skipped", "3")
+
+
+def test_starts(patches, tmp_path, capsys):
+    export = run(patches, tmp_path / "first", "--steps", "2")
+    capsys.readouterr()
+    run(patches, tmp_path / "second", "--steps", "1", "--start", str(export), "--recipe.heads_alone", "1.0")
+    said = capsys.readouterr().err
+    assert "Loaded" in said
+    assert "heads.dino" in said
+    ours, theirs = exported(str(tmp_path / "second/export")).state_dict(), exported(str(export)).state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)  # heads learnt alone
+    checkpoint = tmp_path / "first/checkpoints/step-2.ckpt"
+    run(
+        patches,
+        tmp_path / "third",
+        "--steps",
+        "1",
+        "--start",
+        str(checkpoint),
+        "--vit.size",
+        "48",
+        "--views.global_size",
+        "48",
+    )
+    assert "heads" not in capsys.readouterr().err
+    with pytest.raises(EvaError, match="other shapes"):
+        run(
+            patches,
+            tmp_path / "fourth",
+            "--start",
+            str(export),
+            "--vit.arguments={depth: 2, embed_dim: 48, num_heads: 3}",
+        )
+    with pytest.raises(UsageError, match="Expected start to be a pretrained network of timm"):
+        run(patches, tmp_path / "fifth", "--start", "nonsense")
+
+
+def test_from_slides(slides, tmp_path):
+    export = pretrain(parse([*TINY, "--slides", f"{slides}/*.svs", "--output", str(tmp_path / "run"), "--steps", "2"]))
+    card = json.loads((export / "card.json").read_text())
+    assert card["mpp"] == [0.5, 1.0]
+    seen = json.loads((export / "slides.json").read_text())["seen"]
+    assert 1 <= len(seen) <= 3
+
+
+def test_the_monitor_writes_pictures_and_numbers(patches, tmp_path):
+    run(patches, tmp_path / "run", "--steps", "4", "--monitor.every", "2", "--monitor.patches", "16")
+    lines = [json.loads(line) for line in (tmp_path / "run/monitor.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [0, 2, 4]
+    assert 1 <= lines[-1]["monitor/rankme"] <= 16
+    assert {p.name for p in (tmp_path / "run").glob("*.png")} == {"crops.png", "pca-0.png", "pca-2.png", "pca-4.png"}
+
+
+def test_looks_do_not_count_as_slow_training(patches, tmp_path, monkeypatch, capsys):
+    look = Watch._embed
+
+    def slow(self, method, pixels):
+        time.sleep(0.5)
+        return look(self, method, pixels)
+
+    monkeypatch.setattr(Watch, "_embed", slow)
+    more = ["--monitor.every=1", "--monitor.patches=8", "--training.log_every=5"]
+    began = time.perf_counter()
+    run(patches, tmp_path / "run", "--steps", "10", *more)
+    found = [float(rate) for rate in re.findall(r"([0-9.]+) patches/s", capsys.readouterr().err)]
+    assert len(found) == 2
+    assert found[-1] > 1.5 * 40 / (time.perf_counter() - began)
+
+
+def test_the_best_checkpoint_is_exported_and_recorded(patches, tmp_path):
+    more = ["--monitor.every", "2", "--monitor.patches", "16", "--export.checkpoint", "best"]
+    with pytest.raises(UsageError, match="Expected --dataset and monitor"):
+        run(patches, tmp_path / "run", "--steps", "6", *more)
+    dataset = [
+        "--dataset",
+        "phantom",
+        "--dataset.train=40",
+        "--dataset.val=16",
+        "--dataset.test=4",
+        "--dataset.size=32",
+    ]
+    export = run(patches, tmp_path / "run", "--steps", "6", *more, *dataset)
+    chosen = json.loads((export / "card.json").read_text())["selected_on"]
+    lines = [json.loads(line) for line in (tmp_path / "run/monitor.jsonl").read_text().splitlines()]
+    found = {line["step"]: line["monitor/knn"] for line in lines if line["step"]}  # the start is no checkpoint
+    assert len([*(tmp_path / "run/checkpoints").glob("best-*")]) == 1
+    assert chosen == {"metric": "monitor/knn", "step": max(found, key=found.get), "value": max(found.values())}
+
+
+def test_what_is_left_out_decides_which_run_it_is(tmp_path):
+    listed = tmp_path / "exclude.txt"
+    listed.write_text("a.svs\n")
+    argv = ["--config", "demo", "--slides", "x", "--exclude", str(listed)]
+    before = parse(argv).key
+    assert parse(argv).key == before
+    listed.write_text("a.svs\nb.svs\n")
+    assert parse(argv).key != before
+
+
+def test_the_best_so_far_is_still_that_where_looks_become_rarer(patches, tmp_path, monkeypatch):
+    found = iter([0.1, 0.9, 0.3, 0.2])  # at the start, at steps 2, 4 and 8
+    monkeypatch.setattr(OnlineKnn, "__call__", lambda self, embed, batch_size=64: next(found))
+    step = Method.optimizer_step
+
+    def killed(self, *args, **kwargs):
+        step(self, *args, **kwargs)
+        if self.global_step == 4:
+            raise RuntimeError("killed")
+
+    asked = ["--steps=8", "--training.checkpoint_every=3", "--monitor.patches=16", "--export.checkpoint=best"]
+    asked += ["--dataset=phantom", "--dataset.train=12", "--dataset.val=8", "--dataset.test=4", "--dataset.size=32"]
+    monkeypatch.setattr(Method, "optimizer_step", killed)
+    with pytest.raises(RuntimeError, match="killed"):
+        run(patches, tmp_path / "run", *asked, "--monitor.every=2")
+    monkeypatch.setattr(Method, "optimizer_step", step)
+    export = run(patches, tmp_path / "run", *asked, "--monitor.every=8")
+    assert json.loads((export / "card.json").read_text())["selected_on"]["step"] == 2
+    assert [file.name for file in (tmp_path / "run/checkpoints").glob("best-*")] == ["best-2.ckpt"]
+
+
+def test_what_has_no_meaning_for_a_folder_is_told(patches, tmp_path, capsys):
+    run(patches, tmp_path / "run", "--steps=1", "--data.hsv_filter=true", "--sampling.per_window=2")
+    said = "A folder of patches is read as it is: data.hsv_filter, "
+    assert said in (told := capsys.readouterr().err)
+    assert "sampling.per_window" in told
+
+
+def test_the_monitor_looks_at_other_patches_than_the_few_that_are_trained_on(slides, tmp_path):
+    argv = ["--config", "demo", "--slides", str(slides / "*.svs"), "--sampling.distinct=2", "--data.workers=0"]
+    plan = parse([*argv, "--sampling.size=32", "--batch_size=8"])
+    source = Patches(plan.data, plan.sampling, 0, 1, tmp_path)
+
+    def distinct(batch: Batch) -> int:
+        return len(batch.pixels.flatten(1).unique(dim=0))
+
+    assert distinct(next(iter(source.far_patches(8)))) == 8
+    assert distinct(next(iter(PatchLoader(source.stream(8), 0)))) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--config", "demo"], "either --slides PATTERN or --folder DIR"),
+        (["--folder", "x"], "arguments are required: method"),
+        ([*TINY, "--folder", "nowhere-at-all"], "there is none"),
+        ([*TINY, "--folder", "x", "--recipe.warmup", "2"], "shares of the steps from 0 to 1"),
+        ([*TINY, "--folder", "x", "--views.hue", "2"], "Expected hue to be 0 to 0.5"),
+        ([*TINY, "--folder", "x", "--views.global_size", "16"], "views.global_size to be vit.size, 32, but got 16"),
+        ([*TINY, "--folder", "x", "--seed", "-1"], "Expected seed of at least 0, but got -1"),
+        ([*TINY, "--folder", "x", "--most_skipped", "0"], "most_skipped of at least 1"),
+        ([*TINY, "--folder", "{patches}", "--method.prototypes", "0"], "prototypes, hidden and bottleneck of at least"),
+        ([*TINY, "--folder", "{patches}", "--method.mask_share", "2"], "mask_share from 0 to 1, but got 2.0"),
+        ([*TINY, "--folder", "{patches}", "--method.mask_ratio=[0.9, 0.1]"], "mask_ratio within 0 to 1, the lesser"),
+        ([*TINY, "--folder", "{patches}", "--method.student_temperature", "0"], "student_temperature above 0"),
+        (
+            [*TINY, "--folder", "{patches}", "--method.centre_momentum", "1"],
+            "centre_momentum of at least 0 and below 1",
+        ),
+        (
+            [*TINY, "--folder", "{patches}", "--views.local_size", "20"],
+            "views.local_size to be a multiple of the patch",
+        ),
+    ],
+)
+def test_bad_settings_are_one_line(arguments, said, patches, tmp_path):
+    arguments = [argument.replace("{patches}", str(patches)) for argument in arguments]
+    with pytest.raises(UsageError, match=said):
+        pretrain(parse([*arguments, "--output", str(tmp_path / "run")]))
+
+
+def flip(path: Path, at: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[at] ^= 4
+    path.write_bytes(content)
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_the_export_is_the_same(patches, tmp_path, steps, capsys):
+    more = ["--steps=4", "--training.checkpoint_every=2"]
+    export = run(patches, tmp_path / "run", *more)
+    weights = (export / "model.safetensors").read_bytes()
+    flip(tmp_path / "run/checkpoints/step-4.ckpt", 5000)
+    flip(export / "model.safetensors", 5000)
+    steps.clear()
+    run(patches, tmp_path / "run", *more)
+    said = capsys.readouterr().err
+    assert "step-4.ckpt is not used, because its checksum does not fit: bits of it have changed; " in said
+    assert "of another export. Copy or export both again. It is made again." in said
+    assert len(steps) == 2
+    assert (export / "model.safetensors").read_bytes() == weights
+    flip(tmp_path / "run/checkpoints/step-2.ckpt", 5000)
+    with pytest.raises(EvaError, match="Expected a whole checkpoint in"):
+        run(patches, tmp_path / "next", "--steps=1", "--start", str(tmp_path / "run/checkpoints/step-2.ckpt"))
+    flip(export / "model.safetensors", 5000)
+    with pytest.raises(EvaError, match="of another export"):
+        run(patches, tmp_path / "last", "--steps=1", "--start", str(export))
+
+
+def test_without_a_whole_checkpoint_nothing_is_trained(patches, tmp_path, steps):
+    folder = tmp_path / "run/checkpoints"
+    folder.mkdir(parents=True)
+    (folder / "step-2.ckpt").write_bytes(b"half")
+    with pytest.raises(EvaError, match="Restore one from a copy, or delete that folder"):
+        run(patches, tmp_path / "run", "--steps=4")
+    assert steps == []
+
+
+def test_a_write_that_fails_stops_the_run_and_the_same_command_goes_on(patches, tmp_path, steps, monkeypatch):
+    more = ["--steps=4", "--training.checkpoint_every=1"]
+    write, count = checkpoints.torch.save, iter(range(100))
+
+    def full(content, file):
+        if next(count) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(content, file)
+
+    monkeypatch.setattr(checkpoints.torch, "save", full)
+    with pytest.raises(EvaError, match=r"step-3.ckpt \(No space left.*is kept: step-2.ckpt"):
+        run(patches, tmp_path / "run", *more)
+    names = sorted(path.name for path in (tmp_path / "run/checkpoints").iterdir())
+    assert names == ["step-1.ckpt", "step-2.ckpt"]
+    run(patches, tmp_path / "run", *more)
+    assert len(steps) == 3 + 2
+
+
+def test_variables_that_a_launcher_left_do_not_make_it_a_silent_rank(patches, tmp_path, monkeypatch, capsys):
+    left = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "SLURM_NTASKS": "4", "SLURM_PROCID": "2"}
+    for name, value in left.items():
+        monkeypatch.setenv(name, value)
+    run(patches, tmp_path / "run", "--steps=1")
+    assert "Random weights from seed 0." in capsys.readouterr().err
+    assert [*(tmp_path / "run/logs").iterdir()]
+
+
+def test_an_exchange_of_exports_that_was_killed_between_its_renames_is_finished(patches, tmp_path, steps):
+    export = run(patches, tmp_path / "run", "--steps=1")
+    shutil.rmtree(tmp_path / "run/checkpoints")
+    export.rename(tmp_path / "run/.export.old")
+    steps.clear()
+    assert run(patches, tmp_path / "run", "--steps=1") == export
+    assert steps == []
+    assert exported(str(export)).card.revision == "step 1"
+
+
+def test_a_folder_in_which_another_process_trains_is_refused(patches, tmp_path, monkeypatch):
+    def held(*_):
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(sole_process.fcntl, "lockf", held)
+    with pytest.raises(UsageError, match="Expected to be alone in"):
+        run(patches, tmp_path / "run", "--steps=1")
+
+
+def test_a_run_does_not_begin_where_no_checkpoint_fits(patches, tmp_path, steps, monkeypatch):
+    monkeypatch.setattr(atomic_files, "free_space", lambda path: 10_000)
+    with pytest.raises(
+        EvaError, match=r"checkpoints \(No space left.*needs .* kB, 10.0 kB are free.*no checkpoint yet"
+    ):
+        run(patches, tmp_path / "run", "--steps=2")
+    assert steps == []
+
+
+def test_a_full_disk_is_told_whoever_writes(patches, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("eva_pretrain.monitor.collapse.contact_sheet", full)
+    with pytest.raises(
+        EvaError, match=f"Could not write {tmp_path / 'run'} .No space left.*There is no checkpoint yet"
+    ):
+        run(patches, tmp_path / "run", "--steps=2")
+
+
+def test_a_line_of_the_monitor_that_was_cut_is_left_aside(tmp_path):
+    file = tmp_path / "monitor.jsonl"
+    assert read_measures(file) == []
+    for line in ({"step": 1}, {"step": 2}):
+        _append(file, line)
+    file.write_text(file.read_text()[:-5])
+    _append(file, {"step": 3})
+    told: list[str] = []
+    assert read_measures(file, told.append) == [{"step": 1}, {"step": 3}]
+    assert told == [f"1 of 3 lines of {file} are damaged, and left out."]
+
+
+def test_a_line_of_the_monitor_that_has_changed_is_left_aside(tmp_path):
+    file = tmp_path / "monitor.jsonl"
+    for line in ({"step": 1, "monitor/knn": 0.5}, {"step": 2, "monitor/knn": 0.75}):
+        _append(file, line)
+    text = file.read_text()
+    for old, new in (("0.75", "0.95"), ("step", "stap"), ('": 2', '": 3')):
+        file.write_text(text[:45] + text[45:].replace(old, new))
+        assert read_measures(file) == [{"step": 1, "monitor/knn": 0.5}], file.read_text()
+    file.write_bytes(text.encode().replace(b"knn", b"k\xffn"))
+    assert read_measures(file) == []
