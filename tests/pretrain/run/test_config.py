@@ -17,7 +17,7 @@ from eva_pretrain.methods.dino import Dino
 from eva_pretrain.methods.dinov2 import DinoV2
 from eva_pretrain.run.config import PARTS, Export, Plan, parse
 
-HOME = Path(__file__).parents[2]
+HOME = Path(__file__).parents[3]
 NAMES = sorted(path.stem for path in (HOME / "configs/pretrain").glob("*.yaml"))
 TABLES = {"method: Dino": Dino, "method: DinoV2": DinoV2, **PARTS, "export": Export}
 
