@@ -36,7 +36,7 @@ def draw_jitter(
     Args:
         n: How many.
         jitter: Probability of the four together.
-        strengths: Of hue, brightness, contrast and saturation: the factor is uniform in 0 +- h turns, else in
+        strengths: Strengths of hue, brightness, contrast and saturation: the factor is uniform in 0 +- h turns, else in
             1 +- s, never below 0.
         grey: Probability of grey.
         generator: On the device; None is the default one.
@@ -58,7 +58,7 @@ def rotate_hue(x: Tensor, turns: Tensor) -> Tensor:
 
     Args:
         x: Images (N, 3, H, W) in 0-1.
-        turns: Of each image, (N,), in -0.5 to 0.5.
+        turns: Turn of each image, (N,), in -0.5 to 0.5.
     Returns:
         x.
     Source: Smith 1978; each channel is piecewise linear in the hue, by its distance from a corner of the hexagon.
@@ -89,8 +89,8 @@ def scale_colour(x: Tensor, brightness: Tensor, contrast: Tensor, saturation: Te
     Args:
         x: Images (N, 3, H, W) in 0-1.
         brightness: Factors (N,); 1 changes nothing.
-        contrast: Likewise.
-        saturation: Likewise; 0 is grey.
+        contrast: Factors (N,); 1 changes nothing.
+        saturation: Factors (N,); 1 changes nothing, 0 is grey.
     Returns:
         x, in 0-1.
     """

@@ -20,7 +20,7 @@ class Taps(NamedTuple):
     """The weights of one axis that are not 0: out[i] = sum over t of weight[i, t] * in[pixel[i, t]].
 
     Attributes:
-        pixel: Of the patch, int64 (N, size, T); inside the box, also where the weight is 0.
+        pixel: Pixel of the patch, int64 (N, size, T); inside the box, also where the weight is 0.
         weight: (N, size, T), with a sum of 1 over T.
     """
 
@@ -44,7 +44,7 @@ def draw_boxes(
 
     Args:
         n: How many.
-        side: Of the patch in pixels.
+        side: Side of the patch in pixels.
         area: What the scale is relative to, in pixels.
         scale: Least and greatest share of it.
         aspect: Least and greatest width / height.
@@ -80,7 +80,7 @@ def taps(start: Tensor, length: Tensor, flip: Tensor, size: int, longest: int) -
 
     Args:
         start: First pixel of each box, int64 (N,).
-        length: Of each box in pixels, int64 (N,), at most `longest`.
+        length: Length of each box in pixels, int64 (N,), at most `longest`.
         flip: Whether the axis is reversed, bool (N,).
         size: Pixels wanted.
         longest: Bound of the lengths.

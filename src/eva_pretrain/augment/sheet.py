@@ -21,7 +21,7 @@ def contact_sheet(pixels: Tensor, crops: Crops, views: Views, path: Path | str) 
 
     Args:
         pixels: Patches, uint8 (B, 3, S, S).
-        crops: Of the same patches, from `make_crops`; the normalisation is taken back.
+        crops: Crops of the same patches, from `make_crops`; the normalisation is taken back.
         views: The settings that they were made with.
         path: Where to; its folder is made.
     """

@@ -29,16 +29,16 @@ class Views:
         local_size: Side of a local crop; 98 for patch size 14.
         local_crops: How many of them; there are always two global ones.
         global_scale: Area of a global crop, least and greatest, as a share of what it is relative to; DINO: 0.4-1.
-        local_scale: Likewise; DINO: 0.05-0.4.
+        local_scale: Area of a local crop, in the same way; DINO: 0.05-0.4.
         aspect: Width / height of a crop before it is resized; torchvision's.
         relative_to: `patch`, or `crop`: the area of the crop itself, which keeps the magnification nearly as it was.
             Extended context is patches of 392, crops of 224, scale 0.9-1.1 (Virchow2, Zimmermann et al. 2024).
-        horizontal: Probability of a flip.
-        vertical: Likewise; DINO and DINOv2: 0, but tissue has no upright.
+        horizontal: Probability of a flip left to right.
+        vertical: Probability of a flip upside down; DINO and DINOv2: 0, but tissue has no upright.
         jitter: Probability of the four below together.
         brightness: The factor is uniform in 1 +- this.
-        contrast: Likewise.
-        saturation: Likewise.
+        contrast: The factor is uniform in 1 +- this.
+        saturation: The factor is uniform in 1 +- this.
         hue: In turns, uniform in +- this, at most 0.5.
         grey: Probability of a grey crop.
         blur: Probability of the first global, second global and local crops.
@@ -223,7 +223,7 @@ def _draw(patches: Tensor, kind: _Kind, views: Views, generator: torch.Generator
 
 
 def _at(drawn: Any, rows: slice) -> Any:
-    """The same of some of the crops."""
+    """Take the rows of some of the crops out of what was drawn for all."""
     if isinstance(drawn, tuple):
         return type(drawn)(*(_at(part, rows) for part in drawn))
     return None if drawn is None else drawn[rows]

@@ -21,8 +21,8 @@ class Order:
     is small, every batch needs about as many new regions as the next, and a region is read once.
 
     Attributes:
-        batch_size: Of one rank.
-        rank: Of this process.
+        batch_size: Patches of a batch of one rank.
+        rank: Number of this process.
         ranks: How many there are.
         per_window: Patches that are cut from one region.
     """

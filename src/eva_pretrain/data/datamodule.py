@@ -33,7 +33,7 @@ class Source:
         slides: Folder of an index (`eva slides index`), or a pattern such as 's3://bucket/**/*.svs'.
         folder: Folder of patches: PNG, JPEG, TIFF at any depth.
         mpp: Micrometres per pixel of the patches of a folder, or of slides that state none.
-        limit: Of a folder, how many patches are used.
+        limit: How many patches of a folder are used; none: all.
         tissue: How tissue is found in slides: hsv, otsu, or a plugin's name.
         hsv_filter: Keep a patch only if 60 % of it has the colours of H&E, as Midnight.
         exact: Read level 0 alone.

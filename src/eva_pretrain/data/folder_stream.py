@@ -60,7 +60,7 @@ class FolderStream(Stream):
             mpp: Micrometres per pixel of the patches as they leave, where known.
             limit: Images that are used, chosen by the seed; none: all.
             seed: Decides the order.
-            rank: Of this process.
+            rank: Number of this process.
             ranks: Among which the samples are divided.
             start: The first batch, to go on where another stream stopped.
 

@@ -104,7 +104,7 @@ class PatchLoader:
 
     @property
     def waited_share(self) -> float:
-        """Of the time since the first batch that the trainer waited for data."""
+        """Share of the time since the first batch in which the trainer waited for data."""
         return self.waited_s / max(self.waited_s + self.busy_s, 1e-9)
 
     def slides_seen(self) -> list[tuple[str, str | None]]:

@@ -33,7 +33,7 @@ class Regions:
 
         Args:
             place: Lane, and place in the batch.
-            number: Of the sample.
+            number: Number of the sample.
         """
         region, k = self._split(number)
         cut = self._cuts.get(place)
@@ -50,7 +50,7 @@ class Regions:
 
         Args:
             place: Lane, and place in the batch.
-            number: Of the sample.
+            number: Number of the sample.
             window: Its region.
             read: The region's pixels.
             entry: What is known of the slide.
@@ -78,8 +78,8 @@ def _inside(entry: Entry, read: Patch, across: int, down: int, size: int) -> flo
     Args:
         entry: What is known of the slide.
         read: The region that it was cut from.
-        across: Its corner in pixels of the region.
-        down: Likewise.
+        across: Column of its corner, in pixels of the region.
+        down: Row of its corner, in pixels of the region.
         size: Its side.
     """
     step = downsample(entry.levels[0], entry.levels[read.level]) * read.reduce

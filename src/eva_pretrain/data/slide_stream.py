@@ -59,7 +59,7 @@ class PatchStream(Stream):
             sampling: How patches are sampled.
             batch_size: Patches of one batch of this rank.
             seed: Decides which.
-            rank: Of this process.
+            rank: Number of this process.
             ranks: Among which the samples are divided.
             start: The first batch, to go on where another stream stopped.
             keep: Which patches pass, by their pixels; such as `eva_vision.slides.tissue.patch_filter`.

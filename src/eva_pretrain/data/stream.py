@@ -29,10 +29,10 @@ class Batch(NamedTuple):
 
     Attributes:
         pixels: uint8 (B, 3, size, size), channels last in memory.
-        number: Of the sample.
+        number: Number of the sample.
         slide: Its number in the index; of a folder, the number of the file.
-        x: Level-0 pixels of the corner.
-        y: Likewise.
+        x: Column of the corner in level-0 pixels.
+        y: Row of the corner in level-0 pixels.
         mpp: Micrometres per pixel; NaN where unknown.
         level: Level of the pyramid that was read.
         reduce: Scale at which JPEG was decoded.
@@ -60,8 +60,8 @@ class Stream(IterableDataset[Batch], ABC):
     Attributes:
         order: Which samples make a batch.
         start: The first batch that is read.
-        paths: Of the slides, by number.
-        names: Likewise; for people.
+        paths: Paths of the slides, by number.
+        names: Names of the slides for people, by number.
         kind: What people call them, in the plural.
     """
 
@@ -127,7 +127,7 @@ class Stream(IterableDataset[Batch], ABC):
                 self._out[0, number] = min(int(self._out[0, number]), slides[path])
 
     def name(self, slide: int) -> str:
-        """Of a slide, for people."""
+        """Name of a slide, for people."""
         return self.names[slide]
 
     def seen(self, slides: Iterable[int]) -> list[tuple[str, str | None]]:

@@ -24,7 +24,7 @@ def soft_cross_entropy(student: Tensor, teacher: Tensor, temperature: float) -> 
     Args:
         student: Logits, (S, N, K), any float dtype.
         teacher: Probabilities p, (T, N, K); no gradient.
-        temperature: Of the student.
+        temperature: Temperature of the student.
 
     Returns:
         Losses (S, T, N) float32; calculated in float32 also under autocast.

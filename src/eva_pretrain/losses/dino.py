@@ -13,7 +13,7 @@ def cross_entropy(student: Tensor, teacher: Tensor, temperature: float = 0.1) ->
     Args:
         student: Logits, (S, B, K), any float dtype.
         teacher: Probabilities, (T, B, K).
-        temperature: Of the student; 0.1 in DINO and DINOv2.
+        temperature: Temperature of the student; 0.1 in DINO and DINOv2.
 
     Returns:
         Losses (S, T) float32.
@@ -28,7 +28,7 @@ def dino_loss(student: Tensor, teacher: Tensor, temperature: float = 0.1) -> Ten
     Args:
         student: Logits, (2 + L, B, K), global crops first.
         teacher: Probabilities of the same global crops, (2, B, K).
-        temperature: Of the student.
+        temperature: Temperature of the student.
 
     Returns:
         Scalar loss.
@@ -47,7 +47,7 @@ def dinov2_loss(
         student_global: Logits, (2, B, K).
         student_local: Logits, (L, B, K); L may be 0.
         teacher: Probabilities of the same global crops, (2, B, K).
-        temperature: Of the student.
+        temperature: Temperature of the student.
 
     Returns:
         Two scalars to be added: 2 * global / (2 + 2 L), where global is the mean over the 2 B rows with the other

@@ -11,9 +11,9 @@ def ibot_loss(student: Tensor, teacher: Tensor, weights: Tensor, images: int, te
     Args:
         student: Logits of the masked patches, (M, K), any float dtype; M may be 0.
         teacher: Probabilities of the same patches, (M, K).
-        weights: Of each patch, (M,): 1 / number of masked patches in its crop.
+        weights: Weight of each patch, (M,): 1 / number of masked patches in its crop.
         images: What the sum is divided by: the crops that could be masked, those that were not included.
-        temperature: Of the student; 0.1 in DINOv2.
+        temperature: Temperature of the student; 0.1 in DINOv2.
 
     Returns:
         Scalar loss, 0 where nothing is masked.

@@ -67,7 +67,7 @@ def sinkhorn(logits: Tensor, temperature: float, iterations: int = 3) -> Tensor:
     Args:
         logits: (N, K); N may differ among ranks and be 0.
         temperature: Divides the logits.
-        iterations: Of a column and a row step each, at least 1.
+        iterations: How many, of a column and a row step each; at least 1.
 
     Returns:
         Probabilities (N, K) float32, rows sum to 1.

@@ -23,14 +23,14 @@ from eva_pretrain.optimisation.recipe import Recipe, Schedule
 
 @dataclass(frozen=True)
 class Setup:
-    """What every method is told.
+    """Settings that every method takes.
 
     Attributes:
         architecture: The network.
         views: What it sees of a patch.
         recipe: How it is optimised.
         batch_size: Patches of a batch of one device.
-        seed: Of weights, crops, masks and stochastic depth.
+        seed: Seed of weights, crops, masks and stochastic depth.
         most_skipped: Steps in a row whose loss is not finite, before the run stops.
     """
 
@@ -65,7 +65,7 @@ class Method(LightningModule, ABC):
     """Self-distillation. A method says which heads there are and what the losses are.
 
     Attributes:
-        masked_share: Of all patches of the global crops, what the student does not see.
+        masked_share: Share of the patches of the global crops that the student does not see.
     """
 
     masked_share = 0.0
@@ -100,7 +100,7 @@ class Method(LightningModule, ABC):
 
         Args:
             crops: As `make_crops` gives them.
-            temperature: Of the teacher.
+            temperature: Temperature of the teacher.
         """
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
@@ -182,7 +182,7 @@ class Method(LightningModule, ABC):
         update_teacher(self.teacher, self.student, values.momentum)
 
     def train(self, mode: bool = True) -> "Method":
-        """As ever; but the teacher never drops anything."""
+        """Set the training mode of the student; the teacher stays in eval mode."""
         super().train(mode)
         self.teacher.eval()
         return self

@@ -30,8 +30,8 @@ class Dino(Method):
             prototypes: Outputs of the head.
             hidden: Width of its layers.
             bottleneck: Width before the prototypes.
-            student_temperature: Of the student's softmax.
-            centre_momentum: Of the mean that is taken off the teacher's outputs.
+            student_temperature: Temperature of the student's softmax.
+            centre_momentum: Momentum of the mean that is taken off the teacher's outputs.
 
         Raises:
             UsageError: A number makes no sense.

@@ -1,5 +1,5 @@
 """DINOv2: DINO on class tokens, iBOT on hidden patches, and a term that spreads embeddings. Oquab et al. 2023,
-arXiv 2304.07193; the KDE term: PROTOCOLS of pathology, as in Midnight, arXiv 2504.05186."""
+arXiv 2304.07193; the KDE term as in Midnight, arXiv 2504.05186."""
 
 import random
 from typing import Literal
@@ -48,13 +48,13 @@ class DinoV2(Method):
             bottleneck: Width before the prototypes.
             ibot_head: Patches have a head of their own.
             targets: How the teacher's outputs become probabilities; Sinkhorn-Knopp in 3 iterations.
-            student_temperature: Of the student's softmax.
-            centre_momentum: Of the mean that centring takes off.
+            student_temperature: Temperature of the student's softmax.
+            centre_momentum: Momentum of the mean that centring takes off.
             ibot: Weight of the patches' loss.
             spread: What keeps embeddings apart: `koleo` (DINOv2, weight 0.1) or `kde` (pathology, weight 0.05).
             spread_weight: Its weight, on each of the two global crops.
             kde_kappa: Concentration of the KDE.
-            mask_share: Of the global crops that have hidden patches.
+            mask_share: Share of the global crops that have hidden patches.
             mask_ratio: Least and greatest share of patches that are hidden there.
 
         Raises:

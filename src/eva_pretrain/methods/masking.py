@@ -29,8 +29,8 @@ def block_mask(
     """Mask blocks until `count` patches are masked or no block fits; never more, at least one unless count is 0.
 
     Args:
-        height: Of the grid, in patches.
-        width: Likewise.
+        height: Height of the grid, in patches.
+        width: Width of the grid, in patches.
         count: Patches to mask.
         rng: Where all chance comes from.
         most: Largest area of a block, in patches, and never more than is left to mask.
@@ -70,9 +70,9 @@ def masks(
     Args:
         crops: Global crops of the batch.
         grid: Height and width of a crop in patches, any.
-        share: Of the crops that are masked at all, rounded down.
-        ratio: Of the patches of a masked crop; each crop has a ratio from a stratum of its own. Blocks are at most half
-            of the grid.
+        share: Share of the crops that are masked at all, rounded down.
+        ratio: Share of the patches of a masked crop; each crop has a ratio from a stratum of its own. Blocks are at
+            most half of the grid.
         rng: Where all chance comes from.
 
     Returns:

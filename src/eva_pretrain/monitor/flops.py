@@ -51,7 +51,7 @@ def _patches(vit: Any, size: int) -> int:
 
 
 def _pass(vit: Any, size: int) -> float:
-    """Of one image, forward."""
+    """Operations of one image, forward."""
     patches = _patches(vit, size)
     tokens = patches + vit.num_prefix_tokens
     attention = sum(2 * 2 * tokens**2 * block.attn.num_heads * block.attn.head_dim for block in vit.blocks)
@@ -59,7 +59,7 @@ def _pass(vit: Any, size: int) -> float:
 
 
 def _products(module: nn.Module) -> float:
-    """Of a token through every matrix of a module once."""
+    """Operations of a token through every matrix of a module once."""
     return 2 * sum(p.numel() for p in module.parameters() if p.ndim > 1 and p.shape[1] > 1)
 
 

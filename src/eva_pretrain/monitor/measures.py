@@ -43,7 +43,7 @@ def off_diagonal_correlation(x: Tensor) -> tuple[float, float]:
     Returns:
         Both, the logarithm to base e. A constant dimension has no correlation and is left out; NaN where fewer than two
         are left, as in a full collapse.
-    Source: of the two, which one the pathology literature means by ODCorr is not confirmed (PROTOCOLS, section 5).
+    Note: the pathology literature reports an ODCorr without saying which of the two it is.
     """
     x = _double(x)
     centred = x - x.mean(0)
@@ -62,7 +62,7 @@ def entropy(probabilities: Tensor) -> float:
     """Mean entropy of each sample's prototypes in nats: 0 where one takes all, log K where all are alike.
 
     Args:
-        probabilities: Of the teacher, (N, K), rows that sum to 1.
+        probabilities: Outputs of the teacher, (N, K), rows that sum to 1.
     """
     return torch.special.entr(probabilities.detach().float()).sum(1).mean().item()
 

@@ -42,7 +42,7 @@ class OnlineKnn:
             holdout: Share of train that is classified in place of val, by group (patient or slide); by clusters of
                 near-duplicates where the dataset knows no groups.
             limit: Images of each part at most; with more, as many of each class as their share.
-            seed: Of the choice.
+            seed: Seed of the choice.
         Raises:
             UsageError: The dataset has no val split apart from the reported one, or is no classification.
             EvaError: An image does not read.

@@ -34,7 +34,7 @@ class Head(nn.Module):
             prototypes: K.
             hidden: Width between the layers of the MLP.
             bottleneck: Width before the prototypes.
-            layers: Of the MLP, at least 1.
+            layers: Layers of the MLP, at least 1.
             gain: Train the length of each prototype (DINOv2); else it is 1 (DINO).
 
         Raises:

@@ -19,19 +19,19 @@ class Recipe:
         min_lr: At the end of the cosine.
         warmup: Share of linear warm-up of the learning rate.
         weight_decay: At the first and the last step, cosine between.
-        momentum: Of the teacher, likewise.
-        temperature: Of the teacher, at first and after its warm-up.
+        momentum: Momentum of the teacher, at the first and the last step, cosine between.
+        temperature: Temperature of the teacher, at first and after its warm-up.
         temperature_warmup: Share of the steps of that warm-up.
         layer_decay: Factor of the learning rate from a block to the one below.
         patch_embed: Factor of the learning rate of the patch embedding.
         decay_rule: Which parameters have no weight decay: `dino`, biases and all of one dimension; `dinov2`, biases,
             norms and layer scale.
         clip: Greatest norm of a gradient.
-        clip_by: Of each `parameter` by itself (DINO) or each `module`: backbone and every head (DINOv2).
+        clip_by: Whose norm: of each `parameter` (DINO), or each `module`, backbone and every head (DINOv2).
         freeze_last: Share of the steps in which the prototypes stay as they are.
         heads_alone: Share of the steps, before all others, in which the backbone stays as it is and the heads learn at
             the full rate, where it starts from weights that come without heads.
-        betas: Of AdamW.
+        betas: Decay of AdamW's first and second moment.
     """
 
     steps: int = 125_000
@@ -72,7 +72,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Values:
-    """Of one optimiser step."""
+    """Values of the schedules at one optimiser step."""
 
     lr: float
     last_layer_lr: float

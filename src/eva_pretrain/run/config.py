@@ -47,7 +47,7 @@ class Export:
     """What is exported at the end.
 
     Attributes:
-        weights: Of the `teacher` (the moving average) or the `student`.
+        weights: Whose: of the `teacher` (the moving average) or the `student`.
         checkpoint: The `last`, or the `best` by the nearest neighbours of the monitor.
     """
 

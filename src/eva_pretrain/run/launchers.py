@@ -65,7 +65,7 @@ def environment_of(devices: int, nodes: int) -> ClusterEnvironment:
     """Where this process stands among those of its run.
 
     Args:
-        devices: Of each node.
+        devices: Devices of each node.
         nodes: Machines.
 
     Raises:

@@ -222,7 +222,7 @@ def _best(output: Path) -> Path | None:
 
 
 def _marks(export: Export) -> list[str]:
-    """Of the name: other weights of a run are another model."""
+    """Marks in the name of an export: other weights of a run are another model."""
     return [mark for mark in (export.weights, export.checkpoint) if mark not in ("teacher", "last")]
 
 

@@ -27,7 +27,7 @@ class Training:
     """On what a run trains, and what it keeps.
 
     Attributes:
-        devices: Of each node; `auto`: as many as torchrun starts, else all GPUs, or one CPU process.
+        devices: Devices of each node; `auto`: as many as torchrun starts, else all GPUs, or one CPU process.
         nodes: Machines; they are started by torchrun or SLURM.
         strategy: `ddp`; `fsdp`: weights and optimiser states are divided among the devices (FSDP2); `auto`: ddp where
             there are several.

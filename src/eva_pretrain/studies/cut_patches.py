@@ -28,7 +28,7 @@ def cut_patches(plan: Plan, patches: int, folder: Path) -> dict[str, Any]:
     """Write the first patches of a stream as JPEG files; goes on where it was stopped.
 
     Args:
-        plan: Of a run from slides: its stream with seed 0, whatever the seed of the run.
+        plan: Plan of a run from slides: its stream with seed 0, whatever the seed of the run.
         patches: How many.
         folder: Where to; processes that want the same wait for each other.
 
@@ -78,7 +78,7 @@ def _whole(folder: Path) -> tuple[int, dict[str, str | None]]:
 
 
 def _digest(folder: Path, first: int, stop: int) -> str | None:
-    """Of the files of patches [first, stop); None where one is missing."""
+    """Checksum of the files of patches [first, stop); None where one is missing."""
     try:
         return sha256(b"".join(_file(folder, number).read_bytes() for number in range(first, stop)))
     except FileNotFoundError:

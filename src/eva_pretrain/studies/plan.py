@@ -29,8 +29,8 @@ class Run:
     """A variant from one seed.
 
     Attributes:
-        arguments: Of `eva pretrain`; the folder is in it.
-        folder: Of the run; the export is below it, and the results in `tasks`.
+        arguments: Arguments of `eva pretrain`; the folder is in it.
+        folder: Folder of the run; the export is below it, and the results in `tasks`.
         cut_to: Where its patches are cut to first; None: they are not.
         pairs: Its export on each task.
         fixed: Weights that were trained elsewhere and are not trained here: the same for every seed.
@@ -46,7 +46,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Name of the run, for people."""
         return f"{self.variant.name}, seed {self.seed}"
 
     @property
@@ -89,7 +89,7 @@ def plan_runs(study: Study, flags: Sequence[str], output: Path) -> list[Run]:
 
     Args:
         study: What is asked.
-        flags: Of `eva pretrain`, for every run; what a variant changes overrides them.
+        flags: Flags of `eva pretrain`, for every run; what a variant changes overrides them.
         output: Folder of the study.
 
     Raises:

@@ -31,7 +31,7 @@ def do_run(run: Run, threads: int | None = None) -> str | None:
     """Train, export and score.
 
     Args:
-        threads: Of torch, in the training and here; None: torch's own.
+        threads: Threads of torch, in the training and here; None: as torch chooses.
 
     Returns:
         None, or the first reason why something did not work; it is also left in the folder. Ctrl-C passes through.

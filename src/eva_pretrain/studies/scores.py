@@ -30,7 +30,7 @@ COLOUR = "colour_stats"
 
 @dataclass(frozen=True)
 class _Result:
-    """Of a run on a task; `other`: made on other files than the first."""
+    """Scores of a run on a task; `other`: made on other files than the first."""
 
     content: dict[str, Any]
     folder: Path
@@ -219,7 +219,7 @@ def _summary(scores: _Scores) -> dict[str, Any]:
 
 
 def _difference(one: _Scores, other: _Scores) -> dict[str, Any] | None:
-    """Of two variants; by seed where they have the same, or one is the same for all. None where one has no score."""
+    """Difference of two variants, by seed where they have the same, or one is the same for all; None without."""
     if not one.values or not other.values:
         return None
     drawn = resampled(np.stack(one.draws)) - resampled(np.stack(other.draws))

@@ -25,7 +25,7 @@ class Variant:
     """One way to train.
 
     Attributes:
-        changes: Of the base config, as its YAML has them.
+        changes: Changes of the base config, as its YAML has them.
         untrained: The start itself is exported.
         cut: Patches that are cut to a folder first, and trained from; None: online.
     """
@@ -81,7 +81,7 @@ def read_study(
     """A study by path, or by name under `configs/`.
 
     Args:
-        name: Of the file.
+        name: Name of the file.
         base: In place of its own, like the others below.
         seeds: How many.
         few_seeds: Allow fewer than 3.

@@ -14,7 +14,7 @@ TITLES = {"in_distribution": "in-distribution", "out_of_distribution": "out-of-d
 
 
 def on_screen(record: dict[str, Any]) -> Table:
-    """Of study.json."""
+    """Table of study.json for a terminal."""
     title = record["title"] + (" (synthetic data)" if record["synthetic"] else "")
     table = Table(title=_cell(title), title_justify="left")
     for n, column in enumerate(_columns(record)):
@@ -30,7 +30,7 @@ def _cell(text: str) -> str:
 
 
 def as_markdown(record: dict[str, Any]) -> str:
-    """Of study.json: the table, and what a reader must know beside it."""
+    """Markdown of study.json: the table, and what a reader must know beside it."""
     columns = _columns(record)
     lines = [
         f"# {for_markdown(record['title'])}",
@@ -124,7 +124,7 @@ def _difference(summary: dict[str, Any]) -> list[str]:
 
 
 def _verdicts(record: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Of each side, in a sentence."""
+    """Verdict of each side, in a sentence."""
     against = record["against"]
     for side in _sides(record):
         others = [v for v in record["variants"] if v[side].get("difference")]

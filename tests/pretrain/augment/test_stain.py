@@ -22,7 +22,7 @@ def plain(*rgb: float) -> torch.Tensor:
     ("space", "expected"), [("od", (214, 152, 189)), ("tellez", (190, 97, 159)), ("skimage", (114, 36, 89))]
 )
 def test_the_same_shift_does_what_is_published_of_it(space, expected):
-    """PROTOCOLS.md section 5: 0.05 on all three stains of stroma."""
+    """A stated case: 0.05 on all three stains of stroma."""
     changed = jitter_stain(plain(225, 170, 200), torch.ones(1, 3), torch.full((1, 3), 0.05), space)
     torch.testing.assert_close(255 * changed, 255 * plain(*expected), atol=1, rtol=0)
 

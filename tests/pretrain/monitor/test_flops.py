@@ -21,8 +21,8 @@ def head(dim: int, prototypes: int, bottleneck: int) -> nn.Module:
         return nn.Sequential(*layers, nn.Linear(bottleneck, prototypes, bias=False))
 
 
-# the floor of PROTOCOLS, section 5, in TFLOP: heads of 65,536 (short) or 131,072 prototypes (long) and masks are in it,
-# and that of g/14 has 4 registers
+# the least that a step takes, in TFLOP, as computed by hand: heads of 65,536 (short) or 131,072 prototypes (long) and
+# masks are in it, and g/14 has 4 registers
 @pytest.mark.parametrize(
     ("arch", "local", "prototypes", "bottleneck", "expected"),
     [
