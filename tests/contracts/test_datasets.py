@@ -4,9 +4,7 @@ import copy
 import inspect
 import pickle
 import re
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,38 +15,17 @@ from eva_core import registry
 from eva_core.metric_names import NAMES, SEGMENTATION
 from eva_core.reuse import contents_of
 from eva_core.types import IGNORE, Dataset, DatasetCard, Sample, SegmentationDataset
-from tests.conftest import write_tree
 from tests.vision.datasets import trees
 
 METRICS = {"classification": NAMES, "segmentation": SEGMENTATION}
 ENTRIES = [e for e in registry.datasets.entries() if e.package == "eva-pathology"]
-DATASETS = [e.name for e in ENTRIES]
+DATASETS = trees.NAMES
 SPLITS = {"train", "val", "test", "new"}
-
-
-def small_folder(root: Path) -> Dataset:
-    return registry.datasets.build("folder", root=str(write_tree(root)))
-
-
-def small_phantom(root: Path) -> Dataset:
-    return registry.datasets.build("phantom", train=8, val=8, test=16, size=32)
-
-
-SMALL: dict[str, Callable[[Path], Dataset]] = {
-    "folder": small_folder,
-    "phantom": small_phantom,
-    **{name: partial(trees.small, name) for name in (*trees.TREES, *trees.MASKS)},
-}
-"""How to have a little of each; a name without an entry here is built without arguments."""
-
-
-def build(name: str, root: Path) -> Dataset:
-    return SMALL[name](root) if name in SMALL else registry.datasets.build(name)
 
 
 @pytest.fixture(scope="module", params=DATASETS)
 def named(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Dataset]:
-    return request.param, build(request.param, tmp_path_factory.mktemp("data"))
+    return request.param, trees.small(request.param, tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture
@@ -174,11 +151,11 @@ def test_what_travels_to_loader_processes_reads_the_same(dataset: Dataset):
 def test_the_fingerprint_is_the_same_for_the_same_files_elsewhere(named: tuple[str, Dataset], tmp_path: Path):
     name, dataset = named
     assert re.fullmatch("[0-9a-f]{64}", dataset.fingerprint())
-    assert build(name, tmp_path).fingerprint() == dataset.fingerprint()
+    assert trees.small(name, tmp_path).fingerprint() == dataset.fingerprint()
 
 
 def test_a_bit_of_any_file_is_another_fingerprint(named: tuple[str, Dataset], tmp_path: Path):
-    changed = build(named[0], tmp_path)
+    changed = trees.small(named[0], tmp_path)
     for file in changed.files(changed.samples[0]):
         before, content = changed.fingerprint(), bytearray(file.read_bytes())
         content[len(content) // 2] ^= 1
@@ -196,4 +173,4 @@ def test_every_dataset_says_what_decides_its_pixels_apart_from_labels(dataset: D
 
 def test_samples_come_in_the_same_order_elsewhere(named: tuple[str, Dataset], tmp_path: Path):
     name, dataset = named
-    assert [s.id for s in build(name, tmp_path).samples] == [s.id for s in dataset.samples]
+    assert [s.id for s in trees.small(name, tmp_path).samples] == [s.id for s in dataset.samples]

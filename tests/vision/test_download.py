@@ -332,13 +332,13 @@ def test_obtain_notices_an_archive_of_something_else(server: Server, tmp_path: P
 
 def test_a_dataset_downloads_itself(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from eva_vision.datasets.crc import Crc
-    from tests.vision.datasets import trees
+    from tests.vision.datasets import test_crc
 
-    trees.crc(tmp_path / "made")
+    test_crc.tree(tmp_path / "made")
     for name in ("NCT-CRC-HE-100K", "CRC-VAL-HE-7K"):
         images = (tmp_path / "made" / name).rglob("*.tif")
         files = {str(path.relative_to(tmp_path / "made")): path.read_bytes() for path in images}
         server.files[f"/{name}.zip"] = zipped(tmp_path / f"{name}.zip", files).read_bytes()
-    monkeypatch.setattr(Crc, "counts", trees.COUNTS[Crc])
+    monkeypatch.setattr(Crc, "counts", test_crc.COUNTS)
     monkeypatch.setattr(Crc, "remotes", [Remote(server.url(f"{n}.zip"), n) for n in Crc.folders.values()])
     assert Crc(str(tmp_path / "root"), download=True).fingerprint() == Crc(str(tmp_path / "made")).fingerprint()

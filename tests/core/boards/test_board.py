@@ -23,7 +23,7 @@ from eva_core.errors import UsageError
 from eva_core.record import RESULT_FILES, is_whole, read_results, write_results
 from eva_vision.datasets.monusac import Monusac
 from tests.conftest import write_tree
-from tests.vision.datasets.trees import monusac as tree_of_monusac
+from tests.vision.datasets.test_monusac import tree as tree_of_monusac
 
 VIT = {"name": "tiny_vit", "class_path": "timm_model", "init_args": {"arch": "test_vit"}}
 VIT32 = {"name": "tiny_vit", "class_path": "timm_model", "init_args": {"arch": "test_vit", "size": 32}}

@@ -1,4 +1,4 @@
-"""The published counts give way to those of the tiny trees, and refusals are checked to be one line."""
+"""The published counts give way to those of the file's tiny tree, and refusals are checked to be one line."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +10,8 @@ from tests.vision.datasets import trees
 
 
 @pytest.fixture(autouse=True)
-def _tiny_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    for cls, counts in trees.COUNTS.items():
-        monkeypatch.setattr(cls, "counts", counts)
+def _tiny_counts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    trees.patch_counts(monkeypatch, request.module.__name__.rpartition("test_")[2], request.module)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eva_vision.datasets.bach import Bach
+from eva_vision.datasets.bach import PREFIX, Bach
 from tests.vision.datasets import trees
 
 # As kaiko-ai/eva @ 73b61a79 gives them: half-open positions in a sorted listing of the 400 images.
@@ -15,9 +15,15 @@ TRAIN = ((0, 41), (59, 60), (90, 139), (169, 240), (258, 260), (273, 345), (368,
 VAL = ((41, 59), (60, 90), (139, 169), (240, 258), (260, 273), (345, 368))
 
 
+def tree(root: Path) -> Path:
+    return trees.write_images(
+        root, [f"ICIAR2018_BACH_Challenge/Photos/{c}/{p}{n:03d}.tif" for c, p in PREFIX.items() for n in range(1, 101)]
+    )
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    return trees.bach(tmp_path / "bach")
+    return tree(tmp_path / "bach")
 
 
 def test_the_split_is_the_published_one(root: Path):

@@ -13,9 +13,29 @@ IMAGES = {"18842D": 16, "19979": 26, "15275": 12, "15792": 14, "16875": 14, "390
 IMAGES |= {"2773": 30, "5695": 23, "16184CD": 35, "23060CD": 14, "21998CD": 37, "21998EF": 31}
 
 
+COUNTS = {"train": 8, "val": 6}
+"""What the tree holds, in place of the published counts."""
+
+
+PATIENTS = [("B", "TA", "16184"), ("B", "TA", "16184CD"), ("M", "MC", "18842"), ("M", "MC", "18842D")]
+PATIENTS += [("B", "F", "9133"), ("M", "DC", "13412"), ("M", "DC", "2773"), ("M", "LC", "13412"), ("B", "A", "22549G")]
+
+
+def tree(root: Path) -> Path:
+    return trees.write_images(
+        root,
+        [
+            f"BreaKHis_v1/histology_slides/breast/x/SOB/y/SOB_{b}_{c}_14-{p}/{m}X/SOB_{b}_{c}-14-{p}-{m}-{n:03d}.png"
+            for b, c, p in PATIENTS
+            for m in (40, 100)
+            for n in (1, 2)
+        ],
+    )
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    return trees.breakhis(tmp_path)
+    return tree(tmp_path)
 
 
 def names(root: Path) -> list[Path]:

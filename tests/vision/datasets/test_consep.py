@@ -5,24 +5,43 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.io import savemat
 
 from eva_core.errors import EvaError
-from eva_vision.datasets.consep import Consep
+from eva_vision.datasets.consep import PARTS, Consep
 from tests.vision.datasets import trees
 
 
+def write_mat(file: Path, **arrays: np.ndarray) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    savemat(file, arrays, do_compression=True)
+    with file.open("r+b") as handle:
+        handle.write(b"MATLAB 5.0 MAT-file".ljust(116))  # without the date, so that two trees are the same
+    return file
+
+
+def tree(root: Path) -> Path:
+    for part, n in PARTS.values():
+        for i in range(1, n + 1):
+            kinds = trees.labels(i, range(8)).astype(float)
+            numbers = np.where(kinds > 0, np.arange(64.0).reshape(8, 8) + 1, 0)
+            write_mat(root / part / "Labels" / f"{part.lower()}_{i}.mat", type_map=kinds, inst_map=numbers)
+            trees.write_images(root / part / "Images", [f"{part.lower()}_{i}.png"])
+    return root
+
+
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return trees.consep(tmp_path_factory.mktemp("consep") / "CoNSeP")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tree(tmp_path_factory.mktemp("consep") / "CoNSeP")
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    return trees.consep(tmp_path / "CoNSeP")
+    return tree(tmp_path / "CoNSeP")
 
 
-def test_published_counts_and_a_group_for_each_image(tree: Path):
-    dataset = Consep(str(tree))
+def test_published_counts_and_a_group_for_each_image(whole: Path):
+    dataset = Consep(str(whole))
     assert Counter(s.split for s in dataset.samples) == {"train": 27, "val": 14}
     assert [s.id for s in dataset.samples][:3] == ["train_1", "train_2", "train_3"]
     assert len({s.group for s in dataset.samples}) == 41
@@ -30,13 +49,13 @@ def test_published_counts_and_a_group_for_each_image(tree: Path):
 
 
 @pytest.mark.parametrize("place", ["..", ".", "Train"])
-def test_the_root_may_be_any_folder_on_the_way(tree: Path, place: str):
-    assert Consep(str(tree / place)).samples[0].id == "train_1"
-    assert Consep(str(tree / place)).samples[-1].path.samefile(tree / "Test" / "Images" / "test_14.png")
+def test_the_root_may_be_any_folder_on_the_way(whole: Path, place: str):
+    assert Consep(str(whole / place)).samples[0].id == "train_1"
+    assert Consep(str(whole / place)).samples[-1].path.samefile(whole / "Test" / "Images" / "test_14.png")
 
 
-def test_types_become_classes_and_objects_keep_their_numbers(tree: Path):
-    dataset = Consep(str(tree))
+def test_types_become_classes_and_objects_keep_their_numbers(whole: Path):
+    dataset = Consep(str(whole))
     sample = dataset.samples[30]
     stored = trees.labels(4, range(8))  # test_4
     names = np.array(dataset.card.classes)[dataset.mask(sample)]
@@ -66,7 +85,7 @@ def test_what_is_not_there_says_how_to_get_it(tmp_path: Path, refusal):
 def damaged(root: Path, **arrays: np.ndarray) -> str:
     """The error that the mask of train_1 ends in."""
     if arrays:
-        trees.write_mat(root / "Train" / "Labels" / "train_1.mat", **arrays)
+        write_mat(root / "Train" / "Labels" / "train_1.mat", **arrays)
     dataset = Consep(str(root))
     with pytest.raises(EvaError, match=r"train_1\.") as caught:
         dataset.mask(dataset.samples[0])
@@ -95,5 +114,5 @@ def test_wrong_arrays_are_named(root: Path):
 
 def test_labels_are_part_of_the_fingerprint(root: Path):
     before = Consep(str(root)).fingerprint()
-    trees.write_mat(root / "Test" / "Labels" / "test_1.mat", type_map=np.zeros((8, 8)), inst_map=np.zeros((8, 8)))
+    write_mat(root / "Test" / "Labels" / "test_1.mat", type_map=np.zeros((8, 8)), inst_map=np.zeros((8, 8)))
     assert Consep(str(root)).fingerprint() != before

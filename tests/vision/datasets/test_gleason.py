@@ -11,9 +11,20 @@ from tests.vision.datasets import trees
 TRAIN, TEST = "train_validation_patches_750", "test_patches_750/patho_1"
 
 
+COUNTS = {"train": 12, "val": 4, "test": 1}
+"""What the tree holds, in place of the published counts."""
+
+
+def tree(root: Path) -> Path:
+    cores = ("ZT76_39_A_1_2", "ZT111_4_A_1_12", "ZT199_1_A_2_5", "ZT204_6_B_7_8")
+    paths = [f"train_validation_patches_750/{c}/{c}_patch_{k}_class_{k}.jpg" for c in cores for k in range(4)]
+    paths += [f"test_patches_750/patho_{p}/{c}/{c}_patch_18_class_1.jpg" for p in (1, 2) for c in ("ZT80_38_A_1_2",)]
+    return trees.write_images(root, paths)
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    return trees.gleason(tmp_path)
+    return tree(tmp_path)
 
 
 def test_array_core_and_class_come_from_the_name(root: Path):

@@ -16,9 +16,28 @@ from tests.vision.datasets import trees
 CONSEP = ["background", "other", "inflammatory", "epithelial", "spindle"]
 
 
+def tree(root: Path) -> Path:
+    """Two classes and pixels to ignore, as PNG in train and val and as npz with objects in test; one image is new."""
+    for s, split in enumerate(("train", "val", "test")):
+        for i in range(3):
+            values = trees.labels(s + i, (0, 1, 1, 255))
+            trees.write_images(root / split / "images", [f"case_{s}{i}.png"])
+            if split == "test":
+                (root / split / "labels").mkdir(exist_ok=True)
+                np.savez(root / split / "labels" / f"case_{s}{i}.npz", inst=(values == 1) * np.int32(7), type=values)
+            else:
+                trees.write_labels(root / split / "masks" / f"case_{s}{i}.png", values)
+    trees.write_images(root, ["new.png"])
+    return root
+
+
+def build(root: str) -> MaskFolder:
+    return MaskFolder(root, key="type", instances="inst", group=r"case_(\d+)", mpp=0.5)
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    return trees.mask_folder(tmp_path / "mine")
+    return tree(tmp_path / "mine")
 
 
 def built(root: Path, **arguments: object) -> MaskFolder:

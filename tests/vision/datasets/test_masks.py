@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
 
 from eva_core.errors import EvaError
@@ -14,7 +13,6 @@ from eva_vision.datasets.masks import Annotation, MaskFiles, read_labels, to_cla
 from tests.conftest import picture
 from tests.vision.datasets import trees
 
-CONFIGS = Path(__file__).parents[3] / "configs" / "segmentation"
 TABLE = np.array([0, 2, 1], np.uint8)
 HERE = Path("a.png")
 
@@ -45,15 +43,6 @@ def grey(tmp_path: Path) -> Grey:
 def said(error: pytest.ExceptionInfo[EvaError]) -> str:
     assert "\n" not in str(error.value)
     return str(error.value)
-
-
-@pytest.mark.parametrize("name", trees.MASKS)
-def test_a_config_is_short_and_names_a_dataset_and_no_model(name: str):
-    text = (CONFIGS / f"{name}.yaml").read_text()
-    assert len(text.splitlines()) <= 20
-    root = "${oc.env:DATA_ROOT,data}" + ("" if name == "mask_folder" else f"/{name}")
-    dataset = {"class_path": name, "init_args": {"root": root}}
-    assert yaml.safe_load(text) == {"dataset": dataset, "protocol": "eva-0.4"}
 
 
 def test_the_file_of_labels_is_read_once_for_all_tiles_of_an_image(grey: Grey):

@@ -7,10 +7,25 @@ import pytest
 from eva_vision.datasets.mhist import Mhist
 from tests.vision.datasets import trees
 
+COUNTS = {"train": 3, "val": 2}
+"""What the tree holds, in place of the published counts."""
+
+
+ROWS = [("a", "SSA", "train"), ("b", "HP", "train"), ("c", "HP", "test"), ("d", "SSA", "train"), ("e", "SSA", "test")]
+
+
+def tree(root: Path) -> Path:
+    rows = [
+        {"Image Name": f"MHIST_aa{x}.png", "Majority Vote Label": y, "Number of Annotators": 5, "Partition": z}
+        for x, y, z in ROWS
+    ]
+    trees.write_table(root / "annotations.csv", rows)
+    return trees.write_images(root / "images", [str(row["Image Name"]) for row in rows]).parent
+
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    return trees.mhist(tmp_path)
+    return tree(tmp_path)
 
 
 def edit(root: Path, old: str, new: str) -> None:

@@ -1,7 +1,7 @@
 """MoNuSAC: polygons become pixels as others draw them, once, and survive damage of the cache."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,14 +18,53 @@ from eva_vision.datasets import monusac
 from eva_vision.datasets.monusac import FOLDERS, Monusac, draw, fill, read_polygons
 from tests.conftest import picture
 from tests.vision.datasets import trees
-from tests.vision.datasets.trees import polygons, square
 
 FIRST = Path(FOLDERS["train"]) / "TCGA-5P-A9K0-01Z-00-DX1" / "TCGA-5P-A9K0-01Z-00-DX1_1.xml"
 
 
+COUNTS = {"train": 3, "val": 2}
+"""What the tree holds, in place of the published counts."""
+
+
+def polygons(**regions: Sequence[Sequence[tuple[float, float]]]) -> str:
+    """An annotation file as ImageScope writes it: for each class its regions, lists of x and y."""
+    written = ""
+    for name, drawn in regions.items():
+        vertices = ("".join(f'<Vertex X="{x}" Y="{y}" Z="0"/>' for x, y in region) for region in drawn)
+        inside = "".join(f'<Region Id="1"><Attributes/><Vertices>{v}</Vertices></Region>' for v in vertices)
+        named = f'<Attributes><Attribute Name="{name}" Id="0" Value=""/></Attributes>'
+        written += f'<Annotation Id="1" Name="">{named}<Regions>{inside}</Regions></Annotation>'
+    return f'<?xml version="1.0" encoding="UTF-8"?><Annotations MicronsPerPixel="0.25">{written}</Annotations>'
+
+
+def square(x: float, y: float, side: float = 2) -> list[tuple[float, float]]:
+    """The corners of a square: `side + 1` pixels a side, as its border belongs to it."""
+    return [(x, y), (x + side, y), (x + side, y + side), (x, y + side)]
+
+
+STEMS = {
+    "train": ("TCGA-5P-A9K0-01Z-00-DX1_1", "TCGA-5P-A9K0-01Z-00-DX1_2", "TCGA-E2-A154-01Z-00-DX1_1"),
+    "val": ("TCGA-2Z-A9JG-01Z-00-DX1_1", "TCGA-EW-A6SA-01Z-00-DX1_1"),
+}
+
+
+def tree(root: Path) -> Path:
+    kinds = {"Epithelial": (0, 0), "Lymphocyte": (4, 0), "Neutrophil": (0, 4), "Macrophage": (4, 4)}
+    for split, stems in STEMS.items():
+        for i, stem in enumerate(stems):
+            folder = root / FOLDERS[split] / stem.rpartition("_")[0]
+            trees.write_images(folder, [f"{stem}.tif"])
+            regions = {name: [square(x, y, 1 + i % 2)] for name, (x, y) in kinds.items()}
+            if split == "val":
+                regions["Ambiguous"] = [square(7, 7)]
+            (folder / f"{stem}.xml").write_text(polygons(**regions))
+            (folder / f"{stem}.svs").write_bytes(b"the twin of the image, which nobody reads")
+    return root
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    return trees.monusac(tmp_path)
+    return tree(tmp_path)
 
 
 def filled(vertices: list[tuple[float, float]], size: tuple[int, int] = (8, 8)) -> np.ndarray:

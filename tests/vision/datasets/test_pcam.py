@@ -10,14 +10,38 @@ import numpy as np
 import pytest
 
 from eva_vision.datasets.pcam import Pcam
+from tests.conftest import picture
 from tests.vision.datasets import trees
 
 X = "camelyonpatch_level_2_split_train_x.h5"
 
 
+COUNTS = {"train": 4, "val": 4, "test": 4}
+"""What the tree holds, in place of the published counts."""
+
+
+def tree(root: Path, n: int = 4, packed: bool = False, slides: bool = True) -> Path:
+    root.mkdir(parents=True, exist_ok=True)
+    for part, letter in (("train", "a"), ("valid", "b"), ("test", "c")):
+        stem = root / f"camelyonpatch_level_2_split_{part}"
+        pixels = np.stack([picture(ord(letter) + i, size=8) for i in range(n)])
+        pixels[n - 1] = pixels[0]  # the real one holds duplicates too
+        for kind, data in (("x", pixels), ("y", (np.arange(n) % 2).astype(np.uint8).reshape(n, 1, 1, 1))):
+            file = Path(f"{stem}_{kind}.h5")
+            with h5py.File(file, "w", track_order=False) as handle:
+                handle.create_dataset(kind, data=data, track_times=False)
+            if packed:
+                Path(f"{file}.gz").write_bytes(gzip.compress(file.read_bytes()))
+                file.unlink()
+        if slides:
+            rows = [{"": i, "coord_x": 1, "wsi": f"camelyon16_{part}_{i // 2:03d}"} for i in range(n)]
+            trees.write_table(Path(f"{stem}_meta.csv"), rows)
+    return root
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    return trees.pcam(tmp_path / "pcam")
+    return tree(tmp_path / "pcam")
 
 
 def test_samples_follow_the_files(root: Path):
@@ -30,7 +54,7 @@ def test_samples_follow_the_files(root: Path):
 
 
 def test_packed_files_are_unpacked_once_and_stay(tmp_path: Path, root: Path):
-    packed = trees.pcam(tmp_path / "packed", packed=True)
+    packed = tree(tmp_path / "packed", packed=True)
     dataset = Pcam(str(packed))
     assert dataset.fingerprint() == Pcam(str(root)).fingerprint()
     assert (packed / X).read_bytes() == gzip.decompress((packed / f"{X}.gz").read_bytes())
@@ -42,7 +66,7 @@ def test_packed_files_are_unpacked_once_and_stay(tmp_path: Path, root: Path):
 
 
 def test_a_file_packed_in_half_leaves_nothing(tmp_path: Path, refusal):
-    packed = trees.pcam(tmp_path, packed=True)
+    packed = tree(tmp_path, packed=True)
     whole = (packed / f"{X}.gz").read_bytes()
     (packed / f"{X}.gz").write_bytes(whole[: len(whole) // 2])
     assert "Cannot unpack" in refusal(Pcam, packed)
@@ -84,7 +108,7 @@ def test_a_forked_process_opens_its_own_handles(root: Path, monkeypatch: pytest.
 
 
 def test_without_the_meta_files_there_are_no_groups(tmp_path: Path):
-    assert {s.group for s in Pcam(str(trees.pcam(tmp_path, slides=False))).samples} == {None}
+    assert {s.group for s in Pcam(str(tree(tmp_path, slides=False))).samples} == {None}
 
 
 def test_duplicates_are_counted_and_kept(root: Path):
@@ -99,7 +123,7 @@ def test_a_missing_file_is_named(root: Path, refusal):
 
 
 def test_another_length_is_counted(tmp_path: Path, refusal):
-    assert "5 of 4 in train: 1 extra (no_tumor 3, tumor 2)" in refusal(Pcam, trees.pcam(tmp_path, n=5))
+    assert "5 of 4 in train: 1 extra (no_tumor 3, tumor 2)" in refusal(Pcam, tree(tmp_path, n=5))
 
 
 def test_images_and_labels_of_other_lengths_are_refused(root: Path, refusal):

@@ -4,31 +4,21 @@ from pathlib import Path
 
 import pytest
 
+from eva_core import registry
 from eva_core.errors import UsageError
 from eva_core.types import DatasetCard, Sample
 from eva_vision.datasets.published_files import check_counts, locate, refuse, refuse_crossing, scan
 from tests.vision.datasets import trees
 
 CARD = DatasetCard(name="it", classes=("a", "b"), access="ask")
-# What is published, which the fixtures of the other tests replace.
-PUBLISHED = {
-    "bracs": (3_657, 312, 570),
-    "breakhis": (1_132, 339),
-    "crc": (100_000, 7_180),
-    "crc_nonorm": (100_000, 7_180),
-    "gleason": (15_303, 2_482, 4_967),
-    "mhist": (2_175, 977),
-    "pcam": (262_144, 32_768, 32_768),
-    "unitopatho": (6_270, 2_399),
-}
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_a_tiny_tree_is_refused_under_the_published_counts(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.undo()
-    write, build = trees.TREES[name]
-    with pytest.raises(UsageError, match=f"of {PUBLISHED[name][0]:,} in train.* of {PUBLISHED[name][1]:,} in val"):
-        build(str(write(tmp_path)))
+@pytest.mark.parametrize("name", [name for name in trees.with_tree() if hasattr(trees.module_of(name), "COUNTS")])
+def test_a_tiny_tree_is_refused_under_the_published_counts(name: str, tmp_path: Path):
+    published = registry.datasets.load(name).counts
+    root = trees.write(name, tmp_path)
+    with pytest.raises(UsageError, match=".*".join(f"of {n:,} in {split}" for split, n in published.items())):
+        trees.build(name, root)
 
 
 def test_scan_is_sorted_and_takes_folders_below_and_any_case(tmp_path: Path):

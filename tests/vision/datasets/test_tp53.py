@@ -21,9 +21,36 @@ from tests.conftest import picture
 from tests.vision.datasets import trees
 
 
+def tree(root: Path, split: bool = True) -> Path:
+    """Six slides of four by four cells of 128 px: tissue left, glass right, ink in the last row."""
+    rows = []
+    for i in range(6):
+        pixels = np.full((512, 512, 3), 245, np.uint8)
+        pixels[:, :256] = picture(i, size=512)[:, :256]
+        pixels[384:] = 10
+        write_slide(root / f"slide_{i}.svs", pixels, mpp=None)
+        rows.append(
+            {
+                "slide": f"slide_{i}.svs",
+                "patient": f"TCGA-{i // 2}A-{i:04d}",
+                "cohort": ("BRCA", "COAD")[i % 2],
+                "site": f"{i // 2}A",
+                "label": Tp53.card.classes[i % 2],
+                "mpp": 0.5,
+                **({"split": ("train", "val", "test")[i // 2]} if split else {}),
+            }
+        )
+    trees.write_table(root / "manifest.csv", rows)
+    return root
+
+
+def build(root: str, **arguments: object) -> Tp53:
+    return Tp53(root, **{"size": 128, **arguments})  # type: ignore[arg-type]
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    return trees.tp53(tmp_path)
+    return tree(tmp_path)
 
 
 def edit(root: Path, old: str, new: str) -> None:
@@ -56,7 +83,7 @@ def many(root: Path, patients: int = 40) -> Path:
 
 
 def test_patches_are_tissue_and_neither_glass_nor_ink(root: Path):
-    dataset = trees.build_tp53(str(root))
+    dataset = build(str(root))
     first = [s for s in dataset.samples if s.id.startswith("slide_0.svs/")]
     assert [s.id for s in first] == [f"slide_0.svs/{x}_{y}" for y in (0, 128, 256) for x in (0, 128)]
     sample = first[3]
@@ -68,7 +95,7 @@ def test_patches_are_tissue_and_neither_glass_nor_ink(root: Path):
 
 def test_another_resolution_is_read_at_half_a_micrometre(root: Path):
     edit(root, "wild-type,0.5", "wild-type,0.25")
-    dataset = trees.build_tp53(str(root), size=64)
+    dataset = build(str(root), size=64)
     sample = next(s for s in dataset.samples if s.id == "slide_0.svs/128_0")
     with openslide.OpenSlide(root / "slide_0.svs") as slide:
         expected = slide.read_region((128, 0), 0, (128, 128)).convert("RGB").reduce(2)
@@ -78,7 +105,7 @@ def test_another_resolution_is_read_at_half_a_micrometre(root: Path):
 
 
 def test_the_second_time_no_slide_is_opened(root: Path, monkeypatch: pytest.MonkeyPatch):
-    first = trees.build_tp53(str(root))
+    first = build(str(root))
 
     def refuse(*_: object) -> None:
         raise AssertionError("opened")
@@ -86,11 +113,11 @@ def test_the_second_time_no_slide_is_opened(root: Path, monkeypatch: pytest.Monk
     with monkeypatch.context() as patch:
         for name in ("layout_of", "open_slide", "by_openslide"):
             patch.setattr(f"eva_vision.slides.building.{name}", refuse)
-        again = trees.build_tp53(str(root), size=120)
-        assert trees.build_tp53(str(root)).samples == first.samples
+        again = build(str(root), size=120)
+        assert build(str(root)).samples == first.samples
     assert {s.id.partition("/")[0] for s in again.samples} == {f"slide_{n}.svs" for n in range(6)}
     write_slide(root / "slide_1.svs", picture(9, size=512), mpp=None)
-    changed = trees.build_tp53(str(root))
+    changed = build(str(root))
     assert len(changed.samples) == len(first.samples) + 10  # all of its 16 places are tissue now
     assert changed.fingerprint() != first.fingerprint()
 
@@ -98,7 +125,7 @@ def test_the_second_time_no_slide_is_opened(root: Path, monkeypatch: pytest.Monk
 def test_at_most_so_many_a_slide_by_seed_and_slide_alone(root: Path):
     def ids(**arguments: int) -> dict[str, set[str]]:
         found = defaultdict(set)
-        for sample in trees.build_tp53(str(root), **arguments).samples:
+        for sample in build(str(root), **arguments).samples:
             found[sample.id.partition("/")[0]].add(sample.id)
         return found
 
@@ -112,7 +139,7 @@ def test_at_most_so_many_a_slide_by_seed_and_slide_alone(root: Path):
 
 def test_a_slide_without_tissue_is_told(root: Path, capsys: pytest.CaptureFixture[str]):
     write_slide(root / "slide_3.svs", np.full((512, 512, 3), 245, np.uint8), mpp=None)
-    dataset = trees.build_tp53(str(root))
+    dataset = build(str(root))
     assert not [s for s in dataset.samples if s.id.startswith("slide_3")]
     assert "tp53: 1 slides have no patch with 40% tissue: slide_3.svs." in capsys.readouterr().err
 
@@ -125,7 +152,7 @@ def test_the_fingerprint_sees_size_and_places(root: Path):
 
 
 def test_it_survives_pickling_with_a_slide_open(root: Path):
-    dataset = trees.build_tp53(str(root))
+    dataset = build(str(root))
     before = dataset.image(dataset.samples[0])
     assert np.array_equal(pickle.loads(pickle.dumps(dataset)).image(dataset.samples[0]), before)
 
@@ -164,12 +191,12 @@ def test_a_real_slide(real_data: Path, tmp_path: Path):
 )
 def test_a_wrong_manifest_is_named(root: Path, refusal, old: str, new: str, said: str):
     edit(root, old, new)
-    assert said in refusal(trees.build_tp53, root)
+    assert said in refusal(build, root)
 
 
 def test_what_is_no_slide_is_named(root: Path, refusal):
     (root / "slide_2.svs").write_text("a table, renamed")
-    assert "slide_2.svs is none" in refusal(trees.build_tp53, root)
+    assert "slide_2.svs is none" in refusal(build, root)
 
 
 def test_wrong_arguments_are_named(root: Path, refusal):
@@ -180,7 +207,7 @@ def test_wrong_arguments_are_named(root: Path, refusal):
 
 @pytest.mark.parametrize("by_site", [False, True])
 def test_whole_patients_or_sites_are_held_out(tmp_path: Path, by_site: bool):
-    slides = trees.build_tp53(str(many(tmp_path)), hold_out_sites=by_site).slides
+    slides = build(str(many(tmp_path)), hold_out_sites=by_site).slides
     places = defaultdict(set)
     for slide in slides:
         places[slide.site if by_site else slide.patient].add(slide.split)
@@ -192,18 +219,18 @@ def test_whole_patients_or_sites_are_held_out(tmp_path: Path, by_site: bool):
 
 def test_the_split_is_stratified_and_seeded(tmp_path: Path):
     root = str(many(tmp_path))
-    slides = trees.build_tp53(root).slides
+    slides = build(root).slides
     for split, expected in (("train", 12), ("val", 4), ("test", 4)):
         for cohort in ("C0", "C1"):
             for target in (0, 1):
                 n = sum((s.split, s.cohort, s.target) == (split, cohort, target) for s in slides)
                 assert n == pytest.approx(expected, abs=2)
-    assert slides == trees.build_tp53(root).slides
-    assert slides != trees.build_tp53(root, seed=1).slides
+    assert slides == build(root).slides
+    assert slides != build(root, seed=1).slides
 
 
 def test_too_few_patients_for_three_splits_are_refused(tmp_path: Path, refusal):
-    assert "stays empty" in refusal(trees.build_tp53, many(tmp_path, patients=1))
+    assert "stays empty" in refusal(build, many(tmp_path, patients=1))
 
 
 # Scores per slide.
@@ -236,7 +263,7 @@ def test_slides_are_scored_by_the_mean_over_their_patches():
 
 
 def test_a_result_tells_slides_cohorts_and_sites(tmp_path: Path):
-    dataset = trees.build_tp53(many(tmp_path))
+    dataset = build(many(tmp_path))
     quick = Protocol("quick", steps=20, runs=2)
     how = Extraction(device="cpu", workers=0)
     report = fit("colour_stats", dataset, protocol=quick, output=tmp_path / "r", how=how)["report"]

@@ -8,10 +8,29 @@ import pytest
 from eva_vision.datasets.unitopatho import UniToPatho
 from tests.vision.datasets import trees
 
+COUNTS = {"train": 12, "val": 12}
+"""What the tree holds, in place of the published counts."""
+
+
+def tree(root: Path) -> Path:
+    names = {
+        table: [
+            (f"{label}/{slide}-B3-{label}.ndpi_ROI__mpp0.44_reg000_crop_sk0000{i}_(9060,{i},1812,1812).png", target)
+            for target, label in enumerate(UniToPatho.card.classes)
+            for i in range(2)
+        ]
+        for table, slide in (("train", 109), ("test", 252))
+    }
+    for table, rows in names.items():
+        listed = [{"image_id": Path(path).name, "top_label": target} for path, target in rows]
+        trees.write_table(root / "800" / f"{table}.csv", listed)
+        trees.write_images(root / "800", [path for path, _ in rows])
+    return root
+
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    return trees.unitopatho(tmp_path)
+    return tree(tmp_path)
 
 
 def edit(root: Path, table: str, old: str, new: str) -> None:

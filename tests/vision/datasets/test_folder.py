@@ -14,6 +14,10 @@ from tests.conftest import picture, write_tree
 HEADER = "path,label,split,group,id\n"
 
 
+def tree(root: Path) -> Path:
+    return write_tree(root)
+
+
 @pytest.fixture
 def listed(tmp_path: Path) -> Path:
     """The root of six images a.png ... f.png in two folders, without a manifest."""
