@@ -1,7 +1,7 @@
 """A little of each public dataset, in its official layout: real names, tiny images, published counts patched away.
 
-The test file of a dataset, `test_NAME.py`, writes it by `tree(root)`. It may also have `build(root)`, and `COUNTS`, which
-is what the tree holds in place of the published counts. A dataset that draws its images needs none of them.
+The test file of a dataset, `test_NAME.py`, writes it by `tree(root)`. It may also have `build(root)`, and `COUNTS`:
+what the tree holds in place of the published counts. A dataset that draws its images needs none of them.
 """
 
 import csv
