@@ -14,8 +14,8 @@ from pathlib import Path
 
 import torch
 
-from eva_core.config import load_protocol
-from eva_core.extract import Extraction, extract, store_key, transform_of
+from eva_core.config.parser import load_protocol
+from eva_core.extraction.embed import Extraction, extract, store_key, transform_of
 from eva_core.types import Geometry
 from eva_vision.datasets.folder import Folder
 from eva_vision.models.timm import timm_model

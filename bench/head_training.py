@@ -12,8 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from eva_core.metrics import selection_metric
-from eva_core.protocol import Protocol
+from eva_core.classification.metrics import selection_metric
+from eva_core.contracts.protocol import Protocol
 from eva_core.types import Embedded
 from eva_vision.heads.linear import Linear
 

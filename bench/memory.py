@@ -19,9 +19,9 @@ def make_store() -> Path:
     """A store of random embeddings, as `eva import` would leave it."""
     import numpy as np
 
-    from eva_core.embeddings import StoreKey
-    from eva_core.kaiko import Imported, rows_of
-    from eva_core.parts import PartWriter, merge
+    from eva_core.classification.import_kaiko import Imported, rows_of
+    from eva_core.store.store import StoreKey
+    from eva_core.store.writer import PartWriter, merge
     from eva_core.types import DatasetCard, Sample
 
     key = StoreKey("random", "random", {"classes": ["a", "b"], "dataset": "random", "weights_sha256": "0"})
@@ -41,7 +41,7 @@ def make_store() -> Path:
 def fit(store: str, output: str) -> None:
     """Fit in this process and print what it added, in GB."""
     from eva_core.api import fit_embeddings
-    from eva_core.config import load_protocol
+    from eva_core.config.parser import load_protocol
 
     before = psutil.Process().memory_info().rss
     protocol = replace(load_protocol("eva-0.4"), steps=1_100, runs=5)  # past an epoch, so that it evaluates

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 
 from eva_core import registry
-from eva_core.config import load_protocol
-from eva_core.extract import Extraction, prepare, transform_of
-from eva_core.tasks import Job
+from eva_core.config.parser import load_protocol
+from eva_core.extraction.embed import Extraction, prepare, transform_of
+from eva_core.task import Job
 from eva_vision.datasets.mask_folder import MaskFolder
 from eva_vision.segmentation.batches import Online, Source, Stored
 from eva_vision.segmentation.features import TileImages, extract_maps, maps_key

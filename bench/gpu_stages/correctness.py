@@ -17,10 +17,10 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor
 
 from eva_core.accelerator import is_gpu
-from eva_core.config import load_protocol
-from eva_core.embeddings import StoreKey
-from eva_core.extract import Extraction, extract, full_precision
-from eva_core.protocol import Protocol
+from eva_core.config.parser import load_protocol
+from eva_core.contracts.protocol import Protocol
+from eva_core.extraction.embed import Extraction, extract, full_precision
+from eva_core.store.store import StoreKey
 from eva_core.types import Embedded, Head, SegmentationHead
 from eva_pretrain.augment.crops import columns
 from eva_pretrain.augment.views import Crops, Views, _draw, _Kind, _seen

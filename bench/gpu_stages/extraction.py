@@ -7,9 +7,9 @@ from functools import partial
 
 import torch
 
-from eva_core.config import load_protocol
-from eva_core.embeddings import StoreKey
-from eva_core.extract import Extraction, extract, full_precision
+from eva_core.config.parser import load_protocol
+from eva_core.extraction.embed import Extraction, extract, full_precision
+from eva_core.store.store import StoreKey
 from eva_core.types import Backbone, Dataset
 from eva_vision.models.timm import timm_model
 from gpu_stages.data import JpegPatches, SlidePatches

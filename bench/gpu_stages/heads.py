@@ -3,7 +3,7 @@
 import torch
 from head_training import RUNS, random_embeddings  # beside gpu.py
 
-from eva_core.protocol import Protocol
+from eva_core.contracts.protocol import Protocol
 from eva_core.types import Embedded
 from eva_vision.heads.linear import Linear
 from gpu_stages.stage import Bench, Found

@@ -109,7 +109,6 @@ def load() -> None:
     import h5py  # noqa: F401
     import torch
 
-    from eva_core import api, cli, config  # noqa: F401
     from eva_core.commands import compare, fit, leaderboard, predict  # noqa: F401
     from eva_pretrain.run import command, pretrain  # noqa: F401
     from eva_pretrain.studies import command as study  # noqa: F401

@@ -10,22 +10,23 @@ import numpy as np
 import torch
 import yaml
 
-from eva_core import record, registry
-from eva_core.applying import finish, output_of
-from eva_core.checksums import Damaged
-from eva_core.config import load_protocol, plain, published
+from eva_core import registry
+from eva_core.classification.evaluation import Question, evaluate
+from eva_core.config.parser import load_protocol, plain, published
 from eva_core.contracts import crossing_line, refuse_wrong_samples
-from eva_core.embeddings import Store, StoreKey
+from eva_core.contracts.protocol import Protocol
 from eva_core.errors import UsageError
-from eva_core.evaluation import Question, evaluate
-from eva_core.extract import Extraction, refuse_skipped
-from eva_core.file_names import as_name
+from eva_core.extraction.embed import Extraction, refuse_skipped
+from eva_core.extraction.precision import in_config, settled
+from eva_core.files.checksums import Damaged
+from eva_core.files.file_names import as_name
+from eva_core.files.sealed_records import SEAL
 from eva_core.identity import canonical, changed_fields, digest, qualified_name, settings_of, version_of
-from eva_core.precision import in_config, settled
 from eva_core.progress import say
-from eva_core.protocol import Protocol
-from eva_core.sealed_records import SEAL
-from eva_core.tasks import Answer, AnyHead, Job, Task
+from eva_core.results import record
+from eva_core.results.applying import finish, output_of
+from eva_core.store.store import Store, StoreKey
+from eva_core.task import Answer, AnyHead, Job, Task
 from eva_core.types import Backbone, Dataset, DatasetCard, Head, ModelCard
 
 MADE_FROM_PYTHON = "# Made from Python"

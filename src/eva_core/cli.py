@@ -10,8 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from eva_core import interrupts, registry
-from eva_core.atomic_files import FULL, not_written
 from eva_core.errors import EvaError
+from eva_core.files.atomic_files import FULL, not_written
 from eva_core.shown import visible
 from eva_core.terminal import home_expanded, write_what_can_be_written
 

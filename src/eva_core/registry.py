@@ -16,8 +16,8 @@ from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Any, TypeVar
 
-from eva_core.addresses import free_of_secrets
 from eva_core.errors import UsageError
+from eva_core.files.addresses import free_of_secrets
 
 NAME = re.compile(r"[a-z0-9_]+")
 FOLDER = "exported"

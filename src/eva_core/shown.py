@@ -8,7 +8,7 @@ import re
 import unicodedata
 from typing import Any
 
-from eva_core.addresses import without_secrets
+from eva_core.files.addresses import without_secrets
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _TEX = {

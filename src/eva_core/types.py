@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from eva_core.contracts.cards import Builder, DatasetCard, Geometry, ModelCard, Pooling, card
 from eva_core.errors import UsageError
-from eva_core.file_hashes import file_hashes, whole
+from eva_core.files.file_hashes import file_hashes, whole
 from eva_core.text import printable
 
 if TYPE_CHECKING:
-    from eva_core.protocol import Protocol
-    from eva_core.record import Predictions
+    from eva_core.contracts.protocol import Protocol
+    from eva_core.results.record import Predictions
 
 __all__ = [
     "IGNORE",
@@ -241,9 +241,9 @@ class Head(ABC):
             train: What the head learns from.
             select: What chooses the checkpoint or the regularisation.
             classes: Number of classes C.
-            recipe: The `eva_core.protocol.Protocol` in force.
+            recipe: The `eva_core.contracts.protocol.Protocol` in force.
             runs: Run numbers; run k depends on `recipe.seed + k` alone.
-            metric: What is greatest on `select` in what is chosen, one of `eva_core.metric_names.NAMES`.
+            metric: What is greatest on `select` in what is chosen, one of `eva_core.classification.metric_names.NAMES`.
             patience: Evaluations without improvement before a run stops; None: it never does.
             progress: Called now and then with (work done, all work).
         """

@@ -4,7 +4,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from eva_core.file_hashes import UNREADABLE
+from eva_core.files.file_hashes import UNREADABLE
 from eva_vision.decoding import decoded, opened, shown_size
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from eva_core.training import threads
+from eva_core.classification.gradient_head import threads
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -12,8 +12,8 @@ import pytest
 from PIL import ImageFile
 
 from eva_core import registry
-from eva_core.metric_names import NAMES, SEGMENTATION
-from eva_core.reuse import contents_of
+from eva_core.classification.metric_names import NAMES, SEGMENTATION
+from eva_core.store.reuse import contents_of
 from eva_core.types import IGNORE, Dataset, DatasetCard, Sample, SegmentationDataset
 from tests.vision.datasets import trees
 

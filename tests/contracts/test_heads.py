@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from eva_core import registry
-from eva_core.metric_names import NAMES as METRICS
-from eva_core.metrics import probabilities, selection_metric
-from eva_core.protocol import Protocol
+from eva_core.classification.metric_names import NAMES as METRICS
+from eva_core.classification.metrics import probabilities, selection_metric
+from eva_core.contracts.protocol import Protocol
 from eva_core.types import Embedded, FittedRun, Head
 
 ENTRIES = [e for e in registry.heads.entries() if e.package == "eva-pathology" and issubclass(e.load(), Head)]

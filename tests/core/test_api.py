@@ -10,14 +10,14 @@ from PIL import Image
 
 from eva_core import fit, predict
 from eva_core.api import apply_heads
-from eva_core.checksums import Damaged
+from eva_core.classification.metric_names import NAMES
 from eva_core.cli import main
-from eva_core.config import load_protocol
+from eva_core.config.parser import load_protocol
 from eva_core.errors import UsageError
-from eva_core.extract import Extraction
-from eva_core.metric_names import NAMES
-from eva_core.record import RESULT_FILES, is_whole, read_heads
-from eva_core.report import notes
+from eva_core.extraction.embed import Extraction
+from eva_core.files.checksums import Damaged
+from eva_core.results.record import RESULT_FILES, is_whole, read_heads
+from eva_core.results.report import notes
 from eva_vision.datasets.folder import Folder
 from eva_vision.models.timm import timm_model
 from tests.conftest import Pictures, picture, write_tree
@@ -295,7 +295,7 @@ def test_two_at_once_make_one_result(tree, tmp_path):
 
 def test_a_finished_result_in_a_folder_that_is_only_read_needs_no_lock(result, tree, monkeypatch):
     folder, before = result
-    monkeypatch.setattr("eva_core.record.locked", lambda *_: pytest.fail("locked"))
+    monkeypatch.setattr("eva_core.results.record.locked", lambda *_: pytest.fail("locked"))
     assert fit("colour_stats", Folder(str(tree)), protocol=QUICK, output=folder, how=HOW) == before
 
 

@@ -14,7 +14,7 @@ from eva_core.api import fit
 from eva_core.cli import main
 from eva_core.errors import UsageError
 from eva_core.identity import changed_fields, digest, qualified_name, settings_of, version_of
-from eva_core.record import read_results
+from eva_core.results.record import read_results
 from eva_vision.heads.logreg import LogReg
 from eva_vision.models.baselines import ColourStats
 

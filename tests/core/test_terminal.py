@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from eva_core.cli import main
-from eva_core.config_files import read_yaml
+from eva_core.config.files import read_yaml
 from eva_core.terminal import home_expanded, write_what_can_be_written
 
 

@@ -24,12 +24,12 @@ import yaml
 from PIL import Image
 
 from eva_core.boards.board import pairs, read_board
-from eva_core.checked_lines import checked_line
-from eva_core.checksums import sha256
 from eva_core.cli import main
 from eva_core.commands.leaderboard import NOTES
-from eva_core.record import RESULTS, read_json
-from eva_core.sealed_records import FILES, vouch, write_record
+from eva_core.files.checked_lines import checked_line
+from eva_core.files.checksums import sha256
+from eva_core.files.sealed_records import FILES, vouch, write_record
+from eva_core.results.record import RESULTS, read_json
 from eva_pretrain.run.sole_process import LOCK
 from eva_vision.datasets.folder import MANIFEST
 from eva_vision.phantom_slides import write_phantom_slide

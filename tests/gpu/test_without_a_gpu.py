@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from eva_core import training
-from eva_core.extract import colour_statistics, normalised
-from eva_core.protocol import Protocol
+from eva_core.classification import gradient_head as training
+from eva_core.contracts.protocol import Protocol
+from eva_core.extraction.embed import colour_statistics, normalised
 from eva_core.types import Embedded
 from eva_pretrain.augment.views import Views, make_crops
 from eva_pretrain.data.stream import Batch

@@ -9,7 +9,7 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 
-from eva_core.training import threads
+from eva_core.classification.gradient_head import threads
 
 
 @pytest.fixture(autouse=True, scope="session")

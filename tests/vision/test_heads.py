@@ -9,8 +9,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
+from eva_core.contracts.protocol import Protocol
 from eva_core.errors import UsageError
-from eva_core.protocol import Protocol
 from eva_core.types import Embedded
 from eva_vision.heads import logistic_regression, logreg
 from eva_vision.heads.linear import Linear

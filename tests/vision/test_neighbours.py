@@ -7,10 +7,10 @@ import pytest
 import torch
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 
+from eva_core.classification.metrics import evaluate, probabilities
+from eva_core.contracts.protocol import Protocol
 from eva_core.errors import UsageError
-from eva_core.holdout import few
-from eva_core.metrics import evaluate, probabilities
-from eva_core.protocol import Protocol
+from eva_core.evaluation.holdout import few
 from eva_core.types import Embedded
 from eva_vision.heads.neighbours import Knn, SimpleShot
 

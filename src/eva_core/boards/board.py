@@ -14,13 +14,13 @@ import yaml
 from omegaconf import OmegaConf
 
 from eva_core import registry
-from eva_core.addresses import stable
-from eva_core.checksums import Verified
-from eva_core.config_files import find_config, read_yaml
+from eva_core.config.files import find_config, read_yaml
+from eva_core.config.result_config import read_task_config
 from eva_core.errors import UsageError, some
-from eva_core.file_names import check_name
-from eva_core.record import is_whole, read_json
-from eva_core.result_config import read_task_config
+from eva_core.files.addresses import stable
+from eva_core.files.checksums import Verified
+from eva_core.files.file_names import check_name
+from eva_core.results.record import is_whole, read_json
 
 ASKED, FAILED = "asked.yaml", "failed.json"
 DEFAULT = "default"
@@ -174,7 +174,7 @@ def check(board: Board) -> None:
     Raises:
         UsageError: Names the first.
     """
-    from eva_core.config import load_protocol
+    from eva_core.config.parser import load_protocol
 
     load_protocol(board.protocol)
     for task in board.tasks:
@@ -191,7 +191,7 @@ def _check_changes(task: Part) -> None:
     """What a task changes of the protocol, by the parser that will read it."""
     from jsonargparse import ArgumentError
 
-    from eva_core.config import build_parser
+    from eva_core.config.parser import build_parser
 
     changes = _changes(task)
     if not isinstance(changes, dict):

@@ -12,8 +12,8 @@ from rich.table import Table
 
 from eva_core import progress
 from eva_core.boards.board import Board, Pair
-from eva_core.record import read_results
-from eva_core.report import number
+from eva_core.results.record import read_results
+from eva_core.results.report import number
 from eva_core.shown import visible
 
 

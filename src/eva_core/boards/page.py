@@ -6,8 +6,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from eva_core.atomic_files import write_text
 from eva_core.boards.standings import Row, Standings
+from eva_core.files.atomic_files import write_text
 from eva_core.shown import visible_in
 
 TEMPLATE = Path(__file__).with_name("page.html")

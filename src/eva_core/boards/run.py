@@ -9,19 +9,19 @@ from typing import Any
 import yaml
 
 from eva_core import registry
-from eva_core.addresses import free_of_secrets, without_secrets
-from eva_core.atomic_files import make_folder, write_text
 from eva_core.boards.board import ASKED, FAILED, Pair
-from eva_core.cluster import each_on_ray
 from eva_core.errors import EvaError
-from eva_core.record import is_whole
+from eva_core.files.addresses import free_of_secrets, without_secrets
+from eva_core.files.atomic_files import make_folder, write_text
+from eva_core.ray_cluster import each_on_ray
+from eva_core.results.record import is_whole
 
 
 def run_pair(pair: Pair, how: dict[str, Any], threads: int | None = None) -> str | None:
     """Fit the heads that are missing; embeddings are extracted once for all of them.
 
     Args:
-        how: Fields of `eva_core.extract.Extraction`.
+        how: Fields of `eva_core.extraction.embed.Extraction`.
         threads: Of torch; results depend on it to the last digit. None: torch's own.
     Returns:
         None, or the reason why it did not work, which is also left in the folder. Ctrl-C passes through.
@@ -48,8 +48,8 @@ def _fit_heads(pair: Pair, how: dict[str, Any], threads: int | None) -> None:
     import torch
 
     from eva_core.api import fit
-    from eva_core.config import parse
-    from eva_core.extract import Extraction
+    from eva_core.config.parser import parse
+    from eva_core.extraction.embed import Extraction
 
     if threads is not None:
         torch.set_num_threads(threads)

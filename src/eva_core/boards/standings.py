@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from eva_core.boards.board import Board, Pair, Part, pairs
-from eva_core.boards.ranking import ranks
-from eva_core.config_files import find_config, read_yaml, shipped
+from eva_core.classification.metric_names import LOWER_IS_BETTER
+from eva_core.config.files import find_config, read_yaml, shipped
 from eva_core.errors import EvaError
-from eva_core.file_names import below
-from eva_core.metric_names import LOWER_IS_BETTER
-from eva_core.record import RESULTS, read_draws, read_results
-from eva_core.report import WRONG_IGNORE, ignores_wrongly
-from eva_core.sealed_records import read_record_or_nothing
+from eva_core.files.file_names import below
+from eva_core.files.sealed_records import read_record_or_nothing
+from eva_core.results.record import RESULTS, read_draws, read_results
+from eva_core.results.report import WRONG_IGNORE, ignores_wrongly
+from eva_core.statistics.ranking import ranks
 
 COMPARISONS = "comparisons.json"
 EXTRAS = ("iou", "aji", "pq")

@@ -4,9 +4,9 @@ import csv
 import io
 from pathlib import Path
 
-from eva_core.atomic_files import write_text
 from eva_core.boards.standings import EXTRAS, Cell, Row, Standings
-from eva_core.report import number, span
+from eva_core.files.atomic_files import write_text
+from eva_core.results.report import number, span
 from eva_core.shown import for_markdown, for_spreadsheet, for_tex
 
 FIELDS = (

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eva_core.arguments import Parser
+from eva_core.config.argparser import Parser
 from eva_core.errors import UsageError
-from eva_core.record import DICE, ImageDice, Predictions, read_dice, read_predictions, read_results
+from eva_core.results.record import DICE, ImageDice, Predictions, read_dice, read_predictions, read_results
 from eva_core.shown import visible
 
 if TYPE_CHECKING:
-    from eva_core.comparison import Difference
+    from eva_core.statistics.comparison import Difference
 
 
 def main(argv: list[str]) -> int:
@@ -40,8 +40,8 @@ def compare(folders: list[Path], metric: str | None = None, split: str | None = 
     Raises:
         UsageError: The results are not of the same task and images, or one has no such metric or split.
     """
-    from eva_core.comparison import holm
-    from eva_core.metric_names import NAMES, SEGMENTATION
+    from eva_core.classification.metric_names import NAMES, SEGMENTATION
+    from eva_core.statistics.comparison import holm
 
     results = [read_results(folder) for folder in folders]
     masks = [result["main"]["metric"] in SEGMENTATION for result in results]
@@ -77,7 +77,7 @@ def _sentence(a: str, b: str, found: "Difference", p: float, tests: int, where: 
         tests: How many there were.
         where: Dataset and split.
     """
-    from eva_core.metric_names import LOWER_IS_BETTER
+    from eva_core.classification.metric_names import LOWER_IS_BETTER
 
     if math.isnan(found.difference):
         return f"{a} and {b} cannot be compared on {where}: {metric} is not defined there, as a class is missing."
@@ -144,7 +144,7 @@ def _same_labels(ours: Predictions | ImageDice, theirs: Predictions | ImageDice)
 
 
 def _difference(one: Predictions | ImageDice, other: Any, classes: list[str], metric: str) -> "Difference":
-    from eva_core.comparison import paired, paired_means
+    from eva_core.statistics.comparison import paired, paired_means
 
     groups = [group or None for group in one.groups]
     if isinstance(one, ImageDice):

@@ -1,8 +1,8 @@
 """`eva fit`: a model and a labelled set of images in, an honest score out; `--embeddings STORE` takes imported ones."""
 
 from eva_core.api import fit, fit_embeddings
-from eva_core.config import parse, parse_embeddings
-from eva_core.report import show
+from eva_core.config.parser import parse, parse_embeddings
+from eva_core.results.report import show
 
 
 def main(argv: list[str]) -> int:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from eva_core.arguments import Parser
+from eva_core.config.argparser import Parser
 
 
 def main(argv: list[str]) -> int:
@@ -16,7 +16,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--dataset", required=True, help="name of the dataset")
     parser.add_argument("--classes", nargs="+", help="class names in the order of the targets; 0, 1, ... unless given")
     given = parser.parse_args(argv)
-    from eva_core.kaiko import import_folder
+    from eva_core.classification.import_kaiko import import_folder
 
     print(import_folder(given.folder, given.model, given.dataset, given.classes))
     return 0

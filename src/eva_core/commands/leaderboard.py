@@ -5,12 +5,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from eva_core.arguments import Parser
-from eva_core.atomic_files import make_folder
 from eva_core.boards.board import Pair, check, read_board
 from eva_core.boards.run import run_here, run_on_ray
 from eva_core.boards.standings import Scoreboard, Standings, outside_tolerance
-from eva_core.checksums import Verified
+from eva_core.config.argparser import Parser
+from eva_core.files.atomic_files import make_folder
+from eva_core.files.checksums import Verified
 from eva_core.progress import Spaced
 from eva_core.shown import visible
 
@@ -28,7 +28,7 @@ def main(argv: list[str]) -> int:
         _run(scores, given)
     found = scores.standings()
     if given.run and not found.tested:
-        from eva_core.boards.ties import find_ties
+        from eva_core.boards.significance import find_ties
 
         find_ties(found, output)
         found = scores.standings()
@@ -71,7 +71,7 @@ def _run(scores: Scoreboard, given: argparse.Namespace) -> None:
     if not todo:
         return
     from eva_core.boards.live import Live
-    from eva_core.extract import Extraction
+    from eva_core.extraction.embed import Extraction
 
     check(scores.board)
     how: dict[str, Any] = {name: getattr(given, name) for name in HERE_FIELDS}

@@ -1,14 +1,14 @@
 """`eva predict`: embeddings only; with `--head RESULT`, the heads of a finished result on other images.
 
-The configuration of that result is read as data; see `eva_core.result_config`.
+The configuration of that result is read as data; see `eva_core.config.result_config`.
 """
 
 from pathlib import Path
 
 from eva_core.api import MADE_FROM_PYTHON, apply_heads, predict
-from eva_core.config import parse
+from eva_core.config.parser import parse
 from eva_core.errors import UsageError
-from eva_core.record import CONFIG, read_result_file
+from eva_core.results.record import CONFIG, read_result_file
 
 
 def main(argv: list[str]) -> int:

@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
-from eva_core.arguments import Parser
+from eva_core.config.argparser import Parser
+from eva_core.config.result_config import TRUST
 from eva_core.errors import UsageError
-from eva_core.result_config import TRUST
 
 
 def main(argv: list[str]) -> int:
@@ -23,7 +23,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--output", type=Path, default=Path("out/profile"))
     parser.add_argument(TRUST, action="store_true", help="take what a result's config names: only of people you know")
     given = parser.parse_args(argv)
-    from eva_core.profile import profile
+    from eva_core.magnification import profile
 
     print(profile(given.config, given.model, steps(given.mpp), given.protocol, given.output, given.trust))
     return 0

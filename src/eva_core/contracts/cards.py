@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from eva_core.errors import refuse
-from eva_core.file_names import check_name
+from eva_core.files.file_names import check_name
 
 Pooling = Literal["cls", "cls_mean", "mean"]
 
@@ -46,7 +46,7 @@ class ModelCard:
         collections: Public slide collections among them, as in `DatasetCard.collections`; with `others` where the list
             is not complete; None where unknown.
         training_ids: Patients, slides or images among them by id, where the makers list them; what is not public as
-            `eva_core.contamination.salted` makes it.
+            `eva_core.evaluation.contamination.salted` makes it.
     """
 
     name: str
@@ -83,7 +83,7 @@ class DatasetCard:
     Attributes:
         classes: Class names in the order of the targets; empty where the files decide.
         mpp: Micrometres per pixel of the images, None where unknown.
-        metric: The main metric: for classification one of `eva_core.metric_names.NAMES`.
+        metric: The main metric: for classification one of `eva_core.classification.metric_names.NAMES`.
         background: Index of the class that a mean over classes leaves out, for segmentation; None: every class counts.
         main_split: The split of the main score; the last held-out one unless given.
         synthetic: True where no image ever was tissue; said wherever the data show.

@@ -14,9 +14,9 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2.functional import resize
 
-from eva_core.atomic_files import unlinked
-from eva_core.checked_lines import checked_line, fields_of
 from eva_core.errors import UsageError
+from eva_core.files.atomic_files import unlinked
+from eva_core.files.checked_lines import checked_line, fields_of
 from eva_core.progress import say
 from eva_pretrain.augment.sheet import contact_sheet
 from eva_pretrain.augment.views import make_crops

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eva_core.config import load_protocol
+from eva_core.config.parser import load_protocol
 from eva_core.contracts.checks import pixels_of
 from eva_core.errors import EvaError, UsageError, some
-from eva_core.extract import signature
-from eva_core.holdout import hold_out, near_duplicates
+from eva_core.evaluation.holdout import hold_out, near_duplicates
+from eva_core.extraction.embed import signature
 from eva_core.types import Dataset, Embedded, Geometry, Sample
 from eva_vision.heads.neighbours import Knn
 from eva_vision.transforms import resize_and_crop

@@ -11,8 +11,8 @@ import torch
 from lightning.pytorch.plugins.io import CheckpointIO
 from torch import Tensor
 
-from eva_core.atomic_files import make_folder, refuse_without_room, replacing
 from eva_core.errors import EvaError
+from eva_core.files.atomic_files import make_folder, refuse_without_room, replacing
 from eva_core.progress import say
 
 CHECKPOINTS = "checkpoints"

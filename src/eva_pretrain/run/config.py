@@ -8,10 +8,10 @@ from typing import Any, Literal
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace
 from lightning.pytorch.loggers import Logger
 
-from eva_core.addresses import stable
-from eva_core.config import first_reason, parsed
+from eva_core.config.parser import first_reason, parsed
 from eva_core.errors import UsageError
-from eva_core.file_names import check_name
+from eva_core.files.addresses import stable
+from eva_core.files.file_names import check_name
 from eva_core.registry import import_object
 from eva_core.types import Dataset
 from eva_pretrain.augment.views import Views
@@ -79,7 +79,7 @@ def parse(argv: list[str]) -> Plan:
     """Parse and check; later configs and flags override earlier ones.
 
     Args:
-        argv: The words of the command line, as for `eva_core.config.parse`.
+        argv: The words of the command line, as for `eva_core.config.parser.parse`.
 
     Raises:
         UsageError: One line about the first thing that is wrong.

@@ -14,11 +14,11 @@ from typing import Any, Literal
 from safetensors.torch import save
 from torch import Tensor
 
-from eva_core.contamination import SALTED, salted, without_extension
 from eva_core.errors import EvaError, UsageError, some
-from eva_core.file_names import check_name
-from eva_core.record import CONFIG, environment, write_bytes, write_text
-from eva_core.tcga import from_barcode, tcga
+from eva_core.evaluation.contamination import SALTED, salted, without_extension
+from eva_core.evaluation.tcga import from_barcode, tcga
+from eva_core.files.file_names import check_name
+from eva_core.results.record import CONFIG, environment, write_bytes, write_text
 from eva_vision.models.exported import CARD, SCHEMA, SLIDES, SUM, WEIGHTS, exported, read_seen, sha256_of
 from eva_vision.slides.remote import is_url
 

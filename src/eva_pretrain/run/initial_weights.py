@@ -8,8 +8,8 @@ from timm.models.vision_transformer import checkpoint_filter_fn
 from torch import Tensor
 
 from eva_core.errors import EvaError, UsageError, some
+from eva_core.files.torch_files import load_torch
 from eva_core.progress import say as say_here
-from eva_core.torch_files import load_torch
 from eva_pretrain.methods.base import Method, Network
 from eva_pretrain.run.checkpoints import refuse_damaged
 from eva_vision.models.exported import WEIGHTS, check_files, read_seen

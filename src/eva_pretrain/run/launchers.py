@@ -14,7 +14,7 @@ from lightning.fabric.plugins.environments import (
 
 from eva_core.accelerator import gpus
 from eva_core.errors import UsageError
-from eva_core.launching import ThisMachine
+from eva_core.extraction.launching import ThisMachine
 
 _SRUN = "SLURM_STEP_NUM_TASKS"
 """What srun sets for the processes that it starts. SLURM_NTASKS is that of the job: its batch script and its shells

@@ -10,10 +10,10 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
-from eva_core.atomic_files import FULL, not_written, refuse_without_room
 from eva_core.errors import EvaError, UsageError
+from eva_core.files.atomic_files import FULL, not_written, refuse_without_room
 from eva_core.progress import say
-from eva_core.record import CONFIG, write_text
+from eva_core.results.record import CONFIG, write_text
 from eva_pretrain.data.datamodule import Patches
 from eva_pretrain.methods.base import Method
 from eva_pretrain.monitor.collapse import BEST, MEASURES, Watch, read_measures

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from eva_core.atomic_files import unlinked
 from eva_core.errors import UsageError
+from eva_core.files.atomic_files import unlinked
 
 LOCK = ".running"
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}

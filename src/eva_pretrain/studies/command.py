@@ -11,10 +11,10 @@ from typing import Any
 
 from rich.console import Console
 
-from eva_core.arguments import Parser
-from eva_core.atomic_files import make_folder, write_text
+from eva_core.config.argparser import Parser
+from eva_core.files.atomic_files import make_folder, write_text
 from eva_core.progress import Spaced, say
-from eva_core.report import number
+from eva_core.results.report import number
 from eva_core.shown import visible
 from eva_pretrain.run.sole_process import sole_process
 from eva_pretrain.studies.study import SIDES, Study, read_study
@@ -95,7 +95,7 @@ def _here(todo: Sequence[Any]) -> Iterator[tuple[Any, str | None]]:
 def _on_ray(todo: Sequence[Any], address: str | None, cpus: float, gpus: float) -> Iterator[tuple[Any, str | None]]:
     import torch
 
-    from eva_core.cluster import each_on_ray
+    from eva_core.ray_cluster import each_on_ray
     from eva_pretrain.studies.runner import do_run, failed
 
     # as many threads as here: results are then the same to the last digit
@@ -135,7 +135,7 @@ def _show(record: dict[str, Any], output: Path) -> int:
 
 
 def _scores(run: Any) -> str:
-    from eva_core.record import read_results
+    from eva_core.results.record import read_results
 
     return ", ".join(
         f"{pair.task} {number(read_results(pair.result(pair.heads[0]))['main']['mean'])}" for pair in run.pairs

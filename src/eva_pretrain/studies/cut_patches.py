@@ -7,11 +7,11 @@ from typing import Any
 import simplejpeg
 from filelock import FileLock
 
-from eva_core.atomic_files import unlinked, write_bytes
-from eva_core.checked_lines import checked_line, fields_of
-from eva_core.checksums import sha256
+from eva_core.files.atomic_files import unlinked, write_bytes
+from eva_core.files.checked_lines import checked_line, fields_of
+from eva_core.files.checksums import sha256
+from eva_core.files.sealed_records import SEAL, read_record_or_nothing, write_record
 from eva_core.progress import Bar, say
-from eva_core.sealed_records import SEAL, read_record_or_nothing, write_record
 from eva_pretrain.data.datamodule import Patches
 from eva_pretrain.data.loader import PatchLoader
 from eva_pretrain.run.config import Plan

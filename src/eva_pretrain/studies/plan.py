@@ -10,11 +10,11 @@ from typing import Any
 import yaml
 
 from eva_core.boards.board import DEFAULT, FAILED, Pair, Part
-from eva_core.config_files import find_config, read_yaml
+from eva_core.config.files import find_config, read_yaml
 from eva_core.errors import EvaError, UsageError
+from eva_core.files.sealed_records import is_damaged
 from eva_core.progress import say
-from eva_core.record import read_json, write_text
-from eva_core.sealed_records import is_damaged
+from eva_core.results.record import read_json, write_text
 from eva_pretrain.data.datamodule import Patches
 from eva_pretrain.run.config import Plan, parse
 from eva_pretrain.studies.study import Study, Variant

@@ -4,8 +4,8 @@ import io
 from pathlib import Path
 from typing import Any
 
-from eva_core.atomic_files import write_bytes
 from eva_core.errors import some
+from eva_core.files.atomic_files import write_bytes
 from eva_core.shown import for_matplotlib
 from eva_pretrain.studies.study import SIDES
 from eva_pretrain.studies.table import TITLES

@@ -1,6 +1,6 @@
 """How sure the mean over seeds is. Free of torch.
 
-A seed has the draws of its result: draw d took the same test groups for all models (`eva_core.stats`). Seeds are
+A seed has the draws of its result: draw d took the same test groups for all models (`statistics.intervals`). Seeds are
 resampled within each: S - 1 of the S with replacement, which makes the variance of the mean right, where S of S would
 make it too small by (S - 1) / S (Rao and Wu, Resampling inference with complex survey data, JASA 83, 1988). A
 percentile interval does not know how little three seeds tell of their own spread; so a t-interval over seeds, on the

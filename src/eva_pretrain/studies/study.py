@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from eva_core import registry
-from eva_core.config_files import find_config, read_yaml
+from eva_core.config.files import find_config, read_yaml
+from eva_core.config.result_config import read_task_config
 from eva_core.errors import UsageError, some
-from eva_core.file_names import check_name
-from eva_core.result_config import read_task_config
+from eva_core.files.file_names import check_name
 
 FIELDS = {"name", "title", "base", "against", "variants", "seeds", "few_seeds", "protocol", "tasks"}
 NEEDED = {"base", "variants", "tasks"}

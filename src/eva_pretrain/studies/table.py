@@ -6,7 +6,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from eva_core.report import number, span
+from eva_core.results.report import number, span
 from eva_core.shown import for_markdown, visible
 from eva_pretrain.studies.study import SIDES
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from eva_core.errors import UsageError, some
+from eva_core.files.tables import Table, read_table
 from eva_core.progress import say
-from eva_core.tables import Table, read_table
 from eva_core.text import printable
 from eva_core.types import DatasetCard, Sample
 from eva_vision.datasets.base import ImageFiles

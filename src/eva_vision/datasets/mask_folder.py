@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from eva_core.errors import EvaError, UsageError, some
+from eva_core.files.tables import read_text
+from eva_core.files.walk import ordinary
 from eva_core.progress import Bar
-from eva_core.tables import read_text
 from eva_core.text import folded
 from eva_core.types import IGNORE, DatasetCard, Sample
-from eva_core.walk import ordinary
 from eva_vision.datasets.masks import (
     Annotation,
     MaskFiles,

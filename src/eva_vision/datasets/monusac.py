@@ -11,8 +11,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from eva_core.cache import cache_root
 from eva_core.errors import EvaError
+from eva_core.store.cache import cache_root
 from eva_core.types import IGNORE, DatasetCard, Sample
 from eva_vision.datasets.masks import Annotation, MaskFiles
 from eva_vision.datasets.published_files import check_counts, locate, refuse, scan, tell_crossing

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 import h5py
 import numpy as np
 
-from eva_core.cache import locked
 from eva_core.errors import EvaError, UsageError
-from eva_core.tables import read_table
+from eva_core.files.tables import read_table
+from eva_core.store.cache import locked
 from eva_core.types import Dataset, DatasetCard, Sample
 from eva_vision.datasets.published_files import check_counts, tell_crossing
 from eva_vision.download import Remote, obtain, unpack

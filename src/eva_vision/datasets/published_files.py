@@ -5,10 +5,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from eva_core.errors import UsageError, some
+from eva_core.files.walk import Walk, walk
 from eva_core.progress import say
 from eva_core.text import folded
 from eva_core.types import DatasetCard, Sample
-from eva_core.walk import Walk, walk
 
 
 def locate(root: str | Path, folder: str, card: DatasetCard) -> Path:

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from scipy.special import expit
 
-from eva_core.metrics import evaluate
-from eva_core.record import Predictions
+from eva_core.classification.metrics import evaluate
+from eva_core.results.record import Predictions
 
 CLASSES = ("negative", "positive")
 

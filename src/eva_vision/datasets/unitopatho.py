@@ -4,7 +4,7 @@ from pathlib import PurePosixPath
 from typing import ClassVar
 
 from eva_core.errors import UsageError, some
-from eva_core.tables import read_table
+from eva_core.files.tables import read_table
 from eva_core.types import DatasetCard, Sample
 from eva_vision.datasets.base import ImageFiles
 from eva_vision.datasets.published_files import check_counts, locate, refuse, repeated, scan, tell_crossing

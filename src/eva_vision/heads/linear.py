@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from eva_core.training import GradientHead, loss_gradient, per_run
+from eva_core.classification.gradient_head import GradientHead, loss_gradient, per_run
 
 
 class Linear(GradientHead):

@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from eva_core.classification.gradient_head import threads
+from eva_core.classification.metric_names import LOWER_IS_BETTER
+from eva_core.classification.metrics import selection_metric
+from eva_core.contracts.protocol import Protocol
 from eva_core.errors import UsageError
-from eva_core.metric_names import LOWER_IS_BETTER
-from eva_core.metrics import selection_metric
-from eva_core.protocol import Protocol
-from eva_core.training import threads
 from eva_core.types import Embedded, FittedRun, Head
 from eva_vision.heads.logistic_regression import Affine, LogisticRegression, affine
 

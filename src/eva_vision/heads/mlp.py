@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
+from eva_core.classification.gradient_head import GradientHead
 from eva_core.errors import refuse
-from eva_core.training import GradientHead
 from eva_vision.heads.linear import linear_layer
 
 

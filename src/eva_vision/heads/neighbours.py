@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from eva_core.classification.metric_names import LOWER_IS_BETTER
+from eva_core.classification.metrics import selection_metric
+from eva_core.contracts.protocol import Protocol
 from eva_core.errors import UsageError
-from eva_core.holdout import few
-from eva_core.metric_names import LOWER_IS_BETTER
-from eva_core.metrics import selection_metric
-from eva_core.protocol import Protocol
+from eva_core.evaluation.holdout import few
 from eva_core.types import Embedded, FittedRun, Head
 
 _TEMPERATURE = 0.07

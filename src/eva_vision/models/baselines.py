@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from eva_core.extract import colour_statistics
+from eva_core.extraction.embed import colour_statistics
 from eva_core.types import Backbone, Geometry, ModelCard, card
 from eva_vision.models.timm import timm_model
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from eva_core.contamination import OTHERS
 from eva_core.errors import EvaError, UsageError
-from eva_core.file_names import check_name
-from eva_core.record import CONFIG
+from eva_core.evaluation.contamination import OTHERS
+from eva_core.files.file_names import check_name
+from eva_core.results.record import CONFIG
 from eva_core.types import Backbone, Geometry, ModelCard, card
 from eva_vision.models.timm import timm_model
 from eva_vision.slides.barcodes import tcga

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from huggingface_hub.errors import GatedRepoError
 from torch import Tensor, nn
 
-from eva_core.addresses import public_address
 from eva_core.errors import EvaError, UsageError
+from eva_core.files.addresses import public_address
 from eva_core.types import Backbone, Geometry, ModelCard, card
 from eva_vision.models.weights import HUB, Convert, gated, held_by_hub_cache, load_weights, one_line, provenance
 

@@ -14,9 +14,9 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import RandomResizedCrop
 from torchvision.transforms.v2 import functional as F
 
+from eva_core.contracts.protocol import Segmentation
 from eva_core.errors import EvaError
-from eva_core.extract import Extraction, Unreadable, loader_workers, normalised, unreadable
-from eva_core.protocol import Segmentation
+from eva_core.extraction.embed import Extraction, Unreadable, loader_workers, normalised, unreadable
 from eva_core.types import Backbone
 from eva_vision.segmentation.features import MapStore, TileImages, feature_maps
 from eva_vision.segmentation.rows import Rows

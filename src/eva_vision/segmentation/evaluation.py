@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from eva_core.class_checks import untrained, untrained_line
-from eva_core.contamination import marked, seen
+from eva_core.classification.evaluation import Plan, cost, make_plan, summary, turned_copies_across
 from eva_core.errors import UsageError
-from eva_core.evaluation import Plan, cost, make_plan, summary, turned_copies_across
-from eva_core.extract import full_precision, prepare, transform_of
+from eva_core.evaluation.class_checks import untrained, untrained_line
+from eva_core.evaluation.contamination import marked, seen
+from eva_core.extraction.embed import full_precision, prepare, transform_of
 from eva_core.progress import Bar, say
-from eva_core.record import ImageDice, dice_table
-from eva_core.reuse import contents_of, copies_of_train
-from eva_core.scoring import measured_record
-from eva_core.tasks import Answer
+from eva_core.results.record import ImageDice, dice_table
+from eva_core.statistics.summary import measured_record
+from eva_core.store.reuse import contents_of, copies_of_train
+from eva_core.task import Answer
 from eva_core.types import IGNORE, FittedRun
 from eva_vision.segmentation import colour
 from eva_vision.segmentation.batches import Online, Source

@@ -19,9 +19,9 @@ from torch.utils.data import Dataset as TorchDataset
 from torchvision.transforms.v2.functional import center_crop
 
 from eva_core.contracts import pixels_of, refuse_other_than
-from eva_core.embeddings import TEXTS, Samples, StoreKey, store_at
+from eva_core.contracts.protocol import Protocol, Segmentation
 from eva_core.errors import EvaError, UsageError
-from eva_core.extract import (
+from eva_core.extraction.embed import (
     SIGNATURE,
     Extraction,
     Work,
@@ -34,11 +34,11 @@ from eva_core.extract import (
     transform_of,
     unreadable,
 )
-from eva_core.hdf5_files import reading
 from eva_core.identity import qualified_name, version_of
-from eva_core.parts import join_parts, keep_parts_of, sample_columns
-from eva_core.protocol import Protocol, Segmentation
-from eva_core.reuse import contents_of, hashed, refuse_changed, teller
+from eva_core.store.hdf5_files import reading
+from eva_core.store.reuse import contents_of, hashed, refuse_changed, teller
+from eva_core.store.store import TEXTS, Samples, StoreKey, store_at
+from eva_core.store.writer import join_parts, keep_parts_of, sample_columns
 from eva_core.types import IGNORE, Backbone, Geometry, SegmentationDataset, sha256_of_weights
 from eva_vision.segmentation.tiles import Tile, cut, grid, inside, rescale, rescale_labels, scaled_size
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from safetensors.torch import load, save
 from torch import Tensor
 
-from eva_core.atomic_files import write_bytes
-from eva_core.record import tensors_metadata
+from eva_core.files.atomic_files import write_bytes
+from eva_core.results.record import tensors_metadata
 from eva_core.types import FittedRun
 
 

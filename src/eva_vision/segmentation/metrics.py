@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from eva_core.metric_names import SEGMENTATION
+from eva_core.classification.metric_names import SEGMENTATION
 from eva_core.types import IGNORE
 
 _LABELS = 256

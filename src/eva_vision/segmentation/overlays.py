@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from eva_core.atomic_files import write_bytes
+from eva_core.files.atomic_files import write_bytes
 from eva_core.types import IGNORE
 from eva_vision.segmentation.tiles import rescale, rescale_labels
 

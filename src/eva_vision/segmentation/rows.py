@@ -7,7 +7,7 @@ from types import TracebackType
 
 import numpy as np
 
-from eva_core.hdf5_files import reading
+from eva_core.store.hdf5_files import reading
 
 
 class Rows:

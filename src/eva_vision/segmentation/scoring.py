@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from eva_core.stats import Measure
+from eva_core.statistics.intervals import Measure
 from eva_core.types import IGNORE
 from eva_vision.segmentation import metrics
 from eva_vision.segmentation.batches import Stored

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from lightning.fabric import Fabric
 
-from eva_core.config import published
-from eva_core.extract import PRECISIONS, Extraction
-from eva_core.launching import open_fabric
-from eva_core.protocol import Protocol, Segmentation
-from eva_core.tasks import Job
+from eva_core.config.parser import published
+from eva_core.contracts.protocol import Protocol, Segmentation
+from eva_core.extraction.embed import PRECISIONS, Extraction
+from eva_core.extraction.launching import open_fabric
+from eva_core.task import Job
 from eva_core.types import Dataset, DatasetCard, SegmentationDataset, SegmentationHead
 from eva_vision.segmentation.batches import Stored
 from eva_vision.segmentation.features import Cutting, MapStore

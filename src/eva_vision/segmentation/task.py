@@ -8,15 +8,15 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from eva_core.atomic_files import make_folder, write_bytes, write_text
-from eva_core.class_checks import refuse_one_class_by_two_names
-from eva_core.embeddings import StoreKey
+from eva_core.classification.evaluation import refuse_unfit
+from eva_core.contracts.protocol import Protocol
 from eva_core.errors import UsageError
-from eva_core.evaluation import refuse_unfit
-from eva_core.extract import Extraction
-from eva_core.file_names import below
-from eva_core.protocol import Protocol
-from eva_core.tasks import Answer, Job, Task
+from eva_core.evaluation.class_checks import refuse_one_class_by_two_names
+from eva_core.extraction.embed import Extraction
+from eva_core.files.atomic_files import make_folder, write_bytes, write_text
+from eva_core.files.file_names import below
+from eva_core.store.store import StoreKey
+from eva_core.task import Answer, Job, Task
 from eva_core.types import Backbone, Dataset, SegmentationDataset, SegmentationHead
 from eva_vision.images import SUFFIXES
 from eva_vision.segmentation.evaluation import decoder_of, evaluate

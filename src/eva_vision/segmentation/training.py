@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eva_core.protocol import Segmentation
+from eva_core.contracts.protocol import Segmentation
 from eva_core.types import FittedRun, SegmentationHead
 from eva_vision.segmentation.batches import Source
 from eva_vision.segmentation.losses import dice_ce_loss, dice_loss

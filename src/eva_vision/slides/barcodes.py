@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from eva_core.errors import UsageError
-from eva_core.tables import read_text
-from eva_core.tcga import from_barcode, patient, patients, tcga
+from eva_core.evaluation.tcga import from_barcode, patient, patients, tcga
+from eva_core.files.tables import read_text
 
 __all__ = ["Excluded", "called", "file_name", "names_of", "patient", "read_excluded", "stem", "tcga"]
 

@@ -14,11 +14,11 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from eva_core.addresses import public_address, without_secrets
-from eva_core.cluster import each_on_ray
 from eva_core.errors import EvaError, some
+from eva_core.files.addresses import public_address, without_secrets
 from eva_core.interrupts import spawn_context
 from eva_core.progress import Bar, say
+from eva_core.ray_cluster import each_on_ray
 from eva_vision.slides.dicom import one_per_series
 from eva_vision.slides.index import Entry, Index, Writer
 from eva_vision.slides.logins import logins, take_login, take_logins

@@ -4,9 +4,9 @@ import os
 from functools import partial
 from pathlib import Path
 
-from eva_core.arguments import Parser
+from eva_core.config.argparser import Parser
 from eva_core.errors import EvaError, UsageError, some
-from eva_core.file_names import as_name
+from eva_core.files.file_names import as_name
 from eva_core.progress import say
 from eva_core.shown import visible
 

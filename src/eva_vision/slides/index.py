@@ -16,9 +16,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from eva_core.atomic_files import remove_leftovers, unlinked
-from eva_core.checked_lines import checked_line
 from eva_core.errors import EvaError, UsageError, some
+from eva_core.files.atomic_files import remove_leftovers, unlinked
+from eva_core.files.checked_lines import checked_line
 from eva_core.progress import say
 from eva_vision.slides.index_files import (
     BLOBS,

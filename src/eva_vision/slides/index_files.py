@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eva_core.checked_lines import checked_line, fields_of
 from eva_core.errors import UsageError
-from eva_core.record import write_bytes
-from eva_core.tcga import from_barcode, tcga
+from eva_core.evaluation.tcga import from_barcode, tcga
+from eva_core.files.checked_lines import checked_line, fields_of
+from eva_core.results.record import write_bytes
 from eva_vision.slides.barcodes import file_name
 
 LINES, BLOBS, LISTED = "slides.jsonl", "blobs.bin", "listed.json"

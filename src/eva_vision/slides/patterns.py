@@ -5,7 +5,7 @@ import unicodedata
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
-from eva_core.walk import ordinary
+from eva_core.files.walk import ordinary
 
 ANY_DEPTH = "**"
 _WILD = re.compile(r"[*?[]")

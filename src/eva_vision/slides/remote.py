@@ -17,10 +17,10 @@ from urllib.parse import unquote, urlsplit
 import obstore
 from obstore.store import HTTPStore, from_url
 
-from eva_core.addresses import public_address
 from eva_core.errors import EvaError, UsageError, some
+from eva_core.files.addresses import public_address
+from eva_core.files.walk import Walk, walk
 from eva_core.progress import say
-from eva_core.walk import Walk, walk
 from eva_vision.slides.answers import failed, passes
 from eva_vision.slides.buckets import ODD, Object, list_keys, plain, shown
 from eva_vision.slides.logins import headers, take_login

@@ -11,8 +11,8 @@ from typing import Literal, Protocol
 import numpy as np
 
 from eva_core.errors import UsageError, refuse, some
+from eva_core.files.tables import read_table
 from eva_core.progress import say
-from eva_core.tables import read_table
 from eva_vision.slides.barcodes import names_of, read_excluded, tcga
 from eva_vision.slides.tissue import SHARE
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from eva_core.atomic_files import write_bytes
 from eva_core.errors import EvaError
+from eva_core.files.atomic_files import write_bytes
 from eva_core.progress import quiet
 from eva_vision.slides.mask import TissueMask
 from eva_vision.slides.sampling import Sampler, Sampling

@@ -18,10 +18,10 @@ from typing import IO, Self
 
 from filelock import FileLock
 
-from eva_core.cache import cache_root, locked
 from eva_core.errors import EvaError, UsageError
-from eva_core.file_names import below
+from eva_core.files.file_names import below
 from eva_core.progress import say
+from eva_core.store.cache import cache_root, locked
 from eva_vision.slides.buckets import Object
 from eva_vision.slides.remote import Blob, list_objects
 

@@ -17,10 +17,10 @@ from eva_core.boards.standings import Scoreboard, outside_tolerance, published_v
 from eva_core.cli import main
 from eva_core.commands.compare import compare
 from eva_core.commands.leaderboard import NOTES
-from eva_core.config import parse, published
-from eva_core.config_files import shipped
+from eva_core.config.files import shipped
+from eva_core.config.parser import parse, published
 from eva_core.errors import UsageError
-from eva_core.record import RESULT_FILES, is_whole, read_results, write_results
+from eva_core.results.record import RESULT_FILES, is_whole, read_results, write_results
 from eva_vision.datasets.monusac import Monusac
 from tests.conftest import write_tree
 from tests.vision.datasets.test_monusac import tree as tree_of_monusac

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from eva_core import atomic_files
 from eva_core.errors import EvaError
+from eva_core.files import atomic_files
 from eva_pretrain.run import checkpoints
 from eva_pretrain.run.checkpoints import (
     best_checkpoints,

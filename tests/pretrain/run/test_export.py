@@ -10,8 +10,8 @@ import timm
 import torch
 from torch import Tensor
 
-from eva_core.contamination import seen as known_to
 from eva_core.errors import EvaError, UsageError
+from eva_core.evaluation.contamination import seen as known_to
 from eva_pretrain.run import export
 from eva_pretrain.run.export import list_seen, write_export
 from eva_vision.models.exported import exported, read_card, read_seen

@@ -4,7 +4,7 @@ import pytest
 from lightning.fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 
 from eva_core.errors import UsageError
-from eva_core.launching import ThisMachine
+from eva_core.extraction.launching import ThisMachine
 from eva_pretrain.run import launchers
 from eva_pretrain.run.launchers import Srun, devices_of, environment_of
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from eva_core import atomic_files
 from eva_core.errors import EvaError, UsageError
+from eva_core.files import atomic_files
 from eva_pretrain.data.datamodule import Patches
 from eva_pretrain.data.loader import Batch, PatchLoader
 from eva_pretrain.methods.base import Method

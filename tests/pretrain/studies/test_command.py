@@ -8,10 +8,10 @@ import sys
 
 import pytest
 
-from eva_core.cache import locked
 from eva_core.cli import main
-from eva_core.contamination import seen
-from eva_core.record import read_json
+from eva_core.evaluation.contamination import seen
+from eva_core.results.record import read_json
+from eva_core.store.cache import locked
 from eva_core.types import ModelCard
 from eva_pretrain.run import sole_process
 from eva_pretrain.studies import runner
@@ -145,7 +145,7 @@ def test_runs_go_over_a_cluster(study_file, patches, tmp_path, trained, monkeypa
             there = pickle.loads(pickle.dumps(item))
             yield item, work(there) if item.seed else OSError("the machine went away")
 
-    monkeypatch.setattr("eva_core.cluster.each_on_ray", each)
+    monkeypatch.setattr("eva_core.ray_cluster.each_on_ray", each)
     file = study_file(variants={"start": {"untrained": True}})
     assert (
         study(file, tmp_path / "out", "--folder", str(patches), "--engine", "ray", "--cpus", "4", "--gpus", "0.5") == 0
@@ -167,7 +167,7 @@ def test_training_is_a_process_of_its_own(study_file, patches, tmp_path):
 
 
 def test_a_training_that_outlives_its_study_is_waited_for(tmp_path, capsys):
-    code = "import os, subprocess, sys; from pathlib import Path; from eva_core.cache import locked\n"
+    code = "import os, subprocess, sys; from pathlib import Path; from eva_core.store.cache import locked\n"
     code += f"with locked(Path({str(tmp_path / '.run')!r})) as lock:\n"
     code += "    training = [sys.executable, '-c', 'import time; time.sleep(1)']\n"
     code += "    subprocess.Popen(training, pass_fds=[lock]); os.kill(os.getpid(), 9)"

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from eva_core.boards.board import Pair, Part
-from eva_core.record import read_results, write_results
-from eva_core.sealed_records import write_record
+from eva_core.files.sealed_records import write_record
+from eva_core.results.record import read_results, write_results
 from eva_pretrain.studies.plan import COST, Run
 from eva_pretrain.studies.plot import draw
 from eva_pretrain.studies.scores import study_record

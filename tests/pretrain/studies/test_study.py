@@ -2,7 +2,7 @@
 
 import pytest
 
-from eva_core.config_files import shipped
+from eva_core.config.files import shipped
 from eva_core.errors import UsageError
 from eva_pretrain.studies.study import Variant, read_study
 from tests.pretrain.studies.conftest import PHANTOM

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from eva_core.file_hashes import UNREADABLE
+from eva_core.files.file_hashes import UNREADABLE
 from eva_core.types import Sample
 from eva_vision.datasets.base import ImageFiles
 

@@ -9,9 +9,9 @@ import openslide
 import pytest
 
 from eva_core.api import fit
-from eva_core.extract import Extraction
-from eva_core.protocol import Protocol
-from eva_core.record import Predictions
+from eva_core.contracts.protocol import Protocol
+from eva_core.extraction.embed import Extraction
+from eva_core.results.record import Predictions
 from eva_vision.datasets.slide_level import metadata_baseline, slide_scores
 from eva_vision.datasets.tp53 import Tp53
 from eva_vision.phantom_slides import write_slide

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from eva_core.errors import EvaError
-from eva_core.extract import prepare, transform_of
+from eva_core.extraction.embed import prepare, transform_of
 from eva_vision.models.timm import timm_model
 from eva_vision.segmentation.batches import Batch, Online, Source, Stored
 from eva_vision.segmentation.features import TileImages

@@ -14,9 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
+from eva_core.contracts.protocol import Protocol
 from eva_core.errors import EvaError, UsageError
-from eva_core.extract import Extraction
-from eva_core.protocol import Protocol
+from eva_core.extraction.embed import Extraction
 from eva_core.types import IGNORE, Backbone, SegmentationDataset
 from eva_vision.datasets.mask_folder import MaskFolder
 from eva_vision.models.baselines import colour_stats, random_vits16

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score, jaccard_score
 from torchmetrics.functional.segmentation import dice_score, mean_iou
 
-from eva_core.scoring import measured_record
+from eva_core.statistics.summary import measured_record
 from eva_core.types import IGNORE
 from eva_vision.segmentation.metrics import counts, over_classes, per_class, weighted
 

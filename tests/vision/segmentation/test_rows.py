@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eva_core import hdf5_files
+from eva_core.store import hdf5_files
 from eva_vision.segmentation.rows import Rows
 
 N = 23

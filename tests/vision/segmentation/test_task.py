@@ -16,12 +16,12 @@ from PIL import Image
 
 from eva_core import fit, predict
 from eva_core.api import apply_heads
+from eva_core.classification.metric_names import SEGMENTATION
 from eva_core.cli import main
-from eva_core.config import load_protocol
+from eva_core.config.parser import load_protocol
+from eva_core.contracts.protocol import Protocol
 from eva_core.errors import EvaError, UsageError
-from eva_core.metric_names import SEGMENTATION
-from eva_core.protocol import Protocol
-from eva_core.record import read_dice, read_heads
+from eva_core.results.record import read_dice, read_heads
 from eva_core.types import IGNORE, Sample
 from eva_vision.datasets.mask_folder import MaskFolder
 from eva_vision.heads.linear import Linear

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import nn
 
-from eva_core.protocol import Segmentation
+from eva_core.contracts.protocol import Segmentation
 from eva_core.types import SegmentationHead
 from eva_vision.heads.segmentation import ConvSegImage, LinearSeg
 from eva_vision.segmentation.batches import Batch

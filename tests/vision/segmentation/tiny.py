@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from eva_core.config import load_protocol
-from eva_core.extract import Extraction
-from eva_core.protocol import Protocol
-from eva_core.tasks import Job
+from eva_core.config.parser import load_protocol
+from eva_core.contracts.protocol import Protocol
+from eva_core.extraction.embed import Extraction
+from eva_core.task import Job
 from eva_core.types import (
     IGNORE,
     Backbone,

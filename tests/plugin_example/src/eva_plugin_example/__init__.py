@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eva_core.metrics import selection_metric
-from eva_core.protocol import Protocol
+from eva_core.classification.metrics import selection_metric
+from eva_core.contracts.protocol import Protocol
 from eva_core.types import (
     Backbone,
     Dataset,

@@ -1,0 +1,337 @@
+"""Metrics of a classifier: one set of names, three ways to compute them.
+
+`evaluate` gives the values that are reported, by torchmetrics. `weighted` gives the same values under many sample
+weightings at once, for the bootstrap. `selection_metric` gives one of them for several runs at once, cheaply enough to
+be called after every epoch.
+
+- `balanced_accuracy`: mean recall over the classes that occur in the targets.
+- `accuracy`: share of images that are right.
+- `auroc`: of the second class where there are two, else one-vs-rest, the mean over classes that are defined. Images are
+  ranked by log-odds, as float32 probabilities tie once they round to 0 or 1.
+- `f1`: macro; the mean over classes that occur in the targets or the predictions.
+- `ece`: expected calibration error of the predicted class, 15 bins, L1; for two classes too.
+
+A class that no image has leaves its own values undefined (None here, NaN in arrays) and the means go over the others.
+A class that images have but a weighting leaves without weight leaves the means undefined as well: without a hard class
+they would answer an easier question. NaN among the scores leaves everything undefined.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchmetrics.functional.classification import (
+    binary_auroc,
+    multiclass_accuracy,
+    multiclass_calibration_error,
+    multiclass_f1_score,
+    multiclass_recall,
+)
+
+from eva_core.classification.metric_names import NAMES
+from eva_core.errors import UsageError
+
+_BINS = 15
+_BLOCK = 2**18  # weights handled at a time: 2 MB of float64 stay in cache
+
+
+def keys(classes: Sequence[str]) -> tuple[str, ...]:
+    """Names of all values that `evaluate` and `weighted` return, in order."""
+    return (*NAMES, *(f"{name}/{label}" for name in ("recall", "f1", "auroc") for label in classes))
+
+
+def probabilities(logits: Tensor) -> Tensor:
+    """Class probabilities from logits.
+
+    Args:
+        logits: (N, C), or (N, 1) for the logit of the second of two classes.
+
+    Returns:
+        float32 (N, C), with C = 2 for a single logit.
+    """
+    if logits.dtype != torch.float64:  # a head that gives these wants ties to stay ties
+        logits = logits.float()
+    if logits.shape[-1] == 1:
+        # sigmoid(-x) keeps the digits that 1 - sigmoid(x) loses near 1
+        return torch.cat([torch.sigmoid(-logits), torch.sigmoid(logits)], dim=-1).float()
+    return logits.softmax(dim=-1).float()
+
+
+def log_odds(logits: Tensor) -> Tensor:
+    """Log-odds of each class against all others, log p - log(1 - p): exact where the probability rounds to 0 or 1.
+
+    Args:
+        logits: (N, C), or (N, 1) for the logit of the second of two classes.
+
+    Returns:
+        float32 (N, C), with C = 2 for a single logit; ascending in the probability. They are computed in float64 and
+        then rounded, so that what ties but for the order of a sum ties.
+    """
+    logits = logits.double()
+    if logits.shape[-1] == 1:
+        return torch.cat([-logits, logits], dim=-1).float()
+    ascending, order = logits.sort(dim=-1)  # so that images with the same logits in other classes tie exactly
+    shares = ascending - ascending.logsumexp(dim=-1, keepdim=True)
+    # 1 - p loses nothing where p is at most a half, which all but the greatest are; of that the others are summed
+    odds = shares - torch.log1p(-shares.exp())
+    odds[:, -1] = ascending[:, -1] - ascending[:, :-1].logsumexp(dim=-1)
+    return torch.empty_like(odds).scatter_(-1, order, odds).float()
+
+
+def selection_metric(name: str) -> Callable[[Tensor, Tensor], Tensor]:
+    """A main metric for several runs at once, to choose a checkpoint by.
+
+    Args:
+        name: One of `NAMES`. Values in `LOWER_IS_BETTER` are returned as they are, not negated.
+
+    Returns:
+        Function of logits (R, N, C), or (R, N, 1) of a binary head, and targets (N,); gives (R,), NaN where undefined.
+
+    Raises:
+        UsageError: If there is no such metric.
+    """
+    functions: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+        "balanced_accuracy": _balanced_accuracy,
+        "accuracy": _accuracy,
+        "auroc": partial(_per_run, _auroc, log_odds),
+        "f1": _f1,
+        "ece": partial(_per_run, _ece, probabilities),
+    }
+    if name not in functions:
+        raise UsageError(f"Expected metric to be one of {', '.join(NAMES)}, but got {name}.")
+    return functions[name]
+
+
+def evaluate(
+    scores: Tensor, targets: Tensor, classes: Sequence[str], ranking: Tensor | None = None
+) -> dict[str, float | None]:
+    """All metrics of one run, by torchmetrics.
+
+    Args:
+        scores: Class probabilities, (N, C).
+        targets: Class indices, (N,).
+        classes: The C class names.
+        ranking: What orders the images for the AUROC of each class, as `log_odds` gives it, (N, C); the scores unless
+            given.
+
+    Returns:
+        Value by name: the main metrics, then `recall/<class>`, `f1/<class>` and `auroc/<class>`; None where undefined.
+
+    Raises:
+        ValueError: If the shapes do not fit.
+    """
+    _check(scores.shape, targets.shape, classes)
+    ranking = scores if ranking is None else ranking
+    _check(ranking.shape, targets.shape, classes)
+    if len(targets) == 0 or scores.isnan().any() or ranking.isnan().any():
+        return dict.fromkeys(keys(classes))
+    count = len(classes)
+    predictions = scores.argmax(dim=1)
+    in_targets = torch.bincount(targets, minlength=count) > 0
+    in_either = in_targets | (torch.bincount(predictions, minlength=count) > 0)
+    # torchmetrics gives 0 for what is not defined, and its macro recall counts classes that are only predicted
+    recalls = _mask(multiclass_recall(predictions, targets, count, average=None), in_targets)
+    f1s = _mask(multiclass_f1_score(predictions, targets, count, average=None), in_either)
+    aurocs = [_none(_auroc(ranking[:, [c]], targets == c)) for c in range(count)]
+    main = (
+        _mean(recalls),
+        multiclass_accuracy(predictions, targets, count, average="micro").item(),
+        aurocs[1] if count == 2 else _mean(aurocs),
+        _mean(f1s),
+        _ece(scores, targets).item(),
+    )
+    return dict(zip(keys(classes), (*main, *recalls, *f1s, *aurocs), strict=True))
+
+
+def weighted(
+    scores: NDArray[np.floating],
+    targets: NDArray[np.integer],
+    classes: Sequence[str],
+    weights: NDArray,
+    names: Sequence[str] | None = None,
+    ranking: NDArray[np.floating] | None = None,
+) -> dict[str, NDArray[np.float64]]:
+    """All metrics of one run under many weightings of the samples.
+
+    Args:
+        scores: Class probabilities, (N, C).
+        targets: Class indices, (N,).
+        classes: The C class names.
+        weights: Non-negative sample weights, (draws, N); all ones give what `evaluate` gives.
+        names: The metrics that are wanted; all of `keys` unless given. AUROC is most of the work.
+        ranking: As of `evaluate`, (N, C).
+
+    Returns:
+        Values (draws,) by name, in the order of `keys`; NaN where undefined in a draw, as a class that images have is
+        without weight in it.
+
+    Raises:
+        ValueError: If the shapes do not fit.
+    """
+    _check(scores.shape, targets.shape, classes)
+    if weights.ndim != 2 or weights.shape[1] != len(targets):
+        raise ValueError(f"Expected weights to have shape (draws, {len(targets)}), but got {weights.shape}.")
+    ranking = scores if ranking is None else ranking
+    _check(ranking.shape, targets.shape, classes)
+    if np.isnan(scores).any() or np.isnan(ranking).any():
+        return {name: np.full(len(weights), np.nan) for name in keys(classes) if names is None or name in names}
+    count = len(classes)
+    occurs = np.bincount(targets, minlength=count) > 0
+    predictions = scores.argmax(axis=1)
+    truth, predicted = np.eye(count)[targets], np.eye(count)[predictions]  # (N, C)
+    columns = np.concatenate([truth, predicted, truth * predicted, _gap_columns(scores, targets)], axis=1)
+    splits = [count, 2 * count, 3 * count]
+    wanted = keys(classes) if names is None else names
+    ranked = any(name.startswith("auroc") for name in wanted)
+    pairs = [_Pairs(ranking[:, c], targets == c) for c in range(count if ranked else 0)]
+
+    size = max(1, _BLOCK // max(1, len(targets)))
+    blocks = []
+    for start in range(0, len(weights), size):
+        block = weights[start : start + size].astype(np.float64)  # (d, N)
+        support, called, hits, gap = np.split(block @ columns, splits, axis=1)  # (d, C) three times, (d, bins)
+        with np.errstate(divide="ignore", invalid="ignore"):  # 0 / 0 is how undefined becomes NaN
+            total = support.sum(axis=1)
+            recalls = hits / support
+            lacking = (support == 0) & occurs
+            f1s = np.where(lacking, np.nan, 2 * hits / (support + called))
+            aurocs = np.stack([p.auroc(block) for p in pairs], axis=1) if ranked else np.full(support.shape, np.nan)
+            whole = np.where(lacking.any(axis=1), np.nan, 1)  # (d,), NaN where a class is lacking
+            main = (
+                _nanmean(recalls) * whole,
+                hits.sum(axis=1) / total,
+                (aurocs[:, 1] if count == 2 else _nanmean(aurocs)) * whole,
+                _nanmean(f1s) * whole,
+                np.abs(gap).sum(axis=1) / total,
+            )
+        blocks.append(np.column_stack([*main, recalls, f1s, aurocs]))
+    columns = np.concatenate(blocks).T if blocks else np.empty((len(keys(classes)), 0))
+    return {name: values for name, values in zip(keys(classes), columns, strict=True) if name in wanted}
+
+
+def calibration_gaps(
+    scores: NDArray[np.floating], targets: NDArray[np.integer], weights: NDArray
+) -> NDArray[np.float64]:
+    """What the calibration error sums the absolute values of, for `stats.interval`.
+
+    Args:
+        scores: Class probabilities, (N, C).
+        targets: Class indices, (N,).
+        weights: (draws, N).
+
+    Returns:
+        Gap of each bin, (draws, bins).
+    """
+    return (weights @ _gap_columns(scores, targets)) / weights.sum(axis=1, keepdims=True)
+
+
+def _gap_columns(scores: NDArray[np.floating], targets: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Hit less confidence of each sample in the column of its bin, (N, bins): ECE = sum |weights @ it| / all weight."""
+    confidences = scores.max(axis=1, initial=0).astype(np.float32)
+    # torchmetrics' own edges, so that no sample falls into another bin; a confidence of 1 has a bin to itself
+    edges = torch.linspace(0, 1, _BINS + 1)
+    bins = (torch.bucketize(torch.from_numpy(confidences), edges, right=True) - 1).numpy()
+    hits = scores.argmax(axis=1) == targets
+    return np.eye(_BINS + 1)[bins] * (hits - confidences.astype(np.float64))[:, None]
+
+
+class _Pairs:
+    """Positives and negatives of one class, sorted once; AUROC is the share of pairs in order, ties counting half."""
+
+    def __init__(self, scores: NDArray, positive: NDArray[np.bool_]) -> None:
+        order = np.argsort(scores)
+        self.positives, self.negatives = order[positive[order]], order[~positive[order]]
+        ascending = scores[self.negatives]
+        self.below = np.searchsorted(ascending, scores[self.positives], side="left")
+        self.up_to = np.searchsorted(ascending, scores[self.positives], side="right")
+
+    def auroc(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Weights (d, N) -> AUROC (d,), NaN where a side has no weight."""
+        positive = weights.take(self.positives, axis=1)
+        negative = np.zeros((len(weights), len(self.negatives) + 1))
+        np.cumsum(weights.take(self.negatives, axis=1), axis=1, out=negative[:, 1:])
+        twice = negative.take(self.below, axis=1)
+        twice += negative.take(self.up_to, axis=1)
+        return np.einsum("dp,dp->d", positive, twice) / (2 * positive.sum(axis=1) * negative[:, -1])
+
+
+def _predictions(logits: Tensor) -> Tensor:
+    return (logits[..., 0] > 0).long() if logits.shape[-1] == 1 else logits.argmax(dim=-1)
+
+
+def _counts(logits: Tensor, targets: Tensor) -> tuple[NDArray, NDArray, NDArray]:
+    """Logits (R, N, C or 1), targets (N,) -> counts of hits (R, C), of predictions (R, C) and of targets (R, C)."""
+    # counts, so that equal runs tie exactly; numpy, as threaded kernels on so little stall when the machine is busy
+    runs, count = len(logits), max(2, logits.shape[-1])
+    cells = _predictions(logits).cpu().numpy() + targets.cpu().numpy() * count  # (R, N)
+    cells += (np.arange(runs) * count**2)[:, None]
+    confusion = np.bincount(cells.ravel(), minlength=runs * count**2).reshape(runs, count, count)
+    return confusion.diagonal(axis1=1, axis2=2), confusion.sum(axis=1), confusion.sum(axis=2)
+
+
+def _balanced_accuracy(logits: Tensor, targets: Tensor) -> Tensor:
+    hits, _, support = _counts(logits, targets)
+    return _mean_ratio(hits, support)
+
+
+def _accuracy(logits: Tensor, targets: Tensor) -> Tensor:
+    return (_predictions(logits) == targets).float().mean(dim=1)
+
+
+def _f1(logits: Tensor, targets: Tensor) -> Tensor:
+    hits, called, support = _counts(logits, targets)
+    return _mean_ratio(2 * hits, called + support)
+
+
+def _mean_ratio(part: NDArray, whole: NDArray) -> Tensor:
+    """(R, C) each -> (R,): mean of part / whole over the classes where whole is not 0; NaN where there are none."""
+    with np.errstate(invalid="ignore"):
+        return torch.from_numpy((part / np.maximum(whole, 1)).sum(axis=1) / (whole > 0).sum(axis=1)).float()
+
+
+def _per_run(
+    metric: Callable[[Tensor, Tensor], Tensor], scores: Callable[[Tensor], Tensor], logits: Tensor, targets: Tensor
+) -> Tensor:
+    return torch.stack([metric(scores(run), targets) for run in logits]).float()
+
+
+def _auroc(scores: Tensor, targets: Tensor) -> Tensor:
+    """What ranks, (N, C), or (N, 1) of the positive class alone -> scalar, NaN where undefined."""
+    if scores.shape[1] > 2:
+        return torch.stack([_auroc(scores[:, [c]], targets == c) for c in range(scores.shape[1])]).nanmean()
+    if len(targets.unique()) < 2:
+        return scores.new_tensor(torch.nan)
+    levels, places = scores[:, -1].unique(return_inverse=True)
+    # places from 0 to 1: what is not between them torchmetrics takes for logits, whose sigmoid would tie again
+    return binary_auroc(places.double() / len(levels), targets.long())
+
+
+def _ece(scores: Tensor, targets: Tensor) -> Tensor:
+    return multiclass_calibration_error(scores, targets, scores.shape[1], n_bins=_BINS, norm="l1")
+
+
+def _check(scores: Sequence[int], targets: Sequence[int], classes: Sequence[str]) -> None:
+    expected = (*targets, len(classes))
+    if len(targets) != 1 or tuple(scores) != expected:
+        raise ValueError(f"Expected scores to have shape {expected}, but got {tuple(scores)}.")
+
+
+def _none(value: Tensor) -> float | None:
+    return None if value.isnan() else value.item()
+
+
+def _mask(values: Tensor, defined: Tensor) -> list[float | None]:
+    return [value if keep else None for value, keep in zip(values.tolist(), defined.tolist(), strict=True)]
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    defined = [value for value in values if value is not None]
+    return sum(defined) / len(defined) if defined else None
+
+
+def _nanmean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(d, C) -> (d,) without numpy's warning for rows of NaN alone."""
+    return np.nansum(values, axis=1) / (~np.isnan(values)).sum(axis=1)

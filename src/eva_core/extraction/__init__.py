@@ -1,0 +1,1 @@
+"""Dataset x backbone -> store: the one place where a foundation model runs."""

@@ -1,0 +1,142 @@
+"""How a score depends on magnification: the same images, resampled to coarser micrometres per pixel."""
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from eva_core.api import fit
+from eva_core.config.parser import parse, plain
+from eva_core.config.result_config import TRUST
+from eva_core.contracts.checks import pixels_of
+from eva_core.contracts.protocol import Protocol
+from eva_core.errors import UsageError
+from eva_core.files.atomic_files import write_bytes, write_text
+from eva_core.files.file_names import as_name
+from eva_core.progress import say
+from eva_core.shown import for_matplotlib
+from eva_core.types import Dataset, Geometry, ModelCard
+
+CONVOLUTION = 32  # sides that networks without tokens take: their largest stride
+_LOOKED_AT = 64  # images whose sides are read
+
+
+def profile(
+    config: str, models: list[str], mpps: list[float], protocol: str | None, output: Path, trust: bool = False
+) -> Path:
+    """Evaluate each model at each mpp, and draw.
+
+    Args:
+        config: A task config.
+        trust: Take class paths and addresses that came with a result.
+        mpps: Micrometres per pixel; those finer than the images are left out, as detail cannot be made.
+    Returns:
+        The picture; `profile.json` beside it holds the numbers.
+    Raises:
+        UsageError: The dataset states no mpp, or no step is left.
+    """
+    curves: dict[str, Any] = {}
+    for model in models:
+        rules_given = ["--protocol", protocol] if protocol else []
+        trusted = [TRUST] if trust else []
+        asked = parse("fit", ["--config", config, "--model", model, *rules_given, *trusted])
+        card, dataset, name = asked.backbone.card, asked.dataset, asked.backbone.name
+        native = dataset.card.mpp
+        if native is None:
+            raise UsageError(f"Expected a dataset that states its mpp, but {dataset.card.name!r} does not.")
+        points = []
+        for mpp in mpps:
+            rules = protocol_at(mpp, native, dataset, asked.protocol, card)
+            if rules is None:
+                say(f"{mpp:g} mpp is left out: images of {native:g} mpp cannot show it to {name}.")
+                continue
+            text = yaml.safe_dump({**yaml.safe_load(asked.text), "protocol": plain(rules)}, sort_keys=False)
+            result = fit(
+                asked.backbone, dataset, asked.head, rules, output / as_name(name) / f"{mpp:g}", asked.how, text
+            )
+            main = result["main"]
+            points.append(
+                {"mpp": mpp, "crop": rules.geometry_for(card).crop, "mean": main["mean"], "ci95": main["ci95"]}
+            )
+        if not points:
+            raise UsageError(f"Expected an --mpp of {native:g} or coarser for {dataset.card.name!r}, but got none.")
+        curves[name] = {"trained_at": list(card.mpp), "metric": main["metric"], "points": points}
+    title = dataset.card.name + (" (synthetic data)" if dataset.card.synthetic else "")
+    write_text(output / "profile.json", json.dumps({"dataset": title, "curves": curves}, indent=2))
+    return draw(title, curves, output / "profile.png")
+
+
+def protocol_at(mpp: float, native: float, dataset: Dataset, protocol: Protocol, card: ModelCard) -> Protocol | None:
+    """The protocol at another magnification; None where it cannot be.
+
+    Raises:
+        UsageError: Masks are not stitched, so that their magnification depends on the size of the image.
+    """
+    if dataset.card.task != "segmentation":
+        geometry = geometry_at(mpp, native, _short_side(dataset), protocol, card)
+        return None if geometry is None else replace(protocol, geometry=geometry)
+    if not protocol.segmentation.of(dataset.card.name).stitch:
+        raise UsageError(
+            f"Expected a protocol that stitches tiles, but {protocol.name} does not. Use --protocol strict."
+        )
+    if mpp < native * 0.99:
+        return None
+    return replace(protocol, segmentation=replace(protocol.segmentation, mpp=mpp))
+
+
+def geometry_at(mpp: float, native: float, side: int, protocol: Protocol, card: ModelCard) -> Geometry | None:
+    """The resize that makes `native` into `mpp`, and the largest crop that the model takes; None where it cannot be.
+
+    Args:
+        side: Short side of the images, in pixels.
+    """
+    usual, cell = protocol.geometry_for(card), card.patch_size or CONVOLUTION
+    resize = round(side * native / mpp)
+    crop = min(usual.crop, resize) // cell * cell
+    if mpp < native * 0.99 or crop < cell or (card.sizes and crop not in card.sizes):
+        return None
+    return replace(usual, resize=resize, crop=crop)
+
+
+def _short_side(dataset: Dataset) -> int:
+    """Median over some images; exact where all have one size."""
+    samples = dataset.samples[:: max(1, len(dataset.samples) // _LOOKED_AT)]
+    return int(np.median([min(pixels_of(dataset, sample).shape[:2]) for sample in samples]))
+
+
+def draw(title: str, curves: dict[str, Any], path: Path) -> Path:
+    """One curve with its interval for each model, and a band where it was trained."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.8), layout="constrained")
+    axes = figure.subplots()
+    for number, (model, curve) in enumerate(curves.items()):
+        colour, points = f"C{number}", curve["points"]
+        x, y = [p["mpp"] for p in points], [p["mean"] for p in points]
+        axes.plot(x, y, "o-", color=colour, label=for_matplotlib(model))
+        if all(p["ci95"] for p in points):
+            axes.fill_between(
+                x, [p["ci95"][0] for p in points], [p["ci95"][1] for p in points], color=colour, alpha=0.15
+            )
+        if curve["trained_at"]:
+            low, high = min(curve["trained_at"]), max(curve["trained_at"])
+            axes.axvspan(low * 0.97, high * 1.03, ymin=0.015 * number, ymax=0.015 * (number + 1), color=colour)
+    axes.set_xscale("log", base=2)
+    ticks = sorted({p["mpp"] for curve in curves.values() for p in curve["points"]})
+    axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    bands = any(curve["trained_at"] for curve in curves.values())
+    axes.set_xlabel(
+        "micrometres per pixel that reach the model" + (" (bars at the bottom: trained there)" if bands else "")
+    )
+    axes.set_ylabel(next(iter(curves.values()))["metric"].replace("_", " "))
+    axes.set_title(for_matplotlib(title), loc="left")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=130)
+    write_bytes(path, content.getvalue())
+    return path

@@ -1,0 +1,180 @@
+"""Short tables on screen."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from eva_core.classification.metric_names import LOWER_IS_BETTER, SEGMENTATION
+from eva_core.errors import some
+from eva_core.evaluation.class_checks import untrained_line
+from eva_core.shown import visible
+
+WRONG_IGNORE = "Pixels to ignore were chosen by the prediction, which is wrong: only to compare with numbers made so"
+REFIT = 0.02
+"""By how much a head that was fitted again may score less on the hold-out than the one that was selected by it."""
+MASKS = (*SEGMENTATION, "aji", "pq")
+"""Scores of masks that have one value for all classes."""
+
+
+def show(results: dict[str, Any], console: Console | None = None) -> None:
+    """One finished result: each split, the model beside what colour alone explains; of masks also each class."""
+    console = console or Console()
+    identity, main = results["identity"], results["main"]
+    metric = main["metric"]
+    title = f"{identity['model']} on {identity['dataset']}, {identity['head']}, {identity['protocol']}"
+    table = Table(title=_cell(title) + (" (synthetic data)" if results["synthetic"] else ""), title_justify="left")
+    table.add_column("split")
+    table.add_column("model")
+    table.add_column(metric, justify="right")
+    table.add_column("95 % interval", justify="right")
+    table.add_column("last step", justify="right")
+    rows = [(identity["model"], results["splits"])]
+    rows += [(name, b["splits"]) for name, b in results["baselines"].items() if name != identity["model"]]
+    for split in results["splits"]:
+        for name, splits in rows:
+            record = splits[split]["metrics"][metric]
+            table.add_row(_cell(split), _cell(name), score(record), span(record["ci95"]), number(record["last"]))
+    console.print(table)
+    if metric in SEGMENTATION:
+        console.print(_classes(rows, main["split"], metric))
+    for note in notes(results):
+        console.print(f"  {_cell(note)}", style="dim", highlight=False)
+
+
+def _classes(rows: list[tuple[str, dict[str, Any]]], split: str, metric: str) -> Table:
+    """The main metric of every class on one split: the model with its interval, then what colour alone explains."""
+    table = Table(title=f"{metric} of each class on {split}", title_justify="left")
+    (model, of_model), *others = ((name, splits[split]["metrics"]) for name, splits in rows)
+    table.add_column("class")
+    for name in (model, "95 % interval", *(name for name, _ in others)):
+        table.add_column(_cell(name), justify="right")
+    for key, record in of_model.items():
+        kind, _, label = key.partition("/")
+        if label and kind == metric:
+            table.add_row(
+                _cell(label), score(record), span(record["ci95"]), *(number(of[key]["mean"]) for _, of in others)
+            )
+    return table
+
+
+def _cell(text: str) -> str:
+    """A name as it is, and no markup of rich's."""
+    return escape(visible(text))
+
+
+def notes(results: dict[str, Any]) -> list[str]:
+    """What a reader must know beside the number."""
+    main = results["main"]
+    split = results["splits"][main["split"]]
+    groups = f" over {split['n_groups']} groups" if split["n_groups"] else ""
+    found = [f"n = {split['n']}; interval: {split['interval']}{groups}; selected on {results['selection']}"]
+    if main["metric"] in SEGMENTATION:
+        others = [name for name in MASKS if name in split["metrics"] and name != main["metric"]]
+        values = ", ".join(f"{name} {number(split['metrics'][name]['mean'])}" for name in others)
+        left_out = results["background"]
+        found.insert(0, f"means {f'leave {left_out} out' if left_out else 'go over all classes'}; {values}")
+        if main["mean"] == 0:
+            found.append("no pixel of any class is found: the head has learned nothing; more steps, or another head")
+    recalls = [
+        m["mean"] for name, m in split["metrics"].items() if name.startswith("recall/") and m["mean"] is not None
+    ]
+    if len(recalls) > 1 and max(recalls) == sum(recalls) == 1:
+        found.append(
+            "the head gives one class to every image: it has learned nothing; more steps"
+            + ("" if results["identity"]["protocol"].startswith("strict") else ", or --protocol strict")
+        )
+    found += _disagreements(results)
+    found += _of_the_interval(split, split["metrics"][main["metric"]])
+    contamination = results["contamination"]
+    if contamination["kind"] == "declared":
+        found.append("the model's card declares training on slides of the collection that these images come from")
+    if contamination["kind"] == "exact":
+        unseen = contamination.get("unseen")
+        rest = f"; on the {unseen['n']} others {score(unseen)}" if unseen else ""
+        found.append(f"the model was trained on {contamination['n_seen']} of these images{rest}")
+    if results["confounds"]:
+        site = results["confounds"]
+        found.append(
+            f"robustness index {number(site['robustness_index'])} at k = {site['k']}; its neighbours tell the site "
+            f"with balanced accuracy {number(site['site_accuracy'])} (chance {1 / site['sites']:.3f})"
+        )
+    unit = "pixels" if main["metric"] in SEGMENTATION else "images"
+    for name, classes in results.get("untrained", {}).items():
+        found.append(untrained_line(name, classes, unit))
+    for name, n in results.get("copies", {}).items():
+        found.append(f"{n} images of {name} are images of train as well, bit for bit: a head may know them by heart")
+    for name, n in (results.get("turned_copies") or {}).items():
+        found.append(f"{n} images of {name} look like images of train, turned or not: a head may know them by heart")
+    if results["skipped"]:
+        found.append(f"{len(results['skipped'])} images could not be read and were left out")
+    if ignores_wrongly(results["identity"]["protocol"]):
+        found.append(WRONG_IGNORE)
+    if results.get("features") == "online":
+        found.append("the backbone ran in every step")
+    cost, what, of = (
+        results["cost"],
+        *(("feature maps", "tiles") if "features" in results else ("embeddings", "images")),
+    )
+    found.append(
+        f"{what} {cost['embed_s']:.0f} s ({cost['images_per_s']:.1f} {of}/s), heads {cost['fit_s']:.1f} s, "
+        f"peak memory {cost['peak_rss_mb']:.0f} MB"
+    )
+    return found
+
+
+def _disagreements(results: dict[str, Any]) -> list[str]:
+    """Where what a hold-out promised is not what came."""
+    main = results["main"]
+    found: list[str] = []
+    if main.get("selected_on") != "holdout" or main["metric"] in LOWER_IS_BETTER:
+        return found
+    values = [run["value"] for run in results["selected"] if run["value"] is not None]
+    promised, refit = sum(values) / max(1, len(values)), results.get("refit")
+    if refit is not None and refit < promised - REFIT:
+        found.append(
+            f"fitted again on all of train, the head scores {number(refit)} on the hold-out that it has seen by then; "
+            f"the head selected scored {number(promised)} on it unseen: they disagree, and the score may be wrong"
+        )
+    if main["ci95"] is not None and main["ci95"][1] < promised:
+        found.append(
+            f"the hold-out of train scored {number(promised)}, above the interval of {main['split']}: {main['split']} "
+            "differs from train, or images of the hold-out are not independent of the others"
+        )
+    return found
+
+
+def _of_the_interval(split: dict[str, Any], score: dict[str, Any]) -> list[str]:
+    """How far the interval of a score is to be believed."""
+    found: list[str] = []
+    if score.get("left_out"):
+        found.append(
+            f"{score['left_out']:,} of 2,000 draws lack a class"
+            + (": too many, so no interval" if score["ci95"] is None else " and are left out of the interval")
+        )
+    if split.get("held_by_one"):
+        unit = "patient or slide" if split["n_groups"] else "image"
+        found.append(f"one {unit} alone has {some(split['held_by_one'])}: the interval cannot know how others would do")
+    if score.get("t95"):
+        found.append(f"fewer than 20 groups: t-interval over groups {span(score['t95'])}")
+    return found
+
+
+def ignores_wrongly(protocol: str) -> bool:
+    """Whether a protocol string has the rule by which a perfect prediction need not score 1."""
+    return "ignore=prediction" in protocol
+
+
+def score(record: dict[str, Any]) -> str:
+    """Mean, and the spread over runs where there are several."""
+    spread = "" if record["std"] is None else f" ± {record['std']:.3f}"
+    return number(record["mean"]) + spread
+
+
+def span(bounds: list[float] | None) -> str:
+    return "-" if bounds is None else f"{bounds[0]:.3f} to {bounds[1]:.3f}"
+
+
+def number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

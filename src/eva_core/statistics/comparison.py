@@ -1,0 +1,259 @@
+"""Whether two models differ on the same images: paired intervals and tests, by group.
+
+What is compared is the mean over runs. The interval is the percentile bootstrap of the difference, both models on the
+same drawn groups; draws in which it is undefined for one of them are left out of both. The runs are drawn too, R - 1 of
+R with replacement, which makes the variance of their mean right (Rao and Wu, JASA 83, 1988): it is about other seeds as
+well. Two models of as many runs have the same ones drawn, as run k has the same seed in both.
+
+Below 20 groups, or 20 runs where there are several, percentiles are too narrow (they cover 0.82 to 0.91). So a
+t-interval stands beside them: its variance is that over groups, by the jackknife where they are few, plus that over
+runs, with the degrees of freedom of Satterthwaite. Models are told apart only where the test and every interval that
+holds for so few agree.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from eva_core.classification import metrics
+from eva_core.classification.metric_names import BIASED
+from eva_core.statistics.intervals import (
+    FEW_GROUPS,
+    drawn_runs,
+    drawn_weights,
+    jackknife_variance,
+    members,
+    quantiles,
+    t_interval,
+    without_each,
+)
+from eva_core.statistics.permutation import SUMS, permutation, permutation_of_means
+
+ALPHA = 0.05
+"""From which p on two models are not told apart."""
+Mean = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
+"""Of a model: weights of the samples (d, N) and of its runs (d, R) -> weighted mean over runs of the metric, (d,)."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A - B on one metric.
+
+    Attributes:
+        difference: Mean over the runs of A less that of B; NaN where undefined.
+        ci95: Percentile interval of the same on new groups and runs; None for a single group, or too few draws.
+        p: Of the permutation test, two-sided; None for a single group, or where the metric is undefined.
+        mcnemar_p: Exact McNemar test of the run-averaged predictions; only of classes, and where no groups are known.
+        n_groups: How many groups, or images, were drawn.
+        t95: t-interval over groups and runs; None unless `few`, and where one of few groups alone has a class.
+        left_out: In how many draws the difference is undefined.
+        few: There are 2 to 19 groups, or 2 to 19 runs of a model: the percentiles alone would mislead.
+    """
+
+    difference: float
+    ci95: list[float] | None
+    p: float | None
+    mcnemar_p: float | None
+    n_groups: int
+    grouped: bool
+    t95: list[float] | None = None
+    left_out: int = 0
+    few: bool = False
+
+    def told_apart(self, p: float) -> bool:
+        """Whether the models differ, by an adjusted p, and by each interval that holds for so many groups."""
+        intervals = [self.ci95, self.t95] if self.few else [self.ci95]
+        return p <= ALPHA and all(bounds is not None and (bounds[0] > 0 or bounds[1] < 0) for bounds in intervals)
+
+
+def paired(
+    a: NDArray[np.floating],
+    b: NDArray[np.floating],
+    targets: NDArray[np.integer],
+    classes: Sequence[str],
+    groups: Sequence[str | None] | None,
+    metric: str = "balanced_accuracy",
+    draws: int = 2000,
+    seed: int = 0,
+) -> Difference:
+    """Compare two models on the same samples.
+
+    Args:
+        a: Class probabilities of every run of one model, (R, N, C); for `auroc` whatever ranks, as log-odds.
+        b: Those of the other, (R', N, C).
+        targets: (N,).
+        groups: Patient or slide of each, (N,); None if there are none.
+        metric: One of `metric_names.NAMES`.
+        draws: Bootstrap draws, and permutations.
+    Raises:
+        ValueError: If the shapes do not fit.
+    """
+    if a.shape[1:] != b.shape[1:] or a.shape[1:] != (len(targets), len(classes)):
+        raise ValueError(
+            f"Expected scores (R, {len(targets)}, {len(classes)}) of both, but got {a.shape} and {b.shape}."
+        )
+    member, grouped = members(groups, len(targets))
+    mean = _mean_of_hits if metric in SUMS else _mean_of_runs
+    one, other = (partial(mean, scores, targets, classes, metric) for scores in (a, b))
+    return _difference(
+        (one, other),
+        (len(a), len(b)),
+        member,
+        grouped,
+        permutation(a, b, targets, classes, member, metric, draws, seed),
+        draws,
+        seed,
+        biased=metric in BIASED,
+        mcnemar_p=None if grouped else mcnemar(a.mean(0), b.mean(0), targets),
+    )
+
+
+def paired_means(
+    a: NDArray[np.floating],
+    b: NDArray[np.floating],
+    groups: Sequence[str | None] | None,
+    draws: int = 2000,
+    seed: int = 0,
+) -> Difference:
+    """Compare two models by the mean of a score that each image has, such as Dice.
+
+    Args:
+        a: Score of every image in every run of one model, NaN where undefined, (R, N).
+        b: Those of the other, (R', N).
+        groups: Patient or slide of each, (N,); None if there are none.
+        draws: Bootstrap draws, and permutations.
+    Raises:
+        ValueError: If the shapes do not fit.
+    """
+    if a.ndim != 2 or a.shape[1:] != b.shape[1:]:
+        raise ValueError(f"Expected scores (R, N) of both, but got {a.shape} and {b.shape}.")
+    member, grouped = members(groups, a.shape[1])
+    one, other = (partial(_mean_of_images, scores) for scores in (a, b))
+    tested = permutation_of_means(a, b, member, draws, seed)
+    return _difference((one, other), (len(a), len(b)), member, grouped, tested, draws, seed)
+
+
+def _difference(
+    means: tuple[Mean, Mean],
+    runs: tuple[int, int],
+    member: NDArray[np.intp],
+    grouped: bool,
+    tested: tuple[float, float],
+    draws: int,
+    seed: int,
+    biased: bool = False,
+    mcnemar_p: float | None = None,
+) -> Difference:
+    """The intervals of a difference that was tested: (observed, p)."""
+    observed, p = tested
+    n_groups = int(member.max(initial=-1)) + 1
+    chosen = [drawn_runs(count, draws, seed) for count in runs]
+    drawn = np.full(draws, np.nan)
+    for block, weights in drawn_weights(member, draws, seed):
+        one, other = (mean(weights, of[block]) for mean, of in zip(means, chosen, strict=True))
+        drawn[block] = one - other
+    few = n_groups > 1 and any(2 <= count < FEW_GROUPS for count in (n_groups, *runs))
+    defined = drawn[~np.isnan(drawn)]
+    t95 = None
+    if few and len(defined):
+        centre = float(defined.mean()) if biased else observed
+        t95 = t_interval(centre, _variances(means, runs, member, float(defined.var())), -1, 1)
+    return Difference(
+        difference=observed,
+        ci95=quantiles(drawn, n_groups, seed),
+        p=p if n_groups > 1 and not np.isnan(observed) else None,
+        mcnemar_p=mcnemar_p,
+        n_groups=n_groups,
+        grouped=grouped,
+        t95=t95,
+        left_out=draws - len(defined) if n_groups > 1 else 0,
+        few=few,
+    )
+
+
+def _variances(
+    means: tuple[Mean, Mean], runs: tuple[int, int], member: NDArray[np.intp], drawn: float
+) -> list[tuple[float, int]]:
+    """Variance of the difference over groups and over runs, each with its degrees of freedom.
+
+    Args:
+        drawn: Variance of the draws, of groups and runs together.
+    """
+    n_groups = int(member.max()) + 1
+    each = [mean(np.ones((count, len(member))), np.eye(count)) for mean, count in zip(means, runs, strict=True)]
+    spreads = [each[0] - each[1]] if runs[0] == runs[1] else each
+    over_runs = [(float(v.var(ddof=1)) / len(v), len(v) - 1) for v in spreads if len(v) > 1]
+    if n_groups >= FEW_GROUPS:  # to leave each out would take as many passes as there are groups
+        return [(max(0.0, drawn - sum(part for part, _ in over_runs)), n_groups - 1), *over_runs]
+    weights = without_each(member)
+    one, other = (
+        mean(weights, np.full((len(weights), count), 1 / count)) for mean, count in zip(means, runs, strict=True)
+    )
+    return [(jackknife_variance((one - other)[1:]), n_groups - 1), *over_runs]
+
+
+def _mean_of_hits(
+    scores: NDArray,
+    targets: NDArray[np.integer],
+    classes: Sequence[str],
+    metric: str,
+    weights: NDArray[np.float64],
+    runs: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Of accuracy and balanced accuracy: both are linear in the hits, so the mean of runs can come first."""
+    hits = runs @ (scores.argmax(-1) == targets)  # (d, N)
+    truth = np.ones((len(targets), 1)) if metric == "accuracy" else np.eye(len(classes))[targets]
+    truth = truth[:, truth.any(axis=0)]  # classes that no image has do not count
+    with np.errstate(invalid="ignore"):
+        return (((weights * hits) @ truth) / (weights @ truth)).mean(axis=1)  # NaN where a class was not drawn
+
+
+def _mean_of_runs(
+    scores: NDArray,
+    targets: NDArray[np.integer],
+    classes: Sequence[str],
+    metric: str,
+    weights: NDArray[np.float64],
+    runs: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Of any metric of classes; one that noise can only raise is reflected, as in `stats.bootstrap`."""
+    total = np.zeros(len(weights))
+    for run, share in zip(scores, runs.T, strict=True):
+        values = metrics.weighted(run, targets, classes, weights, [metric])[metric]
+        if metric in BIASED:
+            values = 2 * metrics.weighted(run, targets, classes, np.ones((1, len(targets))), [metric])[metric] - values
+        total += values * share
+    return total
+
+
+def _mean_of_images(scores: NDArray, weights: NDArray[np.float64], runs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scores (R, N) -> mean over runs of the mean over the images that are defined, (d,)."""
+    with np.errstate(invalid="ignore"):
+        means = (weights @ np.nan_to_num(scores).T) / (weights @ (~np.isnan(scores)).T.astype(np.float64))
+    return (means * runs).sum(axis=1)
+
+
+def mcnemar(a: NDArray[np.floating], b: NDArray[np.floating], targets: NDArray[np.integer]) -> float:
+    """Exact McNemar test on one prediction a sample, for samples that are independent: scores (N, C) -> p.
+
+    Source: McNemar 1947; exact binomial form.
+    """
+    right, wrong = (s.argmax(1) == targets for s in (a, b))
+    only_a, only_b = int((right & ~wrong).sum()), int((wrong & ~right).sum())
+    return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Adjust p-values for their number, in the order given; NaN is no test: it stays, and does not count.
+
+    Source: Holm 1979.
+    """
+    values = np.array(p, float)
+    order = np.argsort(values)[: int((~np.isnan(values)).sum())]  # NaN comes last
+    steps = values[order] * (len(order) - np.arange(len(order)))
+    values[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return values.tolist()

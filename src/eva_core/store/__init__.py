@@ -1,0 +1,1 @@
+"""Embedding stores: the only files that know HDF5."""
