@@ -13,8 +13,8 @@ from eva_core.errors import UsageError
 
 def shipped(folder: str) -> Path:
     """`configs` or `leaderboard`: below `eva_core/` in a wheel, at the top of a checkout."""
-    packaged = Path(__file__).parent / folder
-    return packaged if packaged.is_dir() else Path(__file__).parents[2] / folder
+    packaged = Path(__file__).parents[1] / folder
+    return packaged if packaged.is_dir() else Path(__file__).parents[3] / folder
 
 
 def find_config(name: str, below: str = "") -> Path:

@@ -8,7 +8,6 @@ import h5py
 import numpy as np
 import pytest
 from PIL import Image
-from tests.core.test_extract import Mean
 
 from eva_core.config.parser import load_protocol
 from eva_core.contracts.protocol import Protocol
@@ -20,6 +19,7 @@ from eva_core.types import Backbone, Dataset, Sample
 from eva_vision.datasets.folder import Folder
 from eva_vision.models.timm import timm_model
 from tests.conftest import picture, write_tree
+from tests.core.extraction.test_embed import Mean
 
 PROTOCOL = load_protocol("eva-0.4")
 HOW = Extraction(device="cpu", batch_size=8, workers=0)
