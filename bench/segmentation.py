@@ -22,12 +22,13 @@ from eva_core.config.parser import load_protocol
 from eva_core.extraction.embed import Extraction, prepare, transform_of
 from eva_core.task import Job
 from eva_vision.datasets.mask_folder import MaskFolder
-from eva_vision.segmentation.batches import Online, Source, Stored
-from eva_vision.segmentation.features import TileImages, extract_maps, maps_key
-from eva_vision.segmentation.scoring import mean_dice
-from eva_vision.segmentation.setting import Setting, rules_for, setting
-from eva_vision.segmentation.tiles import Tile
-from eva_vision.segmentation.training import new_decoder, train
+from eva_vision.segmentation.context import Setting, rules_for, setting
+from eva_vision.segmentation.decoders.training import new_decoder, train
+from eva_vision.segmentation.features.batches import Online, Source, Stored
+from eva_vision.segmentation.features.feature_maps import extract_maps, maps_key
+from eva_vision.segmentation.features.tile_images import TileImages
+from eva_vision.segmentation.features.tiles import Tile
+from eva_vision.segmentation.scoring.scoring import mean_dice
 
 BATCH = 32
 MODEL = "random_vits16"

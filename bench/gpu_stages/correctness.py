@@ -38,10 +38,10 @@ from eva_vision.heads.linear import Linear
 from eva_vision.heads.logreg import LogReg
 from eva_vision.heads.mlp import Mlp
 from eva_vision.heads.neighbours import Knn, SimpleShot
-from eva_vision.heads.segmentation import ConvSeg, ConvSegImage, LinearSeg
 from eva_vision.models.timm import timm_model
-from eva_vision.segmentation.losses import dice_loss
-from eva_vision.segmentation.training import new_decoder
+from eva_vision.segmentation.decoders.heads import ConvSeg, ConvSegImage, LinearSeg
+from eva_vision.segmentation.decoders.losses import dice_loss
+from eva_vision.segmentation.decoders.training import new_decoder
 from gpu_stages.data import PATCHES, JpegPatches
 from gpu_stages.stage import Bench, Found, Row
 from gpu_stages.training import TINY

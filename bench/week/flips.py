@@ -60,7 +60,7 @@ WORLDS = {
     "study": (World("study", for_study, [STUDY]), None),
     "theirs": (World("theirs", theirs, [IMPORT]), None),
     "embedding": (World("embedding", images, [STORE]), "eva_core.store.writer.join_parts"),
-    "mapping": (World("mapping", nothing, [NUCLEI]), "eva_vision.segmentation.features.join_parts"),
+    "mapping": (World("mapping", nothing, [NUCLEI]), "eva_vision.segmentation.features.feature_maps.join_parts"),
     "segmenting": (World("segmenting", nothing, [NUCLEI]), "eva_core.results.record.write_results"),
     "training": (World("training", patches, [TRAIN]), "eva_pretrain.run.pretrain.write_export"),
     "cutting": (World("cutting", for_study, [STUDY]), "eva_pretrain.studies.runner._train"),

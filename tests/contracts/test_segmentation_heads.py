@@ -9,8 +9,8 @@ from torch import Tensor
 
 from eva_core import registry
 from eva_core.types import SegmentationHead
-from eva_vision.segmentation.losses import dice_ce_loss
-from eva_vision.segmentation.training import logits, new_decoder
+from eva_vision.segmentation.decoders.losses import dice_ce_loss
+from eva_vision.segmentation.decoders.training import logits, new_decoder
 
 ENTRIES = [
     e for e in registry.heads.entries() if e.package == "eva-pathology" and issubclass(e.load(), SegmentationHead)

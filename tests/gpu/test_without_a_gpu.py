@@ -21,9 +21,9 @@ from eva_pretrain.optimisation.optimizer import clip, update_teacher
 from eva_pretrain.optimisation.recipe import Recipe
 from eva_vision.heads.linear import Linear
 from eva_vision.heads.mlp import Mlp
-from eva_vision.heads.segmentation import ConvSeg, ConvSegImage, LinearSeg
 from eva_vision.models.timm import timm_model
-from eva_vision.segmentation.losses import dice_ce_loss, dice_loss
+from eva_vision.segmentation.decoders.heads import ConvSeg, ConvSegImage, LinearSeg
+from eva_vision.segmentation.decoders.losses import dice_ce_loss, dice_loss
 from tests.pretrain.methods.test_dinov2 import ARCHITECTURE
 
 HEADS = {"prototypes": 32, "hidden": 16, "bottleneck": 8}

@@ -19,15 +19,15 @@ from eva_core.statistics.summary import measured_record
 from eva_core.store.reuse import contents_of, copies_of_train
 from eva_core.task import Answer
 from eva_core.types import IGNORE, FittedRun
-from eva_vision.segmentation import colour
-from eva_vision.segmentation.batches import Online, Source
-from eva_vision.segmentation.features import TileImages
-from eva_vision.segmentation.finished_runs import keep, kept
-from eva_vision.segmentation.pictures import draw_overlays
-from eva_vision.segmentation.scoring import AT_ONCE, Scored, mean_dice, score
-from eva_vision.segmentation.setting import Setting
-from eva_vision.segmentation.tiles import Tile
-from eva_vision.segmentation.training import LOSSES, new_decoder, train
+from eva_vision.segmentation.context import Setting
+from eva_vision.segmentation.decoders import colour_baseline
+from eva_vision.segmentation.decoders.run_checkpoints import keep, kept
+from eva_vision.segmentation.decoders.training import LOSSES, new_decoder, train
+from eva_vision.segmentation.features.batches import Online, Source
+from eva_vision.segmentation.features.tile_images import TileImages
+from eva_vision.segmentation.features.tiles import Tile
+from eva_vision.segmentation.scoring.example_images import draw_overlays
+from eva_vision.segmentation.scoring.scoring import AT_ONCE, Scored, mean_dice, score
 
 Params = dict[str, Tensor]
 
@@ -62,7 +62,7 @@ def evaluate(at: Setting, folder: Path, key: str) -> Answer:
     splits = {split: record for split, (record, _) in records.items()}
     record = {
         **summary(plan, splits, at.card.metric),
-        "baselines": {colour.NAME: {"splits": _colour(at, plan)}},
+        "baselines": {colour_baseline.NAME: {"splits": _colour(at, plan)}},
         "contamination": _contamination(at, scored[plan.main], len(runs)),
         "confounds": None,
         "mpp": _mpp(at, plan.main),
@@ -171,7 +171,7 @@ def _colour(at: Setting, plan: Plan) -> dict[str, Any]:
     """The records of a linear model of colour, by split."""
     source = at.stored(plan.train)
     batches = source.in_order(AT_ONCE)
-    model = colour.fit_colour(batches, len(source), len(at.card.classes), LOSSES[at.rules.loss]).to(at.device)
+    model = colour_baseline.fit_colour(batches, len(source), len(at.card.classes), LOSSES[at.rules.loss]).to(at.device)
     found = {}
     for split in plan.reported:
         scored = score(at, [model], at.store.rows(split))

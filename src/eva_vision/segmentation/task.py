@@ -19,13 +19,14 @@ from eva_core.store.store import StoreKey
 from eva_core.task import Answer, Job, Task
 from eva_core.types import Backbone, Dataset, SegmentationDataset, SegmentationHead
 from eva_vision.images import SUFFIXES
+from eva_vision.segmentation.context import rules_for, setting
+from eva_vision.segmentation.decoders.run_checkpoints import forget
 from eva_vision.segmentation.evaluation import decoder_of, evaluate
-from eva_vision.segmentation.features import MapStore, extract_maps, maps_key
-from eva_vision.segmentation.finished_runs import forget
-from eva_vision.segmentation.overlays import colours_of
-from eva_vision.segmentation.scoring import predicted
-from eva_vision.segmentation.setting import rules_for, setting
-from eva_vision.segmentation.tiles import rescale_labels
+from eva_vision.segmentation.features.feature_maps import extract_maps, maps_key
+from eva_vision.segmentation.features.map_store import MapStore
+from eva_vision.segmentation.features.tiles import rescale_labels
+from eva_vision.segmentation.scoring.overlays import colours_of
+from eva_vision.segmentation.scoring.scoring import predicted
 
 
 class SegmentationTask(Task):

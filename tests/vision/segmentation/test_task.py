@@ -25,8 +25,8 @@ from eva_core.results.record import read_dice, read_heads
 from eva_core.types import IGNORE, Sample
 from eva_vision.datasets.mask_folder import MaskFolder
 from eva_vision.heads.linear import Linear
-from eva_vision.heads.segmentation import ConvSegImage, LinearSeg
 from eva_vision.segmentation import evaluation
+from eva_vision.segmentation.decoders.heads import ConvSegImage, LinearSeg
 from tests.conftest import Pictures
 from tests.vision.segmentation.tiny import (
     CLASSES,

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -25,12 +26,14 @@ from eva_core.types import (
     SegmentationDataset,
     SegmentationHead,
 )
-from eva_vision.heads.segmentation import LinearSeg
-from eva_vision.segmentation.features import MapStore, extract_maps, maps_key
-from eva_vision.segmentation.setting import Setting, rules_for, setting
+from eva_vision.segmentation.context import Setting, rules_for, setting
+from eva_vision.segmentation.decoders.heads import LinearSeg
+from eva_vision.segmentation.features.feature_maps import extract_maps, maps_key
+from eva_vision.segmentation.features.map_store import MapStore
 
 CLASSES = ("background", "pink", "blue")
 PALETTE = np.array([[230, 220, 235], [200, 60, 120], [50, 60, 170]], np.uint8)
+SIZES = [(37, 23), (16, 16), (9, 50)]
 HOW = Extraction(device="cpu", batch_size=4, workers=0)
 Sizes = Sequence[tuple[int, int]]
 
@@ -175,3 +178,9 @@ def write_masked(root: Path, sizes: dict[str, Sizes] | None = None) -> Path:
             number += 1
     (root / "classes.txt").write_text("\n".join(CLASSES))
     return root
+
+
+def arrays(store: MapStore) -> dict[str, np.ndarray]:
+    """What the file of a store holds."""
+    with h5py.File(store.path) as file:
+        return {name: file[name][:] for name in ("features", "images", "masks", "tiles", "signature", "readable")}

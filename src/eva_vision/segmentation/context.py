@@ -12,8 +12,9 @@ from eva_core.extraction.embed import PRECISIONS, Extraction
 from eva_core.extraction.launching import open_fabric
 from eva_core.task import Job
 from eva_core.types import Dataset, DatasetCard, SegmentationDataset, SegmentationHead
-from eva_vision.segmentation.batches import Stored
-from eva_vision.segmentation.features import Cutting, MapStore
+from eva_vision.segmentation.features.batches import Stored
+from eva_vision.segmentation.features.map_store import MapStore
+from eva_vision.segmentation.features.tile_images import Cutting
 
 
 @dataclass(frozen=True)

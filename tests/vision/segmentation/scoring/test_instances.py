@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eva_core.types import IGNORE
-from eva_vision.segmentation.instances import aji, label_components, panoptic_quality, part_touching
+from eva_vision.segmentation.scoring.instances import aji, label_components, panoptic_quality, part_touching
 
 
 def discs(*centres: tuple[int, int, int], size: int = 60) -> np.ndarray:

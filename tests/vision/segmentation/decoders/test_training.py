@@ -13,13 +13,13 @@ from torch import nn
 
 from eva_core.contracts.protocol import Segmentation
 from eva_core.types import SegmentationHead
-from eva_vision.heads.segmentation import ConvSegImage, LinearSeg
-from eva_vision.segmentation.batches import Batch
-from eva_vision.segmentation.finished_runs import keep
-from eva_vision.segmentation.losses import dice_loss
-from eva_vision.segmentation.scoring import mean_dice
-from eva_vision.segmentation.setting import Setting
-from eva_vision.segmentation.training import logits, new_decoder, train
+from eva_vision.segmentation.context import Setting
+from eva_vision.segmentation.decoders.heads import ConvSegImage, LinearSeg
+from eva_vision.segmentation.decoders.losses import dice_loss
+from eva_vision.segmentation.decoders.run_checkpoints import keep
+from eva_vision.segmentation.decoders.training import logits, new_decoder, train
+from eva_vision.segmentation.features.batches import Batch
+from eva_vision.segmentation.scoring.scoring import mean_dice
 from tests.vision.segmentation.tiny import Painted, laid_out, protocol
 
 CPU = torch.device("cpu")

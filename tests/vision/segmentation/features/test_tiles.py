@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from eva_core.errors import UsageError
-from eva_vision.segmentation.tiles import cut, grid, inside, owned, rescale, rescale_labels, scaled_size, stitch
+from eva_vision.segmentation.features.tiles import (
+    cut,
+    grid,
+    inside,
+    owned,
+    rescale,
+    rescale_labels,
+    scaled_size,
+    stitch,
+)
 
 
 @st.composite
@@ -183,5 +192,5 @@ def test_a_tile_too_few_and_a_wrong_size_are_refused():
 
 
 def test_tiles_do_without_torch():
-    code = "import sys, eva_vision.segmentation.tiles; sys.exit('torch' in sys.modules)"
+    code = "import sys, eva_vision.segmentation.features.tiles; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -10,13 +10,13 @@ from torch import nn
 
 from eva_core.statistics.intervals import Measure
 from eva_core.types import IGNORE
-from eva_vision.segmentation import metrics
-from eva_vision.segmentation.batches import Stored
-from eva_vision.segmentation.features import fit_labels, scaled
-from eva_vision.segmentation.instances import aji, label_components, panoptic_quality, part_touching
-from eva_vision.segmentation.setting import Setting
-from eva_vision.segmentation.tiles import cut, rescale_labels, stitch
-from eva_vision.segmentation.training import logits
+from eva_vision.segmentation.context import Setting
+from eva_vision.segmentation.decoders.training import logits
+from eva_vision.segmentation.features.batches import Stored
+from eva_vision.segmentation.features.tile_images import fit_labels, scaled
+from eva_vision.segmentation.features.tiles import cut, rescale_labels, stitch
+from eva_vision.segmentation.scoring import metrics
+from eva_vision.segmentation.scoring.instances import aji, label_components, panoptic_quality, part_touching
 
 AT_ONCE = 32  # tiles in a forward pass outside training
 INSTANCES = ("aji", "pq", "dq", "sq")

@@ -21,15 +21,14 @@ from eva_core.types import IGNORE, Backbone, SegmentationDataset
 from eva_vision.datasets.mask_folder import MaskFolder
 from eva_vision.models.baselines import colour_stats, random_vits16
 from eva_vision.models.timm import timm_model
-from eva_vision.segmentation.features import MapStore, maps_key
-from eva_vision.segmentation.setting import rules_for
-from eva_vision.segmentation.tiles import rescale
+from eva_vision.segmentation.context import rules_for
+from eva_vision.segmentation.features.feature_maps import maps_key
 from tests.vision.segmentation.tiny import (
-    CLASSES,
     HOW,
-    PALETTE,
+    SIZES,
     Painted,
     Pixels,
+    arrays,
     coloured,
     extracted,
     painted,
@@ -37,13 +36,7 @@ from tests.vision.segmentation.tiny import (
     write_masked,
 )
 
-SIZES = [(37, 23), (16, 16), (9, 50)]
 EVERY_BATCH = replace(HOW, part_seconds=0)
-
-
-def arrays(store: MapStore) -> dict[str, np.ndarray]:
-    with h5py.File(store.path) as file:
-        return {name: file[name][:] for name in ("features", "images", "masks", "tiles", "signature", "readable")}
 
 
 @pytest.fixture
@@ -84,42 +77,6 @@ def test_maps_are_those_of_the_model_in_half_precision(
     assert found["features"].shape == by_hand.shape
     assert store.channels == by_hand.shape[1]
     torch.testing.assert_close(torch.from_numpy(found["features"]).float(), by_hand, atol=1e-3, rtol=2e-3)
-
-
-def test_a_tile_holds_its_part_of_image_and_mask(dataset: Painted):
-    found = arrays(extracted(dataset, Pixels(), protocol()))
-    assert found["masks"].dtype == found["images"].dtype == np.uint8
-    for (sample, y, x), image, mask in zip(found["tiles"], found["images"], found["masks"], strict=True):
-        whole = dataset.mask(dataset.samples[sample])[y : y + 16, x : x + 16]
-        height, width = whole.shape
-        assert np.array_equal(mask[:height, :width], whole)
-        assert (mask[height:] == IGNORE).all()
-        assert (mask[:, width:] == IGNORE).all()
-        assert np.array_equal(image.transpose(1, 2, 0)[:height, :width], coloured(whole))
-        assert image.any(axis=0).all()  # mirrored beyond the border, never black
-
-
-def test_tiles_of_another_size_are_brought_to_the_models(dataset: Painted):
-    found = arrays(extracted(dataset, Pixels(), protocol(tile=24)))
-    assert found["images"].shape[1:] == (3, 16, 16)
-    assert found["masks"].shape[1:] == (24, 24)
-    first = dataset.image(dataset.samples[0])[:24, :23]
-    mirrored = np.pad(first, ((0, 0), (0, 1), (0, 0)), mode="symmetric")
-    assert np.array_equal(found["images"][0].transpose(1, 2, 0), rescale(mirrored, (16, 16)))
-
-
-def test_without_stitching_an_image_is_resized_and_cropped_like_its_mask():
-    dataset = Painted(train=[(32, 32), (32, 64)], test=[(16, 16)])
-    store = extracted(dataset, Pixels(), protocol("eva-0.4-offline"))
-    found = arrays(store)
-    assert store.tiles.tolist() == [[0, 0, 0], [1, 0, 0], [2, 0, 0]]
-    for sample, mask in enumerate(found["masks"]):
-        whole = dataset.mask(dataset.samples[sample])
-        step = len(whole) // 16
-        nearest = whole[step // 2 :: step, step // 2 :: step]
-        first = (nearest.shape[1] - 16) // 2
-        assert np.array_equal(mask, nearest[:, first : first + 16])
-    assert np.array_equal(found["images"][2].transpose(1, 2, 0), dataset.image(dataset.samples[2]))
 
 
 def key_of(backbone: Backbone, dataset: SegmentationDataset, recipe: Protocol) -> str:
@@ -313,22 +270,6 @@ def test_what_is_no_map_is_refused(dataset: Painted):
         extracted(dataset, backbone, protocol())
 
 
-@pytest.mark.parametrize(("native", "target", "sizes"), [(0.25, 0.5, [(10, 15)]), (0.5, 0.25, [(40, 60)])])
-def test_images_are_brought_to_the_wanted_mpp(native: float, target: float, sizes: list[tuple[int, int]]):
-    dataset = Painted(mpp=native, train=[(20, 30)])
-    store = extracted(dataset, Pixels(), protocol(mpp=target))
-    assert store.sizes.tolist() == [list(size) for size in sizes]
-    mask = arrays(store)["masks"][0][: sizes[0][0], :10]
-    expected = dataset.mask(dataset.samples[0])
-    expected = expected[1::2, 1::2] if target > native else expected.repeat(2, 0).repeat(2, 1)
-    assert np.array_equal(mask, expected[:16, :10])
-
-
-def test_without_an_mpp_none_can_be_reached(dataset: Painted):
-    with pytest.raises(UsageError, match=r"Expected micrometres per pixel of 'painted'.*Set --dataset\.mpp"):
-        extracted(dataset, Pixels(), protocol(mpp=0.5))
-
-
 def test_an_image_without_a_whole_tile_is_named():
     dataset = Painted(train=[(20, 20), (20, 15)])
     with pytest.raises(UsageError, match=r"at least 16 px, but 'train1' has 20 x 15\. Set --protocol"):
@@ -338,19 +279,6 @@ def test_an_image_without_a_whole_tile_is_named():
 def test_a_side_of_partial_patches_is_refused(dataset: Painted):
     with pytest.raises(UsageError, match="multiple of the patch, 3, but got 16"):
         extracted(dataset, Pixels(cell=3), protocol())
-
-
-def test_a_hold_out_is_balanced_by_the_class_that_is_not_background(tmp_path: Path):
-    for split, labels in (("train", (1, 2, 0)), ("val", (0,))):
-        for folder in ("images", "masks"):
-            (tmp_path / split / folder).mkdir(parents=True)
-        for label in labels:
-            mask = np.zeros((16, 16), np.uint8)
-            mask[:4] = label
-            Image.fromarray(mask).save(tmp_path / split / "masks" / f"{label}.png")
-            Image.fromarray(PALETTE[mask]).save(tmp_path / split / "images" / f"{label}.png")
-    store = extracted(MaskFolder(str(tmp_path), classes=list(CLASSES)), Pixels(), protocol())
-    assert store.targets.tolist() == [0, 1, 2, 0]
 
 
 def test_a_changed_image_or_mask_costs_its_own_tiles(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from scipy.ndimage import uniform_filter
 
 from eva_core.types import IGNORE
-from eva_vision.segmentation.batches import Batch
-from eva_vision.segmentation.colour import SMOOTH, ColourPixels, colours, fit_colour
-from eva_vision.segmentation.losses import dice_ce_loss, dice_loss
-from eva_vision.segmentation.metrics import counts, over_classes, per_class
+from eva_vision.segmentation.decoders.colour_baseline import SMOOTH, ColourPixels, colours, fit_colour
+from eva_vision.segmentation.decoders.losses import dice_ce_loss, dice_loss
+from eva_vision.segmentation.features.batches import Batch
+from eva_vision.segmentation.scoring.metrics import counts, over_classes, per_class
 from tests.vision.segmentation.tiny import coloured, painted
 
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eva_core.types import SegmentationHead
-from eva_vision.heads.segmentation import ConvSeg, ConvSegImage, LinearSeg
+from eva_vision.segmentation.decoders.heads import ConvSeg, ConvSegImage, LinearSeg
 
 FEATURES, IMAGES = (
     torch.rand(shape, generator=torch.Generator().manual_seed(0)) for shape in ((2, 5, 4, 4), (2, 3, 32, 32))

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from eva_core.contracts.protocol import Segmentation
 from eva_core.types import FittedRun, SegmentationHead
-from eva_vision.segmentation.batches import Source
-from eva_vision.segmentation.losses import dice_ce_loss, dice_loss
+from eva_vision.segmentation.decoders.losses import dice_ce_loss, dice_loss
+from eva_vision.segmentation.features.batches import Source
 
 LOSSES = {"dice": dice_loss, "dice_ce": dice_ce_loss}
 

@@ -11,10 +11,10 @@ import torch
 from eva_core.errors import EvaError
 from eva_core.extraction.embed import prepare, transform_of
 from eva_vision.models.timm import timm_model
-from eva_vision.segmentation.batches import Batch, Online, Source, Stored
-from eva_vision.segmentation.features import TileImages
-from eva_vision.segmentation.setting import Setting
-from eva_vision.segmentation.tiles import Tile
+from eva_vision.segmentation.context import Setting
+from eva_vision.segmentation.features.batches import Batch, Online, Source, Stored
+from eva_vision.segmentation.features.tile_images import TileImages
+from eva_vision.segmentation.features.tiles import Tile
 from tests.vision.segmentation.tiny import PALETTE, Painted, Pixels, laid_out, protocol
 
 TILE = 3 * 16 * 16 * 2 + 3 * 16 * 16 + 16 * 16  # bytes of one: map, image, mask

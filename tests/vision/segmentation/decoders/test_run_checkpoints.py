@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from eva_core.types import FittedRun
-from eva_vision.heads.segmentation import ConvSegImage
-from eva_vision.segmentation.finished_runs import forget, keep, kept
+from eva_vision.segmentation.decoders.heads import ConvSegImage
+from eva_vision.segmentation.decoders.run_checkpoints import forget, keep, kept
 
 FILE = "run2.safetensors"
 

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from eva_core.files.atomic_files import write_bytes
 from eva_core.types import IGNORE
-from eva_vision.segmentation.tiles import rescale, rescale_labels
+from eva_vision.segmentation.features.tiles import rescale, rescale_labels
 
 # Six of Okabe and Ito (Color Universal Design, 2008); then each as far as can be from those before it and from the
 # colours of H&E, in OKLab, in normal vision and in protanopia and deuteranopia as simulated by Machado et al. 2009.

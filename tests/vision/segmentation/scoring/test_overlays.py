@@ -9,8 +9,8 @@ from PIL import Image
 
 from eva_core.errors import EvaError
 from eva_core.types import IGNORE
-from eva_vision.segmentation import overlays
-from eva_vision.segmentation.overlays import write_overlay
+from eva_vision.segmentation.scoring import overlays
+from eva_vision.segmentation.scoring.overlays import write_overlay
 
 CLASSES = ("background", "lymphocyte", "epithelial")
 SWATCH = 16 * 16

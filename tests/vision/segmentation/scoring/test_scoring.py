@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from eva_core.types import IGNORE, Sample
-from eva_vision.segmentation.instances import label_components
-from eva_vision.segmentation.metrics import counts, over_classes, per_class
-from eva_vision.segmentation.scoring import INSTANCES, masks, mean_dice, predicted, score, units_of
-from eva_vision.segmentation.setting import Setting
-from eva_vision.segmentation.tiles import rescale_labels
+from eva_vision.segmentation.context import Setting
+from eva_vision.segmentation.features.tiles import rescale_labels
+from eva_vision.segmentation.scoring.instances import label_components
+from eva_vision.segmentation.scoring.metrics import counts, over_classes, per_class
+from eva_vision.segmentation.scoring.scoring import INSTANCES, masks, mean_dice, predicted, score, units_of
 from tests.vision.segmentation.tiny import PALETTE, Constant, Nearest, Painted, Pixels, coloured, laid_out, protocol
 
 RANDOM = np.random.default_rng(0)

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from eva_vision.segmentation.features import read_pair
-from eva_vision.segmentation.overlays import write_overlay
-from eva_vision.segmentation.scoring import Scored, Unit, masks
-from eva_vision.segmentation.setting import Setting
+from eva_vision.segmentation.context import Setting
+from eva_vision.segmentation.features.tile_images import read_pair
+from eva_vision.segmentation.scoring.overlays import write_overlay
+from eva_vision.segmentation.scoring.scoring import Scored, Unit, masks
 
 FOLDER = "overlays"
 

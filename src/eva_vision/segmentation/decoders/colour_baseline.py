@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eva_core.types import IGNORE
-from eva_vision.segmentation.batches import Batch
+from eva_vision.segmentation.features.batches import Batch
 
 NAME = "colour_pixels"
 SMOOTH = 9  # side of the square that is averaged, in pixels of the model's input: about a nucleus at 0.25 mpp

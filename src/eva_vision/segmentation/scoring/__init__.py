@@ -1,0 +1,1 @@
+"""Scores of predicted masks, and pictures of them."""
