@@ -25,8 +25,8 @@ from eva_pretrain.network.vit import Tokens
 from eva_pretrain.run.config import parse
 from eva_pretrain.run.launchers import environment_of
 from eva_pretrain.run.trainer import make_trainer
-from eva_vision.phantom import CLASSES, phantom_patch, random_stain
-from eva_vision.phantom_slides import write_phantom_slide
+from eva_vision.synthetic.patches import CLASSES, phantom_patch, random_stain
+from eva_vision.synthetic.slides import write_phantom_slide
 
 SETTINGS = [
     *("--config", "dinov2_vits14", "--vit.start", "null", "--monitor.every", "0", "--method.spread", "koleo"),

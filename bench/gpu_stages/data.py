@@ -6,9 +6,9 @@ import numpy as np
 from PIL import Image
 
 from eva_core.types import Dataset, DatasetCard, Sample
-from eva_vision.phantom import CLASSES, phantom_patch, random_stain
-from eva_vision.phantom_slides import write_phantom_slide
 from eva_vision.slides import open_slide
+from eva_vision.synthetic.patches import CLASSES, phantom_patch, random_stain
+from eva_vision.synthetic.slides import write_phantom_slide
 
 SLIDE, PATCHES, SIDE = "slide.svs", "patches", 256
 

@@ -158,7 +158,7 @@ def for_board(root: Path) -> None:
 
 
 def slides(root: Path) -> None:
-    from eva_vision.phantom_slides import write_phantom_slide
+    from eva_vision.synthetic.slides import write_phantom_slide
 
     (root / "slides").mkdir()
     for seed, name in enumerate("abc"):

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eva_vision.phantom_slides import write_phantom_slide
 from eva_vision.slides.building import build, here
 from eva_vision.slides.index import Index
+from eva_vision.synthetic.slides import write_phantom_slide
 
 
 def make_index(root: Path) -> Index:

@@ -10,7 +10,7 @@ from eva_core.errors import UsageError
 from eva_core.progress import Bar, say
 from eva_pretrain.run.config import parse
 from eva_pretrain.run.pretrain import export_start, pretrain
-from eva_vision.phantom_slides import write_phantom_slide
+from eva_vision.synthetic.slides import write_phantom_slide
 
 OUTPUT = Path("out/demo")
 SLIDES = 4

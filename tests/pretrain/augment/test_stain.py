@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from eva_pretrain.augment.stain import draw_stain, jitter_stain
-from eva_vision.phantom import CLASSES, phantom_patch, random_stain
+from eva_vision.synthetic.patches import CLASSES, phantom_patch, random_stain
 
 CPU = torch.device("cpu")
 SPACES = ("od", "tellez", "skimage")

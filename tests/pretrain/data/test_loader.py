@@ -19,8 +19,8 @@ from torch.utils.data import get_worker_info
 
 from eva_core.errors import EvaError, UsageError
 from eva_pretrain.data.loader import PatchLoader, PatchStream
-from eva_vision.phantom_slides import write_phantom_slide
 from eva_vision.slides.sampling import Sampling
+from eva_vision.synthetic.slides import write_phantom_slide
 from tests.pretrain.conftest import make_index
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")

@@ -12,10 +12,10 @@ from eva_core.errors import EvaError
 from eva_pretrain.data import slide_reads
 from eva_pretrain.data.slide_pool import Handles
 from eva_pretrain.data.slide_reads import Failure, Storage, read_all
-from eva_vision.phantom_slides import phantom_tissue
 from eva_vision.slides.reader import OpenSlideSlide
 from eva_vision.slides.slide import Slide
 from eva_vision.slides.staging import CacheFull, _unwritten
+from eva_vision.synthetic.slides import phantom_tissue
 from tests.vision.slides.tiffs import flat_page, write_tiff
 
 

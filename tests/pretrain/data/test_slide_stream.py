@@ -17,7 +17,6 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 from eva_core.errors import EvaError, UsageError
 from eva_pretrain.data import slide_stream, stream
 from eva_pretrain.data.loader import Batch, PatchStream
-from eva_vision.phantom_slides import write_phantom_slide
 from eva_vision.slides.building import build, here
 from eva_vision.slides.index import Index, Writer
 from eva_vision.slides.sampling import Sampling
@@ -26,6 +25,7 @@ from eva_vision.slides.staging import CacheFull
 from eva_vision.slides.state import state_of
 from eva_vision.slides.tiff import TiffSlide
 from eva_vision.slides.tissue import patch_filter
+from eva_vision.synthetic.slides import write_phantom_slide
 from tests.pretrain.conftest import make_index
 
 pytestmark = [

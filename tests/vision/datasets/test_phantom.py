@@ -10,7 +10,7 @@ import pytest
 
 from eva_core.errors import UsageError
 from eva_vision.datasets.phantom import Phantom
-from eva_vision.phantom import CLASSES, phantom_patch, random_stain
+from eva_vision.synthetic.patches import CLASSES, phantom_patch, random_stain
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_an_image_depends_on_seed_split_and_number_alone(dataset: Phantom) -> No
 
 def test_another_process_draws_the_same_bytes(dataset: Phantom) -> None:
     code = (  # not through Phantom, which imports torch: seconds
-        "import sys, numpy as np; from eva_vision.phantom import phantom_patch, random_stain;"
+        "import sys, numpy as np; from eva_vision.synthetic.patches import phantom_patch, random_stain;"
         "r = np.random.default_rng; patch = phantom_patch(2, r((0, 0, 1, 6)), random_stain(r((0, 0, 0, 0))), 64);"
         "sys.stdout.buffer.write(patch.tobytes())"
     )

@@ -13,8 +13,8 @@ from scipy.ndimage import find_objects, label
 from eva_core.errors import UsageError
 from eva_core.types import Sample
 from eva_vision.datasets.phantom_nuclei import PhantomNuclei
-from eva_vision.phantom import random_stain
-from eva_vision.phantom_nuclei import CLASSES, phantom_nuclei
+from eva_vision.synthetic.nuclei import CLASSES, phantom_nuclei
+from eva_vision.synthetic.patches import random_stain
 
 Patch = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -109,8 +109,8 @@ def test_a_sample_depends_on_seed_split_and_number_alone(dataset: PhantomNuclei)
 
 def test_another_process_draws_the_same_bytes(dataset: PhantomNuclei):
     code = (  # not through PhantomNuclei, which imports torch: seconds
-        "import sys, numpy as np; from eva_vision.phantom import random_stain;"
-        "from eva_vision.phantom_nuclei import phantom_nuclei; r = np.random.default_rng;"
+        "import sys, numpy as np; from eva_vision.synthetic.patches import random_stain;"
+        "from eva_vision.synthetic.nuclei import phantom_nuclei; r = np.random.default_rng;"
         "drawn = phantom_nuclei(r((0, 0, 1, 6)), random_stain(r((0, 0, 0, 1))), 64);"
         "sys.stdout.buffer.write(b''.join(a.tobytes() for a in drawn))"
     )

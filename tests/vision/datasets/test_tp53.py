@@ -14,9 +14,9 @@ from eva_core.extraction.embed import Extraction
 from eva_core.results.record import Predictions
 from eva_vision.datasets.slide_level import metadata_baseline, slide_scores
 from eva_vision.datasets.tp53 import Tp53
-from eva_vision.phantom_slides import write_slide
 from eva_vision.slides import open_slide
 from eva_vision.slides.reader import over_white
+from eva_vision.synthetic.slides import write_slide
 from tests.conftest import picture
 from tests.vision.datasets import trees
 

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 import pytest
 import tifffile
 
-from eva_vision.phantom_slides import phantom_tissue, write_phantom_slide
+from eva_vision.synthetic.slides import phantom_tissue, write_phantom_slide
 
 
 @pytest.fixture(scope="session")

@@ -9,12 +9,12 @@ from PIL import Image
 
 from eva_core.cli import main
 from eva_core.errors import EvaError
-from eva_vision.phantom_slides import write_phantom_slide
 from eva_vision.slides import open_slide
 from eva_vision.slides.building import build, here, index_slide
 from eva_vision.slides.index import Index
 from eva_vision.slides.sampling import Sampler, Sampling
 from eva_vision.slides.tissue import tissue_mask
+from eva_vision.synthetic.slides import write_phantom_slide
 
 
 @pytest.fixture

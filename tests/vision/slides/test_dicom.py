@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eva_vision.phantom_slides import phantom_tissue
 from eva_vision.slides import open_slide
 from eva_vision.slides.building import build, here
 from eva_vision.slides.dicom import one_per_series, series_of
+from eva_vision.synthetic.slides import phantom_tissue
 
 TILE = 64
 LONG = ("OB", "OW", "SQ")

@@ -17,7 +17,6 @@ import pytest
 
 from eva_core.cli import main
 from eva_core.errors import EvaError, UsageError
-from eva_vision.phantom_slides import write_phantom_slide
 from eva_vision.slides.building import Indexed, build, here, in_processes, index_slide, on_ray
 from eva_vision.slides.index import BLOBS, LINES, LISTED, Index, Writer
 from eva_vision.slides.index_files import read_content
@@ -28,6 +27,7 @@ from eva_vision.slides.sampling import Sampler, Sampling
 from eva_vision.slides.state import state_of
 from eva_vision.slides.tiff import TiffSlide, Undecodable
 from eva_vision.slides.tissue import tissue_mask
+from eva_vision.synthetic.slides import write_phantom_slide
 
 
 def built(paths, output, run=here, tissue="hsv", mpp=None):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from eva_core.errors import EvaError
-from eva_vision.phantom_slides import phantom_tissue
 from eva_vision.slides import open_slide
 from eva_vision.slides.openslide_reader import OpenSlideSlide, unshifted
+from eva_vision.synthetic.slides import phantom_tissue
 from tests.vision.slides.tiffs import flat_page, write_tiff
 
 RNG = np.random.default_rng(1)

@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 
 from eva_core.errors import EvaError
-from eva_vision.phantom_slides import phantom_tissue
 from eva_vision.slides import open_slide
 from eva_vision.slides.building import index_slide
 from eva_vision.slides.reader import OpenSlideSlide, agrees
 from eva_vision.slides.tiff import TiffSlide
+from eva_vision.synthetic.slides import phantom_tissue
 from tests.vision.slides.tiffs import aperio_text, flat_page, jpeg_page, write_tiff
 
 IMAGE = phantom_tissue(1200, 800, seed=4)

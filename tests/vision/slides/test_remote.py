@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from eva_core.errors import EvaError, UsageError
-from eva_vision.phantom_slides import write_phantom_slide
 from eva_vision.slides import list_slides, open_slide, remote
 from eva_vision.slides.reader import agrees
 from eva_vision.slides.remote import Blob, is_url
 from eva_vision.slides.tiff import TiffSlide, layout_of
+from eva_vision.synthetic.slides import write_phantom_slide
 
 
 @pytest.fixture

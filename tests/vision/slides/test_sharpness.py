@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from eva_vision.models.baselines import random_vits16
-from eva_vision.phantom_slides import write_phantom_slide, write_slide
 from eva_vision.slides import Patch, open_slide
 from eva_vision.slides.tiff import layout_of
+from eva_vision.synthetic.slides import write_phantom_slide, write_slide
 
 SIZE = 224
 

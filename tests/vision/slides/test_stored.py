@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from eva_core.errors import EvaError
-from eva_vision.phantom_slides import phantom_tissue
 from eva_vision.slides import open_slide
 from eva_vision.slides.openslide_reader import OpenSlideSlide
+from eva_vision.synthetic.slides import phantom_tissue
 from tests.vision.slides.tiffs import Page, aperio_text, flat_page, write_tiff
 
 FULL = np.full((601, 803, 3), 255, np.uint8)

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eva_core.errors import EvaError
-from eva_vision.phantom_slides import write_phantom_slide
 from eva_vision.slides import open_slide
 from eva_vision.slides.reader import OpenSlideSlide, agrees, psnr
 from eva_vision.slides.resize import area_resize
 from eva_vision.slides.tiff import Layout, LocalFile, TiffSlide, layout_of
+from eva_vision.synthetic.slides import write_phantom_slide
 
 VARIANTS = ("ycbcr", "rgb", "single")
 

@@ -9,10 +9,10 @@ from PIL import Image
 
 from eva_core import registry
 from eva_core.errors import EvaError, UsageError
-from eva_vision.phantom import phantom_patch, random_stain
 from eva_vision.slides.mask import TissueMask
 from eva_vision.slides.reader import open_slide
 from eva_vision.slides.tissue import _otsu, clean, hsv, otsu, patch_filter, tissue_mask
+from eva_vision.synthetic.patches import phantom_patch, random_stain
 
 INKS = {"blue": (0.1, 0.25, 0.75), "green": (0.15, 0.65, 0.5), "red": (0.9, 0.12, 0.15), "black": (0.08, 0.08, 0.09)}
 

@@ -1,10 +1,10 @@
-"""Patches as of `eva_vision.phantom`, at twice the magnification and with the class and the number of every nucleus."""
+"""Patches as `eva_vision.synthetic.patches` draws them, twice as large, with the class and number of each nucleus."""
 
 import numpy as np
 from scipy.ndimage import uniform_filter
 
-from eva_vision import phantom
-from eva_vision.phantom import Stain, soft_step, value_noise
+from eva_vision.synthetic import patches
+from eva_vision.synthetic.patches import Stain, soft_step, value_noise
 
 CLASSES = ("background", "lymphocyte", "epithelial", "stromal")
 MPP = 0.25
@@ -37,9 +37,9 @@ def phantom_nuclei(
     """
     side = size + 2 * _MARGIN
     half = (side + 1) // 2  # what phantom draws is drawn at its own scale and doubled
-    flow, fibres = phantom.fibre_field(rng, half)
+    flow, fibres = patches.fibre_field(rng, half)
     patchy = value_noise(rng, half, 25)
-    ours = phantom.territories(rng, half, share=rng.uniform(0.2, 0.8))
+    ours = patches.territories(rng, half, share=rng.uniform(0.2, 0.8))
     clefts = 1 - 0.9 * soft_step(patchy + 0.5 * fibres - rng.uniform(1.4, 2.4), 0.8)
     cytoplasm = (rng.uniform(0.04, 0.14), rng.uniform(0.3, 0.45))
     epithelium = uniform_filter(ours.astype(np.float32), 5, mode="nearest")
@@ -49,9 +49,9 @@ def phantom_nuclei(
 
     richness = rng.uniform(0.7, 1.3)
     kinds = {
-        _LYMPHOCYTE: phantom.lymphocytes(rng, rng.uniform(0.02, 0.14), half),
-        _EPITHELIAL: phantom.within(ours, _epithelial(rng, 0.4 * richness, half)),
-        _STROMAL: phantom.within(~ours, phantom.spindles(rng, flow, 0.18 * richness)),
+        _LYMPHOCYTE: patches.lymphocytes(rng, rng.uniform(0.02, 0.14), half),
+        _EPITHELIAL: patches.within(ours, _epithelial(rng, 0.4 * richness, half)),
+        _STROMAL: patches.within(~ours, patches.spindles(rng, flow, 0.18 * richness)),
     }
     nuclei = np.concatenate(list(kinds.values())) * [2, 2, 2, 2, 1, 1]
     labels = np.repeat(list(kinds), [len(rows) for rows in kinds.values()])
@@ -59,7 +59,7 @@ def phantom_nuclei(
     drawn, mask, numbers = _paint(rng, nuclei[order], labels[order], side)
 
     kept = (slice(_MARGIN, _MARGIN + size),) * 2
-    image = phantom.render(rng, _doubled(haematoxylin)[kept], _doubled(eosin)[kept], drawn[kept], stain)
+    image = patches.render(rng, _doubled(haematoxylin)[kept], _doubled(eosin)[kept], drawn[kept], stain)
     seen = np.bincount(numbers[kept].ravel()) > 0
     seen[0] = False
     return image, mask[kept].copy(), np.cumsum(seen, dtype=np.int32)[numbers[kept]]
@@ -67,7 +67,7 @@ def phantom_nuclei(
 
 def _epithelial(rng: np.random.Generator, fraction: float, side: int) -> np.ndarray:
     """Large nuclei, round to oval, that point about the same way; rows as those of `phantom`."""
-    x, y = phantom.scatter(rng, 150, fraction, side)
+    x, y = patches.scatter(rng, 150, fraction, side)
     n = len(x)
     width = rng.uniform(5.0, 7.5, n)
     turn = rng.normal(rng.uniform(0, np.pi), 0.5, n)
@@ -102,8 +102,8 @@ def _paint(
         if label == _STROMAL:
             v = v + rng.normal(0, 0.12) * u * u
         radius = np.sqrt(u * u + v * v) + np.float32(1e-3)
-        wobble = phantom.random_wobble(rng, 0.03 if label == _LYMPHOCYTE else 0.06)
-        distance = radius / phantom.outline((u + 1j * v) / radius, wobble)
+        wobble = patches.random_wobble(rng, 0.03 if label == _LYMPHOCYTE else 0.06)
+        distance = radius / patches.outline((u + 1j * v) / radius, wobble)
         inside = distance < 1
         free = numbers[rows, columns] == 0
         if (inside & ~free).sum() > _HIDDEN * inside.sum():

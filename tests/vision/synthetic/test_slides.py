@@ -4,7 +4,7 @@ import pytest
 import tifffile
 
 from eva_core.errors import UsageError
-from eva_vision.phantom_slides import phantom_tissue, write_phantom_slide
+from eva_vision.synthetic.slides import phantom_tissue, write_phantom_slide
 
 
 def test_openslide_takes_it_for_aperio(tmp_path):

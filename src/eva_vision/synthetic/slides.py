@@ -11,8 +11,8 @@ import simplejpeg
 from PIL import Image
 
 from eva_core.errors import UsageError
-from eva_vision.phantom import CLASSES, phantom_patch, random_stain, value_noise
 from eva_vision.slides.resize import area_resize
+from eva_vision.synthetic.patches import CLASSES, phantom_patch, random_stain, value_noise
 
 _CELL = 512
 _GLASS = 243

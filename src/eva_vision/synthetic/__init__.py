@@ -1,0 +1,1 @@
+"""Synthetic tissue, drawn by numbers alone: patches, nuclei with their masks, and slides."""
