@@ -26,9 +26,9 @@ from storage import Storage  # beside this file
 
 from eva_pretrain.data.loader import PatchLoader, PatchStream
 from eva_vision.slides import open_slide
-from eva_vision.slides.building import build, here
+from eva_vision.slides.build_index import build, here
 from eva_vision.slides.index import Index
-from eva_vision.slides.sampling import Sampler, Sampling
+from eva_vision.slides.sampler import Sampler, Sampling
 
 MAKER = Path(__file__).parents[2] / "shared" / "tools" / "make_slide.py"
 BATCH = 64

@@ -32,7 +32,7 @@ from eva_core.files.sealed_records import FILES, vouch, write_record
 from eva_core.results.record import RESULTS, read_json
 from eva_pretrain.run.sole_process import LOCK
 from eva_vision.datasets.folder import MANIFEST
-from eva_vision.slides.building import build, here
+from eva_vision.slides.build_index import build, here
 from eva_vision.slides.index_files import BLOBS, LINES, LISTED, read_content
 from eva_vision.synthetic.slides import write_phantom_slide
 from tests.conftest import picture, write_tree

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eva_vision.slides.building import build, here
+from eva_vision.slides.build_index import build, here
 from eva_vision.slides.index import Index
 from eva_vision.synthetic.slides import write_phantom_slide
 

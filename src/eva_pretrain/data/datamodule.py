@@ -16,8 +16,8 @@ from eva_pretrain.data.slide_stream import PatchStream
 from eva_pretrain.data.stream import Stream
 from eva_pretrain.distributed import rank, world
 from eva_vision.slides.index import Index, is_index
-from eva_vision.slides.selection import Sampling
-from eva_vision.slides.tissue import patch_filter
+from eva_vision.slides.sampling import Sampling
+from eva_vision.slides.tissue_detection import patch_filter
 
 EPOCH = 1250
 """Optimiser steps between two looks at the clock: an epoch of DINOv2. It decides nothing else."""
@@ -148,8 +148,8 @@ def _index(source: Source, output: Path) -> Index:
         index = Index(given)
         _refuse_other_settings(source, index)
         return index
-    from eva_vision.slides.building import build, on_this_machine
-    from eva_vision.slides.remote import find_slides
+    from eva_vision.slides.build_index import build, on_this_machine
+    from eva_vision.slides.listing import find_slides
 
     listed = find_slides(source.slides)
     paths = listed.paths

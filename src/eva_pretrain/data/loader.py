@@ -13,7 +13,7 @@ from eva_core.interrupts import spawn_context
 from eva_pretrain.data.folder_stream import FolderStream
 from eva_pretrain.data.slide_stream import PatchStream
 from eva_pretrain.data.stream import HORIZON, Batch, Stream
-from eva_vision.slides.barcodes import file_name, patient
+from eva_vision.slides.names import file_name, patient
 
 __all__ = ["Batch", "FolderStream", "PatchLoader", "PatchStream"]
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from eva_vision.slides.index import Entry
-from eva_vision.slides.plan import downsample
-from eva_vision.slides.sampling import Sampler, Window
-from eva_vision.slides.slide import Patch
+from eva_vision.slides.reading.read_plan import downsample
+from eva_vision.slides.reading.slide import Patch
+from eva_vision.slides.sampler import Sampler, Window
 
 
 @dataclass(slots=True)

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from eva_core.errors import EvaError
-from eva_vision.slides.slide import Slide
-from eva_vision.slides.staging import CacheFull
-from eva_vision.slides.tiff import TiffSlide
+from eva_vision.slides.reading.slide import Slide
+from eva_vision.slides.reading.staging import CacheFull
+from eva_vision.slides.reading.tiff import TiffSlide
 
 MOST = 256
 """Open slides; fewer where the system allows a process fewer than four times as many files."""

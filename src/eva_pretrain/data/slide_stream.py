@@ -28,11 +28,11 @@ from eva_pretrain.data.slide_pool import Handles
 from eva_pretrain.data.slide_reads import Failure, Storage, failed, read_all
 from eva_pretrain.data.stream import Batch, Stream, pixel_buffer
 from eva_vision.slides.index import Index
-from eva_vision.slides.mask import TissueMask
-from eva_vision.slides.remote import is_url
-from eva_vision.slides.sampling import Sampler, Sampling, Window
-from eva_vision.slides.selection import weigh
-from eva_vision.slides.slide import Patch
+from eva_vision.slides.reading.blobs import is_url
+from eva_vision.slides.reading.slide import Patch
+from eva_vision.slides.sampler import Sampler, Sampling, Window
+from eva_vision.slides.sampling import weigh
+from eva_vision.slides.tissue_mask import TissueMask
 
 _MOST_FAILURES, _MOST_REJECTED, _MOST_SKIPPED = 100, 1000, 100_000  # of one sample, before we give up
 
@@ -62,7 +62,7 @@ class PatchStream(Stream):
             rank: Number of this process.
             ranks: Among which the samples are divided.
             start: The first batch, to go on where another stream stopped.
-            keep: Which patches pass, by their pixels; such as `eva_vision.slides.tissue.patch_filter`.
+            keep: Which patches pass, by their pixels; such as `eva_vision.slides.tissue_detection.patch_filter`.
             exact: Read level 0 alone, and never let the JPEG decoder scale.
 
         Raises:

@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from eva_pretrain.data.batch_order import Order
-from eva_vision.slides.barcodes import called, patient
-from eva_vision.slides.remote import is_url
+from eva_vision.slides.names import called, patient
+from eva_vision.slides.reading.blobs import is_url
 
 HORIZON = 128
 _NEVER = 2**31 - 1

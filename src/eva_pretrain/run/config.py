@@ -21,7 +21,7 @@ from eva_pretrain.monitor.collapse import Monitor
 from eva_pretrain.network.vit import Architecture
 from eva_pretrain.optimisation.recipe import Recipe
 from eva_pretrain.run.trainer import Training
-from eva_vision.slides.selection import Sampling
+from eva_vision.slides.sampling import Sampling
 
 SHORT = {
     "--slides": "--data.slides",

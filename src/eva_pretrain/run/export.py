@@ -20,7 +20,7 @@ from eva_core.evaluation.tcga import from_barcode, tcga
 from eva_core.files.file_names import check_name
 from eva_core.results.record import CONFIG, environment, write_bytes, write_text
 from eva_vision.models.exported import CARD, SCHEMA, SLIDES, SUM, WEIGHTS, exported, read_seen, sha256_of
-from eva_vision.slides.remote import is_url
+from eva_vision.slides.reading.blobs import is_url
 
 README = "README.md"
 

@@ -20,7 +20,7 @@ from eva_pretrain.run.config import Plan, parse
 from eva_pretrain.run.export import list_seen
 from eva_pretrain.studies.cut_patches import DONE, cut_patches
 from eva_pretrain.studies.plan import COST, Run
-from eva_vision.slides.selection import Sampling
+from eva_vision.slides.sampling import Sampling
 
 LOG = "log.txt"
 _DID = ("slides", "table", "column", "codes", "exclude", "fraction", "distinct")

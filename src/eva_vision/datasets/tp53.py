@@ -19,14 +19,14 @@ from eva_core.store.cache import cache_root, locked
 from eva_core.types import Dataset, DatasetCard, Sample
 from eva_vision.datasets.published_files import refuse, repeated
 from eva_vision.datasets.slide_level import metadata_baseline, slide_scores
-from eva_vision.slides import tissue
-from eva_vision.slides.building import build, here
+from eva_vision.slides import tissue_detection
+from eva_vision.slides.build_index import build, here
 from eva_vision.slides.index import Index
-from eva_vision.slides.selection import COARSER
-from eva_vision.slides.slide import Slide
+from eva_vision.slides.reading.slide import Slide
+from eva_vision.slides.sampling import COARSER
 
 MPP = 0.5
-TISSUE = tissue.SHARE
+TISSUE = tissue_detection.SHARE
 SHARE = 0.2
 """Share of the patients in val, and again in test, where the manifest has no split."""
 _SPLITS = ("train", "val", "test")
@@ -165,7 +165,8 @@ class Tp53(Dataset):
 
 def _index(slides: Sequence[Line]) -> dict[float | None, Index]:
     """Where the tissue of each slide is, by the mpp that the manifest gives; slides that are known are not opened."""
-    made_by = hashlib.sha256(Path(tissue.__file__).read_bytes()).hexdigest()[:8]  # other rules give other masks
+    code = Path(tissue_detection.__file__).read_bytes()  # other rules give other masks
+    made_by = hashlib.sha256(code).hexdigest()[:8]
     indexes = {}
     for mpp in {slide.mpp for slide in slides}:
         folder = cache_root() / "tp53" / f"{made_by}-{'stated' if mpp is None else f'{mpp:g}'}"

@@ -14,7 +14,7 @@ from eva_core.files.file_names import check_name
 from eva_core.results.record import CONFIG
 from eva_core.types import Backbone, Geometry, ModelCard, card
 from eva_vision.models.timm import timm_model
-from eva_vision.slides.barcodes import tcga
+from eva_vision.slides.names import tcga
 
 _PLAIN = frozenset(string.ascii_letters + string.digits + "_.-")
 """Marks of an architecture's name; with others, timm takes it for an address or a folder."""

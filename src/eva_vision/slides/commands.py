@@ -46,8 +46,8 @@ def index(argv: list[str]) -> int:
     parser.add_argument("--engine", choices=("local", "ray"), default="local", help="ray: slides over a cluster")
     parser.add_argument("--address", help="of the Ray cluster; a local one unless given")
     given = parser.parse_args(argv)
-    from eva_vision.slides.building import build, on_ray, on_this_machine
-    from eva_vision.slides.remote import find_slides
+    from eva_vision.slides.build_index import build, on_ray, on_this_machine
+    from eva_vision.slides.listing import find_slides
 
     if given.mpp is not None and not 0 < given.mpp < float("inf"):
         raise UsageError(f"Expected --mpp above 0, but got {given.mpp}. Give micrometres per pixel.")
@@ -82,10 +82,10 @@ def show(argv: list[str]) -> int:
     parser.add_argument("--mpp", type=float, help="micrometres per pixel of a slide that states none")
     parser.add_argument("--tissue", default="hsv", help="how tissue is found: hsv, otsu, or a plugin's name")
     given = parser.parse_args(argv)
-    from eva_vision.slides.barcodes import stem
-    from eva_vision.slides.reader import open_as_stated
+    from eva_vision.slides.names import stem
+    from eva_vision.slides.reading.open import open_as_stated
     from eva_vision.slides.show import describe, draw
-    from eva_vision.slides.tissue import tissue_mask
+    from eva_vision.slides.tissue_detection import tissue_mask
 
     with open_as_stated(given.file, given.mpp) as slide:
         mask = tissue_mask(slide, given.tissue)

@@ -20,6 +20,7 @@ from eva_core.errors import EvaError, UsageError, some
 from eva_core.files.atomic_files import remove_leftovers, unlinked
 from eva_core.files.checked_lines import checked_line
 from eva_core.progress import say
+from eva_vision.slides.file_state import refuse_changed
 from eva_vision.slides.index_files import (
     BLOBS,
     LINES,
@@ -30,12 +31,11 @@ from eva_vision.slides.index_files import (
     read_content,
     write_list,
 )
-from eva_vision.slides.logins import logins, take_logins
-from eva_vision.slides.mask import TissueMask
-from eva_vision.slides.reader import OpenSlideSlide, open_slide
-from eva_vision.slides.slide import Slide
-from eva_vision.slides.state import refuse_changed
-from eva_vision.slides.tiff import Layout
+from eva_vision.slides.reading.logins import logins, take_logins
+from eva_vision.slides.reading.open import OpenSlideSlide, open_slide
+from eva_vision.slides.reading.slide import Slide
+from eva_vision.slides.reading.tiff import Layout
+from eva_vision.slides.tissue_mask import TissueMask
 
 __all__ = ["BLOBS", "LINES", "LISTED", "Entry", "Index", "Writer", "is_index"]
 

@@ -13,7 +13,7 @@ from eva_core.errors import UsageError
 from eva_core.evaluation.tcga import from_barcode, tcga
 from eva_core.files.checked_lines import checked_line, fields_of
 from eva_core.results.record import write_bytes
-from eva_vision.slides.barcodes import file_name
+from eva_vision.slides.names import file_name
 
 LINES, BLOBS, LISTED = "slides.jsonl", "blobs.bin", "listed.json"
 SCHEMA = 2

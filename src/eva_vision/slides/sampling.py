@@ -1,182 +1,188 @@
-"""Which patch is read next: slide first, then magnification, then a place in tissue. Reads no slide.
+"""What is sampled: the settings of a study, and the slides that they keep."""
 
-Sample n depends on the seed and n alone (Philox, a counter-based generator: Salmon et al. 2011), so any worker can draw
-it. A place is uniform over all where enough of the patch is tissue: a pixel of tissue is drawn, then a patch round it,
-which finds a patch in proportion to its share of tissue, and that is undone by keeping it with a chance of
-least share / share. After 64 failures every place is looked at once, so that no slide is searched for ever.
-"""
-
+import hashlib
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
 
 import numpy as np
 
-from eva_core.errors import EvaError
+from eva_core.errors import UsageError, refuse, some
+from eva_core.files.tables import read_table
 from eva_core.progress import say
-from eva_vision.slides.mask import TissueMask
-from eva_vision.slides.selection import COARSER, Described, Sampling, choose, weigh
+from eva_vision.slides.names import names_of, read_excluded, tcga
+from eva_vision.slides.tissue_detection import SHARE
 
-__all__ = ["Place", "Sampler", "Sampling", "Window"]
-
-_TRIES = 64
-_ROUNDING = 1e-9  # of a share: all of a patch can be 1 - 1e-16
-_SLIDES = 1000  # that are drawn for one sample before we give up
+COARSER = 1.1
+"""How much coarser than asked a slide may be: scanners at 40x have 0.22 to 0.275 micrometres per pixel."""
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """A region of a slide, and the patches that are cut from it.
+@dataclass(frozen=True)
+class Sampling:
+    """How patches are sampled from slides.
 
     Attributes:
-        slide: Its number among the slides.
-        x: Level-0 pixels of the corner.
-        y: Likewise.
-        size: Side in pixels at this mpp.
-        mpp: Micrometres per pixel.
-        corners: Of the patches, (x, y) in pixels of the region.
-        patch: Side of a patch in pixels.
+        size: Side of a patch in pixels. For extended context, more than the crops that are trained on: 392 for 224.
+        mpp: Micrometres per pixel of the magnifications; 0.25, 0.5, 1 and 2 are 40x, 20x, 10x and 5x.
+        mpp_weights: How often each of them is drawn, in proportion; none: all alike.
+        mpp_range: In place of `mpp`: least and greatest micrometres per pixel, drawn log-uniformly between.
+        slides: How a slide is drawn: `uniform`, by `area` of tissue, or by a `column` of the table.
+        table: CSV with the columns `slide` (its name, with or without folders and extension) and the one below.
+        column: Weight of each slide in the table.
+        tissue: Least share of a patch that is tissue, above 0.
+        codes: TCGA kinds of slide that are kept (`DX`, `TS`, `BS`, `MS`); none: all, also those that are not from TCGA.
+        exclude: File of patients or slides that are left out, one a line, such as those of evaluation tasks.
+        fraction: Of the slides that are used; a smaller one has a part of the slides of a larger one.
+        distinct: Patches after which the same ones come again; none: never.
+        per_window: Patches that are cut from one region: cheaper to read, but alike.
+        window: Side of such a region in pixels.
     """
 
-    slide: int
-    x: int
-    y: int
-    size: int
-    mpp: float
-    corners: tuple[tuple[int, int], ...]
-    patch: int
+    size: int = 256
+    mpp: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0)
+    mpp_weights: tuple[float, ...] | None = None
+    mpp_range: tuple[float, float] | None = None
+    slides: Literal["uniform", "area", "column"] = "uniform"
+    table: str | None = None
+    column: str = "weight"
+    tissue: float = SHARE
+    codes: tuple[str, ...] = ()
+    exclude: str | None = None
+    fraction: float = 1.0
+    distinct: int | None = None
+    per_window: int = 1
+    window: int = 1024
 
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a patch is: number of the slide, level-0 pixels of the corner, side in pixels, micrometres per pixel."""
-
-    slide: int
-    x: int
-    y: int
-    size: int
-    mpp: float
-
-
-class Sampler:
-    """Samples by number.
-
-    Attributes:
-        kept: Numbers of the slides that are sampled.
-    """
-
-    def __init__(
-        self, slides: Sequence[Described], mask: Callable[[int], TissueMask], sampling: Sampling, seed: int = 0
-    ) -> None:
-        """Choose the slides; tells what is left out.
-
-        Args:
-            slides: All that there are.
-            mask: The tissue of the slide of a number; best with a memory of its own.
-            sampling: How.
-            seed: Decides everything else.
-
-        Raises:
-            UsageError: A file does not read, or no slide is left.
-        """
-        self.sampling, self.seed = sampling, seed
-        self._slides, self._mask = slides, mask
-        self._finest = [slide.mpp / COARSER for slide in slides]
-        self.kept = np.array(choose(slides, sampling, seed), np.int64)
-        weights = weigh([slides[n] for n in self.kept], sampling)
-        self._cumulative = np.cumsum(weights) / np.sum(weights)
-        self._mpp = np.array(sampling.mpp)
-        self._mpp_weights = np.array(sampling.mpp_weights or [1.0] * len(sampling.mpp))
-        self._told: set[int] = set()
-
-    def place(self, n: int, attempt: int = 0) -> Place:
-        """Where sample n is. Another attempt gives another place, for when the first cannot be used."""
-        if self.sampling.distinct is not None:
-            n %= self.sampling.distinct
-        window = self.window(n // self.sampling.per_window, attempt)
-        across, down = window.corners[n % self.sampling.per_window]
-        scale = window.mpp / self._slides[window.slide].mpp
-        x, y = window.x + round(across * scale), window.y + round(down * scale)
-        return Place(window.slide, x, y, window.patch, window.mpp)
-
-    def window(self, number: int, attempt: int = 0) -> Window:
-        """The region that samples number * per_window and those after it are cut from.
-
-        Raises:
-            EvaError: A thousand slides in a row have no place with enough tissue.
-        """
-        rng = np.random.Generator(np.random.Philox(key=self.seed, counter=np.array([0, 0, attempt, number], np.uint64)))
-        for _ in range(_SLIDES):
-            drawn = np.searchsorted(self._cumulative, rng.random(), side="right")
-            slide = int(self.kept[min(int(drawn), len(self.kept) - 1)])
-            mpp = self._magnification(slide, rng)
-            found = self._window(slide, mpp, rng)
-            if found is not None:
-                return found
-            if slide not in self._told:
-                self._told.add(slide)
-                say(
-                    f"{self._slides[slide].name}: no patch of {self.sampling.size} px at {mpp:.3g} micrometres per "
-                    f"pixel has {self.sampling.tissue:.0%} tissue; left out where that is so."
-                )
-        raise EvaError(
-            f"Expected slides with places of {self.sampling.tissue:.0%} tissue, but {_SLIDES} in a row have none. "
-            "Lower tissue or size in the sampling, or look at the masks with `eva slides show`."
+    def __post_init__(self) -> None:
+        weights = self.mpp_weights or ()
+        low, high = self.mpp_range or (1, 1)
+        refuse(
+            (self.size < 1, "size to be at least 1", self.size),
+            (not self.mpp or not _positive(self.mpp), "mpp above 0", self.mpp),
+            (
+                self.mpp_weights is not None
+                and (len(weights) != len(self.mpp) or not all(0 <= w < math.inf for w in weights) or not sum(weights)),
+                f"mpp_weights to be {len(self.mpp)} numbers of at least 0, one for each mpp",
+                self.mpp_weights,
+            ),
+            (
+                not _positive((low, high)) or low > high,
+                "mpp_range to be two numbers above 0, the lesser first",
+                self.mpp_range,
+            ),
+            ((self.slides == "column") != (self.table is not None), "a table where slides is column", self.table),
+            (not 0 < self.tissue <= 1, "tissue above 0 and at most 1", self.tissue),
+            (not 0 < self.fraction <= 1, "fraction above 0 and at most 1", self.fraction),
+            (self.distinct is not None and self.distinct < 1, "distinct to be at least 1", self.distinct),
+            (self.per_window < 1, "per_window to be at least 1", self.per_window),
+            (self.per_window > 1 and self.window < self.size, "window to be at least size", self.window),
+            where="sampling",
         )
 
-    def _magnification(self, slide: int, rng: np.random.Generator) -> float:
-        """Of those that the slide is fine enough for."""
-        finest, u = self._finest[slide], rng.random()
-        if self.sampling.mpp_range is not None:
-            low, high = self.sampling.mpp_range
-            low = max(low, finest)
-            return float(low * (high / low) ** u)
-        weights = np.where(self._mpp >= finest, self._mpp_weights, 0.0).cumsum()
-        return float(self._mpp[np.searchsorted(weights, u * weights[-1], side="right")])
 
-    def _window(self, slide: int, mpp: float, rng: np.random.Generator) -> Window | None:
-        mask, size, scale = self._mask(slide), self.sampling.size, mpp / self._slides[slide].mpp
-        corner = _corner(mask, size * scale, self.sampling.tissue, rng)
-        if corner is None or self.sampling.per_window == 1:
-            return corner and Window(slide, *corner, size, mpp, ((0, 0),), size)
-        extent = (mask.slide_width, mask.slide_height)
-        side = max(size, min(self.sampling.window, *(int(length / scale) for length in extent)))
-        start, first = [0, 0], [0, 0]
-        for axis, (at, length) in enumerate(zip(corner, extent, strict=True)):
-            wanted = at - int(rng.integers(side - size + 1)) * scale
-            start[axis] = int(min(max(wanted, 0), max(0.0, length - side * scale)))
-            first[axis] = min(max(round((at - start[axis]) / scale), 0), side - size)
-        corners = [(first[0], first[1])]
-        for across, down in rng.integers(side - size + 1, size=(4 * self.sampling.per_window, 2)).tolist():
-            x, y = start[0] + across * scale, start[1] + down * scale
-            if (
-                len(corners) < self.sampling.per_window
-                and mask.share(x, y, size * scale) >= self.sampling.tissue - _ROUNDING
-            ):
-                corners.append((across, down))
-        times = -(-self.sampling.per_window // len(corners))  # little tissue in the region: some come twice
-        return Window(slide, start[0], start[1], side, mpp, tuple((corners * times)[: self.sampling.per_window]), size)
+class Described(Protocol):
+    """What sampling needs to know of a slide."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def mpp(self) -> float: ...
+    @property
+    def area(self) -> float: ...
 
 
-def _corner(mask: TissueMask, side: float, least: float, rng: np.random.Generator) -> tuple[int, int] | None:
-    """A corner in level-0 pixels, uniform over squares in the slide with enough tissue; None: there is none."""
-    across, down = mask.slide_width - side, mask.slide_height - side
-    tissue = int(mask.row_sums[-1])
-    if across < 0 or down < 0 or not tissue:
-        return None
-    for _ in range(_TRIES):
-        u = rng.random(6)
-        row, column = mask.nth(int(u[0] * tissue))
-        x = math.floor((column + u[1]) * mask.slide_width / mask.width - u[2] * side)
-        y = math.floor((row + u[3]) * mask.slide_height / mask.height - u[4] * side)
-        if 0 <= x <= across and 0 <= y <= down:
-            share = mask.share(x, y, side)
-            if share >= least - _ROUNDING and u[5] * share < least:
-                return x, y
-    rows, columns = np.nonzero(mask.shares(side) >= least - _ROUNDING)
-    if not len(rows):
-        return None
-    k = int(rng.integers(len(rows)))
-    x = round(columns[k] * mask.slide_width / mask.width)
-    y = round(rows[k] * mask.slide_height / mask.height)
-    return min(x, int(across)), min(y, int(down))
+def choose(slides: Sequence[Described], sampling: Sampling, seed: int) -> list[int]:
+    """Numbers of the slides that are sampled, ascending; says how many are not and why.
+
+    Raises:
+        UsageError: The list of exclusions does not read, or no slide is left.
+    """
+    finest = [slide.mpp / COARSER for slide in slides]
+    kept = list(range(len(slides)))
+    excluded = read_excluded(sampling.exclude) if sampling.exclude is not None else None
+    weights = sampling.mpp_weights or (1.0,) * len(sampling.mpp)
+    wanted = sampling.mpp_range or [mpp for mpp, weight in zip(sampling.mpp, weights, strict=True) if weight > 0]
+    greatest = max(wanted)
+    rules: list[tuple[str, Callable[[int], bool]]] = [
+        (f"are not {' or '.join(sampling.codes)}", lambda n: not sampling.codes or _code(slides[n]) in sampling.codes),
+        (f"are excluded by {sampling.exclude}", lambda n: excluded is None or slides[n].name not in excluded),
+        ("have no tissue", lambda n: slides[n].area > 0),
+        (f"are coarser than {greatest:g} micrometres per pixel", lambda n: finest[n] <= greatest),
+    ]
+    for what, stays in rules:
+        before, kept = kept, [n for n in kept if stays(n)]
+        if len(kept) < len(before):
+            gone = set(before) - set(kept)
+            names = some((slides[n].name for n in sorted(gone)), 3)
+            say(f"{len(gone)} of {len(slides)} slides {what}: {names}.")
+    if excluded is not None and len(excluded.used) < len(excluded.entries):
+        unused = len(excluded.entries) - len(excluded.used)
+        say(f"{unused} of {len(excluded.entries)} lines of {sampling.exclude} meet no slide.")
+    for line, alike in excluded.shared.items() if excluded is not None else ():
+        if len(alike) > 1:
+            say(
+                f"{line} in {sampling.exclude} is the name of {len(alike)} slides, all left out: {some(sorted(alike))}."
+            )
+    if not kept:
+        raise UsageError(
+            "Expected a slide to sample from, but none is left. Loosen the sampling, or index other slides."
+        )
+    least = min(wanted)
+    coarse = sum(finest[n] > least for n in kept)
+    if coarse:
+        say(f"{coarse} of {len(kept)} slides are coarser than {least:g} micrometres per pixel: not sampled there.")
+    few = max(1, round(sampling.fraction * len(kept)))
+    order = sorted(
+        kept, key=lambda n: hashlib.sha256(f"{seed} {slides[n].name}".encode(errors="surrogateescape")).digest()
+    )
+    return sorted(order[:few])
+
+
+def _code(slide: Described) -> str | None:
+    barcode = tcga(slide.name)
+    return barcode[1] if barcode else None
+
+
+def weigh(slides: Sequence[Described], sampling: Sampling) -> np.ndarray:
+    """Of each slide, float (n,).
+
+    Raises:
+        UsageError: The table lacks a slide, or holds something else than numbers of at least 0.
+    """
+    if sampling.slides == "uniform":
+        return np.ones(len(slides))
+    if sampling.slides == "area":
+        return np.array([slide.area for slide in slides])
+    assert sampling.table is not None
+    table = {
+        row["slide"]: row[sampling.column]
+        for row in read_table(Path(sampling.table).expanduser(), ("slide", sampling.column)).rows
+    }
+    rows = [next((name for name in names_of(slide.name) if name in table), None) for slide in slides]
+    missing = [slide.name for slide, row in zip(slides, rows, strict=True) if row is None]
+    if missing:
+        raise UsageError(
+            f"Expected every slide in {sampling.table}, but {len(missing)} are not: {some(missing)}. Add them."
+        )
+    shared = sorted({row for row, n in Counter(rows).items() if n > 1 and row is not None})
+    if shared:
+        raise UsageError(
+            f"Expected a row for each slide in {sampling.table}, but several slides are called {some(shared)}. "
+            "Write their folders too."
+        )
+    try:
+        weights = np.array([float(table[row]) for row in rows if row is not None])
+    except ValueError as error:
+        raise UsageError(f"Expected numbers in column {sampling.column} of {sampling.table}, but {error}.") from error
+    if not (weights >= 0).all() or not 0 < weights.sum() < np.inf:
+        raise UsageError(
+            f"Expected weights of at least 0, not all 0, in {sampling.table}, but got others. Correct them."
+        )
+    return weights
+
+
+def _positive(values: Sequence[float]) -> bool:
+    return all(0 < value < math.inf for value in values)

@@ -10,11 +10,11 @@ from PIL import Image, ImageDraw, ImageFont
 from eva_core.errors import EvaError
 from eva_core.files.atomic_files import write_bytes
 from eva_core.progress import quiet
-from eva_vision.slides.mask import TissueMask
-from eva_vision.slides.sampling import Sampler, Sampling
-from eva_vision.slides.selection import COARSER
-from eva_vision.slides.slide import Patch, Slide
-from eva_vision.slides.tiff import TiffSlide
+from eva_vision.slides.reading.slide import Patch, Slide
+from eva_vision.slides.reading.tiff import TiffSlide
+from eva_vision.slides.sampler import Sampler, Sampling
+from eva_vision.slides.sampling import COARSER
+from eva_vision.slides.tissue_mask import TissueMask
 
 MAGNIFICATIONS = {0.25: "40x", 0.5: "20x", 1.0: "10x", 2.0: "5x"}
 _SIZE = 224

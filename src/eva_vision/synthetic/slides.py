@@ -11,7 +11,7 @@ import simplejpeg
 from PIL import Image
 
 from eva_core.errors import UsageError
-from eva_vision.slides.resize import area_resize
+from eva_vision.slides.reading.resample import area_resize
 from eva_vision.synthetic.patches import CLASSES, phantom_patch, random_stain, value_noise
 
 _CELL = 512

@@ -4,9 +4,9 @@ import pytest
 
 from eva_core.errors import EvaError, UsageError
 from eva_pretrain.data.datamodule import Patches, Source
-from eva_vision.slides.building import build, here
+from eva_vision.slides.build_index import build, here
 from eva_vision.slides.index import BLOBS, LINES
-from eva_vision.slides.sampling import Sampling
+from eva_vision.slides.sampler import Sampling
 from eva_vision.synthetic.slides import write_phantom_slide
 
 

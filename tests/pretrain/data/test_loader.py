@@ -19,7 +19,7 @@ from torch.utils.data import get_worker_info
 
 from eva_core.errors import EvaError, UsageError
 from eva_pretrain.data.loader import PatchLoader, PatchStream
-from eva_vision.slides.sampling import Sampling
+from eva_vision.slides.sampler import Sampling
 from eva_vision.synthetic.slides import write_phantom_slide
 from tests.pretrain.conftest import make_index
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from eva_pretrain.data.region_buffer import Regions
-from eva_vision.slides.sampling import Sampler, Sampling, Window
+from eva_vision.slides.sampler import Sampler, Sampling, Window
 
 
 @pytest.mark.parametrize(("x", "y"), [(-40, 100), (960, 700), (100, 100), (-40, -30)])

@@ -12,9 +12,9 @@ from eva_core.errors import EvaError
 from eva_pretrain.data import slide_reads
 from eva_pretrain.data.slide_pool import Handles
 from eva_pretrain.data.slide_reads import Failure, Storage, read_all
-from eva_vision.slides.reader import OpenSlideSlide
-from eva_vision.slides.slide import Slide
-from eva_vision.slides.staging import CacheFull, _unwritten
+from eva_vision.slides.reading.open import OpenSlideSlide
+from eva_vision.slides.reading.slide import Slide
+from eva_vision.slides.reading.staging import CacheFull, _unwritten
 from eva_vision.synthetic.slides import phantom_tissue
 from tests.vision.slides.tiffs import flat_page, write_tiff
 
@@ -281,8 +281,10 @@ def test_one_bad_place_does_not_spoil_the_others(index, monkeypatch):
             raise EvaError("a bad tile")
         return plain(slide, x, y, size, mpp)
 
-    monkeypatch.setattr("eva_vision.slides.tiff.TiffSlide.read_many", lambda s, p: [read_patch(s, *q) for q in p])
-    monkeypatch.setattr("eva_vision.slides.slide.Slide.read_patch", read_patch)
+    monkeypatch.setattr(
+        "eva_vision.slides.reading.tiff.TiffSlide.read_many", lambda s, p: [read_patch(s, *q) for q in p]
+    )
+    monkeypatch.setattr("eva_vision.slides.reading.slide.Slide.read_patch", read_patch)
     found = read_all(
         Handles(index.open), [(0, (x, 200, 32, 0.25)) for x in (280, 300, 320)], together=False, storage=Storage()
     )

@@ -17,14 +17,14 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 from eva_core.errors import EvaError, UsageError
 from eva_pretrain.data import slide_stream, stream
 from eva_pretrain.data.loader import Batch, PatchStream
-from eva_vision.slides.building import build, here
+from eva_vision.slides.build_index import build, here
+from eva_vision.slides.file_state import state_of
 from eva_vision.slides.index import Index, Writer
-from eva_vision.slides.sampling import Sampling
-from eva_vision.slides.slide import Patch, Slide
-from eva_vision.slides.staging import CacheFull
-from eva_vision.slides.state import state_of
-from eva_vision.slides.tiff import TiffSlide
-from eva_vision.slides.tissue import patch_filter
+from eva_vision.slides.reading.slide import Patch, Slide
+from eva_vision.slides.reading.staging import CacheFull
+from eva_vision.slides.reading.tiff import TiffSlide
+from eva_vision.slides.sampler import Sampling
+from eva_vision.slides.tissue_detection import patch_filter
 from eva_vision.synthetic.slides import write_phantom_slide
 from tests.pretrain.conftest import make_index
 
@@ -420,7 +420,7 @@ def test_identity_names_the_filter(index):
         PatchStream(index, SAMPLING, 4, keep=keep).identity()["keep"]
         for keep in (None, patch_filter, partial(patch_filter, share=0.5), partial(patch_filter, share=0.6), Darker(3))
     ]
-    assert names[:2] == [None, "eva_vision.slides.tissue.patch_filter"]
+    assert names[:2] == [None, "eva_vision.slides.tissue_detection.patch_filter"]
     assert len(set(names)) == 5
     assert "Darker(than=3)" in names[4]
     assert names[4] == PatchStream(index, SAMPLING, 4, keep=Darker(3)).identity()["keep"]

@@ -10,10 +10,10 @@ from PIL import Image
 from eva_core.cli import main
 from eva_core.errors import EvaError
 from eva_vision.slides import open_slide
-from eva_vision.slides.building import build, here, index_slide
+from eva_vision.slides.build_index import build, here, index_slide
 from eva_vision.slides.index import Index
-from eva_vision.slides.sampling import Sampler, Sampling
-from eva_vision.slides.tissue import tissue_mask
+from eva_vision.slides.sampler import Sampler, Sampling
+from eva_vision.slides.tissue_detection import tissue_mask
 from eva_vision.synthetic.slides import write_phantom_slide
 
 
@@ -71,7 +71,7 @@ def test_what_cannot_be_looked_at_is_among_what_failed(folder, capsys):
 
 def test_how_many_were_not_compared_is_told(folder, capsys, monkeypatch):
     asked = ["slides", "index", f"{folder}/*.svs", "--output", "index", "--workers", "1"]
-    monkeypatch.setattr("eva_vision.slides.building.agrees", lambda slide: None if "single" in slide.path else True)
+    monkeypatch.setattr("eva_vision.slides.build_index.agrees", lambda slide: None if "single" in slide.path else True)
     assert main(asked) == 0
     printed = capsys.readouterr()
     assert "2 by the fast path" in printed.out
@@ -197,8 +197,8 @@ def test_a_web_address_is_indexed_in_few_requests(web, slides, capsys):
 
 
 def test_another_reading_of_a_remote_slide_is_found(web, monkeypatch):
-    monkeypatch.setattr("eva_vision.slides.layout._COLOURS", {2: "YCbCr", 6: "RGB"})
-    monkeypatch.setattr("eva_vision.slides.layout._decodes", lambda layout, file: True)
+    monkeypatch.setattr("eva_vision.slides.reading.tiff_layout._COLOURS", {2: "YCbCr", 6: "RGB"})
+    monkeypatch.setattr("eva_vision.slides.reading.tiff_layout._decodes", lambda layout, file: True)
     found = index_slide(f"http://127.0.0.1:{web.server_port}/ycbcr.svs", "hsv", None)
     assert (found.entry["reader"], found.entry["agreed"], found.layout) == ("openslide", False, b"")
 

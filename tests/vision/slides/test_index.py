@@ -17,16 +17,16 @@ import pytest
 
 from eva_core.cli import main
 from eva_core.errors import EvaError, UsageError
-from eva_vision.slides.building import Indexed, build, here, in_processes, index_slide, on_ray
+from eva_vision.slides.build_index import Indexed, build, here, in_processes, index_slide, on_ray
+from eva_vision.slides.file_state import state_of
 from eva_vision.slides.index import BLOBS, LINES, LISTED, Index, Writer
 from eva_vision.slides.index_files import read_content
-from eva_vision.slides.mask import TissueMask
-from eva_vision.slides.reader import OpenSlideSlide, open_slide
-from eva_vision.slides.remote import Blob
-from eva_vision.slides.sampling import Sampler, Sampling
-from eva_vision.slides.state import state_of
-from eva_vision.slides.tiff import TiffSlide, Undecodable
-from eva_vision.slides.tissue import tissue_mask
+from eva_vision.slides.reading.blobs import Blob
+from eva_vision.slides.reading.open import OpenSlideSlide, open_slide
+from eva_vision.slides.reading.tiff import TiffSlide, Undecodable
+from eva_vision.slides.sampler import Sampler, Sampling
+from eva_vision.slides.tissue_detection import tissue_mask
+from eva_vision.slides.tissue_mask import TissueMask
 from eva_vision.synthetic.slides import write_phantom_slide
 
 
@@ -132,7 +132,7 @@ def test_only_what_is_new_or_changed_is_indexed(three, tmp_path):
 
 
 def test_where_the_fast_path_differs_openslide_reads(three, tmp_path, monkeypatch):
-    monkeypatch.setattr("eva_vision.slides.building.agrees", lambda slide: False)
+    monkeypatch.setattr("eva_vision.slides.build_index.agrees", lambda slide: False)
     index = built(three[:1], tmp_path / "index")
     assert (index.entries[0].reader, index.entries[0].agreed) == ("openslide", False)
     with index.open(0) as slide:
@@ -159,8 +159,8 @@ def test_only_a_format_that_openslide_does_not_open_is_not_compared(three, tmp_p
 def test_storage_that_fails_while_comparing_fails_the_slide(web, tmp_path, monkeypatch):
     """Whichever of the two readers needs the bytes; later they are compared."""
     url = f"http://127.0.0.1:{web.server_port}/ycbcr.svs"
-    monkeypatch.setattr("eva_vision.slides.remote.PATIENCE", 0.2)
-    for step in ("reader.sparse_copy", "tiff.TiffSlide._assemble"):
+    monkeypatch.setattr("eva_vision.slides.reading.blobs.PATIENCE", 0.2)
+    for step in ("open.sparse_copy", "tiff.TiffSlide._assemble"):
 
         def dies(*args):
             web.down_until = float("inf")
@@ -170,7 +170,7 @@ def test_storage_that_fails_while_comparing_fails_the_slide(web, tmp_path, monke
                 web.down_until = 0  # it is back at once: the slide is not let through for it
 
         with monkeypatch.context() as patch:
-            patch.setattr(f"eva_vision.slides.{step}", dies)
+            patch.setattr(f"eva_vision.slides.reading.{step}", dies)
             index = built([url], tmp_path / "index")
         assert "Could not read" in index.failed[0].error
         assert not len(index)
@@ -434,7 +434,7 @@ def test_another_mpp_counts_for_slides_that_took_theirs_from_it(slides, tmp_path
 
 def test_another_function_or_parameters_by_the_same_name_are_refused(three, tmp_path, monkeypatch):
     built(three[:1], tmp_path / "index")
-    monkeypatch.setattr("eva_vision.slides.tissue.MPP", 4.0)
+    monkeypatch.setattr("eva_vision.slides.tissue_detection.MPP", 4.0)
     with pytest.raises(UsageError, match=r"Expected hsv as .* were made \(.*at 8 micro.*but it is .*at 4 micro"):
         built(three, tmp_path / "index")
 

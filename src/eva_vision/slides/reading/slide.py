@@ -1,0 +1,144 @@
+"""What a slide is to the rest of eva, whatever reads it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from eva_core.errors import UsageError
+from eva_vision.slides.reading.read_plan import Level, Plan, plan
+from eva_vision.slides.reading.resample import area_resize, enlarge, sharp_order
+
+_STRIP = 2**24
+"""Pixels that a thumbnail reads at once."""
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A patch, and where it comes from.
+
+    Attributes:
+        pixels: uint8 RGB (size, size, 3).
+        x: Level-0 pixels of the corner, after snapping to the grid of the level.
+        y: Likewise.
+        mpp: Micrometres per pixel: as asked, or the source's own where that is within 0.2 % and its pixels are kept.
+        level: Level of the pyramid that was read.
+        reduce: Scale at which JPEG was decoded: 1, 2, 4 or 8.
+        inside: Share of the patch that lies in the slide; the rest is white.
+    """
+
+    pixels: np.ndarray
+    x: int
+    y: int
+    mpp: float
+    level: int
+    reduce: int
+    inside: float
+
+
+class Slide(ABC):
+    """A whole slide image, open for reading.
+
+    Attributes:
+        name: Last part of the path.
+        path: File or URL.
+        mpp: Micrometres per pixel of level 0.
+        vendor: As OpenSlide calls it.
+        levels: The pyramid, full size first.
+    """
+
+    def __init__(
+        self, path: str, mpp: float, vendor: str, levels: Sequence[Level], reduces: Sequence[int], exact: bool
+    ) -> None:
+        self.path = path
+        self.name = path.rstrip("/").rpartition("/")[2]
+        self.mpp = mpp
+        self.vendor = vendor
+        self.levels = tuple(levels)
+        self._reduces = (1,) if exact else tuple(reduces)
+        self._sources = self.levels[:1] if exact else self.levels
+
+    @abstractmethod
+    def _region(self, level: int, reduce: int, left: int, top: int, width: int, height: int) -> np.ndarray:
+        """Pixels of a level after reduction, uint8 (height, width, 3), white beyond the border."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give files and memory back. Reading afterwards is an error."""
+
+    def read(self, x: int, y: int, size: int, mpp: float) -> np.ndarray:
+        """The pixels of `read_patch`: uint8 (size, size, 3)."""
+        return self.read_patch(x, y, size, mpp).pixels
+
+    def read_patch(self, x: int, y: int, size: int, mpp: float) -> Patch:
+        """Read one patch.
+
+        Args:
+            x: Level-0 pixels of its corner; what lies outside the slide is white.
+            y: Likewise.
+            size: Side in pixels.
+            mpp: Micrometres per pixel; finer than the slide's own is interpolated.
+
+        Raises:
+            UsageError: A size below 1, or an mpp that is not positive.
+            EvaError: The pixels cannot be had.
+        """
+        where = self._plan(x, y, size, mpp)
+        return make_patch(where, self._region(*window(where)), size)
+
+    def read_many(self, places: Sequence[tuple[int, int, int, float]]) -> list[Patch]:
+        """Read patches (x, y, size, mpp), as `read_patch` does, in this order."""
+        return [self.read_patch(*place) for place in places]
+
+    def thumbnail(self, side: int = 1024) -> np.ndarray:
+        """The whole slide, uint8 (H, W, 3), its longer side at most `side`, from the lowest level that is large enough.
+
+        Raises:
+            UsageError: A side below 1.
+            EvaError: The pixels cannot be had.
+        """
+        if side < 1:
+            raise UsageError(f"Expected argument side to be at least 1, but got {side}. Give a number of pixels.")
+        full = self.levels[0]
+        shrink = min(1.0, side / max(full.width, full.height))
+        width, height = max(1, round(full.width * shrink)), max(1, round(full.height * shrink))
+        whole = plan(self._sources, self._reduces, 1.0, 0, 0, 1, 1 / shrink)
+        level = self.levels[whole.level]
+        columns, rows = level.width // whole.reduce, level.height // whole.reduce
+        width, height = min(width, columns), min(height, rows)
+        step = max(1, int(_STRIP / columns / (rows / height)))  # rows of the thumbnail that one strip makes
+        parts = []
+        for first in range(0, height, step):
+            last = min(first + step, height)
+            top, bottom = round(first * rows / height), round(last * rows / height)
+            strip = self._region(whole.level, whole.reduce, 0, top, columns, bottom - top)
+            parts.append(area_resize(strip, width, last - first))
+        return np.concatenate(parts)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _plan(self, x: int, y: int, size: int, mpp: float) -> Plan:
+        return plan(self._sources, self._reduces, self.mpp, x, y, size, mpp)
+
+
+def window(where: Plan) -> tuple[int, int, int, int, int, int]:
+    """The arguments of `_region`."""
+    return where.level, where.reduce, where.left, where.top, where.side, where.side
+
+
+def make_patch(where: Plan, region: np.ndarray, size: int) -> Patch:
+    """Bring the pixels of a plan to the size that was asked."""
+    if where.span < size:
+        region = enlarge(region, size, where.span)
+    elif where.span > size:
+        region = area_resize(region, size, size, where.span, sharp_order(where.step, where.span / size))
+    return Patch(region, where.x, where.y, where.mpp, where.level, where.reduce, where.inside)

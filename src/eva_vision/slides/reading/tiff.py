@@ -1,0 +1,217 @@
+"""The fast path: tiles of a JPEG TIFF by their offsets, decoded at the scale that is wanted."""
+
+import io
+import os
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import simplejpeg
+
+from eva_core.errors import EvaError
+from eva_vision.slides.reading.mpp import decide_mpp
+from eva_vision.slides.reading.slide import Patch, Slide, make_patch, window
+from eva_vision.slides.reading.tiff_layout import Layout, Tiles, layout_of
+
+__all__ = ["Layout", "LocalFile", "TiffSlide", "Undecodable", "layout_of"]
+
+_GAP = 16_384
+"""Bytes between two tiles of a row that are read along rather than asked for separately."""
+_scratch = threading.local()
+
+Span = tuple[int, int]
+"""First byte, and the one after the last."""
+
+
+class Source(Protocol):
+    """Bytes of a file."""
+
+    def ranges(self, spans: Sequence[Span]) -> list[bytes]: ...
+
+    def many(self, batches: Iterable[Sequence[Span]]) -> Iterator[list[bytes]]: ...
+
+    def close(self) -> None: ...
+
+
+class LocalFile:
+    """A file on disk. Positional reads share no state, so threads and forked processes may use the same handle."""
+
+    def __init__(self, path: str | Path) -> None:
+        """Open.
+
+        Raises:
+            EvaError: There is no such file.
+        """
+        self.path = path
+        try:
+            self._file = io.FileIO(path)  # which closes with the last reference, where nobody closes it
+        except OSError as error:
+            raise EvaError(f"Expected a slide at {path}, but it does not open ({error}). Check the path.") from error
+
+    def ranges(self, spans: Sequence[Span]) -> list[bytes]:
+        """The bytes of each span.
+
+        Raises:
+            EvaError: The file ends before, or cannot be read.
+        """
+        try:
+            parts = [os.pread(self._file.fileno(), stop - start, start) for start, stop in spans]
+        except (OSError, ValueError) as error:  # ValueError: it is closed
+            raise EvaError(f"Could not read {self.path} ({error}). Check the disk, or open the slide again.") from error
+        for part, (start, stop) in zip(parts, spans, strict=True):
+            if len(part) != stop - start:
+                raise EvaError(
+                    f"Expected {stop - start} bytes at {start} of {self.path}, but got {len(part)}: the file is cut. "
+                    "Get the slide again."
+                )
+        return parts
+
+    def many(self, batches: Iterable[Sequence[Span]]) -> Iterator[list[bytes]]:
+        """`ranges` of each batch."""
+        return map(self.ranges, batches)
+
+    def close(self) -> None:
+        """Close the file; a second time does nothing."""
+        self._file.close()
+
+
+class _Tile(NamedTuple):
+    """A tile that a region touches: its place in the grid, and where its bytes are in the spans that are read."""
+
+    row: int
+    column: int
+    span: int
+    start: int
+    stop: int
+
+
+class Undecodable(EvaError):
+    """Bytes of a tile that are there, but are not the JPEG that they should be."""
+
+
+class TiffSlide(Slide):
+    """A tiled JPEG TIFF, read by its layout."""
+
+    def __init__(
+        self, path: str, source: Source, layout: Layout, mpp: float | None = None, exact: bool = False
+    ) -> None:
+        """Nothing is read.
+
+        Args:
+            path: File or URL.
+            source: Its bytes.
+            layout: Where its tiles lie.
+            mpp: Of level 0; None: as the layout says.
+            exact: Read level 0 alone, and decode at full scale.
+
+        Raises:
+            UsageError: No mpp is known.
+        """
+        own = decide_mpp(path, mpp, layout.mpp)
+        super().__init__(path, own, layout.vendor, layout.levels, (1, 2, 4, 8), exact)
+        self.layout = layout
+        self._source = source
+        self._prefixes = [level.prefix for level in layout.tiles]
+        self._sparse = [not level.counts.all() for level in layout.tiles]
+
+    def close(self) -> None:
+        """Close the file."""
+        self._source.close()
+
+    def read_many(self, places: Sequence[tuple[int, int, int, float]]) -> list[Patch]:
+        """Read patches (x, y, size, mpp) in this order; from blob storage, many requests are under way at once."""
+        plans = [self._plan(*place) for place in places]
+        wanted = [self._touched(*window(where)) for where in plans]
+        patches = []
+        for (_, _, size, _), where, (tiles, _), parts in zip(
+            places, plans, wanted, self._source.many([spans for _, spans in wanted]), strict=True
+        ):
+            patches.append(make_patch(where, self._assemble(tiles, parts, *window(where)), size))
+        return patches
+
+    def _region(self, level: int, reduce: int, left: int, top: int, width: int, height: int) -> np.ndarray:
+        tiles, spans = self._touched(level, reduce, left, top, width, height)
+        return self._assemble(tiles, self._source.ranges(spans), level, reduce, left, top, width, height)
+
+    def _touched(
+        self, level: int, reduce: int, left: int, top: int, width: int, height: int
+    ) -> tuple[list[_Tile], list[Span]]:
+        """Tiles under a region, and the spans to read: tiles of a row that lie together in the file make one."""
+        held = self.layout.tiles[level]
+        across, down = held.tile[0] // reduce, held.tile[1] // reduce
+        rows, columns = held.counts.shape
+        first, last = max(left // across, 0), min(-(-(left + width) // across), columns)
+        tiles: list[_Tile] = []
+        spans: list[Span] = []
+        for row in range(max(top // down, 0), min(-(-(top + height) // down), rows)):
+            begin = len(spans)
+            offsets, counts = held.offsets[row, first:last].tolist(), held.counts[row, first:last].tolist()
+            for column, (start, count) in enumerate(zip(offsets, counts, strict=True), first):
+                if not count:
+                    continue
+                if len(spans) > begin and 0 <= start - spans[-1][1] <= _GAP:
+                    spans[-1] = (spans[-1][0], start + count)
+                else:
+                    spans.append((start, start + count))
+                at = start - spans[-1][0]
+                tiles.append(_Tile(row, column, len(spans) - 1, at, at + count))
+        return tiles, spans
+
+    def _assemble(
+        self,
+        tiles: Sequence[_Tile],
+        parts: Sequence[bytes],
+        level: int,
+        reduce: int,
+        left: int,
+        top: int,
+        width: int,
+        height: int,
+    ) -> np.ndarray:
+        """Decode tiles into a region."""
+        held = self.layout.tiles[level]
+        across, down = held.tile[0] // reduce, held.tile[1] // reduce
+        right, bottom = held.width // reduce, held.height // reduce  # a last pixel that the slide covers in part goes
+        out = np.empty((height, width, 3), np.uint8)
+        if left < 0 or top < 0 or left + width > right or top + height > bottom or self._sparse[level]:
+            out[:] = 255
+        for tile in tiles:
+            pixels = self._decode(parts[tile.span][tile.start : tile.stop], level, reduce, tile)
+            x, y = tile.column * across, tile.row * down
+            x0, x1 = max(x, left), min(x + across, left + width, right)
+            y0, y1 = max(y, top), min(y + down, top + height, bottom)
+            if x0 < x1 and y0 < y1:
+                out[y0 - top : y1 - top, x0 - left : x1 - left] = pixels[y0 - y : y1 - y, x0 - x : x1 - x]
+        return out
+
+    def _decode(self, stream: bytes, level: int, reduce: int, tile: _Tile) -> np.ndarray:
+        """Pixels of one tile in a buffer that the next tile of this thread overwrites."""
+        held: Tiles = self.layout.tiles[level]
+        width, height = held.tile[0] // reduce, held.tile[1] // reduce
+        try:
+            if stream[:2] != b"\xff\xd8":
+                raise ValueError("no JPEG stream")
+            pixels = simplejpeg.decode_jpeg(
+                self._prefixes[level] + stream[2:],
+                min_width=width,
+                min_height=height,
+                min_factor=reduce,
+                buffer=_buffer(3 * width * height),
+            )
+            if pixels.shape != (height, width, 3):
+                raise ValueError(f"{pixels.shape[1]} x {pixels.shape[0]} px")
+        except ValueError as error:
+            raise Undecodable(
+                f"Expected JPEG of {held.tile[0]} x {held.tile[1]} px in tile {tile.column}, {tile.row} of level "
+                f"{level} of {self.path}, but it does not decode ({error}). Get the slide again, or leave it out."
+            ) from error
+        return pixels
+
+
+def _buffer(size: int) -> np.ndarray:
+    """A buffer of this thread's: a new one for each tile costs page faults."""
+    if getattr(_scratch, "buffer", np.empty(0)).size < size:
+        _scratch.buffer = np.empty(size, np.uint8)
+    return _scratch.buffer[:size]
