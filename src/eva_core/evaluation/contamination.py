@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from eva_core.contracts.cards import DatasetCard, ModelCard
 from eva_core.evaluation.tcga import patients
-from eva_core.types import DatasetCard, ModelCard
 
 OTHERS = "others"
 """In a model's collections: there are more that its makers do not name."""

@@ -11,7 +11,7 @@ from timm.models import VisionTransformer, checkpoint_seq
 from torch import Tensor, nn
 
 from eva_core.errors import UsageError, refuse
-from eva_vision.models.timm import layer_arguments
+from eva_vision.models.timm_backbone import layer_arguments
 
 
 class Tokens(NamedTuple):

@@ -1,13 +1,13 @@
 """Models that every result is held against: random weights, ImageNet weights, and six colour numbers."""
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from eva_core.extraction.embed import colour_statistics
-from eva_core.types import Backbone, Geometry, ModelCard, card
+from eva_core.contracts.cards import Geometry, ModelCard, card
+from eva_vision.models.published import IMAGENET_MEAN, IMAGENET_STD
 from eva_vision.models.timm import timm_model
+
+if TYPE_CHECKING:
+    from eva_core.types import Backbone
 
 
 @card(
@@ -23,7 +23,7 @@ from eva_vision.models.timm import timm_model
         collections=(),
     )
 )
-def random_vits16(depth: int = 12) -> Backbone:
+def random_vits16(depth: int = 12) -> "Backbone":
     """ViT-S/16 with random weights from seed 0: what the architecture alone explains.
 
     Args:
@@ -36,8 +36,8 @@ def random_vits16(depth: int = 12) -> Backbone:
     ModelCard(
         name="imagenet_dino_vits16",
         dim=384,
-        mean=(0.485, 0.456, 0.406),
-        std=(0.229, 0.224, 0.225),
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
         patch_size=16,
         prefix_tokens=1,
         geometry=Geometry(resize=224, crop=224, interpolation="bicubic"),
@@ -47,12 +47,12 @@ def random_vits16(depth: int = 12) -> Backbone:
         collections=(),
     )
 )
-def imagenet_dino_vits16() -> Backbone:
+def imagenet_dino_vits16() -> "Backbone":
     """ViT-S/16 trained with DINO on ImageNet: the usual start of pathology pretraining."""
     return timm_model("vit_small_patch16_224.dino", pretrained=True)
 
 
-COLOUR_CARD = ModelCard(
+COLOUR_STATS = ModelCard(
     name="colour_stats",
     dim=6,
     mean=(0.0, 0.0, 0.0),
@@ -65,24 +65,9 @@ COLOUR_CARD = ModelCard(
 )
 
 
-@card(COLOUR_CARD)
-def colour_stats() -> Backbone:
+@card(COLOUR_STATS)
+def colour_stats() -> "Backbone":
     """Mean and standard deviation of each channel: what six colour numbers alone explain."""
-    return ColourStats()
+    from eva_vision.models.colour_stats import ColourStats
 
-
-class ColourStats(Backbone):
-    """Six numbers an image."""
-
-    def __init__(self) -> None:
-        super().__init__(COLOUR_CARD)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Pixels in 0-1, (B, 3, H, W) -> (B, 6): means, then standard deviations."""
-        return colour_statistics(images)
-
-    def feature_map(self, images: Tensor, layers: Sequence[int] | None = None, cell: int = 16) -> Tensor:
-        """Pixels in 0-1, (B, 3, H, W) -> the same six numbers of each 16 px cell, (B, 6, H / 16, W / 16)."""
-        cells = images.unfold(2, cell, cell).unfold(3, cell, cell)  # (B, 3, H / 16, W / 16, 16, 16)
-        std, mean = torch.std_mean(cells, dim=(4, 5), correction=0)
-        return torch.cat([mean, std], dim=1)
+    return ColourStats(COLOUR_STATS)

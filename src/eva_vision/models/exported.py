@@ -6,15 +6,18 @@ import json
 import string
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from eva_core.config.result_config import CONFIG
+from eva_core.contracts.cards import Geometry, ModelCard, card
 from eva_core.errors import EvaError, UsageError
 from eva_core.evaluation.contamination import OTHERS
+from eva_core.evaluation.tcga import tcga
 from eva_core.files.file_names import check_name
-from eva_core.results.record import CONFIG
-from eva_core.types import Backbone, Geometry, ModelCard, card
 from eva_vision.models.timm import timm_model
-from eva_vision.slides.names import tcga
+
+if TYPE_CHECKING:
+    from eva_core.types import Backbone
 
 _PLAIN = frozenset(string.ascii_letters + string.digits + "_.-")
 """Marks of an architecture's name; with others, timm takes it for an address or a folder."""
@@ -41,7 +44,7 @@ FIELDS: dict[str, type] = {
 
 
 @card(ModelCard(name="exported", source="a folder that `eva pretrain` wrote: --model FOLDER"))
-def exported(folder: str) -> Backbone:
+def exported(folder: str) -> "Backbone":
     """A model that `eva pretrain` made: `--model FOLDER`. Results carry the name of its run.
 
     Args:

@@ -8,7 +8,8 @@ from torch import Tensor
 from eva_core.errors import EvaError, UsageError
 from eva_core.registry import build_model
 from eva_core.types import Pooling, sha256_of_weights
-from eva_vision.models.timm import TimmBackbone, timm_model
+from eva_vision.models.timm import timm_model
+from eva_vision.models.timm_backbone import TimmBackbone
 
 VITS = ["test_vit", "test_vit2", "test_vit3", "test_vit4"]  # only the first has a class token; the others, registers
 CONVOLUTIONAL = ["test_resnet", "test_convnext", "test_efficientnet"]

@@ -57,6 +57,10 @@ def from_dinov2(state: State) -> State:
     return _folded(_renamed(backbone or state, DINOV2))
 
 
+CONVERSIONS = {"transformers": from_transformers, "dinov2": from_dinov2}
+"""What brings the names of a library into timm's."""
+
+
 def _renamed(state: State, names: tuple[tuple[str, str], ...]) -> State:
     """What serves training (mask token) or another use (pooler) stays behind."""
     renamed = {}

@@ -1,0 +1,39 @@
+"""The model of HKUST: GPFM."""
+
+from typing import TYPE_CHECKING
+
+from eva_core.contracts.cards import Geometry, ModelCard, card
+from eva_vision.models.published import IMAGENET_MEAN, IMAGENET_STD, published
+
+if TYPE_CHECKING:
+    from eva_core.types import Backbone
+
+GPFM = ModelCard(
+    name="gpfm",
+    dim=1024,
+    mean=IMAGENET_MEAN,
+    std=IMAGENET_STD,
+    patch_size=14,
+    prefix_tokens=1,
+    geometry=Geometry(interpolation="bicubic"),
+    licence="CC-BY-NC-ND-4.0; its page on the hub says MIT",
+    source="https://github.com/birkhoffkiki/GPFM",
+    revision="ckpt",
+    trained_on="190 million patches of 72,000 slides of 33 public sets, distilled from UNI, CONCH and Phikon "
+    "(Ma et al. 2024, arXiv:2407.18449)",
+)
+
+
+@card(GPFM)
+def gpfm() -> "Backbone":
+    """GPFM, ViT-L/14 of HKUST.
+
+    Source: github.com/birkhoffkiki/GPFM, models/dinov2.
+    """
+    return published(
+        GPFM,
+        "vit_large_patch14_dinov2",
+        file="GPFM.pth#md5=0dc7e345de84f385d09c8c782b4b3236",
+        names="dinov2",
+        init_values=1e-5,
+    )
