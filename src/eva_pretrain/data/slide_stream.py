@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from eva_core.errors import EvaError
+from eva_core.identity import canonical, changed_fields, qualified_name
 from eva_core.progress import say
 from eva_pretrain.data.batch_order import LANES, Order
 from eva_pretrain.data.region_buffer import Regions
@@ -85,7 +86,7 @@ class PatchStream(Stream):
             "seed": self.sampler.seed,
             "batch_size": self.order.batch_size,
             "ranks": self.order.ranks,
-            "sampling": repr(replace(unlisted, fraction=1.0)),
+            "sampling": canonical(changed_fields(replace(unlisted, fraction=1.0))),
             "slides": self._drawn,
             "contents": self._contents,
             "exact": self.exact,
@@ -283,8 +284,7 @@ def _described(function: Any) -> str | None:
     if function is None:
         return None
     if isinstance(function, partial):
-        return f"{_described(function.func)} {function.args} {sorted(function.keywords.items())}"
+        return f"{_described(function.func)} {canonical([function.args, function.keywords])}"
     if is_dataclass(function):
-        return f"{type(function).__module__}.{function!r}"
-    named = function if hasattr(function, "__qualname__") else type(function)
-    return f"{named.__module__}.{named.__qualname__}"
+        return f"{qualified_name(function)} {canonical(changed_fields(function))}"
+    return qualified_name(function)

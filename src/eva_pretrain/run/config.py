@@ -1,6 +1,5 @@
 """The settings of a run, and their parser: like that of `eva fit`, names stand for what is registered."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +9,6 @@ from lightning.pytorch.loggers import Logger
 
 from eva_core.config.parser import first_reason, parsed
 from eva_core.errors import UsageError
-from eva_core.files.addresses import stable
 from eva_core.files.file_names import check_name
 from eva_core.registry import import_object
 from eva_core.types import Dataset
@@ -20,6 +18,7 @@ from eva_pretrain.methods.base import Method, Setup
 from eva_pretrain.monitor.collapse import Monitor
 from eva_pretrain.network.vit import Architecture
 from eva_pretrain.optimisation.recipe import Recipe
+from eva_pretrain.run.key import key_of
 from eva_pretrain.run.trainer import Training
 from eva_vision.slides.sampling import Sampling
 
@@ -40,6 +39,8 @@ PARTS = {
     "monitor": Monitor,
     "training": Training,
 }
+OF_NO_PART = ("name", "seed", "most_skipped")
+"""Settings that decide the weights and stand by themselves."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +95,13 @@ def parse(argv: list[str]) -> Plan:
     except (ArgumentError, TypeError, ValueError) as error:
         raise UsageError(f"{first_reason(error)} See `eva pretrain --help`.") from error
     check_name(given.name, "--name as a run's name")
+    method: type[Method] = import_object(given.method.class_path)
+    arguments = given.method.get("init_args", Namespace()).as_dict()
+    parts = {name: built[name] for name in PARTS}
+    others = {name: (given[name], parser.get_default(name)) for name in OF_NO_PART}
     return Plan(
-        method=import_object(given.method.class_path),
-        method_arguments=given.method.get("init_args", Namespace()).as_dict(),
+        method=method,
+        method_arguments=arguments,
         data=built.data,
         sampling=built.sampling,
         setup=Setup(built.vit, built.views, built.recipe, built.data.batch_size, given.seed, given.most_skipped),
@@ -108,7 +113,7 @@ def parse(argv: list[str]) -> Plan:
         output=Path(given.output or f"out/pretrain/{given.name}"),
         name=given.name,
         text=text,
-        key=_key(given),
+        key=key_of(method, arguments, parts, others),
     )
 
 
@@ -143,17 +148,3 @@ def build_parser() -> ArgumentParser:
 def _long(argument: str) -> str:
     flag, equals, value = argument.partition("=")
     return f"{SHORT.get(flag, flag)}{equals}{value}"
-
-
-def _key(given: Namespace) -> str:
-    """SHA-256 of what decides the weights: not where they go, nor how they are watched or logged."""
-    kept = given.clone(with_meta=False).as_dict()
-    kept = {k: v for k, v in kept.items() if k not in ("config", "output", "monitor", "dataset", "logger", "export")}
-    for name in ("workers", "prefetch"):
-        kept["data"].pop(name)
-    for name in ("checkpoint_every", "log_every"):
-        kept["training"].pop(name)
-    for name in ("exclude", "table"):  # whoever adds a slide to leave out asks for another run
-        if (file := kept["sampling"][name]) is not None and Path(file).is_file():
-            kept["sampling"][name] = hashlib.sha256(Path(file).read_bytes()).hexdigest()
-    return hashlib.sha256(repr(stable(kept)).encode()).hexdigest()

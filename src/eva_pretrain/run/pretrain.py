@@ -5,11 +5,13 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
 from lightning.fabric.plugins.environments import ClusterEnvironment, LightningEnvironment
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
+from eva_core.config.files import read_yaml
 from eva_core.errors import EvaError, UsageError
 from eva_core.files.atomic_files import FULL, not_written, refuse_without_room
 from eva_core.progress import say
@@ -34,12 +36,15 @@ from eva_pretrain.run.checkpoints import (
 from eva_pretrain.run.config import Export, Plan
 from eva_pretrain.run.export import finish_exchange, write_export
 from eva_pretrain.run.initial_weights import seen_by, start_from
+from eva_pretrain.run.key import differences
 from eva_pretrain.run.launchers import devices_of, environment_of
 from eva_pretrain.run.sole_process import sole_process
 from eva_pretrain.run.trainer import make_trainer, run
 from eva_vision.models.exported import CARD, check_files, read_seen
 
 EXPORT, _KEY = "export", "key"
+_MOST = 5
+"""Settings that a line names."""
 
 
 def pretrain(plan: Plan) -> Path:
@@ -62,7 +67,7 @@ def pretrain(plan: Plan) -> Path:
     environment = environment_of(devices, training.nodes)
     rank = _rank(environment, devices)
     setattr(rank_zero_only, "rank", rank)  # noqa: B010  (a function's attribute)
-    _refuse_another_run(output, plan.key)
+    _refuse_another_run(plan)
     if _exported(plan):
         say(f"{output} is finished.")
         return output / EXPORT
@@ -238,11 +243,24 @@ def _found(output: Path, step: int) -> dict[str, Any]:
     return {"metric": BEST, "step": step, "value": values[-1]}  # a resumed run may say it again
 
 
-def _refuse_another_run(output: Path, key: str) -> None:
+def _refuse_another_run(plan: Plan) -> None:
     """One folder, one run: its settings are fixed once it has weights."""
-    file = output / _KEY
+    output, file = plan.output, plan.output / _KEY
     begun = any_checkpoint(output) or (output / EXPORT / CARD).exists()
-    if begun and file.exists() and file.read_bytes() != key.encode():
+    if not begun or not file.exists() or file.read_bytes() == plan.key.encode():
+        return
+    config = output / CONFIG
+    others = differences(read_yaml(config), yaml.safe_load(plan.text)) if config.exists() else []
+    if not others:
         raise UsageError(
-            f"Expected the settings of the run in {output} (its {CONFIG}), but got others. Give another --output."
+            f"Expected the settings of the run in {output}, but got others, though its {CONFIG} tells no difference: "
+            "a file that it names has changed, or another edition of eva began it. Give another --output."
         )
+    then = ", ".join(f"{name} {_shown(value)}" for name, value, _ in others[:_MOST])
+    now = ", ".join(_shown(value) for *_, value in others[:_MOST])
+    more = f" ({len(others) - _MOST} more differ)" if len(others) > _MOST else ""
+    raise UsageError(f"Expected {then} as in the run in {output}, but got {now}{more}. Give another --output.")
+
+
+def _shown(value: Any) -> str:
+    return "none" if value is None else str(value)

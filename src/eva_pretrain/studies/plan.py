@@ -13,6 +13,7 @@ from eva_core.boards.board import DEFAULT, FAILED, Pair, Part
 from eva_core.config.files import find_config, read_yaml
 from eva_core.errors import EvaError, UsageError
 from eva_core.files.sealed_records import is_damaged
+from eva_core.identity import canonical, changed_fields
 from eva_core.progress import say
 from eva_core.results.record import read_json, write_text
 from eva_pretrain.data.datamodule import Patches
@@ -186,7 +187,8 @@ def _pixels(plan: Plan) -> list[str]:
     """What decides about the patches that are cut: how fast they are read does not."""
     # where several come from one region, the batch decides which samples are the first
     batch_size = plan.data.batch_size if plan.sampling.per_window > 1 else 1
-    return [repr(replace(plan.data, batch_size=batch_size, workers=0, prefetch=1)), repr(plan.sampling)]
+    data = replace(plan.data, batch_size=batch_size, workers=0, prefetch=1)
+    return [canonical(changed_fields(data)), canonical(changed_fields(plan.sampling))]
 
 
 def _pairs(study: Study, model: str, folder: Path) -> Iterator[Pair]:

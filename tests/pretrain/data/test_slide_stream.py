@@ -420,9 +420,9 @@ def test_identity_names_the_filter(index):
         PatchStream(index, SAMPLING, 4, keep=keep).identity()["keep"]
         for keep in (None, patch_filter, partial(patch_filter, share=0.5), partial(patch_filter, share=0.6), Darker(3))
     ]
-    assert names[:2] == [None, "eva_vision.slides.tissue_detection.patch_filter"]
+    assert names[:2] == [None, "eva-pathology:patch_filter"]
     assert len(set(names)) == 5
-    assert "Darker(than=3)" in names[4]
+    assert 'Darker {"than": 3}' in names[4]
     assert names[4] == PatchStream(index, SAMPLING, 4, keep=Darker(3)).identity()["keep"]
 
 

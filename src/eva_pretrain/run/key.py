@@ -1,0 +1,97 @@
+"""The key of a run: what decides its weights, by names and settings that stay when code moves or gains a setting."""
+
+import hashlib
+import inspect
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from eva_core import registry
+from eva_core.files.addresses import stable
+from eva_core.identity import canonical, changed_fields, digest, qualified_name, version_of
+
+_ASIDE = {
+    "": ("config", "output", "monitor", "dataset", "logger", "export"),
+    "data": ("workers", "prefetch"),
+    "training": ("checkpoint_every", "log_every"),
+}
+"""Settings that decide no weight, by part: where a run goes, how it is watched and logged, how fast it is read."""
+_FILES = ("exclude", "table")
+"""Settings of the sampling that name a file whose content decides."""
+
+
+def key_of(
+    method: type, arguments: Mapping[str, Any], parts: Mapping[str, Any], others: Mapping[str, tuple[Any, Any]]
+) -> str:
+    """SHA-256 of what decides the weights of a run.
+
+    Args:
+        method: The class of the method.
+        arguments: Its arguments.
+        parts: Settings by part (`data`, `vit`, ...), dataclasses.
+        others: Settings of no part, each with its default.
+    """
+    content: dict[str, Any] = {
+        "method": {
+            "name": name_of(method),
+            "version": version_of(method),
+            "arguments": _changed(method, arguments),
+        }
+    }
+    for name, part in parts.items():
+        if name not in _ASIDE[""]:
+            content[name] = {k: v for k, v in changed_fields(part).items() if k not in _ASIDE.get(name, ())}
+    for name in _FILES:  # whoever adds a slide to leave out asks for another run
+        file = content.get("sampling", {}).get(name)
+        if file is not None and Path(file).is_file():
+            content["sampling"][name] = hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    for name, (value, default) in others.items():
+        if value != default:
+            content[name] = value
+    return digest(stable(content))
+
+
+def name_of(method: type) -> str:
+    """The registered name of a method, as its own package has it; of one that nobody registered, where it is from."""
+    qualified = qualified_name(method)
+    path = f"{method.__module__}.{method.__qualname__}"
+    entries = [e for e in registry.methods.entries() if e.class_path == path]
+    names = [(not qualified.startswith(f"{e.package}:"), e.name) for e in entries]
+    return min(names)[1] if names else qualified
+
+
+def _changed(method: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a method that differ from their defaults."""
+    parameters = inspect.signature(method).parameters
+    defaults = {name: p.default for name, p in parameters.items() if p.default is not p.empty}
+    return {k: v for k, v in arguments.items() if k not in defaults or canonical(v) != canonical(defaults[k])}
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Settings that decide weights and differ between two resolved configurations.
+
+    Args:
+        then: That of a run, from any edition.
+        now: What is asked for now.
+
+    Returns:
+        Name, the value then, the value now; None for what is not set.
+    """
+    was, is_ = dict(_settings(then)), dict(_settings(now))
+    names = [*is_, *(name for name in was if name not in is_)]
+    return [(name, was.get(name), is_.get(name)) for name in names if was.get(name) != is_.get(name)]
+
+
+def _settings(content: Mapping[str, Any], part: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting that decides weights under its full name, as a flag has it."""
+    for name, value in content.items():
+        if name in _ASIDE.get(part, ()):
+            continue
+        if part == "method" and name == "class_path":
+            yield part, str(value).rpartition(".")[2].lower()  # another edition wrote `eva_pretrain.dino.Dino`
+        elif part == "method" and name == "init_args":
+            yield from _settings(value, part)
+        elif isinstance(value, dict):
+            yield from _settings(value, f"{part}.{name}".strip("."))
+        else:
+            yield f"{part}.{name}".strip("."), value

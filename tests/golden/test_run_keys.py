@@ -1,0 +1,15 @@
+"""Golden keys of pretraining runs: a move, a rename in the code or a new setting with a default changes none."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from eva_pretrain.run.config import parse
+
+GOLDEN = json.loads(Path(__file__).with_name("run_keys.json").read_text())
+
+
+@pytest.mark.parametrize("recipe", GOLDEN)
+def test_the_key_of_a_recipe(recipe: str):
+    assert parse(["--config", recipe, "--folder", "patches"]).key == GOLDEN[recipe]

@@ -1,0 +1,122 @@
+"""The key of a run holds names and settings: no place of code, no default, no way of reading or watching."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+import yaml
+
+from eva_core import registry
+from eva_pretrain.data.datamodule import Source
+from eva_pretrain.methods.dino import Dino
+from eva_pretrain.network.vit import Architecture
+from eva_pretrain.run.config import parse
+from eva_pretrain.run.key import differences, key_of, name_of
+from eva_vision.slides.sampling import Sampling
+
+PARTS = {"data": Source(folder="patches"), "vit": Architecture(drop_path=0.1), "sampling": Sampling()}
+
+
+@dataclass(frozen=True)
+class NewerSource(Source):
+    """As it is once a setting was added."""
+
+    colour_management: bool = False
+
+
+class Theirs(Dino):
+    """A method that nobody registered."""
+
+
+class Newer(Dino):
+    """The same with another output."""
+
+    __qualname__ = Theirs.__qualname__
+    version = 2
+
+
+def key(method: type = Dino, **changes: object) -> str:
+    arguments = changes.pop("arguments", {})
+    others = changes.pop("others", {"seed": (0, 0)})
+    return key_of(method, arguments, {**PARTS, **changes}, others)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The methods and their entry points, as if their code lay in another module."""
+    entries = [
+        replace(e, target=e.target.replace("eva_pretrain.methods.", "eva_pretrain.elsewhere."))
+        for e in registry.methods.entries()
+    ]
+    monkeypatch.setattr(registry.methods, "entries", lambda: entries)
+    monkeypatch.setattr(Dino, "__module__", "eva_pretrain.elsewhere.dino")
+    monkeypatch.setattr(Theirs, "__module__", "tests.elsewhere")
+
+
+def test_a_class_that_moves_keeps_its_key(request: pytest.FixtureRequest):
+    before = [key(method) for method in (Dino, Theirs)]
+    assert name_of(Dino) == "dino"
+    request.getfixturevalue("moved")
+    assert [key(method) for method in (Dino, Theirs)] == before
+    assert name_of(Dino) == "dino"
+
+
+def test_an_alias_of_another_package_changes_no_key(monkeypatch: pytest.MonkeyPatch):
+    before = key()
+    entries = registry.methods.entries()
+    alias = replace(next(e for e in entries if e.name == "dino"), name="a_dino", package="a-package")
+    monkeypatch.setattr(registry.methods, "entries", lambda: [alias, *entries])
+    assert key() == before
+
+
+def test_a_new_setting_with_a_default_changes_no_key():
+    assert key(data=NewerSource(folder="patches")) == key()
+    assert key(data=NewerSource(folder="patches", colour_management=True)) != key()
+    assert key(arguments={"prototypes": 65_536}) == key()
+    assert key(arguments={"prototypes": 1024}) != key()
+
+
+def test_a_version_and_what_decides_weights_change_the_key():
+    assert len({key(), key(Theirs), key(Newer), key(others={"seed": (1, 0)}), key(vit=Architecture())}) == 5
+
+
+def test_how_patches_are_read_changes_no_key():
+    assert key(data=Source(folder="patches", workers=7, prefetch=9)) == key()
+
+
+def test_the_content_of_a_list_of_slides_decides(tmp_path):
+    file = tmp_path / "exclude.txt"
+    file.write_text("a.svs\n")
+    before = key(sampling=Sampling(exclude=str(file)))
+    file.write_text("a.svs\nb.svs\n")
+    assert key(sampling=Sampling(exclude=str(file))) != before
+    file.rename(tmp_path / "other.txt")
+    (tmp_path / "other.txt").write_text("a.svs\n")
+    assert key(sampling=Sampling(exclude=str(tmp_path / "other.txt"))) == before
+
+
+def test_a_name_and_its_class_path_are_one_run():
+    by_name = parse(["--config", "demo", "--folder", "patches", "--method", "dino"])
+    by_path = parse(["--config", "demo", "--folder", "patches", "--method", "eva_pretrain.methods.dino.Dino"])
+    assert by_name.key == by_path.key
+
+
+def test_differences_are_settings_that_decide_weights():
+    then = """
+method: {class_path: eva_pretrain.dino.Dino, init_args: {prototypes: 8}}
+vit: {arguments: {depth: 4}, size: 32}
+data: {workers: 1}
+monitor: {every: 5}
+"""
+    now = """
+method: {class_path: dino, init_args: {prototypes: 16}}
+vit: {arguments: {depth: 4, embed_dim: 24}, size: 32}
+data: {workers: 2}
+seed: 1
+"""
+    then, now = yaml.safe_load(then), yaml.safe_load(now)
+    assert differences(then, then) == []
+    assert differences(then, now) == [
+        ("method.prototypes", 8, 16),
+        ("vit.arguments.embed_dim", None, 24),
+        ("seed", None, 1),
+    ]
