@@ -14,7 +14,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from eva_core import registry
-from eva_core.config.files import find_config, read_yaml
+from eva_core.config.files import find_config, read_protocol, read_yaml, tasks_of_board
 from eva_core.config.result_config import read_task_config
 from eva_core.errors import UsageError, some
 from eva_core.files.addresses import stable
@@ -102,6 +102,8 @@ def read_board(name: str) -> Board:
     """
     path = find_config(name)
     content = read_yaml(path)
+    listed = tasks_of_board(str(content.get("name", path.stem)))
+    content = {"tasks": listed, **content} if listed else content
     unknown, missing = sorted(content.keys() - FIELDS), sorted({"models", "tasks"} - content.keys())
     if unknown or missing:
         what = f"{some(unknown)} is unknown" if unknown else f"{some(missing)} is missing"
@@ -207,7 +209,7 @@ def _check_changes(task: Part) -> None:
 
 def pairs(board: Board, output: Path) -> list[Pair]:
     """Every model on every task, models outermost, so that one model's embeddings come one after another."""
-    rules = read_yaml(find_config(board.protocol, "protocols"))
+    rules = read_protocol(board.protocol)
     tasks = [(task.name, {**_task_config(task), "protocol": _changes(task) or board.protocol}) for task in board.tasks]
     found = []
     for model in board.models:

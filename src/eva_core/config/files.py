@@ -10,6 +10,11 @@ import yaml
 
 from eva_core.errors import UsageError
 
+BOARDS = "boards"
+"""In the config of a dataset: the shipped boards that have it among their tasks."""
+PUBLISHED = "published"
+"""In the config of a dataset: what is otherwise for it under a published protocol, `{eva-0.4: {patience: 100}}`."""
+
 
 def shipped(folder: str) -> Path:
     """`configs` or `leaderboard`: below `eva_core/` in a wheel, at the top of a checkout."""
@@ -32,6 +37,33 @@ def find_config(name: str, below: str = "") -> Path:
         hint = f"Did you mean {' or '.join(close)}?" if close else f"There are {', '.join(files)}."
         raise UsageError(f"No {kind} {name!r}: neither a file nor a name under configs/. {hint}")
     return files[name]
+
+
+def read_protocol(name: str) -> dict[str, Any]:
+    """Read the fields of a protocol, by name or path.
+
+    Where they lack `patience`, it is what the shipped configs of datasets state for a protocol of this name.
+
+    Raises:
+        UsageError: No such file, or no YAML.
+    """
+    content = read_yaml(find_config(name, "protocols"))
+    if "patience" not in content:
+        name = str(content.get("name"))
+        stated = {task: facts.get(PUBLISHED, {}).get(name, {}) for task, facts in task_configs().items()}
+        patience = {task: fields["patience"] for task, fields in stated.items() if "patience" in fields}
+        content |= {"patience": patience} if patience else {}
+    return content
+
+
+def tasks_of_board(name: str) -> list[str]:
+    """The names of the shipped configs that name a board."""
+    return [task for task, facts in task_configs().items() if name in facts.get(BOARDS, [])]
+
+
+def task_configs() -> dict[str, dict[str, Any]]:
+    """Read the shipped configs of datasets, by name."""
+    return {path.stem: read_yaml(path) for path in sorted((shipped("configs") / "tasks").glob("*.yaml"))}
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namesp
 from omegaconf.errors import OmegaConfBaseException
 
 from eva_core import registry
-from eva_core.config.files import find_config, read_yaml, shipped
+from eva_core.config.files import BOARDS, PUBLISHED, find_config, read_protocol, read_yaml, shipped
 from eva_core.config.result_config import REGISTRIES, TRUST, as_written, came_with_a_result, literal, read_result_config
 from eva_core.contracts.protocol import Protocol
 from eva_core.errors import UsageError
@@ -31,7 +31,7 @@ def load_protocol(name: str) -> Protocol:
     Raises:
         UsageError: No such file, or a field that no protocol has.
     """
-    content = read_yaml(find_config(name, "protocols"))
+    content = read_protocol(name)
     try:
         parser = _protocol_parser()
         return parser.instantiate(parser.parse_object({"protocol": content})).protocol
@@ -252,6 +252,7 @@ def _expand_config(path: Path, given: Collection[str], trust: bool, names: Names
     else:
         content = read_yaml(path)
         base = content.pop("base", None)  # a config that says what it does otherwise than another
+        content = {key: value for key, value in content.items() if key not in (BOARDS, PUBLISHED)}
         before = [] if base is None else _expand_config(find_config(base), given, trust, names)
     return [*before, "--config", yaml.safe_dump(expand_yaml(content, names), sort_keys=False)]
 

@@ -25,6 +25,7 @@ class Segmentation:
         augment: `flips`; `crops` for random resized crops, for which the backbone runs in every step.
         loss: `dice` (softmax, over the batch), or `dice_ce`, plus cross entropy.
         lr: Learning rate of AdamW.
+        weight_decay: Weight decay of AdamW.
         decay: Power of the polynomial by which the learning rate decays: (1 - n / steps) ** decay; 0: it is constant.
         decay_by: What n counts. Epochs are few, so that the rate hardly decays: kaiko-eva does so unsaid.
         batch_size: Tiles in a step.
@@ -102,7 +103,11 @@ class Protocol:
             reported; `holdout`: a part of train, made by group, so that the reported split is touched once.
         holdout: Share of train that is held out under `holdout`.
         lr: Learning rate of trained heads; several are tried under `holdout` selection and the best kept.
+        betas: Of AdamW: how slowly it forgets gradients and their squares.
+        weight_decay: Weight decay of AdamW.
+        warmup_factor: Share of `lr` during the warm-up.
         warmup_epochs: Epochs at `lr * warmup_factor` before the full rate.
+        batch_size: Embeddings in a step of a trained head.
         steps: Optimiser steps of a trained head.
         evaluate_every: Steps between evaluations; None: after every epoch.
         patience: Evaluations without improvement before a run stops, by dataset; none for those not listed.

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from eva_core.boards.board import DEFAULT, FAILED, Pair, Part
-from eva_core.config.files import find_config, read_yaml
+from eva_core.config.files import read_protocol
 from eva_core.errors import EvaError, UsageError
 from eva_core.files.sealed_records import is_damaged
 from eva_core.identity import canonical, changed_fields
@@ -192,7 +192,7 @@ def _pixels(plan: Plan) -> list[str]:
 
 
 def _pairs(study: Study, model: str, folder: Path) -> Iterator[Pair]:
-    rules = read_yaml(find_config(study.protocol, "protocols"))
+    rules = read_protocol(study.protocol)
     for task in study.tasks:
         config = {
             "dataset": task.dataset,

@@ -425,6 +425,12 @@ def test_changes_of_a_protocol_that_make_no_sense(protocol: object, message: str
         check(read_board(str(path)))
 
 
+def test_a_board_without_tasks_has_those_whose_configs_name_it():
+    tasks = [task.name for task in read_board("patch").tasks]
+    assert len(tasks) == 8
+    assert {"bach", "crc", "mhist", "pcam", "breakhis", "gleason", "bracs"} < set(tasks)
+
+
 @pytest.mark.parametrize("name", [path.stem for path in sorted((shipped("configs") / "boards").glob("*.yaml"))])
 def test_every_shipped_board_could_run(name: str, tmp_path: Path):
     board = read_board(name)

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -18,7 +19,16 @@ def test_eva_04_takes_only_mean_and_std_from_the_card():
     assert protocol.precision_for(CARD) == "fp32"
     assert (protocol.lr, protocol.weight_decay, protocol.batch_size, protocol.steps) == ((3e-4,), 0.01, 256, 12_500)
     assert (protocol.warmup_factor, protocol.warmup_epochs) == (pytest.approx(1 / 3), 5)
-    assert protocol.patience["pcam"] == 3
+    published = {"bach": 1250, "crc": 7, "mhist": 278, "pcam": 3, "breakhis": 500, "gleason": 42, "bracs": 167}
+    assert published.items() <= protocol.patience.items()
+    assert len(protocol.patience) == 8
+
+
+def test_a_protocol_without_patience_has_what_configs_state_for_its_name(tmp_path: Path):
+    file = tmp_path / "mine.yaml"
+    for text, pcam in (("name: eva-0.4", 3), ("name: mine", None), ("name: eva-0.4\npatience: {}", None)):
+        file.write_text(text)
+        assert load_protocol(str(file)).patience.get("pcam") == pcam
 
 
 def test_strict_takes_everything_from_the_card():

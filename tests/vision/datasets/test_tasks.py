@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from eva_core.cli import main
+from eva_core.config_files import BOARDS, PUBLISHED, find_config
 from tests.vision.datasets import trees
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "tasks"
@@ -16,12 +17,21 @@ def test_every_dataset_has_a_config_and_every_config_a_dataset():
     assert sorted(path.stem for path in CONFIGS.iterdir()) == trees.NAMES
 
 
+def test_boards_and_protocols_that_a_config_names_are_shipped():
+    for name in trees.NAMES:
+        config = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
+        for board in config.get(BOARDS, []):
+            assert find_config(board).parent.name == "boards"
+        for protocol in config.get(PUBLISHED, {}):
+            assert find_config(protocol).parent.name == "protocols"
+
+
 @pytest.mark.parametrize("name", trees.NAMES)
 def test_a_config_is_short_and_names_a_dataset_and_no_model(name: str):
     text = (CONFIGS / f"{name}.yaml").read_text()
     assert len(text.splitlines()) <= 12
     config = yaml.safe_load(text)
-    assert config.keys() == {"dataset", "protocol"}
+    assert {"dataset", "protocol"} <= config.keys() <= {"dataset", "protocol", BOARDS, PUBLISHED}
     if trees.module_of(name) is None:  # drawn, not read
         assert config["dataset"] == name
         return

@@ -1,0 +1,137 @@
+"""Pages of the datasets: what the card, the signature and the shipped config tell, round a section written by hand.
+
+`docs/datasets/NAME.md` is that section, and optional. It has no title. The rows of a table `| property | value |` in it
+join those of the card, and stand in place of one of the same name.
+"""
+
+import inspect
+import re
+from collections.abc import Sequence
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+from docstrings import cell, code, described, summary, typed
+
+from eva_core.config_files import shipped
+from eva_core.contracts.cards import DatasetCard
+from eva_core.registry import Entry
+
+TABLE = "| property | value |\n|---|---|\n"
+UNKNOWN = "unknown"
+
+
+def pages(entries: Sequence[Entry], sections: Path) -> dict[str, str]:
+    """The page of each dataset and one that lists them all, as Markdown by path below docs/.
+
+    Args:
+        entries: The registered datasets.
+        sections: The folder of the sections written by hand.
+    """
+    found = {"datasets/index.md": overview(entries)}
+    for entry in entries:
+        section = sections / f"{entry.name}.md"
+        written = section.read_text(encoding="utf-8") if section.is_file() else ""
+        found[f"datasets/{entry.name}.md"] = page(entry.name, entry.load(), written)
+    return found
+
+
+def navigation(entries: Sequence[Entry]) -> list[dict[str, str]]:
+    """The entries of the navigation below `Datasets`."""
+    return [{"Overview": "datasets/index.md"}, *({entry.name: f"datasets/{entry.name}.md"} for entry in entries)]
+
+
+def overview(entries: Sequence[Entry]) -> str:
+    """The page that lists all datasets."""
+    rows = []
+    for entry in entries:
+        dataset = entry.load()
+        card: DatasetCard = dataset.card
+        classes = str(len(card.classes)) if card.classes else "yours"
+        mpp = UNKNOWN if card.mpp is None else f"{card.mpp:g}"
+        about = cell(_linked(summary(inspect.getmodule(dataset))))
+        rows.append(f"| [{entry.name}]({entry.name}.md) | {about} | {card.task} | {classes} | {mpp} | {card.licence} |")
+    return (
+        "# Datasets\n\n`eva datasets` lists these too, with those of other packages. `--config NAME` reads the files "
+        "below `DATA_ROOT/NAME`.\n\n| name | images | task | classes | micrometres per pixel | licence |\n"
+        "|---|---|---|---|---|---|\n" + "\n".join(rows) + "\n"
+    )
+
+
+def page(name: str, dataset: Any, written: str) -> str:
+    """The page of one dataset.
+
+    Args:
+        name: Its registered name.
+        dataset: The class.
+        written: The section written by hand; may be empty.
+    """
+    introduction, _, rest = (written.strip() or summary(dataset)).partition("\n\n")
+    before, _, after = rest.partition(TABLE)
+    own = list(takewhile(lambda line: line.startswith("|"), after.splitlines()))
+    rows = {**_facts(dataset), **dict(line.strip("| ").split(" | ", 1) for line in own)}
+    parts = [
+        f"# {name}",
+        introduction,
+        TABLE + "\n".join(f"| {key} | {value} |" for key, value in rows.items()),
+        "\n".join([before, *after.splitlines()[len(own) :]]).strip(),
+        _arguments(dataset),
+        _config(name),
+        _citation(dataset.card),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _facts(dataset: Any) -> dict[str, str]:
+    """The rows that the card gives; what nobody could cite is said to be unknown."""
+    card: DatasetCard = dataset.card
+    counts = getattr(dataset, "counts", {})
+    facts = {
+        "task": card.task,
+        "classes, in order": ", ".join(card.classes) or "those of your files",
+        "left out of means": "" if card.background is None or not card.classes else card.classes[card.background],
+        "images": ", ".join(f"{n:,} {split}" for split, n in counts.items()),
+        "micrometres per pixel": UNKNOWN if card.mpp is None else f"{card.mpp:g} in the file",
+        "slides from": ", ".join(card.collections),
+        "main metric": card.metric.replace("_", " "),
+        "main split": card.main_split or "",
+        "licence": card.licence,
+        "how to get it": _linked(card.access),
+    }
+    return {key: cell(value) for key, value in facts.items() if value}
+
+
+def _arguments(dataset: Any) -> str:
+    """The table of the arguments, from the signature and the docstrings."""
+    texts = {**described(dataset, "Args"), **described(dataset.__init__, "Args")}
+    rows = []
+    for parameter in inspect.signature(dataset).parameters.values():
+        default = "required" if parameter.default is parameter.empty else code(str(parameter.default))
+        text = cell(texts.get(parameter.name, ""))
+        rows.append(f"| `--dataset.{parameter.name}` | {code(typed(parameter.annotation))} | {default} | {text} |")
+    if not rows:
+        return ""
+    return "## Arguments\n\n| argument | type | default | meaning |\n|---|---|---|---|\n" + "\n".join(rows)
+
+
+def _config(name: str) -> str:
+    """The shipped config, and the command that uses it."""
+    file = shipped("configs") / "tasks" / f"{name}.yaml"
+    if not file.is_file():
+        return ""
+    return (
+        f"## Config\n\n`--config {name}` stands for\n\n"
+        f'```yaml title="configs/tasks/{name}.yaml"\n{file.read_text(encoding="utf-8").strip()}\n```\n\n'
+        f"```sh\neva fit --config {name} --model imagenet_dino_vits16\n```"
+    )
+
+
+def _citation(card: DatasetCard) -> str:
+    return "" if card.citation == UNKNOWN else f"## Citation\n\n{_linked(card.citation)}"
+
+
+def _linked(text: str) -> str:
+    """A text in which addresses, DOIs and numbers of arXiv are links."""
+    text = re.sub(r"https?://[^\s,;]+[^\s,;.]", r"<\g<0>>", text)
+    text = re.sub(r"(?<![/\w])doi:(10\.\S+?)(?=[.,]?(?:\s|$))", r"[doi:\1](https://doi.org/\1)", text)
+    return re.sub(r"arXiv:(\d+\.\d+)", r"[arXiv:\1](https://arxiv.org/abs/\1)", text)
