@@ -13,7 +13,7 @@ from typing import Any
 
 from docstrings import cell, code, described, summary, typed
 
-from eva_core.config_files import shipped
+from eva_core.config.files import shipped
 from eva_core.contracts.cards import DatasetCard
 from eva_core.registry import Entry
 

@@ -16,7 +16,7 @@ from docstrings import cell, code, described, summary, typed
 
 from eva_core import registry
 from eva_core.cli import SUMMARIES
-from eva_core.config_files import shipped
+from eva_core.config.files import shipped
 from eva_core.registry import Entry
 
 NAVIGATION = [
@@ -94,8 +94,8 @@ def _block(text: str) -> str:
 def settings() -> str:
     """Every setting of an evaluation and of pretraining, with type, default and meaning."""
     from eva_core.contracts.cards import Geometry
-    from eva_core.extract import Extraction
-    from eva_core.protocol import Protocol, Segmentation
+    from eva_core.contracts.protocol import Protocol, Segmentation
+    from eva_core.extraction.embed import Extraction
     from eva_pretrain.run.config import PARTS, Export
 
     parts = [

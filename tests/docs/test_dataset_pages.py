@@ -7,8 +7,9 @@ from pathlib import Path
 import dataset_pages
 import pytest
 
-from eva_core import config_files, registry
-from eva_core.config_files import find_config
+from eva_core import registry
+from eva_core.config import files as config_files
+from eva_core.config.files import find_config
 from tests.vision.datasets import trees
 
 HOME = Path(__file__).parents[2]

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from eva_core.cli import main
-from eva_core.config_files import BOARDS, PUBLISHED, find_config
+from eva_core.config.files import BOARDS, PUBLISHED, find_config
 from tests.vision.datasets import trees
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "tasks"
