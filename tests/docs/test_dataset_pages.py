@@ -71,7 +71,6 @@ def test_three_touches_make_a_page_a_place_in_the_navigation_and_a_config(toy: l
 
 def test_mkdocs_has_the_page_and_its_place(toy: list[registry.Entry], monkeypatch: pytest.MonkeyPatch):
     pytest.importorskip("mkdocs")
-    import generated
     import reference_pages
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import get_files
@@ -79,9 +78,11 @@ def test_mkdocs_has_the_page_and_its_place(toy: list[registry.Entry], monkeypatc
 
     monkeypatch.setattr(reference_pages, "pages", lambda entries: {})
     config = MkDocsConfig(str(HOME / "mkdocs.yml"))
-    config.load_dict({"site_name": "eva", "docs_dir": str(HOME / "docs"), "nav": [{"Datasets": "datasets/index.md"}]})
+    hooks = [str(HOME / "docs/hooks/generated.py")]
+    config.load_dict({"site_name": "eva", "plugins": [], "hooks": hooks, "nav": [{"Datasets": "datasets/index.md"}]})
     assert config.validate() == ([], [])
-    files = generated.on_files(get_files(config), generated.on_config(config))
+    config.plugins.on_config(config)
+    files = config.plugins.on_files(get_files(config), config=config)
     places = [page.file.src_uri for page in get_navigation(files, config).pages]
     assert places[0] == "datasets/index.md"
     assert places[-1] == "datasets/toy.md"
