@@ -7,6 +7,7 @@ import secrets
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -25,22 +26,39 @@ from eva_vision.slides.reading.blobs import is_url
 README = "README.md"
 
 
+@dataclass(frozen=True)
+class ExportDetails:
+    """How exported weights were made, and how images are fed to them.
+
+    Attributes:
+        name: Name of the run: what results call the model, so that it must be good for a file's name.
+        mean: Per-channel mean that pixels in 0-1 were normalised with, (3,).
+        std: Per-channel standard deviation, (3,).
+        size: Side of the global crops in pixels: the side at which `strict` evaluates.
+        mpp: Least and greatest micrometres per pixel of the patches; None where unknown.
+        config: The resolved configuration as YAML.
+        step: Optimiser steps that made these weights.
+        seen: Every slide (name or path) and its patient, where known. Of TCGA (public) they are written as they are,
+            others as salted hashes: whoever has a name can look for it. What `read_seen` gives of the export that a run
+            started from can be passed on.
+        selected_on: `last`, or the metric, value and step by which the monitor chose.
+        weights_of: Whose they are.
+    """
+
+    name: str
+    mean: Sequence[float]
+    std: Sequence[float]
+    size: int
+    mpp: tuple[float, float] | None
+    config: str
+    step: int
+    seen: Iterable[tuple[str, str | None]]
+    selected_on: Literal["last"] | dict[str, Any] = "last"
+    weights_of: Literal["teacher", "student"] = "teacher"
+
+
 def write_export(
-    folder: str | Path,
-    vit: Mapping[str, Tensor],
-    arch: str,
-    arch_args: dict[str, Any],
-    *,
-    name: str,
-    mean: Sequence[float],
-    std: Sequence[float],
-    size: int,
-    mpp: tuple[float, float] | None,
-    config: str,
-    step: int,
-    seen: Iterable[tuple[str, str | None]],
-    selected_on: Literal["last"] | dict[str, Any] = "last",
-    weights_of: Literal["teacher", "student"] = "teacher",
+    folder: str | Path, vit: Mapping[str, Tensor], arch: str, arch_args: dict[str, Any], details: ExportDetails
 ) -> Path:
     """Write a model folder: whole, or not at all; it is read back as evaluation reads it before it is put in place.
 
@@ -51,53 +69,27 @@ def write_export(
         vit: State of the timm ViT under timm's names, without classifier; stored as float32.
         arch: timm's name of it.
         arch_args: What timm takes to build the same network, as JSON holds it; `mlp_layer` by its name in timm.layers.
-        name: Of the run: what results call the model, so that it must be good for a file's name.
-        mean: Per-channel mean that pixels in 0-1 were normalised with, (3,).
-        std: Per-channel standard deviation, likewise.
-        size: Side of the global crops in pixels: the side at which `strict` evaluates.
-        mpp: Least and greatest micrometres per pixel of the patches; None where unknown.
-        config: The resolved configuration as YAML.
-        step: Optimiser steps that made these weights.
-        seen: Every slide (name or path) and its patient, where known. Of TCGA (public) they are written as they are,
-            others as salted hashes: whoever has a name can look for it. What `read_seen` gives of the export that a run
-            started from can be passed on.
-        selected_on: `last`, or the metric, value and step by which the monitor chose.
-        weights_of: Whose they are.
+        details: What else its card says.
+
     Returns:
         The folder.
+
     Raises:
         UsageError: The name is no file's name, or the folder holds something else.
         EvaError: A weight is not finite, or the weights do not fit the architecture (names the keys).
     """
     folder = Path(folder).expanduser()
-    check_name(name, "a run's name")
+    check_name(details.name, "a run's name")
     _refuse_other_content(folder)
     weights = _weights(vit)
     new, old = _beside(folder)
     shutil.rmtree(new, ignore_errors=True)  # of a run that was killed
     new.mkdir(parents=True)
-    card = {
-        "schema": SCHEMA,
-        "name": name,
-        "arch": arch,
-        "arch_args": arch_args,
-        "dim": vit["cls_token"].shape[-1],
-        "mean": [float(value) for value in mean],
-        "std": [float(value) for value in std],
-        "size": size,
-        "mpp": [] if mpp is None else [float(value) for value in mpp],
-        "step": step,
-        "weights_of": weights_of,
-        "selected_on": selected_on,
-        "file_sha256": hashlib.sha256(weights).hexdigest(),
-        "code": {"version": version("eva-pathology"), "commit": _commit()},
-        "environment": environment(),
-        "config_sha256": hashlib.sha256(config.encode()).hexdigest(),
-    }
+    card = _card(arch, arch_args, vit["cls_token"].shape[-1], hashlib.sha256(weights).hexdigest(), details)
     write_bytes(new / WEIGHTS, weights)
     write_text(new / CARD, json.dumps({**card, SUM: sha256_of(card)}, indent=2) + "\n")
-    write_text(new / CONFIG, config)
-    write_text(new / SLIDES, _slides(seen, secrets.token_hex(16)))
+    write_text(new / CONFIG, details.config)
+    write_text(new / SLIDES, _slides(details.seen, secrets.token_hex(16)))
     write_text(new / README, _readme(card))
     try:
         exported(str(new))
@@ -106,6 +98,28 @@ def write_export(
         raise
     _put_in_place(new, folder, old)
     return folder
+
+
+def _card(arch: str, arch_args: dict[str, Any], dim: int, checksum: str, details: ExportDetails) -> dict[str, Any]:
+    """What `card.json` says, but for its own checksum."""
+    return {
+        "schema": SCHEMA,
+        "name": details.name,
+        "arch": arch,
+        "arch_args": arch_args,
+        "dim": dim,
+        "mean": [float(value) for value in details.mean],
+        "std": [float(value) for value in details.std],
+        "size": details.size,
+        "mpp": [] if details.mpp is None else [float(value) for value in details.mpp],
+        "step": details.step,
+        "weights_of": details.weights_of,
+        "selected_on": details.selected_on,
+        "file_sha256": checksum,
+        "code": {"version": version("eva-pathology"), "commit": _commit()},
+        "environment": environment(),
+        "config_sha256": hashlib.sha256(details.config.encode()).hexdigest(),
+    }
 
 
 def finish_exchange(folder: Path) -> None:
@@ -120,7 +134,7 @@ def list_seen(folder: Path, seen: Iterable[tuple[str, str | None]]) -> None:
 
     Args:
         folder: The export.
-        seen: As for `write_export`.
+        seen: As in `ExportDetails`.
     Raises:
         EvaError: What it lists is missing or damaged.
     """

@@ -34,7 +34,7 @@ from eva_pretrain.run.checkpoints import (
     what_is_kept,
 )
 from eva_pretrain.run.config import Export, Plan
-from eva_pretrain.run.export import finish_exchange, write_export
+from eva_pretrain.run.export import ExportDetails, finish_exchange, write_export
 from eva_pretrain.run.initial_weights import seen_by, start_from
 from eva_pretrain.run.key import differences
 from eva_pretrain.run.launchers import devices_of, environment_of
@@ -204,11 +204,7 @@ def export_weights(
 ) -> Path:
     """Write the export of a run; see `write_export`."""
     views, architecture = plan.setup.views, plan.setup.architecture
-    return write_export(
-        plan.output / EXPORT,
-        state,
-        architecture.arch,
-        architecture.timm_arguments(),
+    details = ExportDetails(
         name="-".join([plan.name, plan.key[:8], *_marks(plan.export)]),
         mean=views.mean,
         std=views.std,
@@ -220,6 +216,7 @@ def export_weights(
         selected_on=selected_on,
         weights_of=plan.export.weights,
     )
+    return write_export(plan.output / EXPORT, state, architecture.arch, architecture.timm_arguments(), details)
 
 
 def _best(output: Path) -> Path | None:

@@ -15,7 +15,7 @@ from eva_core.files import atomic_files
 from eva_pretrain.data.datamodule import Patches
 from eva_pretrain.data.loader import Batch, PatchLoader
 from eva_pretrain.methods.base import Method
-from eva_pretrain.monitor.collapse import Watch, _append, read_measures
+from eva_pretrain.monitor.collapse import Watch
 from eva_pretrain.monitor.online_knn import OnlineKnn
 from eva_pretrain.run import checkpoints, sole_process
 from eva_pretrain.run.config import parse
@@ -198,41 +198,6 @@ def test_a_gradient_that_is_not_finite_changes_nothing(patches, tmp_path, monkey
     monkeypatch.setattr("eva_pretrain.methods.base.clip", lambda sets, most: torch.tensor(torch.inf))
     with pytest.raises(EvaError, match="finite gradient"):
         run(patches, tmp_path / "run", "--steps", "8", "--most_skipped", "3")
-
-
-def test_starts(patches, tmp_path, capsys):
-    export = run(patches, tmp_path / "first", "--steps", "2")
-    capsys.readouterr()
-    run(patches, tmp_path / "second", "--steps", "1", "--start", str(export), "--recipe.heads_alone", "1.0")
-    said = capsys.readouterr().err
-    assert "Loaded" in said
-    assert "heads.dino" in said
-    ours, theirs = exported(str(tmp_path / "second/export")).state_dict(), exported(str(export)).state_dict()
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)  # heads learnt alone
-    checkpoint = tmp_path / "first/checkpoints/step-2.ckpt"
-    run(
-        patches,
-        tmp_path / "third",
-        "--steps",
-        "1",
-        "--start",
-        str(checkpoint),
-        "--vit.size",
-        "48",
-        "--views.global_size",
-        "48",
-    )
-    assert "heads" not in capsys.readouterr().err
-    with pytest.raises(EvaError, match="other shapes"):
-        run(
-            patches,
-            tmp_path / "fourth",
-            "--start",
-            str(export),
-            "--vit.arguments={depth: 2, embed_dim: 48, num_heads: 3}",
-        )
-    with pytest.raises(UsageError, match="Expected start to be a pretrained network of timm"):
-        run(patches, tmp_path / "fifth", "--start", "nonsense")
 
 
 def test_from_slides(slides, tmp_path):
@@ -468,27 +433,3 @@ def test_a_full_disk_is_told_whoever_writes(patches, tmp_path, monkeypatch):
         EvaError, match=f"Could not write {tmp_path / 'run'} .No space left.*There is no checkpoint yet"
     ):
         run(patches, tmp_path / "run", "--steps=2")
-
-
-def test_a_line_of_the_monitor_that_was_cut_is_left_aside(tmp_path):
-    file = tmp_path / "monitor.jsonl"
-    assert read_measures(file) == []
-    for line in ({"step": 1}, {"step": 2}):
-        _append(file, line)
-    file.write_text(file.read_text()[:-5])
-    _append(file, {"step": 3})
-    told: list[str] = []
-    assert read_measures(file, told.append) == [{"step": 1}, {"step": 3}]
-    assert told == [f"1 of 3 lines of {file} are damaged, and left out."]
-
-
-def test_a_line_of_the_monitor_that_has_changed_is_left_aside(tmp_path):
-    file = tmp_path / "monitor.jsonl"
-    for line in ({"step": 1, "monitor/knn": 0.5}, {"step": 2, "monitor/knn": 0.75}):
-        _append(file, line)
-    text = file.read_text()
-    for old, new in (("0.75", "0.95"), ("step", "stap"), ('": 2', '": 3')):
-        file.write_text(text[:45] + text[45:].replace(old, new))
-        assert read_measures(file) == [{"step": 1, "monitor/knn": 0.5}], file.read_text()
-    file.write_bytes(text.encode().replace(b"knn", b"k\xffn"))
-    assert read_measures(file) == []

@@ -3,13 +3,17 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from eva_core.boards.run import run_pair
+from eva_core.files.sealed_records import write_record
 from eva_pretrain.run.config import parse
 from eva_pretrain.run.pretrain import pretrain
 from eva_pretrain.studies import runner
+from eva_pretrain.studies.plan import COST, Run
+from tests.pretrain.studies.results import BASE, BETTER, START, make_run, result
 
 TINY = [
     *("--base", "demo", "--steps", "2", "--batch_size", "4", "--monitor.every", "0", "--data.workers", "0"),
@@ -54,4 +58,21 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(runner, "_train", train)
     monkeypatch.setattr(runner, "run_pair", lambda pair, how, threads: run_pair(pair, {"workers": 0}, threads))
+    return found
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[Run]:
+    """Base 0.5, 0.6, 0.7 by seed; better by 0.1, 0.11, 0.12; the start has one seed at 0.4. Task b is 0.02 above a."""
+    wobble = np.random.default_rng(0).normal(0, 0.01, 2000)  # of test groups, the same for all
+    means = ((START, [0.4]), (BASE, [0.5, 0.6, 0.7]), (BETTER, [0.6, 0.71, 0.82]))
+    found = []
+    for variant, values in means:
+        for seed, value in enumerate(values):
+            run = make_run(tmp_path, variant, seed)
+            for pair, more in zip(run.pairs, (0, 0.02, 0), strict=True):
+                result(pair.folder / "default", value + more, value + more + wobble)
+            if not variant.untrained:
+                write_record(run.folder / COST, {"patches": 100, "seconds": 10.0 + 10 * seed})
+            found.append(run)
     return found

@@ -10,7 +10,7 @@ import torch
 from eva_core import registry
 from eva_core.errors import EvaError, UsageError
 from eva_core.types import Geometry, sha256_of_weights
-from eva_pretrain.run.export import write_export
+from eva_pretrain.run.export import ExportDetails, write_export
 from eva_vision.models.exported import check_files, exported, read_seen
 from eva_vision.models.timm import timm_model
 
@@ -26,14 +26,16 @@ def folder(tmp_path: Path) -> Path:
         network.state_dict(),
         "test_vit",
         {"depth": 2},
-        name=NAME,
-        mean=(0.5, 0.6, 0.7),
-        std=(0.1, 0.2, 0.3),
-        size=96,
-        mpp=(0.25, 2.0),
-        config="",
-        step=7,
-        seen=seen,
+        ExportDetails(
+            name=NAME,
+            mean=(0.5, 0.6, 0.7),
+            std=(0.1, 0.2, 0.3),
+            size=96,
+            mpp=(0.25, 2.0),
+            config="",
+            step=7,
+            seen=seen,
+        ),
     )
 
 

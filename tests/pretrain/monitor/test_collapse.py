@@ -1,0 +1,27 @@
+"""Measures of a run stay readable whatever a kill or a disk did to their file."""
+
+from eva_pretrain.monitor.collapse import _append, read_measures
+
+
+def test_a_line_of_the_monitor_that_was_cut_is_left_aside(tmp_path):
+    file = tmp_path / "monitor.jsonl"
+    assert read_measures(file) == []
+    for line in ({"step": 1}, {"step": 2}):
+        _append(file, line)
+    file.write_text(file.read_text()[:-5])
+    _append(file, {"step": 3})
+    told: list[str] = []
+    assert read_measures(file, told.append) == [{"step": 1}, {"step": 3}]
+    assert told == [f"1 of 3 lines of {file} are damaged, and left out."]
+
+
+def test_a_line_of_the_monitor_that_has_changed_is_left_aside(tmp_path):
+    file = tmp_path / "monitor.jsonl"
+    for line in ({"step": 1, "monitor/knn": 0.5}, {"step": 2, "monitor/knn": 0.75}):
+        _append(file, line)
+    text = file.read_text()
+    for old, new in (("0.75", "0.95"), ("step", "stap"), ('": 2', '": 3')):
+        file.write_text(text[:45] + text[45:].replace(old, new))
+        assert read_measures(file) == [{"step": 1, "monitor/knn": 0.5}], file.read_text()
+    file.write_bytes(text.encode().replace(b"knn", b"k\xffn"))
+    assert read_measures(file) == []

@@ -1,0 +1,45 @@
+"""A network that is divided among one device gives the same outputs and gradients, and says that it is divided."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import distributed as dist
+from torch import nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.tensor import DTensor
+
+from eva_pretrain.network.sharding import shard, sharded
+
+
+@pytest.fixture
+def mesh(tmp_path: Path) -> Iterator[DeviceMesh]:
+    """One CPU process."""
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    yield init_device_mesh("cpu", (1,))
+    dist.destroy_process_group()
+
+
+def networks() -> tuple[nn.Sequential, nn.ModuleDict]:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 6), nn.Sequential(nn.Linear(6, 6), nn.GELU())), nn.ModuleDict(
+        {"dino": nn.Linear(6, 3)}
+    )
+
+
+def test_outputs_and_gradients_stay(mesh):
+    x = torch.randn(5, 4, generator=torch.Generator().manual_seed(1))
+    plain, plain_heads = networks()
+    expected = plain_heads["dino"](plain(x))
+    expected.square().sum().backward()
+    vit, heads = networks()
+    assert not sharded(vit)
+    shard(vit, vit[1], heads, mesh, half=False)
+    assert sharded(vit)
+    assert all(isinstance(p, DTensor) for p in (*vit.parameters(), *heads.parameters()))
+    out = heads["dino"](vit(x))
+    torch.testing.assert_close(out, expected)
+    out.square().sum().backward()
+    for ours, theirs in zip(vit.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad.full_tensor(), theirs.grad)

@@ -1,0 +1,44 @@
+"""`eva demo` takes no arguments, and goes from slides through a training to a page; each step is stubbed here."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from eva_core.errors import UsageError
+from eva_pretrain.run import demo
+
+
+def test_help_is_all_that_it_takes(capsys: pytest.CaptureFixture):
+    assert demo.main(["--help"]) == 0
+    assert capsys.readouterr().out.startswith("usage: eva demo\n")
+    with pytest.raises(UsageError, match=r"Expected `eva demo` alone, but got '--steps 3'"):
+        demo.main(["--steps", "3"])
+
+
+def test_its_board_compares_the_trained_network_with_its_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    drawn: list[tuple[str, int]] = []
+
+    def draw(path: Path, seed: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        drawn.append((path.name, seed))
+
+    def leaderboard(argv: list[str]) -> int:
+        (demo.OUTPUT / "leaderboard.md").write_text("the page")
+        return 0
+
+    monkeypatch.setattr(demo, "OUTPUT", tmp_path / "demo")
+    monkeypatch.setattr(demo, "write_phantom_slide", lambda path, *size, seed: draw(path, seed))
+    monkeypatch.setattr(demo, "pretrain", lambda plan: plan.output / "export")
+    monkeypatch.setattr(demo, "export_start", lambda plan: plan.output / "export")
+    monkeypatch.setattr(demo.leaderboard, "main", leaderboard)
+    monkeypatch.setattr(demo, "SLIDES", 2)
+    old = tmp_path / "demo" / "of_another_version"
+    old.mkdir(parents=True)
+    assert demo.main([]) == 0
+    assert not old.exists()
+    assert drawn == [("phantom_0.svs", 0), ("phantom_1.svs", 1)]
+    assert "the page" in capsys.readouterr().out
+    board = yaml.safe_load((tmp_path / "demo" / "board.yaml").read_text())
+    paths = [model["class_path"] for model in board["models"][:2]]
+    assert paths == [str(tmp_path / "demo" / name / "export") for name in ("pretrain", "start")]
