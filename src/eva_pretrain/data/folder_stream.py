@@ -177,14 +177,14 @@ def _files(folder: Path) -> list[tuple[str, int]]:
     Raises:
         UsageError: There is none.
     """
-    found = walk(folder, is_image)
-    if found.failed:
-        failed = [f"{path or folder} ({reason})" for path, reason in found.failed.items()]
+    listing = walk(folder, is_image)
+    if listing.failed:
+        failed = [f"{path or folder} ({reason})" for path, reason in listing.failed.items()]
         say(f"{len(failed)} places in {folder} could not be looked at: {some(failed)}.")
-    if not found.files:
+    if not listing.files:
         kinds = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
         raise UsageError(f"Expected images ({kinds}) in {folder}, but there is none. Check the path.")
-    return [(path, info.st_size) for path, info in found.files.items()]
+    return [(path, info.st_size) for path, info in listing.files.items()]
 
 
 _HEADER = 2**16

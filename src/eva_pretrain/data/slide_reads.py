@@ -118,17 +118,17 @@ def read_all(handles: Handles, requests: Sequence[Request], together: bool, stor
 
     def read(slide: int) -> list[Patch | Failure]:
         began = time.monotonic()
-        found = _read_slide(handles, slide, [requests[at][1] for at in by_slide[slide]])
-        failures = [patch for patch in found if isinstance(patch, Failure)]
+        answers = _read_slide(handles, slide, [requests[at][1] for at in by_slide[slide]])
+        failures = [patch for patch in answers if isinstance(patch, Failure)]
         storage.note(slide, next((failure for failure in failures if failure.silent), None), began)
-        return found
+        return answers
 
-    found: list[Patch | Failure] = [Failure("")] * len(requests)
+    answers: list[Patch | Failure] = [Failure("")] * len(requests)
     each = _pool(os.getpid()).map if together and len(by_slide) > 1 else map
     for places, patches in zip(by_slide.values(), each(read, by_slide), strict=True):
         for at, patch in zip(places, patches, strict=True):
-            found[at] = patch
-    return found
+            answers[at] = patch
+    return answers
 
 
 def _read_slide(handles: Handles, slide: int, places: Sequence[Place]) -> list[Patch | Failure]:
@@ -143,18 +143,18 @@ def _read_slide(handles: Handles, slide: int, places: Sequence[Place]) -> list[P
                 failure = failed(error, began)
             if len(places) == 1:
                 return [failure]
-            found: list[Patch | Failure] = []
+            answers: list[Patch | Failure] = []
             for place in places:
                 if failure.silent:  # it would be for all the others, a minute each
-                    found.append(failure)
+                    answers.append(failure)
                     continue
                 began = time.monotonic()
                 try:
-                    found.append(opened.read_patch(*place))
+                    answers.append(opened.read_patch(*place))
                 except (EvaError, OSError) as error:
                     failure = failed(error, began)
-                    found.append(failure)
-            return found
+                    answers.append(failure)
+            return answers
     except (EvaError, OSError) as error:
         failure = failed(error, began)
         busy = no_room(error)

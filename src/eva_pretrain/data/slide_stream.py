@@ -177,8 +177,8 @@ class _Reader:
         unread = [want for want in todo if want.patch is None]
         remote = any(is_url(self.entries[want.slide].path) for want in unread)
         requests = [(want.slide, want.place) for want in unread]
-        found = read_all(self.handles, requests, together=remote, storage=self._storage)
-        for want, patch in zip(unread, found, strict=True):
+        patches = read_all(self.handles, requests, together=remote, storage=self._storage)
+        for want, patch in zip(unread, patches, strict=True):
             if want.window is not None and self._regions is not None and isinstance(patch, Patch):
                 place, entry = (batch % LANES, want.at), self.entries[want.slide]
                 patch = self._regions.cut(place, want.number, want.window, patch, entry)

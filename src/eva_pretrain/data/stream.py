@@ -100,11 +100,14 @@ class Stream(IterableDataset[Batch], ABC):
         self._resumed = None
         with self.reader() as read:
             while True:
-                found = read(batch)
-                for slide, _ in found.failures:  # not before: where a batch cannot be read at all, no slide is to blame
+                patches = read(batch)
+                for (
+                    slide,
+                    _,
+                ) in patches.failures:  # not before: a batch that cannot be read at all blames no slide
                     found_out[slide] = min(int(found_out[slide]), batch + HORIZON)
                 batch = self._next = batch + workers
-                yield found
+                yield patches
 
     @property
     def remote(self) -> bool:

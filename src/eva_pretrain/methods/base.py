@@ -196,9 +196,10 @@ class Method(LightningModule, ABC):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        kept = checkpoint["eva"]
-        self._batch = kept["batch"]
-        self.skipped, self._skipped_in_a_row, self.heads_first = kept["skipped"], kept["in_a_row"], kept["heads_first"]
+        state = checkpoint["eva"]
+        self._batch = state["batch"]
+        self.skipped, self._skipped_in_a_row = state["skipped"], state["in_a_row"]
+        self.heads_first = state["heads_first"]
 
     def _finite_everywhere(self, loss: Tensor) -> Tensor:
         """Whether the loss is finite on all devices, a scalar: they skip a step together, or they would differ."""

@@ -131,9 +131,9 @@ class DinoV2(Method):
     def _probabilities(self, centring: Centring, logits: Tensor, temperature: float) -> Tensor:
         if self.targets == "sinkhorn":
             return sinkhorn(logits, temperature)
-        found = centring(logits, temperature)
+        probabilities = centring(logits, temperature)
         centring.update(logits)
-        return found
+        return probabilities
 
     def _apart(self, x: Tensor) -> Tensor:
         return koleo(x.float()) if self.spread == "koleo" else kde(x.float(), self.kappa)

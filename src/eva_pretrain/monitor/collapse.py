@@ -79,15 +79,15 @@ class Watch(Callback):
     def on_train_start(self, trainer: Trainer, method: Method) -> None:  # type: ignore[override]
         patches: Patches = trainer.datamodule  # type: ignore[attr-defined]
         wanted = self.monitor.patches or 10 * method.student.vit.dim
-        mine = -(-wanted // world()) if self.monitor.every else _SHOWN
-        loader = patches.far_patches(min(mine, 64))
+        share = -(-wanted // world()) if self.monitor.every else _SHOWN
+        loader = patches.far_patches(min(share, 64))
         batches = iter(loader)
-        first, left = next(batches).pixels, -(-mine // min(mine, 64)) - 1
+        first, left = next(batches).pixels, -(-share // min(share, 64)) - 1
         if trainer.is_global_zero:
             self._sheet(method, first[:_SHOWN])
         size = [method.setup_.architecture.size] * 2  # as evaluation sees them
         rest = (next(batches).pixels for _ in range(left))
-        self._pixels = torch.cat([resize(pixels, size) for pixels in (first, *rest)])[:mine]
+        self._pixels = torch.cat([resize(pixels, size) for pixels in (first, *rest)])[:share]
         loader.close()
         self._looked = trainer.global_step  # a run that goes on has looked here already
         if self.monitor.every and trainer.global_step == 0:
@@ -96,43 +96,43 @@ class Watch(Callback):
     def on_train_batch_end(self, trainer: Trainer, method: Method, *_: Any) -> None:  # type: ignore[override]
         step, every = trainer.global_step, self.monitor.every
         if every and step != self._looked and (step % every == 0 or step == trainer.max_steps) and step:
-            found = self._look(trainer, method)
+            measures = self._look(trainer, method)
             if self.knn is not None:  # all devices decide alike whether this checkpoint is the best
-                method.log(BEST, trainer.strategy.broadcast(found[BEST]))
+                method.log(BEST, trainer.strategy.broadcast(measures[BEST]))
 
     @torch.no_grad()
     def _look(self, trainer: Trainer, method: Method) -> dict[str, float]:
         began = time.perf_counter()
         self._looked = step = trainer.global_step
         state = torch.random.get_rng_state()
-        mine = torch.cat([self._embed(method, batch) for batch in self._pixels.split(64)])
-        embeddings = gather(mine).double().cpu()
+        own = torch.cat([self._embed(method, batch) for batch in self._pixels.split(64)])
+        embeddings = gather(own).double().cpu()
         absolute, squared = off_diagonal_correlation(embeddings)
-        found = {
+        measures = {
             "monitor/rankme": rankme(embeddings),
             "monitor/correlation": absolute,
             "monitor/log_squared_correlation": squared,
             "monitor/feature_std": feature_std(embeddings),
         }
         if method.teacher_probabilities is not None:
-            found["monitor/teacher_entropy"] = entropy(method.teacher_probabilities)
+            measures["monitor/teacher_entropy"] = entropy(method.teacher_probabilities)
         if self.knn is not None:
-            found[BEST] = self.knn(lambda images: self._embed(method, images))
+            measures[BEST] = self.knn(lambda images: self._embed(method, images))
         picture = self._picture(method)
         torch.random.set_rng_state(state)
         if trainer.is_global_zero:
-            self._write(trainer, step, found, picture)
+            self._write(trainer, step, measures, picture)
         self.seconds += time.perf_counter() - began
-        return found
+        return measures
 
-    def _write(self, trainer: Trainer, step: int, found: dict[str, float], picture: Any) -> None:
+    def _write(self, trainer: Trainer, step: int, measures: dict[str, float], picture: Any) -> None:
         for logger in trainer.loggers:
-            logger.log_metrics(found, step)
+            logger.log_metrics(measures, step)
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image("monitor/pca", picture, step, dataformats="HWC")
         Image.fromarray(picture).save(self.output / f"pca-{step}.png")
-        _append(self.output / MEASURES, {"step": step, **found})
-        say(f"step {step:>6}: " + ", ".join(f"{k.removeprefix('monitor/')} {v:.3g}" for k, v in found.items()))
+        _append(self.output / MEASURES, {"step": step, **measures})
+        say(f"step {step:>6}: " + ", ".join(f"{k.removeprefix('monitor/')} {v:.3g}" for k, v in measures.items()))
 
     def _tokens(self, method: Method, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Class and patch tokens of the teacher, float32."""

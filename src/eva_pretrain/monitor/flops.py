@@ -101,10 +101,10 @@ def peak_flops(device: torch.device, precision: str) -> float | None:
     if not is_gpu(device):
         return None
     name = device_name(device)
-    found = next((row for row in _PEAKS if re.search(rf"\b{row[0]}(?![A-Za-z0-9])", name)), None)
-    if found is None or "MIG" in name:
+    peaks = next((row for row in _PEAKS if re.search(rf"\b{row[0]}(?![A-Za-z0-9])", name)), None)
+    if peaks is None or "MIG" in name:
         return None
-    _, bf16, fp16, tf32, fp32 = found
+    _, bf16, fp16, tf32, fp32 = peaks
     if "16" in precision:
         peak = bf16 if "bf16" in precision else fp16
     else:

@@ -56,17 +56,17 @@ class OnlineKnn:
         if holdout is None:
             _refuse_reported(dataset)
             parts = [_drawn([s for s in labelled if s.split == split], limit, seed) for split in ("train", "val")]
-            found = [_read(dataset, part, size) for part in parts]
+            samples = [_read(dataset, part, size) for part in parts]
         else:
             inside = [s for s in labelled if s.split == "train"]
-            found = _held_out(dataset, inside, size, holdout, limit, seed)
-        for what, (_, targets) in zip(("train", "val"), found, strict=True):
+            samples = _held_out(dataset, inside, size, holdout, limit, seed)
+        for what, (_, targets) in zip(("train", "val"), samples, strict=True):
             if len(targets.unique()) < 2:
                 raise UsageError(
                     f"Expected images of two classes in each part of {name}, but {what} has {len(targets)} images of "
                     f"{len(targets.unique())}. Change holdout or limit, or choose another dataset."
                 )
-        self.train, self.val = found
+        self.train, self.val = samples
         self.classes = len(dataset.card.classes)
 
     def __call__(self, embed: Callable[[Tensor], Tensor], batch_size: int = 64) -> float:
@@ -110,8 +110,8 @@ def _drawn(samples: Sequence[Sample], limit: int, seed: int) -> list[Sample]:
     order = np.random.default_rng(seed).permutation(len(samples))
     place = np.empty(len(samples))
     for label in np.unique(targets):
-        mine = order[targets[order] == label]
-        place[mine] = np.arange(len(mine)) / len(mine)  # 0 for the first of each class, 1 behind the last
+        members = order[targets[order] == label]
+        place[members] = np.arange(len(members)) / len(members)  # 0 for the first of each class, 1 behind the last
     chosen = order[np.argsort(place[order], kind="stable")][:limit]
     return [samples[n] for n in np.sort(chosen)]
 

@@ -38,8 +38,8 @@ def _components(tokens: Tensor) -> Tensor:
     centred = tokens - tokens.mean(0)
     vectors = torch.linalg.eigh(centred.T @ centred).eigenvectors.flip(1)[:, :3]  # (D, 3), the largest first
     largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))  # (1, 3)
-    found = centred @ (vectors * largest.sign())
-    low, high = torch.tensor(np.quantile(found.numpy(), _PERCENTILES, axis=0))
+    projected = centred @ (vectors * largest.sign())
+    low, high = torch.tensor(np.quantile(projected.numpy(), _PERCENTILES, axis=0))
     told_apart = high - low > 1e-6 * tokens.abs().max()
-    grey[:, : found.shape[1]] = torch.where(told_apart, ((found - low) / (high - low)).clamp(0, 1), _GREY)
+    grey[:, : projected.shape[1]] = torch.where(told_apart, ((projected - low) / (high - low)).clamp(0, 1), _GREY)
     return grey

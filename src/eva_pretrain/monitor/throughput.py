@@ -90,8 +90,8 @@ class Progress(Callback):
         checkpoint["eva_progress"] = {"seconds": self.seconds, "seen": [*self.seen]}
 
     def on_load_checkpoint(self, trainer: Any, method: Any, checkpoint: dict[str, Any]) -> None:
-        kept = checkpoint["eva_progress"]
-        self.seconds, self.seen = kept["seconds"], {*kept["seen"]}
+        state = checkpoint["eva_progress"]
+        self.seconds, self.seen = state["seconds"], {*state["seen"]}
 
     def cost(self, trainer: Trainer) -> str:
         """What the run has cost, in a line."""

@@ -148,10 +148,10 @@ def last_checkpoint(output: Path) -> Path | None:
     Raises:
         EvaError: There are some, but none is whole.
     """
-    found = list(_newest_first(output))
-    whole = next((path for path in found if fault(path) is None), None)
-    if found and whole is None:
-        reasons = "; ".join(f"{path.name}: {fault(path)}" for path in found)
+    checkpoints = list(_newest_first(output))
+    whole = next((path for path in checkpoints if fault(path) is None), None)
+    if checkpoints and whole is None:
+        reasons = "; ".join(f"{path.name}: {fault(path)}" for path in checkpoints)
         raise EvaError(
             f"Expected a whole checkpoint in {output / CHECKPOINTS}, but got none ({reasons}). Restore one from a "
             "copy, or delete that folder to begin anew."

@@ -28,9 +28,9 @@ def main(argv: list[str]) -> int:
         for number in range(SLIDES):
             write_phantom_slide(OUTPUT / "slides" / f"phantom_{number}.svs", 4096, 3072, seed=number)
             bar.advance(1)
-    asked = ["--config", "demo", "--slides", f"{OUTPUT}/slides/*.svs", "--output"]
-    export = pretrain(parse([*asked, str(OUTPUT / "pretrain")]))
-    start = export_start(parse([*asked, str(OUTPUT / "start"), "--name", "demo-start"]))
+    arguments = ["--config", "demo", "--slides", f"{OUTPUT}/slides/*.svs", "--output"]
+    export = pretrain(parse([*arguments, str(OUTPUT / "pretrain")]))
+    start = export_start(parse([*arguments, str(OUTPUT / "start"), "--name", "demo-start"]))
     say(f"What the network saw: {OUTPUT}/pretrain/crops.png; what it learnt: {OUTPUT}/pretrain/pca-*.png")
     board = {
         "name": "demo",

@@ -58,8 +58,8 @@ def seen_by(start: str | None) -> list[tuple[str, str | None]]:
     if path.is_dir():
         return read_seen(path)
     if path.suffix == ".ckpt":
-        kept = load_torch(path, mmap=True).get("eva_progress", {})
-        return [tuple(pair) for pair in kept.get("seen", [(path.name, None)])]
+        progress = load_torch(path, mmap=True).get("eva_progress", {})
+        return [tuple(pair) for pair in progress.get("seen", [(path.name, None)])]
     return [(path.name, None)]
 
 

@@ -100,8 +100,8 @@ def _on_ray(todo: Sequence[Any], address: str | None, cpus: float, gpus: float) 
 
     # as many threads as here: results are then the same to the last digit
     work = partial(do_run, threads=torch.get_num_threads())
-    for run, found in each_on_ray(work, todo, cpus, gpus, address):
-        yield run, failed(run, found) if isinstance(found, Exception) else found
+    for run, outcome in each_on_ray(work, todo, cpus, gpus, address):
+        yield run, failed(run, outcome) if isinstance(outcome, Exception) else outcome
 
 
 def _write(study: Study, runs: Sequence[Any], output: Path) -> dict[str, Any]:

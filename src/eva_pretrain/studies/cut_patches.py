@@ -61,7 +61,7 @@ def cut_patches(plan: Plan, patches: int, folder: Path) -> dict[str, Any]:
 def _whole(folder: Path) -> tuple[int, dict[str, str | None]]:
     """How many of the first patches are as they were cut; their slides, with patients. What is noted of others goes."""
     file = folder / _CUT
-    patches, drawn, kept = 0, dict[str, str | None](), []
+    patches, drawn, lines = 0, dict[str, str | None](), []
     for line in file.read_bytes().splitlines(keepends=True) if file.exists() else ():
         fields = fields_of(line)[0]
         if (
@@ -72,8 +72,8 @@ def _whole(folder: Path) -> tuple[int, dict[str, str | None]]:
             break
         patches = max(patches, fields["stop"])
         drawn.update(fields["seen"])
-        kept.append(line)
-    write_bytes(file, b"".join(kept))
+        lines.append(line)
+    write_bytes(file, b"".join(lines))
     return patches, drawn
 
 

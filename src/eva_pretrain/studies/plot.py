@@ -49,16 +49,16 @@ def draw(record: dict[str, Any], path: Path) -> Path:
 
 def _panel(axes: Any, record: dict[str, Any], side: str) -> None:
     for at, variant in enumerate(record["variants"]):
-        found = variant[side]
-        if found["mean"] is None:
+        scores = variant[side]
+        if scores["mean"] is None:
             axes.annotate("no score", (at, 0.02), xycoords=("data", "axes fraction"), ha="center", color=_REFERENCE)
             continue
-        low, high = found["ci95"] or (found["mean"], found["mean"])
+        low, high = scores["ci95"] or (scores["mean"], scores["mean"])
         axes.vlines(at, low, high, color=_SCORE, linewidth=2, label=_once(axes, "mean, 95 % interval"))
-        axes.plot(at, found["mean"], "o", color=_SCORE, markersize=7)
-        spread = [at + 0.16] * len(found["values"])
-        if len(found["values"]) > 1:
-            axes.plot(spread, found["values"], "o", color=_SEED, markersize=3.5, label=_once(axes, "each seed"))
+        axes.plot(at, scores["mean"], "o", color=_SCORE, markersize=7)
+        spread = [at + 0.16] * len(scores["values"])
+        if len(scores["values"]) > 1:
+            axes.plot(spread, scores["values"], "o", color=_SEED, markersize=3.5, label=_once(axes, "each seed"))
     untrained = [v for v in record["variants"] if v["untrained"] and v[side]["mean"] is not None]
     if len(untrained) == 1:
         label = for_matplotlib(f"{untrained[0]['name']}, not trained")

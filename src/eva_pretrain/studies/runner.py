@@ -158,11 +158,11 @@ def training_cost(plan: Plan) -> dict[str, float]:
 
     checkpoint = last_checkpoint(plan.output)
     assert checkpoint is not None
-    kept = read_checkpoint(checkpoint, mapped=True)["eva_progress"]
+    progress = read_checkpoint(checkpoint, mapped=True)["eva_progress"]
     training = plan.training
     devices = training.devices if training.devices != "auto" else max(gpus(), 1)
     batch = plan.setup.batch_size * training.accumulate * devices * training.nodes
-    return {"patches": plan.setup.recipe.steps * batch, "seconds": kept["seconds"]}
+    return {"patches": plan.setup.recipe.steps * batch, "seconds": progress["seconds"]}
 
 
 def _free_memory() -> None:

@@ -37,7 +37,7 @@ class _Result:
     other: bool
 
 
-Found = dict[tuple[str, int, str], _Result]
+Results = dict[tuple[str, int, str], _Result]
 """By variant, seed and task."""
 Draws = dict[tuple[str, int], NDArray[np.floating]]
 """Bootstrap draws (draws,) on a task, by variant and seed."""
@@ -66,13 +66,13 @@ def study_record(study: Study, runs: Sequence[Run]) -> dict[str, Any]:
         `variants`, each with its `runs`, its `cost`, and for both sides `mean`, `std` over seeds, `ci95`, `t95`,
         `values` by seed and `difference`; and `colour_stats` by side.
     """
-    found = _read(runs)
+    results = _read(runs)
     sides = [side for side in SIDES if any(task.side == side for task in study.tasks)]
-    variants = [_variant(variant, [run for run in runs if run.variant is variant], found) for variant in study.variants]
+    variants = [_variant(v, [run for run in runs if run.variant is v], results) for v in study.variants]
     tasks = {side: [task.name for task in study.tasks if task.side == side] for side in sides}
-    draws = {task.name: _draws(task.name, found) for task in study.tasks}
+    draws = {task.name: _draws(task.name, results) for task in study.tasks}
     for side in sides:
-        scores = {v.name: _side(v, runs, tasks[side], found, draws) for v in study.variants}
+        scores = {v.name: _side(v, runs, tasks[side], results, draws) for v in study.variants}
         for variant in variants:
             variant[side] = _summary(scores[variant["name"]])
             if variant["name"] != study.against:
@@ -85,16 +85,16 @@ def study_record(study: Study, runs: Sequence[Run]) -> dict[str, Any]:
         "against": study.against,
         "protocol": study.protocol,
         "seeds": study.seeds,
-        "tasks": [_task(task.name, task.side, found) for task in study.tasks],
-        "synthetic": any(entry.content["synthetic"] for entry in found.values()),
-        COLOUR: {side: _colour(tasks[side], found) for side in sides},
+        "tasks": [_task(task.name, task.side, results) for task in study.tasks],
+        "synthetic": any(entry.content["synthetic"] for entry in results.values()),
+        COLOUR: {side: _colour(tasks[side], results) for side in sides},
         "variants": variants,
     }
 
 
-def _read(runs: Sequence[Run]) -> Found:
+def _read(runs: Sequence[Run]) -> Results:
     """Every result that is there and has a score."""
-    found: Found = {}
+    results: Results = {}
     data: dict[str, str] = {}
     for run in runs:
         for pair in run.pairs:
@@ -106,12 +106,12 @@ def _read(runs: Sequence[Run]) -> Found:
             if content["main"]["mean"] is not None:
                 sha256 = content["identity"]["dataset_sha256"]
                 other = data.setdefault(pair.task, sha256) != sha256
-                found[run.variant.name, run.seed, pair.task] = _Result(content, folder, other)
-    return found
+                results[run.variant.name, run.seed, pair.task] = _Result(content, folder, other)
+    return results
 
 
-def _task(name: str, side: str, found: Found) -> dict[str, Any]:
-    content = next((entry.content for key, entry in found.items() if key[2] == name), None)
+def _task(name: str, side: str, results: Results) -> dict[str, Any]:
+    content = next((entry.content for key, entry in results.items() if key[2] == name), None)
     if content is None:
         return {"name": name, "side": side}
     main = content["main"]
@@ -120,7 +120,7 @@ def _task(name: str, side: str, found: Found) -> dict[str, Any]:
     return {"name": name, "side": side, "metric": main["metric"], "split": main["split"], **facts}
 
 
-def _variant(variant: Variant, runs: Sequence[Run], found: Found) -> dict[str, Any]:
+def _variant(variant: Variant, runs: Sequence[Run], results: Results) -> dict[str, Any]:
     costs = [cost for run in runs if (cost := read_record_or_nothing(run.folder / COST))]
     seconds = sum(cost["seconds"] for cost in costs)
     cut_to = runs[0].cut_to
@@ -140,15 +140,15 @@ def _variant(variant: Variant, runs: Sequence[Run], found: Found) -> dict[str, A
                 "seed": run.seed,
                 "folder": "/".join(run.folder.parts[-3:]),
                 "reason": run.failure,
-                "tasks": {pair.task: _score(run, pair, found) for pair in run.pairs},
+                "tasks": {pair.task: _score(run, pair, results) for pair in run.pairs},
             }
             for run in runs
         ],
     }
 
 
-def _score(run: Run, pair: Any, found: Found) -> dict[str, Any]:
-    entry = found.get((run.variant.name, run.seed, pair.task))
+def _score(run: Run, pair: Any, results: Results) -> dict[str, Any]:
+    entry = results.get((run.variant.name, run.seed, pair.task))
     if entry is None:
         return {"value": None, "reason": pair.failure}
     if entry.other:
@@ -161,12 +161,12 @@ def _side(
     variant: Variant,
     runs: Sequence[Run],
     tasks: Sequence[str],
-    found: Found,
+    results: Results,
     draws: dict[str, Draws],
 ) -> _Scores:
     scores = _Scores(fixed=any(run.fixed for run in runs if run.variant is variant))
     for run in runs:
-        entries = [found.get((variant.name, run.seed, task)) for task in tasks]
+        entries = [results.get((variant.name, run.seed, task)) for task in tasks]
         if run.variant is not variant or any(entry is None or entry.other for entry in entries):
             continue
         scores.seeds.append(run.seed)
@@ -175,9 +175,9 @@ def _side(
     return scores
 
 
-def _order(task: str, found: Found) -> int:
+def _order(task: str, results: Results) -> int:
     """A number of the test groups of a task, by their names in the order in which draws number them; 0: no result."""
-    entry = next((entry for key, entry in found.items() if key[2] == task), None)
+    entry = next((entry for key, entry in results.items() if key[2] == task), None)
     if entry is None:
         return 0
     wanted = [("split", "=", entry.content["main"]["split"])]
@@ -187,17 +187,17 @@ def _order(task: str, found: Found) -> int:
     return crc32("\n".join(dict.fromkeys(group or name for name, group in samples)).encode())
 
 
-def _draws(task: str, found: Found) -> Draws:
+def _draws(task: str, results: Results) -> Draws:
     """The bootstrap draws of every result on a task, in an order of its test groups' own.
 
     Two tasks with as many groups draw groups of the same numbers: of other groups, that would look as if their scores
     went together; of the same groups, they do. Draws that lack a class are replaced by others, the same in all results.
     """
-    there = {key[:2]: entry for key, entry in found.items() if key[2] == task and not entry.other}
+    there = {key[:2]: entry for key, entry in results.items() if key[2] == task and not entry.other}
     if not there:
         return {}
     draws = np.stack([read_draws(entry.folder).astype(np.float64) for entry in there.values()])
-    order = _order(task, found)
+    order = _order(task, results)
     whole = filled(draws, seed=order)
     if whole is None:
         whole = np.full_like(draws, np.nan)
@@ -232,11 +232,11 @@ def _difference(one: _Scores, other: _Scores) -> dict[str, Any] | None:
     return {"mean": float(np.mean(one.values) - np.mean(other.values)), "ci95": ci95, "t95": t95, "told_apart": apart}
 
 
-def _colour(tasks: Sequence[str], found: Found) -> float | None:
+def _colour(tasks: Sequence[str], results: Results) -> float | None:
     """Mean over tasks of what six colour numbers reach; None where a task has no such baseline."""
     means = []
     for task in tasks:
-        content = next((entry.content for key, entry in found.items() if key[2] == task), None)
+        content = next((entry.content for key, entry in results.items() if key[2] == task), None)
         baseline = content["baselines"].get(COLOUR) if content else None
         if content is None or baseline is None:
             return None

@@ -128,7 +128,7 @@ def _check_seeds(seeds: Any, few: bool) -> None:
 def _variants(entries: Any, path: Path) -> tuple[Variant, ...]:
     if not isinstance(entries, dict) or not entries:
         raise UsageError(f"Expected variants in {path} as a mapping of names to what they change, but got {entries!r}.")
-    found = []
+    variants = []
     for key, changes in entries.items():
         name = str(key)
         if not isinstance(changes, dict):
@@ -140,25 +140,25 @@ def _variants(entries: Any, path: Path) -> tuple[Variant, ...]:
             raise UsageError(
                 f"Expected cut of variant {name} in {path} to be a number of patches to train from, but got {cut!r}."
             )
-        found.append(Variant(name, {k: v for k, v in changes.items() if k not in _OWN}, untrained, cut))
-    return tuple(found)
+        variants.append(Variant(name, {k: v for k, v in changes.items() if k not in _OWN}, untrained, cut))
+    return tuple(variants)
 
 
 def _tasks(given: Any, path: Path) -> tuple[Task, ...]:
     if not isinstance(given, Mapping) or not given or not given.keys() <= set(SIDES):
         raise UsageError(f"Expected tasks in {path} as lists under {' and '.join(SIDES)}, but got {given!r}.")
-    found = []
+    tasks = []
     for side in SIDES:
         entries = given.get(side) or []
         if not isinstance(entries, Sequence) or isinstance(entries, str):
             raise UsageError(f"Expected {side} in {path} to be a list of tasks, but got {entries!r}.")
-        found += [_task(entry, side, path) for entry in entries]
-    names = [task.name for task in found]
+        tasks += [_task(entry, side, path) for entry in entries]
+    names = [task.name for task in tasks]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice or not names:
         what = f"{some(twice)} stands twice. Give it a `name`" if twice else "there is none. Name some"
         raise UsageError(f"Expected tasks in {path}, each once, but {what}.")
-    return tuple(found)
+    return tuple(tasks)
 
 
 def _task(entry: Any, side: str, path: Path) -> Task:

@@ -45,44 +45,44 @@ def as_markdown(record: dict[str, Any]) -> str:
 
 def notes(record: dict[str, Any]) -> list[str]:
     """What a reader must know beside the numbers."""
-    found = [
+    lines = [
         f"Base {record['base']}, protocol {record['protocol']}. {_tasks(record)}.",
         "Score: mean over tasks and seeds ± standard deviation over seeds; with it, its 95 % interval over test groups "
         "and seeds. * differs: this interval of the difference and the t-interval over seeds both exclude 0. Each "
         "difference is looked at by itself, not corrected for their number.",
     ]
-    found += [f"{name}: {sentence}" for name, sentence in _verdicts(record)]
+    lines += [f"{name}: {sentence}" for name, sentence in _verdicts(record)]
     if any(v["untrained"] and len(v["runs"]) < record["seeds"] for v in record["variants"]):
-        found.append("Untrained weights that were made elsewhere are the same for every seed, and so scored once.")
+        lines.append("Untrained weights that were made elsewhere are the same for every seed, and so scored once.")
     for task in record["tasks"]:
         if task.get("interval", "group") != "group":
-            found.append(f"{task['name']}: no groups are known, so its images are resampled: too narrow an interval.")
+            lines.append(f"{task['name']}: no groups are known, so its images are resampled: too narrow an interval.")
     for side, value in record["colour_stats"].items():
         if value is not None:
-            found.append(f"Six colour numbers alone reach {number(value)} {TITLES[side]}.")
-    found += [
+            lines.append(f"Six colour numbers alone reach {number(value)} {TITLES[side]}.")
+    lines += [
         f"Some runs were trained on slides or patients of {task}: leave these out by --exclude."
         for task in sorted(set(_contaminated(record)))
     ]
-    found += [
+    lines += [
         f"{v['name']}: {v['cut']['patches']:,} patches were cut to {_size(v['cut']['bytes'])} beforehand"
         + (f", in {v['cut']['seconds']:,.1f} s." if v["cut"]["seconds"] else ".")
         for v in record["variants"]
         if v["cut"]
     ]
-    return found + [f"{name} has no score: {reason}" for name, reason in failures(record)]
+    return lines + [f"{name} has no score: {reason}" for name, reason in failures(record)]
 
 
 def failures(record: dict[str, Any]) -> list[tuple[str, str]]:
     """Runs, and runs on a task, that did not work, and why."""
-    found = []
+    reasons = []
     for variant in record["variants"]:
         for run in variant["runs"]:
             name = f"{variant['name']}, seed {run['seed']}"
             if run["reason"]:
-                found.append((name, run["reason"]))
-            found += [(f"{name} on {task}", s["reason"]) for task, s in run["tasks"].items() if s["reason"]]
-    return found
+                reasons.append((name, run["reason"]))
+            reasons += [(f"{name} on {task}", s["reason"]) for task, s in run["tasks"].items() if s["reason"]]
+    return reasons
 
 
 def _columns(record: dict[str, Any]) -> list[str]:
@@ -96,8 +96,8 @@ def _rows(record: dict[str, Any]) -> Iterator[list[list[str]]]:
     """Cells of one or two lines."""
     for variant in record["variants"]:
         counts = sorted({len(variant[side]["seeds"]) for side in _sides(record)})
-        asked = len(variant["runs"])
-        row = [[variant["name"]], [" / ".join(map(str, counts)) + ("" if counts == [asked] else f" of {asked}")]]
+        runs = len(variant["runs"])
+        row = [[variant["name"]], [" / ".join(map(str, counts)) + ("" if counts == [runs] else f" of {runs}")]]
         for side in _sides(record):
             row += [_score(variant[side]), _difference(variant[side])]
         speed = variant["cost"]["patches_per_s"]
@@ -115,12 +115,12 @@ def _score(summary: dict[str, Any]) -> list[str]:
 
 
 def _difference(summary: dict[str, Any]) -> list[str]:
-    found = summary.get("difference")
-    if found is None:
+    difference = summary.get("difference")
+    if difference is None:
         return ["-"]
-    bounds = found["ci95"]
+    bounds = difference["ci95"]
     interval = "-" if bounds is None else f"{bounds[0]:+.3f} to {bounds[1]:+.3f}"
-    return [f"{found['mean']:+.3f}{' *' if found['told_apart'] else ''}", interval]
+    return [f"{difference['mean']:+.3f}{' *' if difference['told_apart'] else ''}", interval]
 
 
 def _verdicts(record: dict[str, Any]) -> Iterator[tuple[str, str]]:
