@@ -187,6 +187,12 @@ tasks = Registry("task")
 tissue = Registry("tissue", "eva.tissue")
 
 
+def every_group() -> list[Registry]:
+    """A registry for each group `eva.*` that an installed package adds to."""
+    groups = sorted({group for group, _ in _entry_points()})
+    return [Registry(group.removeprefix("eva.").removesuffix("s"), group) for group in groups]
+
+
 def is_folder(model: str) -> bool:
     """Whether a model is named by a path: one with a slash, or one that exists and that no package has as a name."""
     if "/" in model or model.startswith("{"):

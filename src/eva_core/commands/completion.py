@@ -11,6 +11,8 @@ BASH = """_eva() {{
     eva) COMPREPLY=($(compgen -W "{commands}" -- "$word")) ;;
     --model|models) COMPREPLY=($(compgen -W "{models}" -- "$word")) ;;
     --dataset|datasets) COMPREPLY=($(compgen -W "{datasets}" -- "$word")) ;;
+    methods) COMPREPLY=($(compgen -W "{methods}" -- "$word")) ;;
+    tasks) COMPREPLY=($(compgen -W "{tasks}" -- "$word")) ;;
     --head|heads) COMPREPLY=($(compgen -W "{heads}" -- "$word") $(compgen -d -- "$word")) ;;
     *) COMPREPLY=($(compgen -W "{flags}" -- "$word") $(compgen -f -- "$word")) ;;
   esac
@@ -30,6 +32,8 @@ def main(argv: list[str]) -> int:
         models=_names(registry.models),
         datasets=_names(registry.datasets),
         heads=_names(registry.heads),
+        methods=_names(registry.methods),
+        tasks=_names(registry.tasks),
         flags=FLAGS,
     )
     print(script if argv == ["bash"] else f"autoload -U +X bashcompinit && bashcompinit\n{script}")

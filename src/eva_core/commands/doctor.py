@@ -72,10 +72,10 @@ def _tokens() -> list[str]:
 def _broken_plugins() -> list[str]:
     """One line for each name that does not import or is claimed twice."""
     lines = []
-    for names in (registry.models, registry.datasets, registry.heads, registry.commands):
+    for names in registry.every_group():
         for name in dict.fromkeys(e.name for e in names.entries()):
             try:
                 names.load(name)
             except UsageError as error:
-                lines.append(str(error))
+                lines.append(f"{names.group}: {error}")
     return lines
