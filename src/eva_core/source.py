@@ -5,13 +5,16 @@ import builtins
 import importlib
 import importlib.util
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
 from typing import Any
 
 Defined = ast.ClassDef | ast.FunctionDef
+Assigned = ast.Assign | ast.AnnAssign | ast.AugAssign
 
 
 @dataclass(frozen=True)
@@ -64,19 +67,21 @@ class Source(dict[str, Any]):
         if spec is None or spec.origin is None:
             raise ModuleNotFoundError(f"No module named {module!r}")
         self.module = module
-        with open(spec.origin, encoding="utf-8") as file:
-            self.statements = {name: node for node in ast.parse(file.read()).body for name in _names(node)}
+        self.statements: dict[str, list[ast.stmt]] = defaultdict(list)
+        for node in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body:
+            for name in _names(node):
+                self.statements[name].append(node)
 
     def __missing__(self, name: str) -> Any:
-        node = self.statements.get(name)
-        if node is None:
+        if name not in self.statements:
             return getattr(builtins, name)
-        if isinstance(node, ast.ImportFrom):
-            self[name] = _imported(str(node.module), _original(node, name))
-        elif isinstance(node, ast.Assign | ast.AnnAssign):
-            exec(compile(ast.Module([node], []), self.module, "exec"), {}, self)
-        else:
-            self[name] = getattr(importlib.import_module(self.module), name)
+        for node in self.statements[name]:
+            if isinstance(node, ast.ImportFrom):
+                self[name] = _imported(str(node.module), _original(node, name))
+            elif isinstance(node, Assigned):
+                exec(compile(ast.Module([node], []), self.module, "exec"), {}, self)
+            else:
+                self[name] = getattr(importlib.import_module(self.module), name)
         return self[name]
 
 
@@ -101,7 +106,7 @@ def _names(node: ast.stmt) -> list[str]:
         return [alias.asname or alias.name for alias in node.names]
     if isinstance(node, ast.ClassDef | ast.FunctionDef):
         return [node.name]
-    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, Assigned) else []
     return [part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)]
 
 
@@ -120,7 +125,7 @@ def _find(module: str, name: str) -> tuple[Source, Defined] | None:
     if module.partition(".")[0] in sys.stdlib_module_names:
         return None
     source = _source(module)
-    node = source.statements.get(name)
+    node = source.statements[name][-1] if name in source.statements else None
     if isinstance(node, ast.ImportFrom):
         return _find(str(node.module), _original(node, name))
     return (source, node) if isinstance(node, ast.ClassDef | ast.FunctionDef) else None

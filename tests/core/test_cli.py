@@ -15,21 +15,6 @@ def test_version_and_help(capsys: pytest.CaptureFixture):
     assert "fit" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("kind", ["models", "datasets", "heads"])
-def test_names_are_listed(kind: str, capsys: pytest.CaptureFixture):
-    assert main([kind]) == 0
-    header, *rows = capsys.readouterr().out.splitlines()
-    assert header.split() == ["NAME", "PACKAGE", "SUMMARY"]
-    assert all("eva-pathology 0.1.0" in row for row in rows)
-
-
-def test_a_card_is_shown_with_question_marks_for_the_unknown(capsys: pytest.CaptureFixture):
-    assert main(["models", "imagenet_dino_vits16"]) == 0
-    out = capsys.readouterr().out
-    assert "dim            384" in out
-    assert "revision       ?" in out
-
-
 @pytest.mark.parametrize(
     ("argv", "code", "message"),
     [
@@ -81,14 +66,6 @@ def test_an_unexpected_failure_is_one_line_and_exit_1(monkeypatch: pytest.Monkey
     monkeypatch.setenv("EVA_DEBUG", "1")
     main(["doctor"])
     assert "Traceback" in capsys.readouterr().err
-
-
-def test_doctor_reports(capsys: pytest.CaptureFixture, cache):
-    assert main(["doctor"]) == 0
-    out = capsys.readouterr().out
-    assert all(title in out for title in ("versions", "devices", "cache", "tokens", "plugins"))
-    assert str(cache) in out
-    assert "every registered name imports" in out
 
 
 @pytest.mark.parametrize(
