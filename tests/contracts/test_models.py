@@ -1,6 +1,8 @@
 """What every registered model promises."""
 
 import inspect
+import subprocess
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +11,7 @@ import timm
 import torch
 
 from eva_core import registry
+from eva_core.config.parser import build_parser
 from eva_core.types import Backbone, ModelCard, sha256_of_weights
 from eva_pretrain.run.export import ExportDetails, write_export
 from eva_vision.models import timm_backbone
@@ -90,6 +93,25 @@ def test_arguments_are_documented_and_typed(name: str):
     for parameter in inspect.signature(builder).parameters.values():
         assert parameter.annotation is not inspect.Parameter.empty
         assert f"{parameter.name}:" in builder.__doc__
+
+
+GIVEN = {"timm_model": {"arch": "test_vit"}, "random_vits16": {"depth": "3"}, "exported": {"folder": "run"}}
+"""Arguments as the command line has them."""
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=NAMES)
+def test_the_command_line_takes_the_name_and_its_arguments(entry: registry.Entry):
+    given = GIVEN.get(entry.name, {})
+    words = [f"--model={entry.class_path}", *(f"--model.{key}={value}" for key, value in given.items())]
+    model = build_parser("fit").parse_args(words).model
+    assert model.class_path == entry.class_path
+    assert {key: str(model.init_args[key]) for key in given} == given
+
+
+def test_reading_the_cards_imports_no_torch():
+    code = f"import sys; from eva_core import registry; [registry.models.load(name).card for name in {NAMES}]; "
+    done = subprocess.run([sys.executable, "-c", code + "sys.exit(bool({'torch', 'timm'} & sys.modules.keys()))"])
+    assert done.returncode == 0
 
 
 def test_what_is_built_has_the_card_of_its_builder(built: Any):
