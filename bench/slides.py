@@ -25,9 +25,9 @@ from PIL import Image
 from storage import Storage  # beside this file
 
 from eva_pretrain.data.loader import PatchLoader, PatchStream
-from eva_vision.slides import open_slide
 from eva_vision.slides.build_index import build, here
 from eva_vision.slides.index import Index
+from eva_vision.slides.reading.open import open_by
 from eva_vision.slides.sampler import Sampler, Sampling
 
 MAKER = Path(__file__).parents[2] / "shared" / "tools" / "make_slide.py"
@@ -162,7 +162,10 @@ def remote(path: Path, index: Index, n: int) -> dict[str, Any]:
             "AWS_REGION": "us-east-1", "AWS_ALLOW_HTTP": "true", "AWS_EC2_METADATA_DISABLED": "true",
         }  # fmt: skip
         where = places(index, 256, (0.25,), n)
-        with index.open(0) as local, open_slide(f"s3://slides/{path.name}", layout=local.layout) as slide:
+        with (
+            index.open(0) as local,
+            open_by("tiff", f"s3://slides/{path.name}", None, local.layout.to_bytes()) as slide,
+        ):
             slide.read_many(where[:8])
             before, started = storage.counted(), time.perf_counter()
             slide.read_many(where)

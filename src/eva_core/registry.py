@@ -185,6 +185,7 @@ methods = Registry("method")
 commands = Registry("command")
 tasks = Registry("task")
 tissue = Registry("tissue", "eva.tissue")
+slide_readers = Registry("slide reader", "eva.slide_readers")
 
 
 def every_group() -> list[Registry]:

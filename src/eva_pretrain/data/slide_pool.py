@@ -11,15 +11,11 @@ from dataclasses import dataclass
 from eva_core.errors import EvaError
 from eva_vision.slides.reading.slide import Slide
 from eva_vision.slides.reading.staging import CacheFull
-from eva_vision.slides.reading.tiff import TiffSlide
 
 MOST = 256
 """Open slides; fewer where the system allows a process fewer than four times as many files."""
 BYTES = 128 * 2**20
-"""Of their tables of tiles."""
-_OPENSLIDE = 3 * 2**20
-"""What a handle of OpenSlide takes beside its shared cache: 2.2 MB measured on an SVS of 40,000 x 30,000."""
-
+"""Memory that they take, by their own estimate."""
 _FULL = (errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT)
 
 
@@ -102,7 +98,7 @@ class Handles:
                 slide.close()
                 other.users += 1
                 return other
-            held = self._held[number] = _Held(slide, _bytes(slide), users=1)
+            held = self._held[number] = _Held(slide, slide.memory, users=1)
             return held
 
     def _shrink(self) -> None:
@@ -118,9 +114,3 @@ class Handles:
 def no_room(error: Exception) -> bool:
     """Whether a slide did not open because of what else is there: open files, copies in the cache, a full disk."""
     return isinstance(error, CacheFull) or any(getattr(e, "errno", None) in _FULL for e in (error, error.__cause__))
-
-
-def _bytes(slide: Slide) -> int:
-    if isinstance(slide, TiffSlide):
-        return sum(level.offsets.nbytes + level.counts.nbytes for level in slide.layout.tiles)
-    return _OPENSLIDE

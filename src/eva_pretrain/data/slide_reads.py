@@ -12,8 +12,7 @@ from openslide import OpenSlideError
 
 from eva_core.errors import EvaError
 from eva_pretrain.data.slide_pool import Handles, no_room
-from eva_vision.slides.reading.open import NotOpened
-from eva_vision.slides.reading.slide import Patch
+from eva_vision.slides.reading.slide import NotOpened, Patch
 
 _THREADS = 32
 _SLOW = 5.0

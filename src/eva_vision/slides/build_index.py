@@ -24,9 +24,8 @@ from eva_vision.slides.file_state import State, head_hash, sample_hash, state_of
 from eva_vision.slides.index import Entry, Index, Writer
 from eva_vision.slides.reading.blobs import is_url
 from eva_vision.slides.reading.logins import logins, take_login, take_logins
-from eva_vision.slides.reading.open import agrees, by_openslide, open_slide
-from eva_vision.slides.reading.slide import Slide
-from eva_vision.slides.reading.tiff import TiffSlide, layout_of
+from eva_vision.slides.reading.readers import reader
+from eva_vision.slides.reading.verify import open_verified
 from eva_vision.slides.tissue_detection import described, tissue_mask
 
 _AT_ONCE = 32
@@ -38,7 +37,7 @@ class Indexed:
     """What a worker found: fields of `Entry`, and the blobs."""
 
     entry: dict[str, Any]
-    layout: bytes = b""
+    state: bytes = b""
     mask: bytes = b""
 
 
@@ -76,7 +75,7 @@ def build(
         writer.expect(todo)
         with Bar("Indexing", len(todo), "slides") as bar:
             for found in run(partial(index_slide, tissue=tissue, mpp=mpp, known=logins()), todo):
-                writer.add({**found.entry, "root": root}, found.layout, found.mask)
+                writer.add({**found.entry, "root": root}, found.state, found.mask)
                 bar.advance(1)
     return Index(output)
 
@@ -219,10 +218,9 @@ def _current(paths: Sequence[str], writer: Writer, mpp: float | None) -> dict[st
 
 
 def _indexed(path: str, state: State, tissue: str, mpp: float | None) -> Indexed:
-    slide, agreed = _open(path, mpp)
+    slide, agreed = open_verified(path, mpp)
     with slide:
         mask = tissue_mask(slide, tissue)
-        fast = isinstance(slide, TiffSlide)
         entry = {
             "path": path,
             **state._asdict(),
@@ -231,34 +229,12 @@ def _indexed(path: str, state: State, tissue: str, mpp: float | None) -> Indexed
             "width": slide.levels[0].width,
             "height": slide.levels[0].height,
             "mpp": slide.mpp,
-            "given_mpp": mpp if _stated(slide) is None else None,
+            "given_mpp": mpp if slide.stated_mpp is None else None,
             "vendor": slide.vendor,
             "levels": tuple((level.width, level.height) for level in slide.levels),
             "area": mask.area,
-            "reader": "fast" if fast else "openslide",
+            "reader": slide.reader,
             "agreed": agreed,
         }
-        layout = slide.layout.to_bytes() if isinstance(slide, TiffSlide) else b""
-    return Indexed(entry, layout, mask.to_bytes())
-
-
-def _stated(slide: Slide) -> float | None:
-    """Micrometres per pixel by the file itself."""
-    return slide.layout.mpp if isinstance(slide, TiffSlide) else getattr(slide, "stated_mpp", None)
-
-
-def _open(path: str, mpp: float | None) -> tuple[Slide, bool | None]:
-    """By the fast path, unless OpenSlide gives other pixels; and whether it gives the same."""
-    layout = layout_of(path)
-    if layout is None:
-        return by_openslide(path, mpp), None
-    fast = open_slide(path, layout.mpp or mpp, layout=layout)
-    try:
-        agreed = agrees(fast)
-    except EvaError:
-        fast.close()
-        raise
-    if agreed is False:
-        fast.close()
-        return by_openslide(path, mpp), agreed
-    return fast, agreed
+        kept = reader(slide.reader).state(slide)
+    return Indexed(entry, kept, mask.to_bytes())

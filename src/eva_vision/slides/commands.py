@@ -57,13 +57,13 @@ def index(argv: list[str]) -> int:
     run = partial(on_ray, address=given.address) if given.engine == "ray" else on_this_machine(workers)
     listed = find_slides(given.pattern)
     found = build(listed.paths, given.output, given.tissue, given.mpp, run, listed.root)
-    fast = sum(entry.reader == "fast" for entry in found.entries)
+    fast = sum(entry.reader == "tiff" for entry in found.entries)
     area = sum(entry.area for entry in found.entries)
     print(f"{len(found)} slides in {given.output}: {area:,.0f} mm2 of tissue, {fast} by the fast path.")
     differ = [entry.name for entry in found.entries if entry.agreed is False]
     if differ:
         say(f"{len(differ)} are read by OpenSlide, because the fast path gave other pixels: {some(differ)}.")
-    alone = [entry.name for entry in found.entries if entry.reader == "fast" and entry.agreed is None]
+    alone = [entry.name for entry in found.entries if entry.reader == "tiff" and entry.agreed is None]
     if alone:
         say(f"{len(alone)} were not compared with OpenSlide, which does not open them: {some(alone)}.")
     failed = {**{entry.path: entry.error for entry in found.failed}, **listed.failed}

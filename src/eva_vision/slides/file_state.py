@@ -8,8 +8,9 @@ from typing import NamedTuple
 from eva_core.errors import EvaError
 from eva_vision.slides.index_files import Entry
 from eva_vision.slides.reading.blobs import Blob, head, is_url
-from eva_vision.slides.reading.open import OpenSlideSlide
-from eva_vision.slides.reading.tiff import layout_of
+from eva_vision.slides.reading.open import open_by
+from eva_vision.slides.reading.readers import reader
+from eva_vision.slides.reading.slide import NotOpened
 
 _BLOCK, _BLOCKS = 2**12, 32
 
@@ -61,12 +62,12 @@ def sample_hash(path: str, size: int) -> str:
     return digest.hexdigest()
 
 
-def refuse_changed(entry: Entry, layout: bytes) -> None:
+def refuse_changed(entry: Entry, state: bytes) -> None:
     """Raise where a slide is not what was indexed. Another time or version alone changes nothing.
 
     Args:
         entry: What the index knows of it.
-        layout: Likewise; empty where OpenSlide reads.
+        state: What its reader left there; empty where a reader needs nothing.
 
     Raises:
         EvaError: It has changed, is gone, or cannot be reached.
@@ -74,7 +75,7 @@ def refuse_changed(entry: Entry, layout: bytes) -> None:
     now = state_of(entry.path)
     if now == State(entry.bytes, entry.modified, entry.version):
         return
-    if now.bytes != entry.bytes or not _same_content(entry, layout, now):
+    if now.bytes != entry.bytes or not _same_content(entry, state, now):
         cut = f": the file is cut to {now.bytes:,} of {entry.bytes:,} bytes" if now.bytes < entry.bytes else ""
         raise EvaError(
             f"Expected {entry.path} as it was indexed, but it has changed since{cut}. Run `eva slides index` on it "
@@ -83,18 +84,18 @@ def refuse_changed(entry: Entry, layout: bytes) -> None:
 
 
 @lru_cache(1024)
-def _same_content(entry: Entry, layout: bytes, now: State) -> bool:
+def _same_content(entry: Entry, state: bytes, now: State) -> bool:
     """Whether a slide of the same size holds the same; where each tile lies tells it apart from nearly all others."""
     try:
         if (head_hash(entry.path, now.bytes), sample_hash(entry.path, now.bytes)) != (entry.sha256, entry.sample):
             return False
-        if layout:
-            found = layout_of(entry.path)
-            return found is not None and found.to_bytes() == layout
-        if is_url(entry.path):
+        if not state and is_url(entry.path):  # it would be copied whole to look at it
             return False
-        with OpenSlideSlide(entry.path, entry.given_mpp) as slide:
+        with open_by(entry.reader, entry.path, entry.given_mpp, None) as slide:
             levels = tuple((level.width, level.height) for level in slide.levels)
-            return (levels, slide.mpp) == (entry.levels, entry.mpp)
+            same = (levels, slide.mpp) == (entry.levels, entry.mpp)
+            return same and reader(entry.reader).state(slide) == state
+    except NotOpened:
+        return False
     except OSError as error:
         raise EvaError(f"Expected a slide at {entry.path}, but it cannot be read ({error.strerror}).") from error

@@ -1,8 +1,8 @@
 """An index of slides: all that sampling and opening need, so that no header is parsed twice.
 
 A folder of files (see `index_files`): `slides.jsonl` has a line for each slide, `blobs.bin` what is too large for one:
-the offsets of the tiles, and the tissue mask. A line is written after its blobs, so that a killed process leaves a
-whole index of what was done. Of several lines on one slide the last counts.
+what the reader of the slide keeps, such as the offsets of its tiles, and the tissue mask. A line is written after its
+blobs, so that a killed process leaves a whole index of what was done. Of several lines on one slide the last counts.
 """
 
 import os
@@ -32,9 +32,8 @@ from eva_vision.slides.index_files import (
     write_list,
 )
 from eva_vision.slides.reading.logins import logins, take_logins
-from eva_vision.slides.reading.open import OpenSlideSlide, open_slide
+from eva_vision.slides.reading.open import open_by
 from eva_vision.slides.reading.slide import Slide
-from eva_vision.slides.reading.tiff import Layout
 from eva_vision.slides.tissue_mask import TissueMask
 
 __all__ = ["BLOBS", "LINES", "LISTED", "Entry", "Index", "Writer", "is_index"]
@@ -112,14 +111,13 @@ class Index:
         """Open a slide without parsing it; see `open_slide`.
 
         Raises:
+            UsageError: The package of its reader is not installed.
             EvaError: The slide is gone or has changed since, or its part of the index is damaged.
         """
         entry = self.entries[number]
-        layout = self._blobs(entry)[: entry.layout_bytes] if entry.layout_bytes else b""
-        refuse_changed(entry, layout)
-        if not layout:
-            return OpenSlideSlide(entry.path, entry.mpp, exact)
-        return open_slide(entry.path, entry.mpp, exact, Layout.from_bytes(layout))
+        state = self._blobs(entry)[: entry.state_bytes] if entry.state_bytes else b""
+        refuse_changed(entry, state)
+        return open_by(entry.reader, entry.path, entry.mpp, state, exact)
 
     def mask(self, number: int) -> TissueMask:
         """Where a slide is tissue. The last 256 are remembered.
@@ -131,7 +129,7 @@ class Index:
             self._masks.move_to_end(number)
             return self._masks[number]
         entry = self.entries[number]
-        found = self._masks[number] = TissueMask.from_bytes(self._blobs(entry)[entry.layout_bytes :])
+        found = self._masks[number] = TissueMask.from_bytes(self._blobs(entry)[entry.state_bytes :])
         if len(self._masks) > _MASKS:
             self._masks.popitem(last=False)
         return found
@@ -212,16 +210,14 @@ class Writer:
         if paths or not self._listed:
             self._list()
 
-    def add(self, entry: dict[str, Any], layout: bytes = b"", mask: bytes = b"") -> Entry:
+    def add(self, entry: dict[str, Any], state: bytes = b"", mask: bytes = b"") -> Entry:
         """Keep what is known of a slide: fields of `Entry`, and its blobs."""
-        blobs = layout + mask
+        blobs = state + mask
         try:
             offset = self._blobs.seek(0, os.SEEK_END)
             self._blobs.write(blobs)
             self._blobs.flush()
-            whole = Entry(
-                **entry, offset=offset, layout_bytes=len(layout), mask_bytes=len(mask), crc32=zlib.crc32(blobs)
-            )
+            whole = Entry(**entry, offset=offset, state_bytes=len(state), mask_bytes=len(mask), crc32=zlib.crc32(blobs))
             line, check = entry_line(whole)
             self._lines.write(line)
             self._lines.flush()

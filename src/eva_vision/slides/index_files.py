@@ -16,7 +16,7 @@ from eva_core.results.record import write_bytes
 from eva_vision.slides.names import file_name
 
 LINES, BLOBS, LISTED = "slides.jsonl", "blobs.bin", "listed.json"
-SCHEMA = 2
+SCHEMA = 3
 _BEGIN = b'{"eva_index": '
 
 
@@ -36,10 +36,10 @@ class Entry:
         vendor: As OpenSlide calls it.
         levels: Width and height of each level in pixels, full size first.
         area: Tissue in mm2.
-        reader: `fast` for tiled JPEG TIFF, else `openslide`.
+        reader: Name of the reader that opens it: `tiff` is the fast path.
         agreed: Whether the fast path gave what OpenSlide gives; None where they were not compared.
         offset: Where its blobs begin.
-        layout_bytes: Of the layout, which comes first; 0 where OpenSlide reads.
+        state_bytes: Of what its reader keeps, which comes first; 0 where it needs nothing.
         mask_bytes: Of the tissue mask.
         crc32: Of both.
         root: The folder that was listed.
@@ -62,7 +62,7 @@ class Entry:
     reader: str = ""
     agreed: bool | None = None
     offset: int = 0
-    layout_bytes: int = 0
+    state_bytes: int = 0
     mask_bytes: int = 0
     crc32: int = 0
     root: str = ""
@@ -80,7 +80,7 @@ class Entry:
     @property
     def end(self) -> int:
         """Where its blobs end."""
-        return self.offset + self.layout_bytes + self.mask_bytes
+        return self.offset + self.state_bytes + self.mask_bytes
 
 
 _FIELDS = Entry.__dataclass_fields__.keys()

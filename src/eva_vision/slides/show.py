@@ -11,7 +11,6 @@ from eva_core.errors import EvaError
 from eva_core.files.atomic_files import write_bytes
 from eva_core.progress import quiet
 from eva_vision.slides.reading.slide import Patch, Slide
-from eva_vision.slides.reading.tiff import TiffSlide
 from eva_vision.slides.sampler import Sampler, Sampling
 from eva_vision.slides.sampling import COARSER
 from eva_vision.slides.tissue_mask import TissueMask
@@ -30,7 +29,6 @@ def describe(slide: Slide, mask: TissueMask) -> dict[str, str]:
     """What is known of a slide, by name."""
     full = slide.levels[0]
     part = mask.area / (full.width * full.height * slide.mpp**2 * 1e-6)
-    by = "fast path: tiles by their offsets, JPEG decoded at 1, 1/2, 1/4 or 1/8"
     return {
         "slide": slide.path,
         "size": f"{full.width:,} x {full.height:,} px, {_millimetres(slide)}",
@@ -38,7 +36,7 @@ def describe(slide: Slide, mask: TissueMask) -> dict[str, str]:
         "levels": ", ".join(f"{n.width:,} x {n.height:,} (1/{n.downsample:.4g})" for n in slide.levels),
         "vendor": slide.vendor,
         "tissue": f"{mask.area:.4g} mm2, {part:.0%} of the slide, seen at {mask.mpp:.2g} micrometres per pixel",
-        "reader": by if isinstance(slide, TiffSlide) else "OpenSlide",
+        "reader": slide.how or slide.reader,
     }
 
 

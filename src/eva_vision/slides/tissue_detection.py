@@ -15,6 +15,7 @@ import numpy as np
 from scipy import ndimage
 
 from eva_core import registry
+from eva_core.identity import qualified_name, version_of
 from eva_vision.slides.reading.slide import Slide
 from eva_vision.slides.tissue_mask import TissueMask
 
@@ -60,8 +61,8 @@ def described(method: str) -> str:
     while isinstance(detect, partial):
         given += [repr(value) for value in detect.args] + [f"{k}={v!r}" for k, v in sorted(detect.keywords.items())]
         detect = detect.func
-    name = getattr(detect, "__qualname__", type(detect).__qualname__)
-    return f"{detect.__module__}.{name}({', '.join(given)}) at {MPP:g} micrometres per pixel, {MOST_SIDE} at most"
+    name = f"{qualified_name(detect)} {version_of(detect)}"
+    return f"{name} ({', '.join(given)}) at {MPP:g} micrometres per pixel, {MOST_SIDE} at most"
 
 
 def hsv(pixels: np.ndarray, mpp: float) -> np.ndarray:

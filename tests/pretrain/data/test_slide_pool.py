@@ -9,7 +9,7 @@ import pytest
 
 from eva_core.errors import EvaError
 from eva_pretrain.data.slide_pool import Handles
-from eva_vision.slides.reading.open import OpenSlideSlide
+from eva_vision.slides.reading.openslide import OpenSlideSlide
 from eva_vision.slides.reading.staging import CacheFull
 
 

@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
 
+from eva_core import registry
 from eva_core.errors import EvaError, UsageError
 from eva_pretrain.data import slide_stream, stream
 from eva_pretrain.data.loader import Batch, PatchStream
@@ -25,8 +26,9 @@ from eva_vision.slides.reading.staging import CacheFull
 from eva_vision.slides.reading.tiff import TiffSlide
 from eva_vision.slides.sampler import Sampling
 from eva_vision.slides.tissue_detection import patch_filter
-from eva_vision.synthetic.slides import write_phantom_slide
+from eva_vision.synthetic.slides import phantom_tissue, write_phantom_slide
 from tests.pretrain.conftest import make_index
+from tests.vision.slides.toy_reader import PpmReader, write_ppm
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:This DataLoader will create"),
@@ -229,7 +231,7 @@ def cut(index: Index, number: int, share: float) -> None:
     entry = index.entries[number]
     os.truncate(entry.path, int(entry.bytes * share))
     fields = {name: value for name, value in asdict(entry).items() if name not in ("offset", "crc32")}
-    layout, blobs = fields.pop("layout_bytes"), index._blobs(entry)
+    layout, blobs = fields.pop("state_bytes"), index._blobs(entry)
     del fields["mask_bytes"]
     with Writer(index.folder, index.tissue) as writer:
         writer.add({**fields, **state_of(entry.path)._asdict()}, blobs[:layout], blobs[layout:])
@@ -361,7 +363,7 @@ def damage_blobs(index: Index, number: int) -> None:
     """In the tissue mask of a slide."""
     entry = index.entries[number]
     with (index.folder / "blobs.bin").open("r+b") as file:
-        file.seek(entry.offset + entry.layout_bytes + 20)
+        file.seek(entry.offset + entry.state_bytes + 20)
         file.write(b"damaged!")
 
 
@@ -454,3 +456,13 @@ def test_a_real_slide_is_what_openslide_gives(real_data, tmp_path):
         for pixels, x, y in zip(batch.pixels, batch.x.tolist(), batch.y.tolist(), strict=True):
             theirs = own.read_region((x, y), 0, (224, 224)).convert("RGB")
             assert np.array_equal(pixels.permute(1, 2, 0), np.asarray(theirs))
+
+
+def test_slides_of_a_plugins_reader_are_streamed_like_ours(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry.slide_readers, "_registered", {})
+    registry.slide_readers.register("ppm")(PpmReader)
+    tissue = phantom_tissue(900, 700, seed=3)
+    index = build([str(write_ppm(tmp_path / "a.ppm", tissue))], tmp_path / "index", "hsv", None, here)
+    for batch in take(PatchStream(index, Sampling(size=32, mpp=(0.5,)), 8), 2):
+        for pixels, x, y in zip(batch.pixels, batch.x, batch.y, strict=True):
+            assert np.array_equal(pixels.permute(1, 2, 0), tissue[y : y + 32, x : x + 32])

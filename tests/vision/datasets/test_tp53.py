@@ -15,7 +15,7 @@ from eva_core.results.record import Predictions
 from eva_vision.datasets.slide_level import metadata_baseline, slide_scores
 from eva_vision.datasets.tp53 import Tp53
 from eva_vision.slides import open_slide
-from eva_vision.slides.reading.open import over_white
+from eva_vision.slides.reading.openslide import over_white
 from eva_vision.synthetic.slides import write_slide
 from tests.conftest import picture
 from tests.vision.datasets import trees
@@ -111,8 +111,7 @@ def test_the_second_time_no_slide_is_opened(root: Path, monkeypatch: pytest.Monk
         raise AssertionError("opened")
 
     with monkeypatch.context() as patch:
-        for name in ("layout_of", "open_slide", "by_openslide"):
-            patch.setattr(f"eva_vision.slides.build_index.{name}", refuse)
+        patch.setattr("eva_vision.slides.build_index.open_verified", refuse)
         again = build(str(root), size=120)
         assert build(str(root)).samples == first.samples
     assert {s.id.partition("/")[0] for s in again.samples} == {f"slide_{n}.svs" for n in range(6)}

@@ -71,7 +71,9 @@ def test_what_cannot_be_looked_at_is_among_what_failed(folder, capsys):
 
 def test_how_many_were_not_compared_is_told(folder, capsys, monkeypatch):
     asked = ["slides", "index", f"{folder}/*.svs", "--output", "index", "--workers", "1"]
-    monkeypatch.setattr("eva_vision.slides.build_index.agrees", lambda slide: None if "single" in slide.path else True)
+    monkeypatch.setattr(
+        "eva_vision.slides.reading.verify.agrees", lambda slide: None if "single" in slide.path else True
+    )
     assert main(asked) == 0
     printed = capsys.readouterr()
     assert "2 by the fast path" in printed.out
@@ -200,7 +202,7 @@ def test_another_reading_of_a_remote_slide_is_found(web, monkeypatch):
     monkeypatch.setattr("eva_vision.slides.reading.tiff_layout._COLOURS", {2: "YCbCr", 6: "RGB"})
     monkeypatch.setattr("eva_vision.slides.reading.tiff_layout._decodes", lambda layout, file: True)
     found = index_slide(f"http://127.0.0.1:{web.server_port}/ycbcr.svs", "hsv", None)
-    assert (found.entry["reader"], found.entry["agreed"], found.layout) == ("openslide", False, b"")
+    assert (found.entry["reader"], found.entry["agreed"], found.state) == ("openslide", False, b"")
 
 
 @pytest.mark.parametrize("name", ["ycbcr.svs", "plain.tif"])

@@ -22,7 +22,8 @@ from eva_vision.slides.file_state import state_of
 from eva_vision.slides.index import BLOBS, LINES, LISTED, Index, Writer
 from eva_vision.slides.index_files import read_content
 from eva_vision.slides.reading.blobs import Blob
-from eva_vision.slides.reading.open import OpenSlideSlide, open_slide
+from eva_vision.slides.reading.open import open_slide
+from eva_vision.slides.reading.openslide import OpenSlideSlide
 from eva_vision.slides.reading.tiff import TiffSlide, Undecodable
 from eva_vision.slides.sampler import Sampler, Sampling
 from eva_vision.slides.tissue_detection import tissue_mask
@@ -60,8 +61,8 @@ def test_everything_of_a_slide_comes_back(slides, three, plain, tmp_path):
         assert entry.sha256 == hashlib.sha256(content[:65536] + str(len(content)).encode()).hexdigest()
         assert entry.bytes == len(content)
         fast = isinstance(slide, TiffSlide)
-        assert (entry.reader, entry.agreed) == (("fast", True) if fast else ("openslide", None))
-    assert {entry.reader for entry in index.entries} == {"fast", "openslide"}
+        assert (entry.reader, entry.agreed) == (("tiff", True) if fast else ("openslide", None))
+    assert {entry.reader for entry in index.entries} == {"tiff", "openslide"}
 
 
 def test_a_slide_is_found_by_its_path(three, tmp_path):
@@ -132,7 +133,7 @@ def test_only_what_is_new_or_changed_is_indexed(three, tmp_path):
 
 
 def test_where_the_fast_path_differs_openslide_reads(three, tmp_path, monkeypatch):
-    monkeypatch.setattr("eva_vision.slides.build_index.agrees", lambda slide: False)
+    monkeypatch.setattr("eva_vision.slides.reading.verify.agrees", lambda slide: False)
     index = built(three[:1], tmp_path / "index")
     assert (index.entries[0].reader, index.entries[0].agreed) == ("openslide", False)
     with index.open(0) as slide:
@@ -145,7 +146,7 @@ def test_only_a_format_that_openslide_does_not_open_is_not_compared(three, tmp_p
 
     monkeypatch.setattr("openslide.OpenSlide", unknown)
     index = built(three[:1], tmp_path / "unknown")
-    assert (index.entries[0].reader, index.entries[0].agreed) == ("fast", None)
+    assert (index.entries[0].reader, index.entries[0].agreed) == ("tiff", None)
     monkeypatch.undo()
 
     def undecoded(self, *region):
@@ -160,7 +161,7 @@ def test_storage_that_fails_while_comparing_fails_the_slide(web, tmp_path, monke
     """Whichever of the two readers needs the bytes; later they are compared."""
     url = f"http://127.0.0.1:{web.server_port}/ycbcr.svs"
     monkeypatch.setattr("eva_vision.slides.reading.blobs.PATIENCE", 0.2)
-    for step in ("open.sparse_copy", "tiff.TiffSlide._assemble"):
+    for step in ("verify.sparse_copy", "tiff.TiffSlide._assemble"):
 
         def dies(*args):
             web.down_until = float("inf")
@@ -603,7 +604,7 @@ def test_two_thousand_slides_open_at_once(three, tmp_path):
     output = tmp_path / "index"
     with Writer(output, "hsv") as writer:
         for n in range(2000):
-            writer.add({**one.entry, "path": f"/data/{n:05d}.svs"}, one.layout, one.mask)
+            writer.add({**one.entry, "path": f"/data/{n:05d}.svs"}, one.state, one.mask)
     started = time.perf_counter()
     index = Index(output)
     assert time.perf_counter() - started < 1

@@ -9,6 +9,10 @@ from typing import Any
 import numpy as np
 import simplejpeg
 
+from eva_vision.slides.reading.open import open_by
+from eva_vision.slides.reading.slide import Slide
+from eva_vision.slides.reading.tiff_layout import Layout
+
 Page = tuple[dict[int, Any], list[bytes]]
 """Tags (a number, a list of them, text, bytes, or floats for fractions), and the bytes of tiles."""
 
@@ -102,3 +106,8 @@ def _tags(pixels: np.ndarray, tile: int, mpp: float | None, compression: int, ph
 
 def _named(tags: dict[str, Any]) -> dict[int, Any]:
     return {int(name.removeprefix("tag")): value for name, value in tags.items()}
+
+
+def by_layout(path: str | Path, layout: Layout) -> Slide:
+    """A slide on the fast path by a layout, as an index opens it: nothing is parsed."""
+    return open_by("tiff", str(path), None, layout.to_bytes())

@@ -1,51 +1,58 @@
-"""Opening slides, by the fast path or by OpenSlide, and comparing the two."""
+"""Opening slides, by whichever reader knows their format."""
 
-import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from eva_core.errors import EvaError, UsageError
-from eva_vision.slides.reading.blobs import Blob, is_url
+from eva_core.errors import EvaError
+from eva_vision.slides.reading.blobs import is_url
 from eva_vision.slides.reading.mpp import decide_mpp
-from eva_vision.slides.reading.openslide import MARGIN, NotOpened, OpenSlideSlide, over_white
-from eva_vision.slides.reading.read_plan import Level
-from eva_vision.slides.reading.slide import Patch, Slide
-from eva_vision.slides.reading.sparse_copy import Region, sparse_copy
-from eva_vision.slides.reading.tiff import Layout, LocalFile, Source, TiffSlide, Undecodable, layout_of
-
-__all__ = ["Level", "NotOpened", "OpenSlideSlide", "Patch", "Slide", "open_as_stated", "open_slide", "over_white"]
-
-_SIDE = 256
-_BETWEEN = 40.0
-"""Decibels that remain where OpenSlide paints between pixels, and rounds; of other colours or places fewer do."""
+from eva_vision.slides.reading.readers import reader, readers_for
+from eva_vision.slides.reading.slide import NotOpened, Slide
 
 
-def open_slide(path: str | Path, mpp: float | None = None, exact: bool = False, layout: Layout | None = None) -> Slide:
-    """Open a slide by the fast path where it applies, else by OpenSlide.
+def open_slide(path: str | Path, mpp: float | None = None, exact: bool = False) -> Slide:
+    """Open a slide by the first reader that knows its format: those of plugins, the fast path, OpenSlide.
 
     Args:
         path: File, or URL (`s3://`, `gs://`, `az://`, `http://`, `https://`). What only OpenSlide reads is copied
             from there to a local cache.
         mpp: Micrometres per pixel of level 0; None: as the file says.
         exact: Always resample from level 0, and never let the JPEG decoder do a part of it.
-        layout: From an index: then nothing is parsed.
 
     Raises:
         UsageError: No mpp is given and the file states none.
         EvaError: The slide does not open, or is cut.
     """
-    path = path if is_url(path) else str(Path(path).expanduser())
-    layout = layout or layout_of(path)
-    if layout is None:
-        return OpenSlideSlide(str(path), mpp, exact)
-    source: Source = Blob(str(path)) if is_url(path) else LocalFile(path)
-    try:
-        return TiffSlide(str(path), source, layout, mpp, exact)
-    except EvaError:
-        source.close()
-        raise
+    path = str(path) if is_url(path) else str(Path(path).expanduser())
+    refusal: EvaError | None = None
+    for name in readers_for(path):
+        try:
+            return open_by(name, path, mpp, None, exact)
+        except NotOpened as error:
+            refusal = error
+    assert refusal is not None  # OpenSlide is always asked
+    raise refusal
+
+
+def open_by(name: str, path: str, mpp: float | None, state: bytes | None, exact: bool = False) -> Slide:
+    """Open a slide by one reader.
+
+    Args:
+        name: Of the reader.
+        path: File or URL.
+        mpp: Micrometres per pixel of level 0; None: as the file says.
+        state: What an index has of the slide: then nothing is parsed; None: of a slide that no index has.
+        exact: See `open_slide`.
+
+    Raises:
+        NotOpened: It is not of the formats of this reader.
+        UsageError: There is no such reader, or no mpp is known.
+        EvaError: The slide does not open, or is cut.
+    """
+    slide = reader(name).open(path, mpp, state)
+    slide.reader = name
+    if exact:
+        slide.read_exactly()
+    return slide
 
 
 def open_as_stated(path: str | Path, otherwise: float | None) -> Slide:
@@ -61,86 +68,11 @@ def open_as_stated(path: str | Path, otherwise: float | None) -> Slide:
     """
     if otherwise is not None:
         decide_mpp(str(path), otherwise, None)
-    layout = layout_of(path)
-    if layout is not None:
-        return open_slide(path, layout.mpp or otherwise, layout=layout)
-    return by_openslide(str(path), otherwise)
+    return as_stated(open_slide(path, otherwise))
 
 
-def by_openslide(path: str, otherwise: float | None) -> OpenSlideSlide:
-    """As `open_as_stated`, by OpenSlide."""
-    try:
-        return OpenSlideSlide(path)
-    except UsageError:
-        if otherwise is None:
-            raise
-        return OpenSlideSlide(path, otherwise)
-
-
-def agrees(slide: Slide) -> bool | None:
-    """Compare levels, mpp, and one region of tissue of each level, pixel for pixel.
-
-    Tissue is where tiles take the most bytes. Of a remote slide only the directories and these tiles are fetched: the
-    rest of the file that OpenSlide is shown is a hole. Where OpenSlide refuses a slide for a directory that is no
-    level, it is shown such a file whose chain has the levels alone.
-
-    Returns:
-        Whether OpenSlide gives the same; None where it does not open the slide, nor its levels alone.
-
-    Raises:
-        EvaError: The bytes cannot be had, or OpenSlide does not decode them.
-    """
-    if not isinstance(slide, TiffSlide):
-        return True
-    regions = [_region(slide, level) for level in range(len(slide.levels))]
-    with tempfile.TemporaryDirectory() as folder:
-        for alone in (False, True):
-            path = slide.path
-            if alone or is_url(slide.path):
-                path = str(Path(folder) / slide.name)
-                sparse_copy(slide, [_and_margin(region) for region in regions], Path(path), alone)
-            try:
-                with OpenSlideSlide(path, mpp=slide.mpp) as other:
-                    return _same(slide, other, regions)
-            except NotOpened:
-                continue
-    return None
-
-
-def _same(slide: TiffSlide, other: OpenSlideSlide, regions: Sequence[Region]) -> bool:
-    if slide.levels != other.levels:
-        return False
-    known = slide.layout.mpp
-    if known and other.stated_mpp and abs(other.stated_mpp / known - 1) > 0.01:
-        return False
-    for region, step in zip(regions, other.steps, strict=True):
-        try:
-            ours = slide._region(*region)
-        except Undecodable:
-            return False
-        theirs = other._region(*region)
-        if not np.array_equal(ours, theirs) and (float(step).is_integer() or psnr(ours, theirs) < _BETWEEN):
-            return False
-    return True
-
-
-def _region(slide: TiffSlide, level: int) -> Region:
-    """Where the largest tile of a level and its neighbours meet, as the arguments of `_region`."""
-    tiles = slide.layout.tiles[level]
-    row, column = divmod(int(tiles.counts.argmax()), tiles.counts.shape[1])
-    side = min(_SIDE, tiles.width, tiles.height)
-    left = min(max(column * tiles.tile[0] - 8, 0), tiles.width - side)
-    top = min(max(row * tiles.tile[1] - 8, 0), tiles.height - side)
-    return level, 1, left, top, side, side
-
-
-def _and_margin(region: Region) -> Region:
-    """What OpenSlide is asked for to give a region."""
-    level, reduce, left, top, width, height = region
-    return level, reduce, left - MARGIN, top - MARGIN, width + 2 * MARGIN, height + 2 * MARGIN
-
-
-def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    """Peak signal-to-noise ratio in decibels of two uint8 images."""
-    error = float(np.mean((a.astype(np.float32) - b) ** 2))
-    return float("inf") if error == 0 else 10 * float(np.log10(255**2 / error))
+def as_stated(slide: Slide) -> Slide:
+    """A slide at the mpp that it states, whichever it was opened with."""
+    if slide.stated_mpp is not None:
+        slide.mpp = slide.stated_mpp
+    return slide

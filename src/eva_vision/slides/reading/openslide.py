@@ -16,7 +16,7 @@ from eva_vision.slides.reading import tiff_pyramid
 from eva_vision.slides.reading.blobs import is_url
 from eva_vision.slides.reading.mpp import decide_mpp, openslide_mpp
 from eva_vision.slides.reading.read_plan import Level, downsample, is_smaller_copy
-from eva_vision.slides.reading.slide import Slide
+from eva_vision.slides.reading.slide import NotOpened, Slide
 from eva_vision.slides.reading.staging import Staged, stage
 from eva_vision.slides.reading.stored_tiles import StoredLevel, stored_level
 from eva_vision.slides.reading.tiff_directories import Directory, Tiff, damaged, read_tiff
@@ -44,19 +44,16 @@ _UNDECODED = (OSError, ValueError, SyntaxError, EOFError)
 _ERRORS = (openslide.OpenSlideError, OSError, ValueError, ArgumentError)
 
 
-class NotOpened(EvaError):
-    """A file that OpenSlide does not open: there is none, it is damaged, or of a format that it does not know."""
-
-
 class OpenSlideSlide(Slide):
     """Anything that OpenSlide reads.
 
     Attributes:
-        stated_mpp: By the file, where it can be believed.
         steps: Level-0 pixels that a pixel of each level spans, by OpenSlide's reckoning.
     """
 
-    def __init__(self, path: str, mpp: float | None = None, exact: bool = False) -> None:
+    how = "OpenSlide"
+
+    def __init__(self, path: str, mpp: float | None = None) -> None:
         """Open; see `open_slide`."""
         self._staged: Staged | None = stage(path) if is_url(path) else None
         self._local = str(self._staged.path) if self._staged else path
@@ -73,15 +70,15 @@ class OpenSlideSlide(Slide):
                     for at, level in enumerate(levels.values())
                     if tiff and pages and at and not self.steps[at].is_integer()
                 }
-            self.stated_mpp = openslide_mpp(self._slide.properties)
-            own = decide_mpp(path, mpp, self.stated_mpp)
+            stated = openslide_mpp(self._slide.properties)
+            own = decide_mpp(path, mpp, stated)
         except EvaError:
             self.close()
             raise
         self._numbers = list(levels)
         self._compared: set[int] = set()
         self._in_grid = vendor in _IN_GRIDS
-        super().__init__(path, own, vendor, list(levels.values()), (1,), exact)
+        super().__init__(path, own, vendor, list(levels.values()), stated_mpp=stated)
 
     def close(self) -> None:
         """Close the file; a second time does nothing."""
@@ -174,6 +171,28 @@ class OpenSlideSlide(Slide):
             ) from error
         self._slide = handle
         return image
+
+
+class OpenSlideReader:
+    """Whatever OpenSlide reads; asked last."""
+
+    def opens(self, path: str, first_bytes: bytes) -> bool:
+        """Whether to try: OpenSlide itself says what it does not know."""
+        return True
+
+    def open(self, path: str, mpp: float | None, state: bytes | None) -> OpenSlideSlide:
+        """Open; a remote file is copied to a local cache first.
+
+        Raises:
+            NotOpened: OpenSlide does not know the format, or the file is damaged.
+            UsageError: No mpp is known.
+            EvaError: It cannot be had.
+        """
+        return OpenSlideSlide(path, mpp)
+
+    def state(self, slide: Slide) -> bytes:
+        """Nothing: OpenSlide parses a file anew whenever it opens it."""
+        return b""
 
 
 def over_white(image: Image.Image) -> np.ndarray:

@@ -11,8 +11,9 @@ import numpy as np
 import simplejpeg
 
 from eva_core.errors import EvaError
+from eva_vision.slides.reading.blobs import Blob, is_url
 from eva_vision.slides.reading.mpp import decide_mpp
-from eva_vision.slides.reading.slide import Patch, Slide, make_patch, window
+from eva_vision.slides.reading.slide import NotOpened, Patch, Slide, make_patch, window
 from eva_vision.slides.reading.tiff_layout import Layout, Tiles, layout_of
 
 __all__ = ["Layout", "LocalFile", "TiffSlide", "Undecodable", "layout_of"]
@@ -94,9 +95,9 @@ class Undecodable(EvaError):
 class TiffSlide(Slide):
     """A tiled JPEG TIFF, read by its layout."""
 
-    def __init__(
-        self, path: str, source: Source, layout: Layout, mpp: float | None = None, exact: bool = False
-    ) -> None:
+    how = "fast path: tiles by their offsets, JPEG decoded at 1, 1/2, 1/4 or 1/8"
+
+    def __init__(self, path: str, source: Source, layout: Layout, mpp: float | None = None) -> None:
         """Nothing is read.
 
         Args:
@@ -104,17 +105,21 @@ class TiffSlide(Slide):
             source: Its bytes.
             layout: Where its tiles lie.
             mpp: Of level 0; None: as the layout says.
-            exact: Read level 0 alone, and decode at full scale.
 
         Raises:
             UsageError: No mpp is known.
         """
         own = decide_mpp(path, mpp, layout.mpp)
-        super().__init__(path, own, layout.vendor, layout.levels, (1, 2, 4, 8), exact)
+        super().__init__(path, own, layout.vendor, layout.levels, (1, 2, 4, 8), layout.mpp)
         self.layout = layout
         self._source = source
         self._prefixes = [level.prefix for level in layout.tiles]
         self._sparse = [not level.counts.all() for level in layout.tiles]
+
+    @property
+    def memory(self) -> int:
+        """Bytes of its tables of tiles."""
+        return sum(level.offsets.nbytes + level.counts.nbytes for level in self.layout.tiles)
 
     def close(self) -> None:
         """Close the file."""
@@ -208,6 +213,37 @@ class TiffSlide(Slide):
                 f"{level} of {self.path}, but it does not decode ({error}). Get the slide again, or leave it out."
             ) from error
         return pixels
+
+
+class TiffReader:
+    """The fast path: tiled TIFF with JPEG, local and remote."""
+
+    def opens(self, path: str, first_bytes: bytes) -> bool:
+        """Whether a file is a TIFF, or one that was compressed as a whole, which `open` refuses."""
+        return first_bytes[:2] in (b"II", b"MM", b"\x1f\x8b")
+
+    def open(self, path: str, mpp: float | None, state: bytes | None) -> TiffSlide:
+        """Open by the layout that is in the state, else by the header of the file.
+
+        Raises:
+            NotOpened: Its tiles are not of a kind that the fast path decodes.
+            UsageError: No mpp is known.
+            EvaError: The file cannot be read, or is cut.
+        """
+        layout = Layout.from_bytes(state) if state else layout_of(path)
+        if layout is None:
+            raise NotOpened(f"Expected a tiled JPEG TIFF at {path}, but it is another file. Open it by OpenSlide.")
+        source: Source = Blob(path) if is_url(path) else LocalFile(path)
+        try:
+            return TiffSlide(path, source, layout, mpp)
+        except EvaError:
+            source.close()
+            raise
+
+    def state(self, slide: Slide) -> bytes:
+        """The layout of a slide."""
+        assert isinstance(slide, TiffSlide)
+        return slide.layout.to_bytes()
 
 
 def _buffer(size: int) -> np.ndarray:

@@ -14,9 +14,10 @@ from eva_core.errors import EvaError, UsageError
 from eva_vision.slides import list_slides, open_slide
 from eva_vision.slides.reading import blobs
 from eva_vision.slides.reading.blobs import Blob, is_url
-from eva_vision.slides.reading.open import agrees
 from eva_vision.slides.reading.tiff import TiffSlide, layout_of
+from eva_vision.slides.reading.verify import agrees
 from eva_vision.synthetic.slides import write_phantom_slide
+from tests.vision.slides.tiffs import by_layout
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def url(web):
 def test_remote_equals_local(slides, url, x, y, size, mpp):
     if not hasattr(test_remote_equals_local, "layout"):
         test_remote_equals_local.layout = layout_of(slides["ycbcr"])
-    with open_slide(url, layout=test_remote_equals_local.layout) as far, open_slide(slides["ycbcr"]) as near:
+    with by_layout(url, test_remote_equals_local.layout) as far, open_slide(slides["ycbcr"]) as near:
         a, b = far.read_patch(x, y, size, mpp), near.read_patch(x, y, size, mpp)
         assert np.array_equal(a.pixels, b.pixels)
         assert (a.x, a.y, a.level, a.reduce, a.inside) == (b.x, b.y, b.level, b.reduce, b.inside)
@@ -57,7 +58,7 @@ def test_opening_takes_few_requests(url, web):
     layout = layout_of(url)
     assert web.requests <= 5
     web.requests = 0
-    with open_slide(url, layout=layout) as slide:
+    with by_layout(url, layout) as slide:
         assert web.requests == 0
         slide.read(300, 300, 100, 0.25)
     assert web.requests <= 2
@@ -141,7 +142,7 @@ def test_a_cut_object_is_an_error(slides, url, web, tmp_path):
     (tmp_path / "ycbcr.svs").write_bytes(content[: len(content) // 3])
     web.root = tmp_path
     begun = time.monotonic()
-    with open_slide(url, layout=layout) as far, pytest.raises(EvaError):
+    with by_layout(url, layout) as far, pytest.raises(EvaError):
         far.read_many([(x, y, 256, 0.25) for x in (0, 700, 1400) for y in (0, 500, 1000)])
     with pytest.raises(EvaError):
         open_slide(url)

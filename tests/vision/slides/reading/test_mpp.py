@@ -8,7 +8,8 @@ import pytest
 from eva_core.errors import EvaError, UsageError
 from eva_vision.slides import open_slide
 from eva_vision.slides.reading.mpp import aperio_mpp, micrometres, of_both_axes, ome_mpp, openslide_mpp, resolution_mpp
-from eva_vision.slides.reading.open import OpenSlideSlide, open_as_stated
+from eva_vision.slides.reading.open import open_as_stated
+from eva_vision.slides.reading.openslide import OpenSlideSlide
 from tests.vision.slides.tiffs import aperio_text, flat_page, jpeg_page, write_tiff
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8)

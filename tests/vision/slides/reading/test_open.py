@@ -10,8 +10,9 @@ from PIL import Image
 
 from eva_core.errors import EvaError, UsageError
 from eva_vision.slides import open_slide
-from eva_vision.slides.reading.open import OpenSlideSlide, agrees, over_white
+from eva_vision.slides.reading.openslide import OpenSlideSlide, over_white
 from eva_vision.slides.reading.tiff import TiffSlide
+from eva_vision.slides.reading.verify import agrees
 
 
 def test_openslide_reads_what_the_fast_path_does_not(plain):
@@ -89,7 +90,8 @@ def test_what_is_no_slide(tmp_path):
 
 @pytest.mark.parametrize("name", ["ycbcr", "rgb", "single", "odd"])
 def test_exact_reads_level_0_alone(slides, name):
-    with open_slide(slides[name], exact=True) as fast, OpenSlideSlide(str(slides[name]), exact=True) as other:
+    with open_slide(slides[name], exact=True) as fast, OpenSlideSlide(str(slides[name])) as other:
+        other.read_exactly()
         for mpp in (fast.mpp, fast.mpp * 1.3, fast.mpp * 2, fast.mpp * 4):
             patch = fast.read_patch(101, 203, 128, mpp)
             assert (patch.level, patch.reduce, patch.x, patch.y) == (0, 1, 101, 203)

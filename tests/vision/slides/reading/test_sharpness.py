@@ -16,6 +16,7 @@ from eva_vision.models.baselines import random_vits16
 from eva_vision.slides import Patch, open_slide
 from eva_vision.slides.reading.tiff import layout_of
 from eva_vision.synthetic.slides import write_phantom_slide, write_slide
+from tests.vision.slides.tiffs import by_layout
 
 SIZE = 224
 
@@ -28,7 +29,7 @@ def backbone():
 def three_ways(path: Path, mpp: float, corners: np.ndarray) -> dict[str, list[Patch]]:
     layout = layout_of(path)
     single = replace(layout, tiles=layout.tiles[:1])
-    with open_slide(path) as level, open_slide(path, layout=single) as decoder, open_slide(path, exact=True) as exact:
+    with open_slide(path) as level, by_layout(path, single) as decoder, open_slide(path, exact=True) as exact:
         ways = {"level": level, "decoder": decoder, "exact": exact}
         return {how: [slide.read_patch(*at, SIZE, mpp) for at in corners.tolist()] for how, slide in ways.items()}
 

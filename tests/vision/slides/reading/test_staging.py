@@ -15,7 +15,7 @@ from filelock import FileLock
 from eva_core.errors import EvaError, UsageError
 from eva_vision.slides import open_slide
 from eva_vision.slides.reading.bucket_keys import Object
-from eva_vision.slides.reading.open import OpenSlideSlide
+from eva_vision.slides.reading.openslide import OpenSlideSlide
 from eva_vision.slides.reading.staging import CacheFull, Staged, stage
 
 

@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from eva_core.errors import EvaError
 from eva_vision.slides import open_slide
-from eva_vision.slides.reading.open import OpenSlideSlide, agrees, psnr
+from eva_vision.slides.reading.openslide import OpenSlideSlide
 from eva_vision.slides.reading.resample import area_resize
 from eva_vision.slides.reading.tiff import Layout, LocalFile, TiffSlide, layout_of
+from eva_vision.slides.reading.verify import agrees, psnr
 from eva_vision.synthetic.slides import write_phantom_slide
+from tests.vision.slides.tiffs import by_layout
 
 VARIANTS = ("ycbcr", "rgb", "single")
 
@@ -116,7 +118,7 @@ def test_layout_survives_bytes(slides):
             assert (a.width, a.height, a.tile, a.colour, a.tables) == (b.width, b.height, b.tile, b.colour, b.tables)
     path = slides["ycbcr"]
     stored = Layout.from_bytes(layout_of(path).to_bytes())
-    with open_slide(path, layout=stored) as slide, open_slide(path) as parsed:
+    with by_layout(path, stored) as slide, open_slide(path) as parsed:
         assert np.array_equal(slide.read(40, 50, 99, 0.3), parsed.read(40, 50, 99, 0.3))
 
 
@@ -172,7 +174,7 @@ def test_a_tile_without_bytes_is_white(slides):
     counts = layout.tiles[0].counts.copy()
     counts[1, 1] = 0
     holed = replace(layout, tiles=(replace(layout.tiles[0], counts=counts), *layout.tiles[1:]))
-    with open_slide(slides["ycbcr"], layout=holed) as slide, open_slide(slides["ycbcr"]) as whole:
+    with by_layout(slides["ycbcr"], holed) as slide, open_slide(slides["ycbcr"]) as whole:
         seen, expected = slide.read(200, 200, 400, 0.25), whole.read(200, 200, 400, 0.25).copy()
         expected[56:312, 56:312] = 255
         assert np.array_equal(seen, expected)
@@ -188,7 +190,7 @@ def test_a_cut_slide_is_an_error(slides, tmp_path):
             open_slide(path).read(600, 500, 256, 0.25)
     path = tmp_path / "cut0.3.svs"
     with (
-        open_slide(path, layout=layout) as slide,
+        by_layout(path, layout) as slide,
         pytest.raises(EvaError, match=r"the file is cut\. Get the slide again"),
     ):
         slide.read(1500, 1000, 256, 0.25)
@@ -232,7 +234,7 @@ def test_handles_are_given_back(slides):
     layout = layout_of(slides["ycbcr"])
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(20):
-        with open_slide(slides["ycbcr"], layout=layout) as slide:
+        with by_layout(slides["ycbcr"], layout) as slide:
             slide.read(0, 0, 64, 0.25)
         with pytest.raises(EvaError):
             open_slide(slides["no_mpp"])

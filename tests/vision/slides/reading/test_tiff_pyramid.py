@@ -9,8 +9,9 @@ from PIL import Image
 from eva_core.errors import EvaError
 from eva_vision.slides import open_slide
 from eva_vision.slides.build_index import index_slide
-from eva_vision.slides.reading.open import OpenSlideSlide, agrees
+from eva_vision.slides.reading.openslide import OpenSlideSlide
 from eva_vision.slides.reading.tiff import TiffSlide
+from eva_vision.slides.reading.verify import agrees
 from eva_vision.synthetic.slides import phantom_tissue
 from tests.vision.slides.tiffs import aperio_text, flat_page, jpeg_page, write_tiff
 
@@ -111,7 +112,7 @@ def test_an_index_compares_what_openslide_refuses_for_its_macro(tmp_path):
     with pytest.raises(EvaError, match="OpenSlide reads"):
         OpenSlideSlide(str(path))
     entry = index_slide(str(path), "hsv", None).entry
-    assert (entry["reader"], entry["agreed"], entry["levels"]) == ("fast", True, ((1200, 800), (300, 200)))
+    assert (entry["reader"], entry["agreed"], entry["levels"]) == ("tiff", True, ((1200, 800), (300, 200)))
 
 
 def channels(n: int, dtype: str = "u1") -> np.ndarray:
