@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eva_core.store import hdf5_files
-from eva_vision.segmentation.rows import Rows
+from eva_core.store.row_reader import Rows
 
 N = 23
 VALUES = {
