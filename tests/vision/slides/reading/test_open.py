@@ -117,19 +117,6 @@ def test_thumbnail(slides, plain, side, monkeypatch):
             monkeypatch.undo()
 
 
-def test_agrees_tells_a_fast_path_that_is_wrong(slides):
-    for name in ("ycbcr", "rgb", "single", "odd"):
-        with open_slide(slides[name]) as slide:
-            assert agrees(slide)
-    with open_slide(slides["ycbcr"]) as slide:
-        for prefix in (0, 1):
-            slide._prefixes[prefix] = slide._prefixes[prefix].replace(b"Adobe\0d\0\0\0\0\x01", b"Adobe\0d\0\0\0\0\x00")
-            assert not agrees(slide)
-    with open_slide(slides["ycbcr"]) as slide:
-        slide.levels = slide.levels[:1]
-        assert not agrees(slide)
-
-
 def test_a_slide_deleted_in_the_middle_is_no_white(plain, slides, tmp_path):
     for source in (plain, slides["ycbcr"]):
         path = tmp_path / source.name
