@@ -152,6 +152,6 @@ def _difference(total: np.ndarray, length: float, axis: int) -> np.ndarray:
     whole, part = int(length), length - int(length)
     size = total.shape[axis] - 1
     starts = np.arange(max(0, int(size - length + 1e-9) + 1))
-    ends = starts + whole
+    ends = np.minimum(starts + whole, size)  # a square may be a pixel of the mask longer than the slide
     end = total.take(ends, axis) * (1 - part) + total.take(np.minimum(ends + 1, size), axis) * part
     return end - total.take(starts, axis)

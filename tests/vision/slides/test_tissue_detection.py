@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from matplotlib.colors import rgb_to_hsv
 from PIL import Image
@@ -184,6 +184,7 @@ def test_a_grid_is_of_squares_side_by_side(width, height, side):
 
 @settings(deadline=None)
 @given(st.integers(1, 30), st.integers(1, 30), st.floats(1, 130))
+@example(4, 4, 20.0)
 def test_shares_are_those_of_every_pixel(width, height, side):
     _, mask = random_mask(1, width, height)
     shares = mask.shares(side)
