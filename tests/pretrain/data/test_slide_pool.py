@@ -16,6 +16,8 @@ from eva_vision.slides.reading.staging import CacheFull
 class Fake:
     """Something that is open, and counted."""
 
+    memory = 3 * 2**20
+
     def __init__(self, opened: set["Fake"]) -> None:
         self._opened = opened
         opened.add(self)

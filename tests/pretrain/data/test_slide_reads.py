@@ -11,7 +11,7 @@ from eva_core.errors import EvaError
 from eva_pretrain.data import slide_reads
 from eva_pretrain.data.slide_pool import Handles
 from eva_pretrain.data.slide_reads import Failure, Storage, read_all
-from eva_vision.slides.reading.open import OpenSlideSlide
+from eva_vision.slides.reading.openslide import OpenSlideSlide
 from eva_vision.slides.reading.slide import Slide
 from eva_vision.slides.reading.staging import CacheFull, _unwritten
 from eva_vision.synthetic.slides import phantom_tissue
@@ -73,6 +73,8 @@ def test_a_bad_tile_costs_its_own_places_alone(tmp_path):
 
 class Answer:
     """A slide of a storage that takes its time, and may give none in the end."""
+
+    memory = 3 * 2**20
 
     def __init__(self, seconds: float, dead: bool) -> None:
         self.seconds, self.dead = seconds, dead
