@@ -63,5 +63,5 @@ def cell(text: str) -> str:
 
 
 def code(text: str) -> str:
-    """A text as code in a cell of a table."""
-    return f"`{cell(text)}`"
+    """A text as code in a cell of a table, where a `|` within code does not end the cell."""
+    return f"`{text}`"

@@ -61,7 +61,7 @@ def test_three_touches_make_a_page_a_place_in_the_navigation_and_a_config(toy: l
     assert "| classes, in order | pink, blue |\n" in page
     assert "| micrometres per pixel | 0.5 in the file |\n" in page
     assert "| `--dataset.root` | `str` | required | The folder. |\n" in page
-    assert "| `--dataset.side` | `int \\| None` | `None` | Side of an image in pixels. |\n" in page
+    assert "| `--dataset.side` | `int | None` | `None` | Side of an image in pixels. |\n" in page
     assert f'```yaml title="configs/tasks/toy.yaml"\n{YAML}```' in page
     assert "A 2020, [doi:10.1/x](https://doi.org/10.1/x)" in page
     assert {"toy": "datasets/toy.md"} in dataset_pages.navigation(toy)

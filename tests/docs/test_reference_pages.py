@@ -45,7 +45,7 @@ def test_every_setting_has_a_row_with_type_default_and_meaning():
     }
     assert found["protocol.steps"][:2] == ["int", "`12500`"]
     assert found["protocol.segmentation.stitch"][:2] == ["bool", "`true`"]
-    assert found["protocol.selection"][:2] == [r"heldout \| holdout", "`heldout`"]
+    assert found["protocol.selection"][:2] == ["heldout | holdout", "`heldout`"]
     assert {"recipe.steps", "data.batch_size", "export.weights", "Extraction.device"} <= found.keys()
     assert [name for name, (_, _, meaning) in found.items() if not meaning] == []
     assert len(found) == len(re.findall(r"^\| `", page, re.MULTILINE))
