@@ -106,7 +106,9 @@ def _names(node: ast.stmt) -> list[str]:
         return [alias.asname or alias.name for alias in node.names]
     if isinstance(node, ast.ClassDef | ast.FunctionDef):
         return [node.name]
-    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, Assigned) else []
+    if not isinstance(node, Assigned):
+        return []
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
     return [part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)]
 
 
