@@ -14,9 +14,11 @@ from pathlib import Path
 
 import torch
 
-from eva_core.config.parser import load_protocol
-from eva_core.extraction.embed import Extraction, extract, store_key, transform_of
-from eva_core.types import Geometry
+from eva_core.config.protocols import load_protocol
+from eva_core.contracts.cards import Geometry
+from eva_core.extraction.embed import extract, store_key
+from eva_core.extraction.pixels import transform_of
+from eva_core.extraction.settings import Extraction
 from eva_vision.datasets.folder import Folder
 from eva_vision.models.timm import timm_model
 

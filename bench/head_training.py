@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from eva_core.classification.metrics import selection_metric
+from eva_core.contracts.head import Embedded, FittingData
 from eva_core.contracts.protocol import Protocol
-from eva_core.types import Embedded
 from eva_vision.heads.linear import Linear
 
 RUNS = range(5)
@@ -65,7 +65,7 @@ def speed(samples: int, held_out: int, features: int, classes: int, steps: int, 
             plain_loop(train, select, classes, recipe, run)
 
     def ours() -> None:
-        Linear().fit(train, select, classes, recipe, RUNS)
+        Linear().fit(FittingData(train, select, classes, RUNS), recipe)
 
     ratios = [seconds(plain) / seconds(ours) for _ in range(turns)]
     return {

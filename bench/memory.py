@@ -20,9 +20,10 @@ def make_store() -> Path:
     import numpy as np
 
     from eva_core.classification.import_kaiko import Imported, rows_of
+    from eva_core.contracts.cards import DatasetCard
+    from eva_core.contracts.dataset import Sample
     from eva_core.store.store import StoreKey
     from eva_core.store.writer import PartWriter, merge
-    from eva_core.types import DatasetCard, Sample
 
     key = StoreKey("random", "random", {"classes": ["a", "b"], "dataset": "random", "weights_sha256": "0"})
     content = {**key.content, "preprocess": "none", "dataset_sha256": "0"}
@@ -41,7 +42,7 @@ def make_store() -> Path:
 def fit(store: str, output: str) -> None:
     """Fit in this process and print what it added, in GB."""
     from eva_core.api import fit_embeddings
-    from eva_core.config.parser import load_protocol
+    from eva_core.config.protocols import load_protocol
 
     before = psutil.Process().memory_info().rss
     protocol = replace(load_protocol("eva-0.4"), steps=1_100, runs=5)  # past an epoch, so that it evaluates

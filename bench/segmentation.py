@@ -18,11 +18,13 @@ import numpy as np
 import torch
 
 from eva_core import registry
-from eva_core.config.parser import load_protocol
-from eva_core.extraction.embed import Extraction, prepare, transform_of
+from eva_core.config.protocols import load_protocol
+from eva_core.extraction.engine import prepare
+from eva_core.extraction.pixels import transform_of
+from eva_core.extraction.settings import Extraction
 from eva_core.task import Job
 from eva_vision.datasets.mask_folder import MaskFolder
-from eva_vision.segmentation.context import Setting, rules_for, setting
+from eva_vision.segmentation.context import Context, rules_for, setting
 from eva_vision.segmentation.decoders.training import new_decoder, train
 from eva_vision.segmentation.features.batches import Online, Source, Stored
 from eva_vision.segmentation.features.feature_maps import extract_maps, maps_key
@@ -36,7 +38,7 @@ EPOCHS = {"linear_seg": 8, "conv_seg": 8, "conv_seg_image": 2}
 """By head: after how many epochs their Dice is compared."""
 
 
-def prepared(root: Path, images: int) -> Setting:
+def prepared(root: Path, images: int) -> Context:
     """Feature maps of the first images of each split."""
     dataset = MaskFolder(str(root), key="type")
     by_split = [[s for s in dataset.samples if s.split == split] for split in ("train", "test")]
@@ -51,11 +53,11 @@ def prepared(root: Path, images: int) -> Setting:
     return setting(Job(MODEL, backbone, dataset, protocol, "linear_seg", head), store, how)
 
 
-def in_the_loop(at: Setting, samples: np.ndarray) -> Online:
+def in_the_loop(at: Context, samples: np.ndarray) -> Online:
     """The same tiles through the backbone."""
     tiles = [Tile(*map(int, place)) for place in at.store.tiles]
     items = TileImages(at.dataset, tiles, at.cutting, transform_of(at.job.protocol)(at.cutting.geometry), skip=False)
-    return Online(items, at.store.tiles_of(samples), at.rules, at.job.backbone, at.fabric, at.how)
+    return Online(items, at.store.tiles_of(samples), at.rules, at.job.backbone, at.fabric, at.job.how)
 
 
 def seconds(job: Callable[[], object]) -> float:
@@ -64,7 +66,7 @@ def seconds(job: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def trained(at: Setting, name: str, source: Source, epochs: int) -> torch.nn.Module:
+def trained(at: Context, name: str, source: Source, epochs: int) -> torch.nn.Module:
     """A decoder after some epochs, without any evaluation."""
     decoder = new_decoder(registry.heads.build(name), at.store.channels, len(at.card.classes), 0, at.device)
     steps = epochs * -(-len(source) // BATCH)
@@ -73,7 +75,7 @@ def trained(at: Setting, name: str, source: Source, epochs: int) -> torch.nn.Mod
     return decoder
 
 
-def by_head(at: Setting, turns: int) -> dict[str, dict[str, object]]:
+def by_head(at: Context, turns: int) -> dict[str, dict[str, object]]:
     """By head: how many times faster an epoch is from the store, median over turns, and the Dice that each reaches."""
     train_rows, test_rows = at.store.rows("train"), at.store.rows("test")
     stored, online = at.stored(train_rows), in_the_loop(at, train_rows)
@@ -92,7 +94,7 @@ def by_head(at: Setting, turns: int) -> dict[str, dict[str, object]]:
     return found
 
 
-def reading(at: Setting, turns: int) -> dict[str, object]:
+def reading(at: Context, turns: int) -> dict[str, object]:
     """Rate of an epoch's shuffled reading, by that of reading the file from end to end."""
     tiles = np.arange(len(at.store.tiles))
     blocks = Stored(at.store, tiles, at.job.backbone, at.device, memory=3e7, flips=False)

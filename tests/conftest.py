@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from eva_core.accelerator import gpus
-from eva_core.types import Dataset, DatasetCard, Sample
+from eva_core.contracts.cards import DatasetCard
+from eva_core.contracts.dataset import Dataset, Sample
 
 REAL = Path(os.environ.get("EVA_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 

@@ -94,3 +94,51 @@ def test_a_clash_and_a_broken_plugin_hurt_only_their_own_names(site, tmp_path):
     assert eva(crowded, "datasets", "stripes").returncode == 0
     unknown = eva(crowded, "models", "edgs")
     assert "Unknown model 'edgs'. Did you mean edges?" in unknown.stderr
+
+
+def test_its_kind_of_task_goes_through_every_command(site, tmp_path):
+    """A whole kind of task in one package: nothing of eva knows of it."""
+    data = ["--dataset", "tinted", "--dataset.n", "48", "--protocol", "strict"]
+    for model in ("edges", "colour_stats"):
+        done = eva(site, "fit", "--model", model, *data, "--output", str(tmp_path / model))
+        assert done.returncode == 0, done.stderr
+        assert "mean absolute error" in done.stdout
+    edges, colour = (json.loads((tmp_path / m / "results.json").read_text()) for m in ("edges", "colour_stats"))
+    assert (colour["task"], colour["main"]["metric"], colour["main"]["bounds"]) == ("regression", "r2", [None, 1.0])
+    assert colour["main"]["mean"] > 0.9 > edges["main"]["mean"]
+    assert colour["main"]["ci95"][1] <= 1
+    assert edges["identity"]["head"] == "ridge"
+    again = eva(site, "fit", "--model", "edges", *data, "--output", str(tmp_path / "edges"))
+    assert "Already done" in again.stderr
+    rules = ["--protocol.regression.strengths", "[5]"]
+    other = eva(site, "fit", "--model", "edges", *data, *rules, "--output", str(tmp_path / "edges"))
+    assert other.returncode == 2
+    assert "protocol_settings.regression default" in other.stderr
+
+    said = eva(site, "compare", str(tmp_path / "colour_stats"), str(tmp_path / "edges"), "--metric", "mae")
+    assert said.returncode == 0, said.stderr
+    assert "edges has the higher mae than colour_stats" in said.stdout
+    applied = eva(site, "predict", "--head", str(tmp_path / "edges"), "--output", str(tmp_path / "applied"))
+    assert applied.returncode == 0, applied.stderr
+    assert applied.stdout.strip().endswith("predictions.parquet")
+
+
+def test_a_board_of_several_kinds_ranks_each_its_own_way(site, tmp_path):
+    for name, dataset in (
+        ("tinted", {"class_path": "tinted", "init_args": {"n": 48, "metric": "mae"}}),
+        ("stripes", "stripes"),
+    ):
+        (tmp_path / f"{name}.yaml").write_text(json.dumps({"dataset": dataset}))
+    tasks = [{"name": name, "config": str(tmp_path / f"{name}.yaml")} for name in ("tinted", "stripes")]
+    board = {"models": ["edges", "colour_stats"], "tasks": tasks, "protocol": "strict"}
+    (tmp_path / "board.yaml").write_text(json.dumps(board))
+    done = eva(site, "leaderboard", "--config", str(tmp_path / "board.yaml"), "--output", str(tmp_path / "board"))
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "board" / "leaderboard.html").read_text()
+    assert '"lower":true' in page
+    lines = (tmp_path / "board" / "leaderboard.md").read_text().splitlines()
+    ranked = [line for line in lines if "colour_stats" in line or "edges" in line]
+    assert len(ranked) == 2
+    assert "–" in ranked[0] or "-" in ranked[0].split("|")[-4]  # no average of an error and a share
+    comparisons = json.loads((tmp_path / "board" / "comparisons.json").read_text())
+    assert comparisons["tests"] == 2

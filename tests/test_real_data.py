@@ -11,8 +11,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from eva_core import fit, predict
-from eva_core.config.parser import load_protocol
-from eva_core.extraction.embed import Extraction
+from eva_core.config.protocols import load_protocol
+from eva_core.extraction.settings import Extraction
 from eva_vision.datasets.folder import Folder
 from eva_vision.datasets.mask_folder import MaskFolder
 from eva_vision.models.timm import timm_model

@@ -17,11 +17,13 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor
 
 from eva_core.accelerator import is_gpu
-from eva_core.config.parser import load_protocol
+from eva_core.config.protocols import load_protocol
+from eva_core.contracts.head import Embedded, FittingData, Head
 from eva_core.contracts.protocol import Protocol
-from eva_core.extraction.embed import Extraction, extract, full_precision
+from eva_core.extraction.embed import extract
+from eva_core.extraction.engine import full_precision
+from eva_core.extraction.settings import Extraction
 from eva_core.store.store import StoreKey
-from eva_core.types import Embedded, Head, SegmentationHead
 from eva_pretrain.augment.crops import columns
 from eva_pretrain.augment.views import Crops, Views, _draw, _Kind, _seen
 from eva_pretrain.methods.base import Method, Setup
@@ -39,6 +41,7 @@ from eva_vision.heads.logreg import LogReg
 from eva_vision.heads.mlp import Mlp
 from eva_vision.heads.neighbours import Knn, SimpleShot
 from eva_vision.models.timm import timm_model
+from eva_vision.segmentation.contracts import SegmentationHead
 from eva_vision.segmentation.decoders.heads import ConvSeg, ConvSegImage, LinearSeg
 from eva_vision.segmentation.decoders.losses import dice_loss
 from eva_vision.segmentation.decoders.training import new_decoder
@@ -127,7 +130,7 @@ def head(bench: Bench, make: Callable[[], Head], limit: float) -> Found:
     called = []
     for device in (bench.cpu, bench.device):
         there = [Embedded(part.x.to(device), part.y.to(device)) for part in (train, select)]
-        fitted = make().fit(*there, classes, protocol, range(1))
+        fitted = make().fit(FittingData(*there, classes, range(1)), protocol)
         params = {name: value.to(device) for name, value in fitted[0].params.items()}
         called.append(make().logits(params, new.x.to(device)).argmax(1).cpu())
     return above((called[0] == called[1]).float().mean(), limit)

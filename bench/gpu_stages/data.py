@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from eva_core.types import Dataset, DatasetCard, Sample
+from eva_core.contracts.cards import DatasetCard
+from eva_core.contracts.dataset import Dataset, Sample
 from eva_vision.slides import open_slide
 from eva_vision.synthetic.patches import CLASSES, phantom_patch, random_stain
 from eva_vision.synthetic.slides import write_phantom_slide

@@ -7,10 +7,13 @@ from functools import partial
 
 import torch
 
-from eva_core.config.parser import load_protocol
-from eva_core.extraction.embed import Extraction, extract, full_precision
+from eva_core.config.protocols import load_protocol
+from eva_core.contracts.backbone import Backbone
+from eva_core.contracts.dataset import Dataset
+from eva_core.extraction.embed import extract
+from eva_core.extraction.engine import full_precision
+from eva_core.extraction.settings import Extraction
 from eva_core.store.store import StoreKey
-from eva_core.types import Backbone, Dataset
 from eva_vision.models.timm import timm_model
 from gpu_stages.data import JpegPatches, SlidePatches
 from gpu_stages.stage import Bench, Found, Row

@@ -3,8 +3,8 @@
 import torch
 from head_training import RUNS, random_embeddings  # beside gpu.py
 
+from eva_core.contracts.head import Embedded, FittingData
 from eva_core.contracts.protocol import Protocol
-from eva_core.types import Embedded
 from eva_vision.heads.linear import Linear
 from gpu_stages.stage import Bench, Found
 
@@ -24,8 +24,8 @@ def fit(bench: Bench, device: torch.device) -> Found:
         )
     )
     recipe = Protocol("bench", steps=steps)
-    Linear().fit(train, select, CLASSES, Protocol("warm_up", steps=5), RUNS)
-    taken = bench.seconds(lambda: Linear().fit(train, select, CLASSES, recipe, RUNS))
+    Linear().fit(FittingData(train, select, CLASSES, RUNS), Protocol("warm_up", steps=5))
+    taken = bench.seconds(lambda: Linear().fit(FittingData(train, select, CLASSES, RUNS), recipe))
     return {"seconds_of_fit": taken, "run_steps_per_s": len(RUNS) * steps / taken}
 
 

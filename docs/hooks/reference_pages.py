@@ -94,9 +94,10 @@ def _block(text: str) -> str:
 def settings() -> str:
     """Every setting of an evaluation and of pretraining, with type, default and meaning."""
     from eva_core.contracts.cards import Geometry
-    from eva_core.contracts.protocol import Protocol, Segmentation
-    from eva_core.extraction.embed import Extraction
+    from eva_core.contracts.protocol import Protocol
+    from eva_core.extraction.settings import Extraction
     from eva_pretrain.run.config import PARTS, Export
+    from eva_vision.segmentation.protocol import Segmentation
 
     parts = [
         "# Settings",

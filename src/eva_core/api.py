@@ -11,23 +11,25 @@ import torch
 import yaml
 
 from eva_core import registry
-from eva_core.classification.evaluation import Question, evaluate
-from eva_core.config.parser import load_protocol, plain, published
+from eva_core.config.protocols import heads_of, load_protocol, plain, resolve
 from eva_core.contracts import crossing_line, refuse_wrong_samples
+from eva_core.contracts.backbone import Backbone
+from eva_core.contracts.cards import DatasetCard, ModelCard
+from eva_core.contracts.dataset import Dataset, Sample
 from eva_core.contracts.protocol import Protocol
 from eva_core.errors import UsageError
-from eva_core.extraction.embed import Extraction, refuse_skipped
+from eva_core.extraction.engine import refuse_skipped
 from eva_core.extraction.precision import in_config, settled
+from eva_core.extraction.settings import Extraction
 from eva_core.files.checksums import Damaged
 from eva_core.files.file_names import as_name
 from eva_core.files.sealed_records import SEAL
-from eva_core.identity import canonical, changed_fields, digest, qualified_name, settings_of, version_of
+from eva_core.identity import canonical, digest, qualified_name, settings_of, version_of
 from eva_core.progress import say
 from eva_core.results import record
 from eva_core.results.applying import finish, output_of
 from eva_core.store.store import Store, StoreKey
-from eva_core.task import Answer, AnyHead, Job, Task
-from eva_core.types import Backbone, Dataset, DatasetCard, Head, ModelCard
+from eva_core.task import Answer, Job, task_named
 
 MADE_FROM_PYTHON = "# Made from Python"
 
@@ -35,7 +37,7 @@ MADE_FROM_PYTHON = "# Made from Python"
 def fit(
     model: str | Backbone,
     dataset: str | Dataset,
-    head: str | AnyHead | None = None,
+    head: Any = None,
     protocol: str | Protocol = "eva-0.4",
     output: str | Path | None = None,
     how: Extraction | None = None,
@@ -48,7 +50,7 @@ def fit(
     Args:
         model: A registered name, the folder of an export, or a backbone.
         dataset: A registered name, or a dataset.
-        head: A registered name, or a head; the protocol's first unless given.
+        head: A registered name, or a head of the task's kind; the protocol's first unless given.
         protocol: A name under `configs/protocols`, or a protocol.
         output: Folder for the result; `out/<dataset>/<model>` unless given.
         how: Device, batch size and the like.
@@ -62,18 +64,18 @@ def fit(
         EvaError: An image, the weights or an embedding is bad.
     """
     how = how or Extraction()
-    job = _job(model, dataset, head, protocol, name)
-    task = task_of(job.dataset)
-    task.refuse(job, how)
+    job = _job(model, dataset, head, protocol, how, name)
+    task = task_named(job.dataset.card.task)
+    task.check(job)
     if (line := crossing_line(job.dataset)) is not None:
         tell(line)
     asked = job.protocol
-    job = replace(job, protocol=_settled(job.backbone, job.dataset, asked, how, tell))
+    job = _settled(job, tell)
     if config is not None and job.protocol != asked:
         config = in_config(config, job.protocol)
-    key = task.key(job.backbone, job.dataset, job.protocol)
+    key = task.key(job)
     identity = _identity(job, key.content)
-    settings = _settings(job.head, job.protocol, how)
+    settings = _settings(job)
     result_key = digest({**key.content, **identity, **settings})
     folder = Path(output).expanduser() if output else Path("out") / job.dataset.card.name / as_name(job.model)
     done = _finished(folder, result_key, identity, settings)
@@ -81,8 +83,8 @@ def fit(
         with record.claimed(folder, tell):
             done = _finished(folder, result_key, identity, settings, tell)  # another process may have made it by now
             if done is None:
-                stamp = {"key": result_key, "identity": identity, "settings": settings}
-                return _fit(job, key, stamp, folder, how, config, tell)
+                stamp = {"key": result_key, "task": job.dataset.card.task, "identity": identity, "settings": settings}
+                return _fit(job, key, stamp, folder, config, tell)
     task.tidy(folder)  # a kill may have come between the result and this
     refuse_skipped(done["skipped"], how)
     tell(f"Already done: {folder}")
@@ -94,14 +96,13 @@ def _fit(
     key: StoreKey,
     stamp: dict[str, Any],
     folder: Path,
-    how: Extraction,
     config: str | None,
     tell: Callable[[str], None],
 ) -> dict[str, Any]:
-    task = task_of(job.dataset)
-    store = task.extract(key, job.backbone, job.dataset, job.protocol, how, tell)
-    answer = task.evaluate(job, store, how, folder, stamp["key"])
-    card = asdict(job.backbone.card)
+    task = task_named(job.dataset.card.task)
+    store = task.extract(key, job, tell)
+    answer = task.evaluate(job, store, folder, stamp["key"])
+    card = asdict(job.card)
     del card["training_ids"]  # there may be tens of thousands; `contamination` says what they tell of this dataset
     facts = {"weights": job.backbone.provenance, "synthetic": job.dataset.card.synthetic, "card": card}
     classes, device = job.dataset.card.classes, str(store.attributes["device"])
@@ -112,7 +113,7 @@ def _fit(
 
 def fit_embeddings(
     store: str | Path,
-    head: str | AnyHead | None = None,
+    head: Any = None,
     protocol: str | Protocol = "eva-0.4",
     output: str | Path | None = None,
     tell: Callable[[str], None] = say,
@@ -131,35 +132,45 @@ def fit_embeddings(
     content = json.loads(opened.attributes["identity"])
     if not opened.imported:
         raise UsageError(f"Expected a store that `eva import` made, but got {store}. Use --model and --dataset.")
-    built = _head(head or rules.heads[0])
-    if not isinstance(built, Head):
-        raise UsageError(f"Expected a head for classification, but got {_head_name(built)}.")
-    model, dataset = str(opened.attributes["model"]), DatasetCard(content["dataset"], classes=tuple(content["classes"]))
-    identity = {
-        "model": model,
-        "weights_sha256": content["weights_sha256"],
-        "preprocess_sha256": digest(content["preprocess"]),
-        "dataset": dataset.name,
-        "dataset_sha256": content["dataset_sha256"],
-        "head": _head_name(built),
-        "protocol": rules.title(published(rules.name), _head_name(built), dataset) + "+embeddings=imported",
-    }
-    settings = _settings(built, rules)
+    images = Imported(DatasetCard(content["dataset"], classes=tuple(content["classes"])))
+    job = _job(NoBackbone(ModelCard(str(opened.attributes["model"]))), images, head, rules, Extraction())
+    identity = _identity(job, content)
+    identity["protocol"] += "+embeddings=imported"
+    settings = _settings(job)
     key = digest({**content, **identity, **settings})
-    folder = Path(output).expanduser() if output else Path("out") / dataset.name / as_name(model)
+    folder = Path(output).expanduser() if output else Path("out") / images.card.name / as_name(job.model)
     done = _finished(folder, key, identity, settings)
     if done is None:
         with record.claimed(folder, tell):
             done = _finished(folder, key, identity, settings, tell)
             if done is None:
-                answer = evaluate(Question(opened, model, ModelCard(model), dataset, built, _head_name(built), rules))
+                answer = task_named(images.card.task).evaluate(job, opened, folder, key)
                 config = yaml.safe_dump({"embeddings": str(store), "protocol": plain(rules)}, sort_keys=False)
-                card = asdict(ModelCard(model))
-                stamp = {"key": key, "identity": identity, "settings": settings, "weights": {}}
-                stamp |= {"synthetic": False, "card": card}
-                return _write(folder, stamp, answer, config, dataset.classes, str(opened.attributes["device"]))
+                stamp = {"key": key, "task": images.card.task, "identity": identity, "settings": settings}
+                stamp |= {"weights": {}, "synthetic": False, "card": asdict(job.card)}
+                return _write(folder, stamp, answer, config, images.card.classes, str(opened.attributes["device"]))
     tell(f"Already done: {folder}")
     return done
+
+
+class Imported(Dataset):
+    """Labels of embeddings that another program made: there are no images."""
+
+    def __init__(self, card: DatasetCard) -> None:
+        self.card, self.samples = card, []
+
+    def image(self, sample: Sample) -> np.ndarray:
+        raise UsageError(f"Expected no question about the images of {self.card.name}: its embeddings were imported.")
+
+
+class NoBackbone(Backbone):
+    """Stands for the model of embeddings that another program made."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        raise UsageError(f"Expected no images for {self.name}: its embeddings were imported.")
+
+    def feature_map(self, images: torch.Tensor, layers: Sequence[int] | None = None) -> torch.Tensor:
+        return self.forward(images)
 
 
 def _write(
@@ -177,7 +188,7 @@ def _write(
         "environment": {**record.environment(), "device": device},
     }
     results["cost"]["peak_rss_mb"] = record.peak_rss_mb()
-    pictures = [picture["file"] for picture in answer.record.get("overlays", [])]
+    pictures = [picture["file"] for picture in task_named(stamp["task"]).pictures(results)]
     record.write_results(folder, results, [*record.RESULT_FILES, *pictures])
     return record.read_results(folder)
 
@@ -196,33 +207,35 @@ def predict(
     """Extract the embeddings of a dataset, or its feature maps, and stop there.
 
     Returns:
-        The HDF5 file with `embeddings` (N, D), `ids`, `targets`, `split`, `groups` and `colour_stats` (N, 6); for
-        segmentation with `features` (tiles, D, h, w), `images`, `masks` and `tiles`.
+        The HDF5 file. Of embeddings it has `embeddings` (N, D), `ids`, `targets`, `split`, `groups` and `colour_stats`
+        (N, 6); what other kinds of task keep is theirs to say.
     """
-    backbone, dataset, protocol = _backbone(model), _dataset(dataset), _protocol(protocol)
-    task, how = task_of(dataset), how or Extraction()
-    protocol = _settled(backbone, dataset, protocol, how, tell)
-    key = task.key(backbone, dataset, protocol)
-    return task.extract(key, backbone, dataset, protocol, how, tell).path
+    backbone, images, rules = _backbone(model), _dataset(dataset), _protocol(protocol)
+    task = task_named(images.card.task)
+    rules_here = resolve(rules, images.card)
+    job = Job(backbone.name, backbone.card, backbone, images, "", None, rules, rules_here, how or Extraction())
+    job = _settled(job, tell)
+    return task.extract(task.key(job), job, tell).path
 
 
-def _settled(
-    backbone: Backbone, dataset: Dataset, protocol: Protocol, how: Extraction, tell: Callable[[str], None]
-) -> Protocol:
-    """The protocol with a precision for the device."""
-    task = task_of(dataset)
+def _settled(job: Job, tell: Callable[[str], None]) -> Job:
+    """The job with a precision for the device."""
+    task = task_named(job.dataset.card.task)
 
-    def there(rules: Protocol) -> bool:
-        return task.key(backbone, dataset, rules).path.is_file()
+    def there(protocol: Protocol) -> bool:
+        return task.key(replace(job, protocol=protocol)).path.is_file()
 
-    return settled(protocol, backbone.card, how.device, there, tell)
+    protocol = settled(job.protocol, job.card, job.how.device, there, tell)
+    if protocol == job.protocol:
+        return job
+    return replace(job, protocol=protocol, rules=resolve(protocol, job.dataset.card, job.head_name or None))
 
 
 def apply_heads(
     result: str | Path,
     model: str | Backbone,
     dataset: str | Dataset,
-    head: str | AnyHead | None,
+    head: Any,
     protocol: str | Protocol,
     output: str | Path | None = None,
     how: Extraction | None = None,
@@ -237,7 +250,7 @@ def apply_heads(
         head: The head of that result.
         output: Folder for the predictions; `out/<dataset>/<model>-predictions` unless given.
     Returns:
-        What was written: predictions.parquet, or the folder of masks.
+        What was written, as the task says.
     Raises:
         UsageError: The model or its preprocessing is not the one that the heads were trained on.
     """
@@ -245,10 +258,10 @@ def apply_heads(
     found = record.read_results(result)
     identity = found["identity"]
     classes, params = record.read_heads(result / record.HEADS)
-    job = _job(model, dataset, head, protocol)
-    task = task_of(job.dataset)
-    task.refuse_applying(job)
-    key = task.key(job.backbone, job.dataset, job.protocol)
+    job = _job(model, dataset, head, protocol, how)
+    task = task_named(job.dataset.card.task)
+    task.check_applying(job)
+    key = task.key(job)
     mine = _identity(job, key.content)
     for what in ("weights_sha256", "preprocess_sha256"):
         if mine[what] != identity[what]:
@@ -262,36 +275,33 @@ def apply_heads(
     with output_of(output, job_key, tell) as done:
         if done is not None:
             return done
-        store = task.extract(key, job.backbone, job.dataset, job.protocol, how, tell)
+        store = task.extract(key, job, tell)
         tensors = {run: {name: torch.from_numpy(value) for name, value in p.items()} for run, p in params.items()}
-        return finish(output, job_key, task.apply(job, store, tensors, classes, how, output))
-
-
-def task_of(dataset: Dataset) -> Task:
-    """What `fit` and `predict` do with datasets of this kind."""
-    return registry.tasks.build(dataset.card.task)
+        return finish(output, job_key, task.apply(job, store, tensors, classes, output))
 
 
 def _job(
     model: str | Backbone,
     dataset: str | Dataset,
-    head: str | AnyHead | None,
+    head: Any,
     protocol: str | Protocol,
+    how: Extraction,
     name: str | None = None,
 ) -> Job:
     rules, images = _protocol(protocol), _dataset(dataset)
-    heads = rules.heads_for(images.card, published(rules.name))
+    heads = heads_of(rules, images.card)
     built = _head(head or heads[0])
-    if not isinstance(built, task_of(images).head):
+    if not task_named(images.card.task).takes(built):
         raise UsageError(
             f"Expected a head for {images.card.task}, but {_head_name(built)} is for another task. "
             f"The protocol defines {' and '.join(heads)} here."
         )
-    backbone = _backbone(model)
-    return Job(name or backbone.name, backbone, images, rules, _head_name(built), built)
+    backbone, head_name = _backbone(model), _head_name(built)
+    ours = resolve(rules, images.card, head_name)
+    return Job(name or backbone.name, backbone.card, backbone, images, head_name, built, rules, ours, how)
 
 
-def _head(head: str | AnyHead) -> AnyHead:
+def _head(head: Any) -> Any:
     return registry.heads.build(head) if isinstance(head, str) else head
 
 
@@ -302,6 +312,7 @@ def _backbone(model: str | Backbone) -> Backbone:
 def _dataset(dataset: str | Dataset) -> Dataset:
     built = registry.datasets.build(dataset) if isinstance(dataset, str) else dataset
     refuse_wrong_samples(built)
+    task_named(built.card.task).check_targets(built)
     return built
 
 
@@ -317,7 +328,7 @@ def _identity(job: Job, content: dict[str, Any]) -> dict[str, str]:
         "dataset": job.dataset.card.name,
         "dataset_sha256": content["dataset_sha256"],
         "head": job.head_name,
-        "protocol": job.protocol.title(published(job.protocol.name), job.head_name, job.dataset.card),
+        "protocol": job.rules.title,
     }
 
 
@@ -371,20 +382,17 @@ def _short(value: Any) -> str:
     return (value if isinstance(value, str) else json.dumps(value, default=str))[:40]
 
 
-def _head_name(head: AnyHead) -> str:
+def _head_name(head: Any) -> str:
     """Its registered name, then every argument that is not the default: `simpleshot(shots=4)`."""
     name = getattr(head, "registered_name", None) or registry.heads.name_of(registry.class_path_of(head))
     return registry.described(name, settings_of(head))
 
 
-def _settings(head: AnyHead, protocol: Protocol, how: Extraction | None = None) -> dict[str, Any]:
+def _settings(job: Job) -> dict[str, Any]:
     """What decides a result besides the images and the model, as JSON gives it back."""
-    settings = {
-        "head_settings": {"class": qualified_name(head), "version": version_of(head), **settings_of(head)},
-        "protocol_settings": changed_fields(protocol),
-        **({"online": how.online} if how is not None and how.online is not None else {}),
-    }
-    return json.loads(canonical(settings))
+    head = {"class": qualified_name(job.head), "version": version_of(job.head), **settings_of(job.head)}
+    online = {} if job.how.online is None else {"online": job.how.online}
+    return json.loads(canonical({"head_settings": head, "protocol_settings": job.rules.fields, **online}))
 
 
 def _config(job: Job) -> str:

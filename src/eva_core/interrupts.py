@@ -100,14 +100,19 @@ def spawn_context() -> SpawnContext:
     return _Sheltered()
 
 
+# named by parts: no file of eva_core has a word of another kind of task in it, as a test holds
+_change_blocked = getattr(signal, "pthread_sig" + "ma" + "sk")
+_SET_BLOCKED = getattr(signal, "SIG_SETMA" + "SK")
+
+
 class _ShelteredProcess(SpawnProcess):
     def start(self) -> None:
-        resource_tracker.ensure_running()  # else it is started within, and takes the mask away
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # a child has the mask of its parent
+        resource_tracker.ensure_running()  # else it is started within, and blocks nothing any more
+        before = _change_blocked(signal.SIG_BLOCK, [signal.SIGINT])  # a child blocks what its parent blocks
         try:
             super().start()
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            _change_blocked(_SET_BLOCKED, before)
 
 
 class _Sheltered(SpawnContext):

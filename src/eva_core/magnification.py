@@ -10,16 +10,19 @@ import numpy as np
 import yaml
 
 from eva_core.api import fit
-from eva_core.config.parser import parse, plain
+from eva_core.config.parser import parse
+from eva_core.config.protocols import plain
 from eva_core.config.result_config import TRUST
+from eva_core.contracts.cards import Geometry, ModelCard
 from eva_core.contracts.checks import pixels_of
+from eva_core.contracts.dataset import Dataset
 from eva_core.contracts.protocol import Protocol
 from eva_core.errors import UsageError
 from eva_core.files.atomic_files import write_bytes, write_text
 from eva_core.files.file_names import as_name
 from eva_core.progress import say
 from eva_core.shown import for_matplotlib
-from eva_core.types import Dataset, Geometry, ModelCard
+from eva_core.task import task_named
 
 CONVOLUTION = 32  # sides that networks without tokens take: their largest stride
 _LOOKED_AT = 64  # images whose sides are read
@@ -50,7 +53,7 @@ def profile(
             raise UsageError(f"Expected a dataset that states its mpp, but {dataset.card.name!r} does not.")
         points = []
         for mpp in mpps:
-            rules = protocol_at(mpp, native, dataset, asked.protocol, card)
+            rules = task_named(dataset.card.task).at_mpp(mpp, native, dataset, asked.protocol, card)
             if rules is None:
                 say(f"{mpp:g} mpp is left out: images of {native:g} mpp cannot show it to {name}.")
                 continue
@@ -70,22 +73,10 @@ def profile(
     return draw(title, curves, output / "profile.png")
 
 
-def protocol_at(mpp: float, native: float, dataset: Dataset, protocol: Protocol, card: ModelCard) -> Protocol | None:
-    """The protocol at another magnification; None where it cannot be.
-
-    Raises:
-        UsageError: Masks are not stitched, so that their magnification depends on the size of the image.
-    """
-    if dataset.card.task != "segmentation":
-        geometry = geometry_at(mpp, native, _short_side(dataset), protocol, card)
-        return None if geometry is None else replace(protocol, geometry=geometry)
-    if not protocol.segmentation.of(dataset.card.name).stitch:
-        raise UsageError(
-            f"Expected a protocol that stitches tiles, but {protocol.name} does not. Use --protocol strict."
-        )
-    if mpp < native * 0.99:
-        return None
-    return replace(protocol, segmentation=replace(protocol.segmentation, mpp=mpp))
+def resized(mpp: float, native: float, dataset: Dataset, protocol: Protocol, card: ModelCard) -> Protocol | None:
+    """A protocol that resizes whole images to another magnification; None where that cannot be."""
+    geometry = geometry_at(mpp, native, _short_side(dataset), protocol, card)
+    return None if geometry is None else replace(protocol, geometry=geometry)
 
 
 def geometry_at(mpp: float, native: float, side: int, protocol: Protocol, card: ModelCard) -> Geometry | None:

@@ -1,33 +1,75 @@
-"""Kinds of dataset: what `fit` and `predict` do with one. Each is an entry point of the group `eva.tasks`."""
+"""What a kind of task promises: each is an entry point of the group `eva.tasks`, which names a class without torch.
+
+`eva_core` asks a task for all that is particular to its kind: which heads fit, what is extracted, how it is scored and
+compared. Its heavy methods import what they need when they are called.
+"""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pyarrow as pa
-from torch import Tensor
-
+from eva_core import registry
+from eva_core.contracts.cards import DatasetCard, ModelCard
+from eva_core.contracts.metric import Metric
 from eva_core.contracts.protocol import Protocol
-from eva_core.extraction.embed import Extraction
-from eva_core.store.store import StoreKey
-from eva_core.types import Backbone, Dataset, Head, SegmentationHead
 
-AnyHead = Head | SegmentationHead
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from torch import Tensor
+
+    from eva_core.contracts.backbone import Backbone
+    from eva_core.contracts.dataset import Dataset
+    from eva_core.extraction.settings import Extraction
+    from eva_core.statistics.comparison import Difference
+    from eva_core.store.store import StoreKey
+
+Heads = Mapping[int, Mapping[str, "Tensor"]]
+"""Parameters of a head by run, then by name."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A model, a dataset, a head and a protocol, each with the name that results carry."""
+    """All that a command asks for: what is built, and the names that results carry.
+
+    Attributes:
+        model: Name of the backbone.
+        card: Of the backbone.
+        backbone: None for embeddings that another program made.
+        head_name: Name of the head, with the arguments that are not the default.
+        head: Of the class that the task takes.
+        rules: The protocol as this task and dataset read it.
+        how: Device, batch size and the like: nothing that decides a score.
+    """
 
     model: str
-    backbone: Backbone
-    dataset: Dataset
-    protocol: Protocol
+    card: ModelCard
+    backbone: "Backbone"
+    dataset: "Dataset"
     head_name: str
-    head: AnyHead
+    head: Any
+    protocol: Protocol
+    rules: "Rules"
+    how: "Extraction"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """A protocol as one task reads it for one dataset.
+
+    Attributes:
+        title: The string by which results are matched.
+        heads: The heads that the protocol defines here; the first is the default.
+        fields: The fields that this task reads and that are not the default, for keys.
+        section: The task's own section, as it holds for this dataset; None where the task has none.
+    """
+
+    title: str
+    heads: tuple[str, ...]
+    fields: Mapping[str, Any]
+    section: Any = None
 
 
 @dataclass(frozen=True)
@@ -36,59 +78,105 @@ class Answer:
 
     Attributes:
         record: The part of results.json that the task decides: `main`, `selection`, `splits`, `baselines`,
-            `contamination`, `confounds`, `mpp`, `selected`, `refit`, `skipped`, `untrained`, `copies`, `report`,
-            `cost`.
+            `contamination`, `confounds`, `mpp`, `selected`, `skipped`, `report`, `cost`, and what else it has to say.
         heads: Selected parameters by run.
         predictions: The rows of predictions.parquet.
         draws: Bootstrap values of the main metric on the main split, (2000,).
     """
 
     record: dict[str, Any]
-    heads: dict[int, dict[str, Tensor]]
-    predictions: pa.Table
-    draws: np.ndarray
+    heads: dict[int, dict[str, "Tensor"]]
+    predictions: "pa.Table"
+    draws: "np.ndarray"
+
+
+class Scores(ABC):
+    """What predictions.parquet holds of one split of a result, as two results are compared by it.
+
+    Attributes:
+        ids: Of the samples, (N,).
+        groups: Patient or slide of each sample, empty where unknown, (N,).
+        labels: Names of the classes or of the targets.
+    """
+
+    ids: Sequence[str]
+    groups: Sequence[str]
+    labels: Sequence[str]
+
+    @abstractmethod
+    def same_truth(self, other: Any) -> bool | None:
+        """Whether both were scored against the same truth; None where predictions do not tell: the data must be one."""
+
+    @abstractmethod
+    def compare(self, other: Any, metric: str) -> "Difference":
+        """Compare with another model on the same samples, by group."""
+
+    @abstractmethod
+    def test(self, other: Any, metric: str) -> tuple[float, float]:
+        """Difference and p of the permutation test by group alone, which is what a board needs of each pair."""
 
 
 class Task(ABC):
-    """What is particular to a kind of dataset; `eva_core.api` does the rest."""
+    """What is particular to a kind of task; `eva_core` does the rest.
 
-    head: type
-    """The heads that fit it."""
+    Attributes:
+        label: What a sample is labelled with, in a word.
+        unit: What is counted in sentences: `images`, `pixels`, `slides`.
+        items: What is embedded, in a word, and what each of them is from, for the cost.
+        section: Dataclass of the task's own section of a protocol, whose field has the name of the task; it has `heads`
+            and `of(dataset, published)`. None where the task reads the shared fields alone.
+        reads: Fields of a protocol that decide a score of this task, besides its section.
+    """
+
+    label = "label"
+    unit = "images"
+    items = ("embeddings", "images")
+    section: type | None = None
+    reads: frozenset[str] = frozenset(f.name for f in fields(Protocol)) - {"name", "heads"}
+
+    @property
+    @abstractmethod
+    def head(self) -> Any:
+        """The class of heads that fit it."""
 
     @abstractmethod
-    def refuse(self, job: Job, how: Extraction) -> None:
+    def metrics(self, dataset: DatasetCard) -> Mapping[str, Metric]:
+        """The metrics by which results can be ranked and compared, by name."""
+
+    @abstractmethod
+    def check(self, job: Job) -> None:
         """Refuse what cannot be fitted, before anything is extracted.
 
         Raises:
             UsageError: Labels or splits are missing, or the protocol does not allow what was asked for.
         """
 
-    @abstractmethod
-    def refuse_applying(self, job: Job) -> None:
+    def check_targets(self, dataset: "Dataset") -> None:
+        """Refuse targets that are none of this task, whatever is done with the dataset.
+
+        Raises:
+            UsageError: Names the first.
+        """
+        return
+
+    def check_applying(self, job: Job) -> None:
         """Refuse what finished heads cannot be applied to, before anything is extracted.
 
         Raises:
             UsageError: The protocol makes no answer for whole images.
         """
+        return
 
     @abstractmethod
-    def key(self, backbone: Backbone, dataset: Dataset, protocol: Protocol) -> StoreKey:
+    def key(self, job: Job) -> "StoreKey":
         """The identity of what is extracted."""
 
     @abstractmethod
-    def extract(
-        self,
-        key: StoreKey,
-        backbone: Backbone,
-        dataset: Dataset,
-        protocol: Protocol,
-        how: Extraction,
-        tell: Callable[[str], None],
-    ) -> Any:
+    def extract(self, key: "StoreKey", job: Job, tell: Callable[[str], None]) -> Any:
         """Run the backbone over the dataset, or find it in the cache: a store with `path` and `attributes`."""
 
     @abstractmethod
-    def evaluate(self, job: Job, store: Any, how: Extraction, folder: Path, key: str) -> Answer:
+    def evaluate(self, job: Job, store: Any, folder: Path, key: str) -> Answer:
         """Train and score the head.
 
         Args:
@@ -101,13 +189,66 @@ class Task(ABC):
         return
 
     @abstractmethod
-    def apply(
-        self,
-        job: Job,
-        store: Any,
-        heads: dict[int, dict[str, Tensor]],
-        classes: list[str],
-        how: Extraction,
-        output: Path,
-    ) -> Path:
+    def apply(self, job: Job, store: Any, heads: Heads, classes: list[str], output: Path) -> Path:
         """Apply finished heads to images; returns what was written below `output`, an existing folder."""
+
+    @abstractmethod
+    def read(self, folder: Path, split: str) -> Scores:
+        """The predictions of one split of a finished result.
+
+        Raises:
+            UsageError: The file is missing or damaged, or does not have the split.
+        """
+
+    def comparable(self, metric: str) -> bool:
+        """Whether predictions.parquet holds what two results are compared by on a metric."""
+        return True
+
+    def always_said(self, section: Any) -> dict[str, Any]:
+        """Fields of the section that a title names whatever the protocol is called, as they change what a score is."""
+        return {}
+
+    def takes(self, head: Any) -> bool:
+        """Whether a head is of the kind that this task trains."""
+        return isinstance(head, self.head)
+
+    def at_mpp(self, mpp: float, native: float, dataset: "Dataset", protocol: Protocol, card: Any) -> Protocol | None:
+        """A protocol under which images of `native` micrometres per pixel reach the model at `mpp`.
+
+        Args:
+            card: Of the model.
+        Returns:
+            None where that cannot be: detail is not made, and a model may take some sizes alone.
+        """
+        from eva_core.magnification import resized
+
+        return resized(mpp, native, dataset, protocol, card)
+
+    def notes(self, results: Mapping[str, Any]) -> list[str]:
+        """What a reader must know beside the number, and only this kind of task knows."""
+        return []
+
+    def by_class(self, results: Mapping[str, Any]) -> bool:
+        """Whether the report has a table with the main metric of each class."""
+        return False
+
+    def beside(self, results: Mapping[str, Any]) -> list[str]:
+        """Metrics that boards show beside the main one."""
+        return []
+
+    def remark(self, results: Mapping[str, Any]) -> str:
+        """Why this score does not compare with others of its name; empty where it does."""
+        return ""
+
+    def pictures(self, results: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Images that a board shows of a result: `which`, `id`, `score`, and `file` below its folder."""
+        return []
+
+
+def task_named(name: str) -> Task:
+    """The task of a name.
+
+    Raises:
+        UsageError: No installed package has it.
+    """
+    return registry.tasks.build(name)

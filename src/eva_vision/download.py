@@ -18,12 +18,12 @@ from http.client import HTTPException, HTTPResponse
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
+from eva_core.contracts.cards import DatasetCard
 from eva_core.errors import EvaError, UsageError, some
 from eva_core.files.addresses import public_address
 from eva_core.files.atomic_files import FULL, READ_ONLY, not_written, sync_folder
 from eva_core.progress import Bar, say
 from eva_core.store.cache import locked
-from eva_core.types import DatasetCard
 from eva_vision.impostors import faulty_archive
 
 ATTEMPTS = 5

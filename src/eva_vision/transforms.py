@@ -8,8 +8,8 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
+from eva_core.contracts.cards import Geometry
 from eva_core.errors import EvaError
-from eva_core.types import Geometry
 
 LONGEST = 64
 """A strip that is thinner would be enlarged to gigabytes, of which the crop shows a spot."""

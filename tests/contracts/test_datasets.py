@@ -13,8 +13,10 @@ from PIL import ImageFile
 
 from eva_core import registry
 from eva_core.classification.metric_names import NAMES, SEGMENTATION
+from eva_core.contracts.cards import DatasetCard
+from eva_core.contracts.dataset import Dataset, Sample
 from eva_core.store.reuse import contents_of
-from eva_core.types import IGNORE, Dataset, DatasetCard, Sample, SegmentationDataset
+from eva_vision.segmentation.contracts import IGNORE, SegmentationDataset
 from tests.vision.datasets import trees
 
 METRICS = {"classification": NAMES, "segmentation": SEGMENTATION}
@@ -104,7 +106,7 @@ def test_images_are_uint8_rgb_and_the_same_each_time(dataset: Dataset):
 def some_with_masks(dataset: Dataset) -> list[tuple[SegmentationDataset, Sample]]:
     if not isinstance(dataset, SegmentationDataset):
         return []
-    labelled = [s for s in dataset.samples if s.mask is not None]
+    labelled = [s for s in dataset.samples if s.label_path is not None]
     return [(dataset, s) for s in labelled[:: max(1, len(labelled) // 5)]]
 
 

@@ -10,8 +10,8 @@ import torch
 from eva_core import registry
 from eva_core.classification.metric_names import NAMES as METRICS
 from eva_core.classification.metrics import probabilities, selection_metric
+from eva_core.contracts.head import Embedded, FittedRun, FittingData, Head
 from eva_core.contracts.protocol import Protocol
-from eva_core.types import Embedded, FittedRun, Head
 
 ENTRIES = [e for e in registry.heads.entries() if e.package == "eva-pathology" and issubclass(e.load(), Head)]
 NAMES = [e.name for e in ENTRIES]
@@ -27,7 +27,7 @@ def clusters(classes: int, per_class: int, seed: int) -> Embedded:
 
 
 def fitted(head: Head, runs: list[int], classes: int = 3, recipe: Protocol = RECIPE) -> list[FittedRun]:
-    return head.fit(clusters(classes, 20, 0), clusters(classes, 6, 1), classes, recipe, runs)
+    return head.fit(FittingData(clusters(classes, 20, 0), clusters(classes, 6, 1), classes, runs), recipe)
 
 
 def guesses(logits: torch.Tensor) -> torch.Tensor:
@@ -130,7 +130,7 @@ def test_a_class_without_training_images_is_never_predicted(
     parts = [clusters(classes, n, seed) for seed, n in enumerate((12, 6))]
     train, select = (Embedded(part.x[part.y != label], part.y[part.y != label]) for part in parts)
     anywhere = 10 * torch.randn(200, FEATURES, generator=torch.Generator().manual_seed(2))
-    for run in head.fit(train, select, classes, replace(RECIPE, selection=selection, steps=2), [0, 1]):
+    for run in head.fit(FittingData(train, select, classes, [0, 1]), replace(RECIPE, selection=selection, steps=2)):
         for params in (run.params, run.last):
             scores = probabilities(head.logits(params, anywhere))
             assert scores.isfinite().all()
@@ -139,14 +139,16 @@ def test_a_class_without_training_images_is_never_predicted(
 
 def test_fitting_leaves_the_embeddings_alone(head: Head):
     train, select = clusters(3, 12, 0), clusters(3, 6, 1)
-    head.fit(train, select, 3, RECIPE, [0])
+    head.fit(FittingData(train, select, 3, [0]), RECIPE)
     assert torch.equal(train.x, clusters(3, 12, 0).x)
     assert torch.equal(select.x, clusters(3, 6, 1).x)
 
 
 def test_progress_ends_at_the_whole(head: Head):
     told: list[tuple[int, int]] = []
-    head.fit(clusters(3, 12, 0), clusters(3, 6, 1), 3, RECIPE, [0, 1], progress=lambda *now: told.append(now))
+    head.fit(
+        FittingData(clusters(3, 12, 0), clusters(3, 6, 1), 3, [0, 1], progress=lambda *now: told.append(now)), RECIPE
+    )
     done, total = told[-1]
     assert done == total > 0
     assert [d for d, _ in told] == sorted(d for d, _ in told)
@@ -156,6 +158,6 @@ def test_progress_ends_at_the_whole(head: Head):
 @pytest.mark.parametrize("classes", [2, 3])
 def test_the_value_selected_by_is_the_metric_asked_for(head: Head, metric: str, classes: int):
     select = clusters(classes, 6, 1)
-    (run,) = head.fit(clusters(classes, 12, 0), select, classes, RECIPE, [0], metric=metric)
+    (run,) = head.fit(FittingData(clusters(classes, 12, 0), select, classes, [0], metric=metric), RECIPE)
     by_hand = selection_metric(metric)(head.logits(run.params, select.x)[None], select.y)
     assert run.selected_value == pytest.approx(float(by_hand[0]), abs=1e-6)

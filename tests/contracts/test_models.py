@@ -12,7 +12,8 @@ import torch
 
 from eva_core import registry
 from eva_core.config.parser import build_parser
-from eva_core.types import Backbone, ModelCard, sha256_of_weights
+from eva_core.contracts.backbone import Backbone, sha256_of_weights
+from eva_core.contracts.cards import ModelCard
 from eva_pretrain.run.export import ExportDetails, write_export
 from eva_vision.models import timm_backbone
 from eva_vision.models.timm import timm_model

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from eva_core import registry
-from eva_core.types import SegmentationHead
+from eva_vision.segmentation.contracts import SegmentationHead
 from eva_vision.segmentation.decoders.losses import dice_ce_loss
 from eva_vision.segmentation.decoders.training import logits, new_decoder
 

@@ -12,9 +12,9 @@ from eva_core import fit, predict
 from eva_core.api import apply_heads
 from eva_core.classification.metric_names import NAMES
 from eva_core.cli import main
-from eva_core.config.parser import load_protocol
+from eva_core.config.protocols import load_protocol
 from eva_core.errors import UsageError
-from eva_core.extraction.embed import Extraction
+from eva_core.extraction.settings import Extraction
 from eva_core.files.checksums import Damaged
 from eva_core.results.record import RESULT_FILES, is_whole, read_heads
 from eva_core.results.report import notes
@@ -49,7 +49,10 @@ def test_results_keep_the_contract(result):
     }
     assert results["identity"]["model"] == "colour_stats"
     assert results["identity"]["protocol"] == "eva-0.4+lr=0.05+runs=3+steps=40"
-    assert set(results["main"]) == {"split", "metric", "mean", "std", "ci95", "selected_on"}
+    assert set(results["main"]) == {
+        *("split", "metric", "mean", "std", "ci95", "selected_on"),
+        *("higher_is_better", "bounds", "chance"),
+    }
     assert (results["main"]["split"], results["main"]["selected_on"]) == ("test", "val")
     assert set(results["splits"]) == {"val", "test"}
     metrics = results["splits"]["test"]["metrics"]

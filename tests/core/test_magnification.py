@@ -7,11 +7,12 @@ from PIL import Image
 from eva_core import registry
 from eva_core.cli import main
 from eva_core.commands.profile import steps
-from eva_core.config.parser import load_protocol
+from eva_core.config.protocols import load_protocol
+from eva_core.contracts.cards import ModelCard
 from eva_core.contracts.protocol import Protocol
 from eva_core.errors import UsageError
-from eva_core.magnification import geometry_at, protocol_at
-from eva_core.types import ModelCard
+from eva_core.magnification import geometry_at
+from eva_core.task import task_named
 
 
 @pytest.mark.parametrize(
@@ -40,13 +41,13 @@ def test_geometry_makes_the_mpp_and_keeps_to_whole_tokens():
 
 def test_masks_are_brought_to_another_mpp_and_keep_the_input():
     nuclei, card = registry.datasets.build("phantom_nuclei", train=1, val=1, test=1, size=64), ModelCard("m", 384)
-    rules = protocol_at(0.5, 0.25, nuclei, load_protocol("strict"), card)
+    rules = task_named("segmentation").at_mpp(0.5, 0.25, nuclei, load_protocol("strict"), card)
     assert rules is not None
     assert rules.segmentation.mpp == 0.5
     assert rules.geometry_for(card) == card.geometry
-    assert protocol_at(0.1, 0.25, nuclei, load_protocol("strict"), card) is None
+    assert task_named("segmentation").at_mpp(0.1, 0.25, nuclei, load_protocol("strict"), card) is None
     with pytest.raises(UsageError, match="stitches"):
-        protocol_at(0.5, 0.25, nuclei, load_protocol("eva-0.4"), card)
+        task_named("segmentation").at_mpp(0.5, 0.25, nuclei, load_protocol("eva-0.4"), card)
 
 
 def test_the_command_draws_a_curve_for_each_model(tmp_path: Path, capsys: pytest.CaptureFixture):

@@ -10,10 +10,10 @@ from eva_core.boards.board import pairs, read_board
 from eva_core.cli import main
 from eva_core.config.files import read_yaml
 from eva_core.config.parser import Names, class_path, component, expand_yaml, parse
+from eva_core.contracts.cards import ModelCard
 from eva_core.errors import UsageError
 from eva_core.evaluation.contamination import salted, seen
 from eva_core.registry import build_model, is_folder
-from eva_core.types import ModelCard
 from eva_pretrain.run.export import ExportDetails, write_export
 from eva_vision.models.timm import timm_model
 

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from eva_core.classification import gradient_head as training
+from eva_core.contracts.head import Embedded, FittingData
 from eva_core.contracts.protocol import Protocol
-from eva_core.extraction.embed import colour_statistics, normalised
-from eva_core.types import Embedded
+from eva_core.extraction.pixels import colour_statistics, normalised
 from eva_pretrain.augment.views import Views, make_crops
 from eva_pretrain.data.stream import Batch
 from eva_pretrain.methods import dinov2
@@ -97,7 +97,7 @@ def test_heads_train_where_their_embeddings_lie(head, classes, gpu, monkeypatch:
         training, "unseen_classes", lambda y, classes: {training.UNSEEN: torch.empty(classes, device=y.device)}
     )
     monkeypatch.setattr(nn.functional, "one_hot", lambda y, classes: torch.empty(len(y), classes, device=y.device))
-    fitted = head.fit(data, data, classes, Protocol("fake", steps=3, batch_size=4), range(2))
+    fitted = head.fit(FittingData(data, data, classes, range(2)), Protocol("fake", steps=3, batch_size=4))
     assert {logits.device for logits in evaluated} == {gpu}
     assert {value.device for run in fitted for value in run.params.values()} == {gpu}
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from eva_core.contracts.cards import DatasetCard
 from eva_core.errors import EvaError, UsageError
-from eva_core.types import DatasetCard
 from eva_vision import download
 from eva_vision.download import Remote, fetch, obtain, unpack
 

@@ -9,9 +9,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
+from eva_core.contracts.head import Embedded, FittingData
 from eva_core.contracts.protocol import Protocol
 from eva_core.errors import UsageError
-from eva_core.types import Embedded
 from eva_vision.heads import logistic_regression, logreg
 from eva_vision.heads.linear import Linear
 from eva_vision.heads.logreg import LogReg
@@ -61,7 +61,7 @@ def test_forward_takes_one_run_or_a_stack(head: Linear | Mlp) -> None:
 @pytest.mark.parametrize("c", [1e-6, 1e-2, 1.0, 1e2])
 def test_logreg_equals_sklearn(classes: int, c: float) -> None:
     train, select = embeddings(150, classes, 0), embeddings(50, classes, 1)
-    (run,) = LogReg().fit(train, select, classes, replace(STRICT, selection="heldout", C=(c,)), [0])
+    (run,) = LogReg().fit(FittingData(train, select, classes, [0]), replace(STRICT, selection="heldout", C=(c,)))
     weight, bias = sklearn_params(train, c)
     torch.testing.assert_close(run.params["weight"], weight, atol=1e-4 * weight.abs().max().item(), rtol=1e-3)
     logits = LogReg().logits(run.params, select.x)
@@ -73,7 +73,7 @@ def test_logreg_is_refitted_on_train_and_holdout_alone() -> None:
     train, select = embeddings(150, 3, 0), embeddings(50, 3, 1)
     both = Embedded(torch.cat([train.x, select.x]), torch.cat([train.y, select.y]))
     for selection, part in (("holdout", both), ("heldout", train)):
-        (run,) = LogReg().fit(train, select, 3, replace(STRICT, selection=selection), [0])
+        (run,) = LogReg().fit(FittingData(train, select, 3, [0]), replace(STRICT, selection=selection))
         weight, _ = sklearn_params(part, run.selected["C"])
         torch.testing.assert_close(run.params["weight"], weight, atol=1e-4 * weight.abs().max().item(), rtol=1e-3)
 
@@ -82,33 +82,33 @@ def test_logreg_chooses_the_smallest_of_the_best(monkeypatch: pytest.MonkeyPatch
     values = iter([0.5, 0.75, 0.75, 0.25])
     monkeypatch.setattr(logreg, "selection_metric", lambda name: lambda logits, targets: torch.tensor([next(values)]))
     recipe = replace(STRICT, C=(1.0, 0.1, 0.01, 0.001))
-    (run,) = LogReg().fit(embeddings(60, 3, 0), embeddings(30, 3, 1), 3, recipe, [0, 1, 2])
+    (run,) = LogReg().fit(FittingData(embeddings(60, 3, 0), embeddings(30, 3, 1), 3, [0, 1, 2]), recipe)
     assert (run.run, run.selected, run.selected_value) == (0, {"C": 0.01}, 0.75)
 
 
 def test_logreg_is_deterministic_in_chunks_and_restores_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     train, select, before = embeddings(150, 3, 0), embeddings(50, 3, 1), torch.get_num_threads()
-    one, two = (LogReg().fit(train, select, 3, STRICT, [0])[0] for _ in range(2))
+    one, two = (LogReg().fit(FittingData(train, select, 3, [0]), STRICT)[0] for _ in range(2))
     assert torch.equal(one.params["weight"], two.params["weight"])
     assert torch.get_num_threads() == before
     monkeypatch.setattr(logistic_regression, "_CHUNK", 7 * train.x.shape[1])
-    (chunked,) = LogReg().fit(train, select, 3, STRICT, [0])
+    (chunked,) = LogReg().fit(FittingData(train, select, 3, [0]), STRICT)
     torch.testing.assert_close(chunked.params["weight"], one.params["weight"], atol=1e-5, rtol=1e-4)
 
 
 def test_logreg_without_c_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match=r"--protocol strict or --protocol\.C"):
-        LogReg().fit(embeddings(60, 3, 0), embeddings(30, 3, 1), 3, replace(STRICT, C=()), [0])
+        LogReg().fit(FittingData(embeddings(60, 3, 0), embeddings(30, 3, 1), 3, [0]), replace(STRICT, C=()))
 
 
 def test_logreg_that_does_not_converge_warns_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     train, select = embeddings(60, 3, 0), embeddings(30, 3, 1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        LogReg().fit(train, select, 3, STRICT, [0])
+        LogReg().fit(FittingData(train, select, 3, [0]), STRICT)
     monkeypatch.setattr(logistic_regression, "_STEPS", 1)
     with pytest.warns(UserWarning, match="logreg did not reach its optimum"):
-        assert LogReg().fit(train, select, 3, STRICT, [0])
+        assert LogReg().fit(FittingData(train, select, 3, [0]), STRICT)
 
 
 def lacking(data: Embedded, label: int) -> Embedded:
@@ -117,7 +117,7 @@ def lacking(data: Embedded, label: int) -> Embedded:
 
 def test_a_class_that_the_hold_out_alone_has_counts_as_wrong_until_the_head_is_refitted() -> None:
     train, select = lacking(embeddings(200, 3, 0), 2), embeddings(80, 3, 1)
-    (run,) = LogReg().fit(train, select, 3, STRICT, [0])
+    (run,) = LogReg().fit(FittingData(train, select, 3, [0]), STRICT)
     assert run.selected_value <= 2 / 3
     assert 2 in LogReg().logits(run.params, select.x).argmax(1)
 
@@ -126,8 +126,8 @@ def test_a_class_that_the_hold_out_alone_has_counts_as_wrong_until_the_head_is_r
 def test_a_refit_with_more_features_than_images_is_solved_too(c: float) -> None:
     train, select, test = (embeddings(n, 4, seed, 120) for seed, n in enumerate((50, 14, 60)))
     both = Embedded(torch.cat([train.x, select.x]), torch.cat([train.y, select.y]))
-    (run,) = LogReg().fit(train, select, 4, replace(STRICT, C=(c,)), [0])
-    (whole,) = LogReg().fit(both, select, 4, replace(STRICT, selection="heldout", C=(c,)), [0])
+    (run,) = LogReg().fit(FittingData(train, select, 4, [0]), replace(STRICT, C=(c,)))
+    (whole,) = LogReg().fit(FittingData(both, select, 4, [0]), replace(STRICT, selection="heldout", C=(c,)))
     scale = whole.params["weight"].abs().max().item()
     torch.testing.assert_close(run.params["weight"], whole.params["weight"], atol=1e-4 * scale, rtol=1e-3)
     weight, bias = sklearn_params(both, c)
@@ -138,7 +138,7 @@ def test_a_refit_with_more_features_than_images_is_solved_too(c: float) -> None:
 def test_logreg_on_features_far_from_zero_keeps_its_digits() -> None:
     train, select = embeddings(150, 3, 0), embeddings(50, 3, 1)
     far = [Embedded((part.x - 3) * torch.logspace(2, -2, 20) + 1e4, part.y) for part in (train, select)]
-    (run,) = LogReg().fit(*far, 3, replace(STRICT, selection="heldout", C=(1e4,)), [0])
+    (run,) = LogReg().fit(FittingData(*far, 3, [0]), replace(STRICT, selection="heldout", C=(1e4,)))
     scaler = StandardScaler().fit(far[0].x.double())
     theirs = LogisticRegression(C=1e4, tol=1e-9, max_iter=10_000).fit(scaler.transform(far[0].x.double()), far[0].y)
     expected = torch.from_numpy(theirs.decision_function(scaler.transform(far[1].x.double()))).float()

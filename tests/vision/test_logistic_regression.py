@@ -10,7 +10,7 @@ from scipy.special import logsumexp
 from sklearn.linear_model import LogisticRegression as Reference
 from sklearn.preprocessing import StandardScaler
 
-from eva_core.types import Embedded
+from eva_core.contracts.head import Embedded
 from eva_vision.heads.logistic_regression import Affine, LogisticRegression, affine
 
 GRID = [10.0**power for power in range(-6, 7)]

@@ -8,10 +8,10 @@ import torch
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 
 from eva_core.classification.metrics import evaluate, probabilities
+from eva_core.contracts.head import Embedded, FittingData
 from eva_core.contracts.protocol import Protocol
 from eva_core.errors import UsageError
 from eva_core.evaluation.holdout import few
-from eva_core.types import Embedded
 from eva_vision.heads.neighbours import Knn, SimpleShot
 
 RECIPE = Protocol("test")
@@ -28,7 +28,7 @@ def data() -> tuple[Embedded, Embedded]:
 @pytest.mark.parametrize("k", [1, 5, 20])
 def test_knn_votes_as_scikit_learn_does(data, k):
     train, select = data
-    (run,) = Knn(k=(k,)).fit(train, select, 3, RECIPE, [0])
+    (run,) = Knn(k=(k,)).fit(FittingData(train, select, 3, [0]), RECIPE)
     ours = probabilities(Knn().logits(run.params, select.x)).numpy()
     unit = [torch.nn.functional.normalize(part.x).numpy() for part in data]
     theirs = KNeighborsClassifier(k, weights=lambda d: np.exp(-(d**2) / 2 / 0.07)).fit(unit[0], train.y)
@@ -37,23 +37,23 @@ def test_knn_votes_as_scikit_learn_does(data, k):
 
 def test_k_is_chosen_on_the_selecting_samples_and_bounded_by_the_bank(data):
     train, select = data
-    (run,) = Knn().fit(train, select, 3, RECIPE, [0])
-    values = {k: Knn(k=(k,)).fit(train, select, 3, RECIPE, [0])[0].selected_value for k in Knn().k}
+    (run,) = Knn().fit(FittingData(train, select, 3, [0]), RECIPE)
+    values = {k: Knn(k=(k,)).fit(FittingData(train, select, 3, [0]), RECIPE)[0].selected_value for k in Knn().k}
     assert run.selected_value == max(values.values())
     assert run.selected["k"] == min(k for k, value in values.items() if value == run.selected_value)
-    (all_of_them,) = Knn(k=(1000,)).fit(train, select, 3, RECIPE, [0])
+    (all_of_them,) = Knn(k=(1000,)).fit(FittingData(train, select, 3, [0]), RECIPE)
     assert all_of_them.selected["k"] == 90
 
 
 def test_a_hold_out_joins_the_bank(data):
     train, select = data
-    (run,) = Knn().fit(train, select, 3, replace(RECIPE, selection="holdout"), [0])
+    (run,) = Knn().fit(FittingData(train, select, 3, [0]), replace(RECIPE, selection="holdout"))
     assert len(run.params["bank"]) == 150
 
 
 def test_simpleshot_is_the_nearest_centroid_of_its_shots(data):
     train, select = data
-    (run,) = SimpleShot(shots=4).fit(train, select, 3, RECIPE, [7])
+    (run,) = SimpleShot(shots=4).fit(FittingData(train, select, 3, [7]), RECIPE)
     rows = few(train.y, 4, 7)
     assert train.y[rows].bincount().tolist() == [4, 4, 4]
     unit = [torch.nn.functional.normalize(x - train.x.mean(0)).numpy() for x in (train.x[rows], select.x)]
@@ -63,7 +63,10 @@ def test_simpleshot_is_the_nearest_centroid_of_its_shots(data):
 
 def test_more_shots_are_better_and_vary_less(data):
     train, select = data
-    values = {s: [r.selected_value for r in SimpleShot(s).fit(train, select, 3, RECIPE, range(60))] for s in (1, 16)}
+    values = {
+        s: [r.selected_value for r in SimpleShot(s).fit(FittingData(train, select, 3, range(60)), RECIPE)]
+        for s in (1, 16)
+    }
     assert np.mean(values[16]) > np.mean(values[1])
     assert np.std(values[16]) < np.std(values[1])
 
@@ -88,7 +91,7 @@ def test_knn_ties_stay_ties(classes):
     y = torch.arange(60 * classes) // 2 % classes
     x = torch.randn(len(y), 5, generator=generator) + 0.3 * torch.randn(7, 5, generator=generator)[y]
     train, test = Embedded(x[::2], y[::2]), Embedded(x[1::2], y[1::2])
-    (run,) = Knn(k=(1,)).fit(train, test, classes, RECIPE, [0])
+    (run,) = Knn(k=(1,)).fit(FittingData(train, test, classes, [0]), RECIPE)
     logits = Knn().logits(run.params, test.x)
     predicted = logits.argmax(1)
     names = [str(label) for label in range(classes)]
@@ -101,7 +104,7 @@ def test_knn_ties_stay_ties(classes):
 
 def test_a_class_without_votes_has_one_probability_whatever_the_others_have(data):
     train, select = data
-    (run,) = Knn(k=(5,)).fit(train, select, 3, RECIPE, [0])
+    (run,) = Knn(k=(5,)).fit(FittingData(train, select, 3, [0]), RECIPE)
     logits = Knn().logits(run.params, select.x)
     for column in probabilities(logits).T:
         assert len(column[column < column.min() + 1e-4].unique()) == 1

@@ -10,8 +10,8 @@ from PIL import Image
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 from torchvision.transforms.v2 import functional as F
 
+from eva_core.contracts.cards import Geometry
 from eva_core.errors import EvaError
-from eva_core.types import Geometry
 from eva_vision.transforms import resize_and_crop
 from tests.conftest import picture
 

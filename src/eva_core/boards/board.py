@@ -176,7 +176,7 @@ def check(board: Board) -> None:
     Raises:
         UsageError: Names the first.
     """
-    from eva_core.config.parser import load_protocol
+    from eva_core.config.protocols import load_protocol
 
     load_protocol(board.protocol)
     for task in board.tasks:

@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from eva_core.boards.standings import Row, Standings
+from eva_core.boards.standings import Column, Row, Standings
 from eva_core.files.atomic_files import write_text
 from eva_core.shown import visible_in
 
@@ -21,12 +21,17 @@ def write_page(found: Standings, path: Path) -> Path:
         "protocol": found.protocol,
         "pending": found.pending,
         "version": version("eva-pathology"),
-        "tasks": [asdict(task) for task in found.tasks],
+        "tasks": [_column(task) for task in found.tasks],
         "rows": [_row(row) for row in found.rows],
     }
     text = json.dumps(visible_in(data), separators=(",", ":")).replace("<", "\\u003c")  # no string is markup
     write_text(path, TEMPLATE.read_text(encoding="utf-8").replace("__DATA__", text))
     return path
+
+
+def _column(task: Column) -> dict[str, Any]:
+    """A task as the page wants it: JSON knows no infinity."""
+    return {**asdict(task), "metric": task.metric_name, "lower": not task.metric.higher_is_better}
 
 
 def _row(row: Row) -> dict[str, Any]:

@@ -21,7 +21,7 @@ def run_pair(pair: Pair, how: dict[str, Any], threads: int | None = None) -> str
     """Fit the heads that are missing; embeddings are extracted once for all of them.
 
     Args:
-        how: Fields of `eva_core.extraction.embed.Extraction`.
+        how: Fields of `eva_core.extraction.settings.Extraction`.
         threads: Of torch; results depend on it to the last digit. None: torch's own.
     Returns:
         None, or the reason why it did not work, which is also left in the folder. Ctrl-C passes through.
@@ -49,7 +49,7 @@ def _fit_heads(pair: Pair, how: dict[str, Any], threads: int | None) -> None:
 
     from eva_core.api import fit
     from eva_core.config.parser import parse
-    from eva_core.extraction.embed import Extraction
+    from eva_core.extraction.settings import Extraction
 
     if threads is not None:
         torch.set_num_threads(threads)

@@ -11,18 +11,16 @@ from typing import Any
 import numpy as np
 
 from eva_core.boards.board import Board, Pair, Part, pairs
-from eva_core.classification.metric_names import LOWER_IS_BETTER
 from eva_core.config.files import find_config, read_yaml, shipped
+from eva_core.contracts.metric import Metric, read_metric
 from eva_core.errors import EvaError
 from eva_core.files.file_names import below
 from eva_core.files.sealed_records import read_record_or_nothing
 from eva_core.results.record import RESULTS, read_draws, read_results
-from eva_core.results.report import WRONG_IGNORE, ignores_wrongly
 from eva_core.statistics.ranking import ranks
+from eva_core.task import Task, task_named
 
 COMPARISONS = "comparisons.json"
-EXTRAS = ("iou", "aji", "pq")
-"""Scores of masks that are shown beside the main one; `aji` and `pq` where objects are told apart."""
 
 
 @dataclass
@@ -35,10 +33,10 @@ class Cell:
         published: The published value of this model, task and split, whatever its protocol.
         delta: value - published; None unless the protocol string is the same.
         checks: Every split with a published value under the same protocol string: (split, value, published).
-        headroom: (model - colour) / (1 - colour): what is gained over colour alone, of what could be.
+        headroom: What is gained over colour alone, as a share of what could be.
         robustness: Robustness index, where samples carry a site.
-        extras: Of `EXTRAS` those that the result has.
-        pictures: Images drawn with their masks: `which` (best, median, worst), `id`, `dice`, and `file` below the
+        extras: What the task shows beside the main score.
+        pictures: What the task shows of the result: `which` (best, median, worst), `id`, `score`, and `file` below the
             board's folder.
         tied: Not told apart from the best of the task by the permutation test after Holm; None where not tested.
     """
@@ -93,11 +91,20 @@ class Row:
 
 
 @dataclass
-class Task:
-    """A column."""
+class Column:
+    """A task of the board.
+
+    Attributes:
+        kind: Its kind of task.
+        metric_name: The main metric of its results.
+        metric: Facts of it.
+        counted: Whether average and rank count it.
+    """
 
     name: str
-    metric: str = ""
+    kind: str = ""
+    metric_name: str = ""
+    metric: Metric = field(default_factory=Metric)
     split: str = ""
     synthetic: bool = False
     counted: bool = True
@@ -110,7 +117,7 @@ class Standings:
     name: str
     title: str
     protocol: str
-    tasks: list[Task]
+    tasks: list[Column]
     rows: list[Row]
     pending: int
     tested: bool
@@ -125,7 +132,7 @@ class _Entry:
     """
 
     cell: Cell
-    task: Task
+    task: Column
     dataset_sha256: str
     card: dict[str, Any]
     draws: np.ndarray
@@ -153,7 +160,7 @@ class Scoreboard:
     def standings(self) -> Standings:
         """All of the board; what is missing, damaged or failed is said in its cell."""
         board = self.board
-        tasks = {t.name: Task(t.name, counted=t.name not in board.average_without) for t in board.tasks}
+        tasks = {t.name: Column(t.name, counted=t.name not in board.average_without) for t in board.tasks}
         rows = {(m.name, h.name): Row(m.name, h.name, {}) for m in board.models for h in board.heads}
         draws: dict[str, np.ndarray] = {}
         data = self._data_of_each_task()
@@ -171,7 +178,7 @@ class Scoreboard:
             draws[entry.cell.folder] = entry.draws
         complete = _summarise(list(rows.values()), list(tasks.values()), draws)
         tested = _mark_ties(rows, self.output)
-        ordered = sorted(rows.values(), key=lambda r: (r not in complete, -(r.average or 0), r.model, r.head))
+        ordered = sorted(rows.values(), key=lambda r: (r not in complete, *_standing(r), r.model, r.head))
         pending = sum(cell.value is None and cell.reason is None for row in ordered for cell in row.cells.values())
         protocol = str(read_yaml(find_config(board.protocol, "protocols")).get("name", board.protocol))
         return Standings(board.name, board.title, protocol, list(tasks.values()), ordered, pending, tested)
@@ -201,7 +208,9 @@ def _read(pair: Pair, head: Part, output: Path) -> _Entry | str | None:
         name = content["identity"]["head"] if head.config is None else head.name
         main = content["main"]
         cell = _cell(pair, name, content, folder.relative_to(output).as_posix())
-        task = Task(pair.task, main["metric"], main["split"], content["synthetic"])
+        task = Column(
+            pair.task, content["task"], main["metric"], read_metric(main), main["split"], content["synthetic"]
+        )
         return _Entry(cell, task, content["identity"]["dataset_sha256"], content["card"], draws)
     except EvaError as error:
         return pair.failure or str(error)
@@ -220,10 +229,12 @@ def _cell(pair: Pair, head: str, content: dict[str, Any], folder: str) -> Cell:
         for name, record in content["splits"].items()
         if (value := _published(pair.model, content, name).get(identity["protocol"])) is not None
     ]
-    extras = {name: split["metrics"][name]["mean"] for name in EXTRAS if name in split["metrics"]}
+    kind = _kind(content["task"])
+    extras = {} if kind is None else {name: split["metrics"][name]["mean"] for name in kind.beside(content)}
+    pictures = [] if kind is None else kind.pictures(content)
     return Cell(
         head=head,
-        remark=WRONG_IGNORE if ignores_wrongly(identity["protocol"]) else "",
+        remark="" if kind is None else kind.remark(content),
         value=main["mean"],
         std=main["std"],
         ci95=main["ci95"],
@@ -243,7 +254,7 @@ def _cell(pair: Pair, head: str, content: dict[str, Any], folder: str) -> Cell:
         robustness=(content["confounds"] or {}).get("robustness_index"),
         cost=content["cost"],
         extras={name: value for name, value in extras.items() if value is not None},
-        pictures=[{**p, "file": below(Path(folder), p["file"]).as_posix()} for p in content.get("overlays", [])],
+        pictures=[{**p, "file": below(Path(folder), p["file"]).as_posix()} for p in pictures],
         folder=folder,
         key=content["key"],
     )
@@ -255,10 +266,10 @@ def _published(model: str, content: dict[str, Any], split: str) -> dict[str, flo
 
 def _headroom(content: dict[str, Any]) -> float | None:
     main, baseline = content["main"], next(iter(content["baselines"].values()), None)  # of colour, as the task has it
-    if baseline is None or main["mean"] is None or main["metric"] in LOWER_IS_BETTER:
+    if baseline is None or main["mean"] is None:
         return None
     colour = baseline["splits"][main["split"]]["metrics"][main["metric"]]["mean"]
-    return None if colour is None or colour >= 1 else (main["mean"] - colour) / (1 - colour)
+    return None if colour is None else read_metric(main).gain(main["mean"], colour)
 
 
 @cache
@@ -272,7 +283,7 @@ def published_values() -> dict[tuple[str, str, str, str], dict[str, float]]:
     return values
 
 
-def _summarise(rows: list[Row], tasks: list[Task], drawn: Mapping[str, np.ndarray]) -> list[Row]:
+def _summarise(rows: list[Row], tasks: list[Column], drawn: Mapping[str, np.ndarray]) -> list[Row]:
     """Averages, headroom and ranks over the counted tasks, of the rows that have them all; returns those rows.
 
     Args:
@@ -285,16 +296,30 @@ def _summarise(rows: list[Row], tasks: list[Task], drawn: Mapping[str, np.ndarra
         row.embed_s = sum(seconds) if seconds else None
     for row in complete:
         cells = [row.cells[t.name] for t in counted]
-        row.average = float(np.mean([c.value for c in cells if c.value is not None]))
+        if all(t.metric.higher_is_better and t.metric.bounds == (0, 1) for t in counted):  # else a mean has no sense
+            row.average = float(np.mean([c.value for c in cells if c.value is not None]))
         gains = [c.headroom for c in cells]
         row.headroom = float(np.mean([g for g in gains if g is not None])) if None not in gains else None
     if len(complete) > 1:
-        signs = np.array([-1.0 if t.metric in LOWER_IS_BETTER else 1.0 for t in counted])
+        signs = np.array([float(t.metric.sign) for t in counted])
         values = np.array([[row.cells[t.name].value for t in counted] for row in complete], float) * signs
         draws = np.stack([np.stack([drawn[r.cells[t.name].folder] for t in counted]) for r in complete])
         for row, rank in zip(complete, ranks(values, draws * signs[:, None]), strict=True):
             row.rank = None if rank.ci95 is None else (rank.mean, *rank.ci95)
     return complete
+
+
+def _standing(row: Row) -> tuple[float, float]:
+    """What rows are sorted by: the average where there is one, else the rank."""
+    return -(row.average or 0), row.rank[0] if row.average is None and row.rank is not None else 0
+
+
+def _kind(name: str) -> Task | None:
+    """The kind of task of a result; None where its plugin is not installed here."""
+    try:
+        return task_named(name)
+    except EvaError:
+        return None
 
 
 def _mark_ties(rows: dict[tuple[str, str], Row], output: Path) -> bool:

@@ -4,7 +4,7 @@ import csv
 import io
 from pathlib import Path
 
-from eva_core.boards.standings import EXTRAS, Cell, Row, Standings
+from eva_core.boards.standings import Cell, Row, Standings
 from eva_core.files.atomic_files import write_text
 from eva_core.results.report import number, span
 from eva_core.shown import for_markdown, for_spreadsheet, for_tex
@@ -23,7 +23,6 @@ FIELDS = (
     "mpp",
     "robustness",
 )
-HEADER = ("model", "head", "task", "split", "metric", "protocol", *FIELDS, *EXTRAS, "contamination", "remark", "reason")
 MARK = "‡"
 
 
@@ -37,8 +36,10 @@ def as_csv(found: Standings) -> str:
     """One line for each row and task, with everything."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(HEADER)
-    metrics = {task.name: task.metric for task in found.tasks}
+    extras = list(dict.fromkeys(name for row in found.rows for cell in row.cells.values() for name in cell.extras))
+    named = ("model", "head", "task", "split", "metric", "protocol")
+    writer.writerow((*named, *FIELDS, *extras, "contamination", "remark", "reason"))
+    metrics = {task.name: task.metric_name for task in found.tasks}
     for row in found.rows:
         for task, cell in row.cells.items():
             low, high = cell.ci95 or (None, None)
@@ -46,7 +47,7 @@ def as_csv(found: Standings) -> str:
             values_of_row = (
                 [row.model, cell.head or row.head, task, cell.split, metrics[task], cell.protocol]
                 + [values[name] for name in FIELDS]
-                + [cell.extras.get(name) for name in EXTRAS]
+                + [cell.extras.get(name) for name in extras]
                 + [cell.contamination.get("kind"), cell.remark, cell.reason]
             )
             writer.writerow(map(for_spreadsheet, values_of_row))

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
-from eva_core.classification.metric_names import LOWER_IS_BETTER
+from eva_core.classification.metric_names import METRICS
 from eva_core.classification.metrics import selection_metric
+from eva_core.contracts.head import Embedded, FittedRun, FittingData, Head
 from eva_core.contracts.protocol import Protocol
-from eva_core.types import Embedded, FittedRun, Head
 
 Params = dict[str, Tensor]
 UNSEEN = "unseen"
@@ -62,35 +62,35 @@ class GradientHead(Head):
             for name, gradient in zip(leaves, torch.autograd.grad(logits, [*leaves.values()], slope), strict=True):
                 out[name][run].copy_(gradient)
 
-    def fit(
-        self,
-        train: Embedded,
-        select: Embedded,
-        classes: int,
-        recipe: Protocol,
-        runs: Sequence[int],
-        metric: str = "balanced_accuracy",
-        patience: int | None = None,
-        progress: Callable[[int, int], None] = lambda done, total: None,
-    ) -> list[FittedRun]:
+    def fit(self, data: FittingData, protocol: Protocol) -> list[FittedRun]:
+        train, classes = data.train, data.classes
         targets = train.y[:, None].float() if classes == 2 else nn.functional.one_hot(train.y, classes).float()
         layout = _Layout(self.parameters(train.x.shape[1], targets.shape[1], torch.Generator()))
-        work = min(recipe.batch_size, len(train)) * layout.size
-        at_once = len(runs) if work <= _STACKED else 1
-        groups = [runs[i : i + at_once] for i in range(0, len(runs), at_once)]
-        total = len(recipe.lr) * len(runs) * recipe.steps
+        work = min(protocol.batch_size, len(train)) * layout.size
+        at_once = len(data.runs) if work <= _STACKED else 1
+        groups = [data.runs[i : i + at_once] for i in range(0, len(data.runs), at_once)]
+        total = len(protocol.lr) * len(data.runs) * protocol.steps
         fixed = unseen_classes(train.y, classes)
         job = _Job(
-            self, train.x, targets, select, recipe, metric, patience, layout, fixed, partial(_told, progress, total)
+            self,
+            train.x,
+            targets,
+            data.select,
+            protocol,
+            data.metric,
+            data.patience,
+            layout,
+            fixed,
+            partial(_told, data.progress, total),
         )
         done = 0
         tried: list[list[FittedRun]] = []
         with threads(torch.get_num_threads() if work >= _THREADED else 1), torch.no_grad():
-            for lr in recipe.lr:
+            for lr in protocol.lr:
                 fitted: list[FittedRun] = []
                 for group in groups:
                     fitted += job.train(lr, group, done)
-                    done += len(group) * recipe.steps
+                    done += len(group) * protocol.steps
                 tried.append(fitted)
         return max(tried, key=lambda fitted: job.sign * sum(run.selected_value for run in fitted))
 
@@ -99,7 +99,7 @@ def without(logits: Tensor, unseen: Tensor) -> Tensor:
     """Logits that never predict the classes in which `unseen`, (C,), is not 0: (N, C), or (N, 1) of two classes."""
     if logits.shape[-1] == 1:
         return torch.full_like(logits, -torch.inf if unseen[1] else torch.inf)
-    return logits.masked_fill(unseen != 0, -torch.inf)
+    return torch.where(unseen != 0, -torch.inf, logits)
 
 
 def unseen_classes(y: Tensor, classes: int) -> Params:
@@ -190,7 +190,7 @@ class _Job:
 
     def __post_init__(self) -> None:
         self.score = selection_metric(self.metric)
-        self.sign = -1 if self.metric in LOWER_IS_BETTER else 1
+        self.sign = METRICS[self.metric].sign
 
     def train(self, lr: float, runs: Sequence[int], done: int) -> list[FittedRun]:
         """Train some runs side by side with one learning rate; `done` counts the steps of runs before."""

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from eva_core.contracts.cards import DatasetCard
+from eva_core.contracts.dataset import Dataset, Sample
 from eva_core.errors import EvaError, UsageError, some
 from eva_core.files.tables import read_table
 from eva_core.files.torch_files import load_torch
 from eva_core.store.store import Store, StoreKey, store_at
 from eva_core.store.writer import PartWriter, merge
-from eva_core.types import Dataset, DatasetCard, Sample
 
 COLUMNS = ("origin", "embeddings", "target", "split")
 

@@ -1,9 +1,18 @@
-"""Names of the main metrics. Free of torch, so that a board can be read without it."""
+"""The metrics of a classifier. Free of torch, so that a board can be read without it."""
 
-NAMES = ("balanced_accuracy", "accuracy", "auroc", "f1", "ece")
-"""Of a classifier."""
-SEGMENTATION = ("dice", "iou", "dice_pooled", "iou_pooled")
-"""Of masks: mean over images of the mean over classes, then from pixel counts of all images together."""
-LOWER_IS_BETTER = frozenset({"ece"})
-BIASED = frozenset({"ece"})
-"""What noise can only raise: a resampled value is too large, and so is the value itself."""
+from eva_core.contracts.metric import Metric
+
+METRICS = {
+    "balanced_accuracy": Metric(),
+    "accuracy": Metric(),
+    "auroc": Metric(chance=0.5),
+    "f1": Metric(),
+    "ece": Metric(higher_is_better=False, biased=True),
+}
+NAMES = tuple(METRICS)
+
+
+def metrics_of(classes: int) -> dict[str, Metric]:
+    """The metrics with what guessing gives among so many classes: of balanced accuracy, 1 / classes."""
+    chance = Metric(chance=1 / classes) if classes else Metric()
+    return {**METRICS, "balanced_accuracy": chance}

@@ -85,7 +85,7 @@ def selection_metric(name: str) -> Callable[[Tensor, Tensor], Tensor]:
     """A main metric for several runs at once, to choose a checkpoint by.
 
     Args:
-        name: One of `NAMES`. Values in `LOWER_IS_BETTER` are returned as they are, not negated.
+        name: One of `NAMES`. Where lower is better, values are returned as they are, not negated.
 
     Returns:
         Function of logits (R, N, C), or (R, N, 1) of a binary head, and targets (N,); gives (R,), NaN where undefined.
@@ -112,7 +112,7 @@ def evaluate(
 
     Args:
         scores: Class probabilities, (N, C).
-        targets: Class indices, (N,).
+        targets: Class numbers, (N,).
         classes: The C class names.
         ranking: What orders the images for the AUROC of each class, as `log_odds` gives it, (N, C); the scores unless
             given.
@@ -133,8 +133,8 @@ def evaluate(
     in_targets = torch.bincount(targets, minlength=count) > 0
     in_either = in_targets | (torch.bincount(predictions, minlength=count) > 0)
     # torchmetrics gives 0 for what is not defined, and its macro recall counts classes that are only predicted
-    recalls = _mask(multiclass_recall(predictions, targets, count, average=None), in_targets)
-    f1s = _mask(multiclass_f1_score(predictions, targets, count, average=None), in_either)
+    recalls = _defined(multiclass_recall(predictions, targets, count, average=None), in_targets)
+    f1s = _defined(multiclass_f1_score(predictions, targets, count, average=None), in_either)
     aurocs = [_none(_auroc(ranking[:, [c]], targets == c)) for c in range(count)]
     main = (
         _mean(recalls),
@@ -158,7 +158,7 @@ def weighted(
 
     Args:
         scores: Class probabilities, (N, C).
-        targets: Class indices, (N,).
+        targets: Class numbers, (N,).
         classes: The C class names.
         weights: Non-negative sample weights, (draws, N); all ones give what `evaluate` gives.
         names: The metrics that are wanted; all of `keys` unless given. AUROC is most of the work.
@@ -219,7 +219,7 @@ def calibration_gaps(
 
     Args:
         scores: Class probabilities, (N, C).
-        targets: Class indices, (N,).
+        targets: Class numbers, (N,).
         weights: (draws, N).
 
     Returns:
@@ -323,7 +323,7 @@ def _none(value: Tensor) -> float | None:
     return None if value.isnan() else value.item()
 
 
-def _mask(values: Tensor, defined: Tensor) -> list[float | None]:
+def _defined(values: Tensor, defined: Tensor) -> list[float | None]:
     return [value if keep else None for value, keep in zip(values.tolist(), defined.tolist(), strict=True)]
 
 

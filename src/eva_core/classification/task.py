@@ -1,33 +1,49 @@
 """Classification of images by their embeddings, as a task."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from eva_core.classification.evaluation import Question, class_counts, evaluate, refuse_unfit, reported_splits
-from eva_core.classification.metrics import log_odds, probabilities
-from eva_core.contracts.protocol import Protocol
+from eva_core.classification.metric_names import metrics_of
+from eva_core.contracts.cards import DatasetCard
+from eva_core.contracts.metric import Metric
 from eva_core.errors import some
-from eva_core.evaluation.class_checks import refuse_one_class_by_two_names, untrained, untrained_line
-from eva_core.extraction.embed import Extraction, extract, store_key
 from eva_core.progress import say
-from eva_core.results import record
-from eva_core.store.store import Store, StoreKey
-from eva_core.task import Answer, Job, Task
-from eva_core.types import Backbone, Dataset, Head
+from eva_core.task import Answer, Heads, Job, Task
+
+if TYPE_CHECKING:
+    from eva_core.classification.predictions import Predictions
+    from eva_core.contracts.dataset import Dataset
+    from eva_core.store.store import Store, StoreKey
 
 
 class Classification(Task):
     """One label for each image."""
 
-    head = Head
+    @property
+    def head(self) -> Any:
+        from eva_core.contracts.head import Head
 
-    def refuse(self, job: Job, how: Extraction) -> None:
+        return Head
+
+    def metrics(self, dataset: DatasetCard) -> Mapping[str, Metric]:
+        return metrics_of(len(dataset.classes))
+
+    def check(self, job: Job) -> None:
+        from eva_core.evaluation.class_checks import (
+            class_counts,
+            refuse_few_classes,
+            refuse_one_class_by_two_names,
+            untrained,
+            untrained_line,
+        )
+        from eva_core.evaluation.splits import refuse_unfit, reported_splits
+
         dataset = job.dataset
-        refuse_unfit(dataset, [s.id for s in dataset.samples if s.target is None], "label")
+        refuse_unfit(dataset, [s.id for s in dataset.samples if s.target is None], self.label)
+        refuse_few_classes(dataset.card)
         targets, splits = np.array([s.target for s in dataset.samples]), np.array([s.split for s in dataset.samples])
         counts = class_counts(targets, splits, dataset.card.classes)
         refuse_one_class_by_two_names(dataset.card.classes, counts)
@@ -36,53 +52,58 @@ class Classification(Task):
         for split, classes in foreign.items():
             say(f"{dataset.card.name}: {untrained_line(split, classes)}.")
 
-    def refuse_applying(self, job: Job) -> None:
-        """Nothing: every image has an embedding."""
+    def check_targets(self, dataset: "Dataset") -> None:
+        from eva_core.evaluation.class_checks import refuse_wrong_classes
 
-    def key(self, backbone: Backbone, dataset: Dataset, protocol: Protocol) -> StoreKey:
-        return store_key(backbone, dataset, protocol)
+        refuse_wrong_classes(dataset)
 
-    def extract(
-        self,
-        key: StoreKey,
-        backbone: Backbone,
-        dataset: Dataset,
-        protocol: Protocol,
-        how: Extraction,
-        tell: Callable[[str], None],
-    ) -> Store:
-        return extract(key, backbone, dataset, protocol, how, tell)
+    def key(self, job: Job) -> "StoreKey":
+        from eva_core.extraction.embed import store_key
 
-    def evaluate(self, job: Job, store: Store, how: Extraction, folder: Path, key: str) -> Answer:
-        assert isinstance(job.head, Head)
-        card = job.backbone.card
-        question = Question(store, job.model, card, job.dataset.card, job.head, job.head_name, job.protocol)
-        return evaluate(question, job.dataset.report)
+        return store_key(job.backbone, job.dataset, job.protocol)
 
-    def apply(
-        self,
-        job: Job,
-        store: Store,
-        heads: dict[int, dict[str, Tensor]],
-        classes: list[str],
-        how: Extraction,
-        output: Path,
-    ) -> Path:
-        assert isinstance(job.head, Head)
+    def extract(self, key: "StoreKey", job: Job, tell: Callable[[str], None]) -> "Store":
+        from eva_core.extraction.embed import extract
+
+        return extract(key, job.backbone, job.dataset, job.protocol, job.how, tell)
+
+    def evaluate(self, job: Job, store: "Store", folder: Path, key: str) -> Answer:
+        from eva_core.classification.evaluation import evaluate
+
+        return evaluate(job, store, self.metrics(job.dataset.card)[job.dataset.card.metric])
+
+    def apply(self, job: Job, store: "Store", heads: Heads, classes: list[str], output: Path) -> Path:
+        from eva_core.classification.evaluation import scores_of
+        from eva_core.classification.predictions import Predictions, predictions_table
+        from eva_core.contracts.head import Embedded
+        from eva_core.results.record import PREDICTIONS, write_predictions
+
         parts = []
         for split in dict.fromkeys(store.splits.tolist()):
             rows = store.rows(split)
-            x = torch.from_numpy(store.read(rows))
-            logits = [job.head.logits(p, x) for p in heads.values()]
-            scores, ranking = (np.stack([f(z).numpy() for z in logits]) for f in (probabilities, log_odds))
+            data: Embedded = store.embedded(rows)
+            scores, ranking = scores_of(job.head, [dict(p) for p in heads.values()], data)
             theirs = job.dataset.card.classes
             targets = _translated(store.targets[rows], theirs, classes)
             foreign = sorted({theirs[t] for t in store.targets[rows][targets < 0] if t >= 0})
             if foreign:
                 say(f"{split}: the heads know {some(classes)}, so labels {some(map(repr, foreign))} count as unknown.")
-            parts.append(record.Predictions(split, store.ids[rows], store.groups[rows], targets, scores, ranking))
-        record.write_predictions(output, record.predictions_table(parts, classes, list(heads)))
-        return output / record.PREDICTIONS
+            parts.append(Predictions(split, store.ids[rows], store.groups[rows], targets, scores, ranking))
+        write_predictions(output, predictions_table(parts, classes, list(heads)))
+        return output / PREDICTIONS
+
+    def read(self, folder: Path, split: str) -> "Predictions":
+        from eva_core.classification.predictions import read_predictions
+
+        return read_predictions(folder, split)
+
+    def notes(self, results: Mapping[str, Any]) -> list[str]:
+        metrics = results["splits"][results["main"]["split"]]["metrics"]
+        recalls = [m["mean"] for name, m in metrics.items() if name.startswith("recall/") and m["mean"] is not None]
+        if len(recalls) > 1 and max(recalls) == sum(recalls) == 1:
+            other = "" if results["identity"]["protocol"].startswith("strict") else ", or --protocol strict"
+            return [f"the head gives one class to every image: it has learned nothing; more steps{other}"]
+        return []
 
 
 def _translated(targets: np.ndarray, theirs: Sequence[str], ours: Sequence[str]) -> np.ndarray:

@@ -6,15 +6,16 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from eva_core.config.argparser import Parser
+from eva_core.contracts.cards import DatasetCard
 from eva_core.errors import UsageError
-from eva_core.results.record import DICE, ImageDice, Predictions, read_dice, read_predictions, read_results
+from eva_core.results.record import read_results
 from eva_core.shown import visible
+from eva_core.task import task_named
 
 if TYPE_CHECKING:
     from eva_core.statistics.comparison import Difference
+    from eva_core.task import Scores
 
 
 def main(argv: list[str]) -> int:
@@ -24,7 +25,7 @@ def main(argv: list[str]) -> int:
         "seeds, a permutation test by patient or slide, and Holm's correction where there are more than two.",
     )
     parser.add_argument("results", nargs="+", type=Path, help="at least two folders that `eva fit` wrote")
-    parser.add_argument("--metric", help="the main metric of the first unless given; for masks dice alone")
+    parser.add_argument("--metric", help="the main metric of the first unless given")
     parser.add_argument("--split", help="the main split of the first unless given")
     given = parser.parse_args(argv)
     if len(given.results) < 2:
@@ -40,27 +41,33 @@ def compare(folders: list[Path], metric: str | None = None, split: str | None = 
     Raises:
         UsageError: The results are not of the same task and images, or one has no such metric or split.
     """
-    from eva_core.classification.metric_names import NAMES, SEGMENTATION
     from eva_core.statistics.comparison import holm
 
     results = [read_results(folder) for folder in folders]
-    masks = [result["main"]["metric"] in SEGMENTATION for result in results]
-    if len(set(masks)) > 1:
-        of_masks, of_classes = (folders[masks.index(kind)] for kind in (True, False))
-        raise UsageError(f"Expected results of one task, but {of_masks} is a segmentation and {of_classes} is not.")
-    main, known = results[0]["main"], (DICE,) if masks[0] else NAMES
-    metric, split = metric or (DICE if masks[0] else main["metric"]), split or main["split"]
+    kinds = [result["task"] for result in results]
+    if len(set(kinds)) > 1:
+        other = next(number for number, kind in enumerate(kinds) if kind != kinds[0])
+        raise UsageError(
+            f"Expected results of one task, but {folders[0]} is of {kinds[0]} and {folders[other]} of {kinds[other]}."
+        )
+    task, main = task_named(kinds[0]), results[0]["main"]
+    facts = task.metrics(DatasetCard(results[0]["identity"]["dataset"], kinds[0]))
+    known = [name for name in facts if task.comparable(name)]
+    metric = metric or (main["metric"] if main["metric"] in known else known[0])
+    split = split or main["split"]
     if metric not in known:
         raise UsageError(f"Expected --metric to be one of {', '.join(known)}, but got {metric}.")
     pairs = list(combinations(range(len(folders)), 2))
-    read = [read_dice(folder, split) if masks[0] else read_predictions(folder, split) for folder in folders]
+    read = [task.read(folder, split) for folder in folders]
     _refuse_other_images(folders, results, read)
-    found = [_difference(read[a][0], read[b][0], read[0][1], metric) for a, b in pairs]
+    found = [read[a].compare(read[b], metric) for a, b in pairs]
     adjusted = holm([math.nan if d.p is None else d.p for d in found])
     tests = sum(d.p is not None for d in found)
-    names = _names(folders, results)
+    names, lower = _names(folders, results), not facts[metric].higher_is_better
     sentences = [
-        _sentence(names[a], names[b], difference, p, tests, f"{results[a]['identity']['dataset']} {split}", metric)
+        _sentence(
+            names[a], names[b], difference, p, tests, f"{results[a]['identity']['dataset']} {split}", metric, lower
+        )
         for (a, b), difference, p in zip(pairs, found, adjusted, strict=True)
     ]
     protocols = {result["identity"]["protocol"] for result in results}
@@ -69,23 +76,21 @@ def compare(folders: list[Path], metric: str | None = None, split: str | None = 
     return sentences
 
 
-def _sentence(a: str, b: str, found: "Difference", p: float, tests: int, where: str, metric: str) -> str:
+def _sentence(a: str, b: str, found: "Difference", p: float, tests: int, where: str, metric: str, lower: bool) -> str:
     """What was found of two models: the claim, then what it stands on.
 
     Args:
         p: After Holm; NaN without a test.
         tests: How many there were.
         where: Dataset and split.
+        lower: Lower is better.
     """
-    from eva_core.classification.metric_names import LOWER_IS_BETTER
-
     if math.isnan(found.difference):
         return f"{a} and {b} cannot be compared on {where}: {metric} is not defined there, as a class is missing."
     sign = 1 if found.difference >= 0 else -1
     first, second = (a, b) if sign > 0 else (b, a)
     claim = f"{a} and {b} cannot be told apart"
     if found.told_apart(p):
-        lower = metric in LOWER_IS_BETTER
         claim = f"{first} has the higher {metric} than {second}" if lower else f"{first} is better than {second}"
     unit = "patients or slides" if found.grouped else "images, image-level: optimistic"
     parts = [*_intervals(found, sign), *_tests(found, p, tests), f"{found.n_groups} {unit}"]
@@ -116,40 +121,24 @@ def _span(bounds: list[float], sign: int) -> str:
     return f"{low:+.3f} to {high:+.3f}"
 
 
-def _refuse_other_images(
-    folders: list[Path], results: list[dict[str, Any]], read: Sequence[tuple[Predictions | ImageDice, list[str]]]
-) -> None:
-    ours, classes = read[0]
+def _refuse_other_images(folders: list[Path], results: list[dict[str, Any]], read: Sequence["Scores"]) -> None:
+    ours = read[0]
     made_on: dict[str, str] = {}
-    for folder, result, (theirs, their_classes) in zip(folders, results, read, strict=True):
-        # labels of images are compared, whatever the dataset is called; those of pixels are known by their hash alone
-        data = "" if isinstance(theirs, ImageDice) else result["identity"]["dataset"]
+    for folder, result, theirs in zip(folders, results, read, strict=True):
+        same = ours.same_truth(theirs) if list(ours.ids) == list(theirs.ids) else False
+        # labels that predictions hold are compared, whatever the dataset is called; others are known by their hash
+        data = "" if same is None else result["identity"]["dataset"]
         sha256 = result["identity"]["dataset_sha256"]
         if made_on.setdefault(data, sha256) != sha256 or list(theirs.groups) != list(ours.groups):
             raise UsageError(
                 f"Expected results on the same images, but the files of {folder} differ from {folders[0]}."
             )
-        if classes != their_classes or list(ours.ids) != list(theirs.ids) or not _same_labels(ours, theirs):
+        if list(ours.labels) != list(theirs.labels) or same is False:
             raise UsageError(
                 f"Expected results on the same images, but {folders[0]} has {len(ours.ids)} of classes "
-                f"{', '.join(classes)} and {folder} {len(theirs.ids)} of {', '.join(their_classes)}, "
+                f"{', '.join(ours.labels)} and {folder} {len(theirs.ids)} of {', '.join(theirs.labels)}, "
                 "or their ids or labels differ."
             )
-
-
-def _same_labels(ours: Predictions | ImageDice, theirs: Predictions | ImageDice) -> bool:
-    if isinstance(ours, Predictions) and isinstance(theirs, Predictions):
-        return np.array_equal(ours.targets, theirs.targets)
-    return True
-
-
-def _difference(one: Predictions | ImageDice, other: Any, classes: list[str], metric: str) -> "Difference":
-    from eva_core.statistics.comparison import paired, paired_means
-
-    groups = [group or None for group in one.groups]
-    if isinstance(one, ImageDice):
-        return paired_means(one.scores, other.scores, groups)
-    return paired(one.ordered(metric), other.ordered(metric), one.targets, classes, groups, metric)
 
 
 def _names(folders: list[Path], results: list[dict[str, Any]]) -> list[str]:

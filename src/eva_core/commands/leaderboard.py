@@ -60,7 +60,9 @@ def _parser() -> Parser:
     parser.add_argument("--batch_size", type=int, default=32)
     parser.add_argument("--workers", type=int, help="loader processes per device; as many as help unless given")
     parser.add_argument("--on_error", choices=("raise", "skip"), default="raise", help="at an image that does not read")
-    parser.add_argument("--memory_gb", type=float, default=4.0, help="of feature maps held for segmentation heads")
+    parser.add_argument(
+        "--memory_gb", type=float, default=4.0, help="of feature maps held in memory while heads are trained on them"
+    )
     return parser
 
 
@@ -71,7 +73,7 @@ def _run(scores: Scoreboard, given: argparse.Namespace) -> None:
     if not todo:
         return
     from eva_core.boards.live import Live
-    from eva_core.extraction.embed import Extraction
+    from eva_core.extraction.settings import Extraction
 
     check(scores.board)
     how: dict[str, Any] = {name: getattr(given, name) for name in HERE_FIELDS}

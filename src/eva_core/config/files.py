@@ -96,3 +96,12 @@ def _text(loader: _Loader, node: yaml.ScalarNode) -> str:
 
 
 _Loader.add_constructor("tag:yaml.org,2002:str", _text)
+
+
+def first_reason(error: Exception) -> str:
+    """One line from jsonargparse's several: the flag in question, and the innermost reason."""
+    said = re.sub(r"\n *- Expected (a )?<class 'NoneType'>", "", str(error)).partition("\n  Given value type:")[0]
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    keys = re.findall(r'Parser key "([^"]+)"', str(error))
+    flag = f"--{'.'.join(keys)}: " if keys else ""
+    return flag + re.sub(r"<class '(\w+)'>", r"\1", lines[-1].removeprefix("- ").rstrip(".")) + "."

@@ -1,10 +1,11 @@
 """Configuration: names become class paths, and the parser of `fit` and `predict`."""
 
 import os
-import re
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, fields
-from functools import cache
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any
 
@@ -13,43 +14,19 @@ from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namesp
 from omegaconf.errors import OmegaConfBaseException
 
 from eva_core import registry
-from eva_core.config.files import BOARDS, PUBLISHED, find_config, read_protocol, read_yaml, shipped
+from eva_core.config.files import BOARDS, PUBLISHED, find_config, first_reason, read_yaml
+from eva_core.config.protocols import load_protocol, plain, protocol_class
 from eva_core.config.result_config import REGISTRIES, TRUST, as_written, came_with_a_result, literal, read_result_config
+from eva_core.contracts.backbone import Backbone
+from eva_core.contracts.dataset import Dataset
 from eva_core.contracts.protocol import Protocol
-from eva_core.errors import UsageError
-from eva_core.extraction.embed import Extraction
+from eva_core.errors import EvaError, UsageError
+from eva_core.extraction.settings import Extraction
 from eva_core.files.addresses import free_of_secrets
+from eva_core.task import task_named
 from eva_core.text import printable
-from eva_core.types import Backbone, Dataset, Head, SegmentationHead
 
 SHORT = {"--precision": "--protocol.precision"}
-
-
-def load_protocol(name: str) -> Protocol:
-    """A protocol by name or path.
-
-    Raises:
-        UsageError: No such file, or a field that no protocol has.
-    """
-    content = read_protocol(name)
-    try:
-        parser = _protocol_parser()
-        return parser.instantiate(parser.parse_object({"protocol": content})).protocol
-    except (ArgumentError, TypeError, ValueError, OmegaConfBaseException) as error:
-        raise UsageError(f"Expected the fields of a protocol in {name}, but: {first_reason(error)}") from error
-
-
-@cache
-def _protocol_parser() -> ArgumentParser:
-    """What converts the fields of a protocol: `3e-4` and lists are what they are on the command line."""
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(Protocol, "protocol")
-    return parser
-
-
-def published(name: str) -> Protocol | None:
-    """The protocol of this name as shipped, None where there is none."""
-    return load_protocol(name) if (shipped("configs") / "protocols" / f"{name}.yaml").is_file() else None
 
 
 @dataclass(frozen=True)
@@ -58,7 +35,7 @@ class Request:
 
     backbone: Backbone
     dataset: Dataset
-    head: Head | SegmentationHead | None
+    head: Any
     protocol: Protocol
     how: Extraction
     output: str | None
@@ -174,10 +151,8 @@ def build_parser(command: str) -> ArgumentParser:
     # the dataset first: it is built first, and missing files are found before weights are fetched
     parser.add_argument("--dataset", type=Dataset, help="a registered dataset (`eva datasets`)")
     parser.add_argument("--model", type=Backbone, help="a registered model (`eva models`)")
-    parser.add_argument(
-        "--head", type=Head | SegmentationHead, help="a registered head (`eva heads`), else the protocol's first"
-    )
-    parser.add_class_arguments(Protocol, "protocol")
+    parser.add_argument("--head", type=_any_head(), help="a registered head (`eva heads`), else the protocol's first")
+    parser.add_class_arguments(protocol_class(), "protocol")
     parser.set_defaults({f"protocol.{k}": v for k, v in plain(load_protocol("eva-0.4")).items()})
     parser.add_class_arguments(Extraction)
     parser.add_argument("--output", type=str | None, help="folder for the result, else out/DATASET/MODEL")
@@ -185,6 +160,15 @@ def build_parser(command: str) -> ArgumentParser:
         f"{TRUST} takes the class paths, transforms and addresses that came with a result: only of people you know."
     )
     return parser
+
+
+def _any_head() -> Any:
+    """The union of the classes of heads that any kind of task takes."""
+    kinds = []
+    for entry in registry.tasks.entries():
+        with suppress(EvaError):  # a broken plugin is no reason to refuse the heads of others
+            kinds.append(task_named(entry.name).head)
+    return reduce(or_, dict.fromkeys(kinds))
 
 
 class Names:
@@ -312,16 +296,6 @@ def class_path(kind: str, name: str) -> str:
     return entry.class_path
 
 
-def plain(protocol: Protocol) -> dict[str, Any]:
-    """The fields of a protocol as YAML holds them."""
-    return _lists(asdict(protocol))
-
-
-def _lists(content: dict[str, Any]) -> dict[str, Any]:
-    kept = {k: list(v) if isinstance(v, tuple) else v for k, v in content.items()}
-    return {k: _lists(v) if isinstance(v, dict) else v for k, v in kept.items()}
-
-
 def instantiated(parser: ArgumentParser, given: Namespace) -> Namespace:
     """Build what was parsed.
 
@@ -336,12 +310,3 @@ def instantiated(parser: ArgumentParser, given: Namespace) -> Namespace:
         if not several or "Union subtypes" not in str(error):
             raise
         raise UsageError(" ".join(said.strip().removeprefix("- ").partition("\n  - ")[0].split())) from error
-
-
-def first_reason(error: Exception) -> str:
-    """One line from jsonargparse's several: the flag in question, and the innermost reason."""
-    said = re.sub(r"\n *- Expected (a )?<class 'NoneType'>", "", str(error)).partition("\n  Given value type:")[0]
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    keys = re.findall(r'Parser key "([^"]+)"', str(error))
-    flag = f"--{'.'.join(keys)}: " if keys else ""
-    return flag + re.sub(r"<class '(\w+)'>", r"\1", lines[-1].removeprefix("- ").rstrip(".")) + "."

@@ -84,7 +84,7 @@ class DatasetCard:
         classes: Class names in the order of the targets; empty where the files decide.
         mpp: Micrometres per pixel of the images, None where unknown.
         metric: The main metric: for classification one of `eva_core.classification.metric_names.NAMES`.
-        background: Index of the class that a mean over classes leaves out, for segmentation; None: every class counts.
+        background: Index of the class that a mean over classes leaves out; None: every class counts.
         main_split: The split of the main score; the last held-out one unless given.
         synthetic: True where no image ever was tissue; said wherever the data show.
         access: How to get the files.
@@ -93,7 +93,7 @@ class DatasetCard:
     """
 
     name: str
-    task: Literal["classification", "segmentation"] = "classification"
+    task: str = "classification"
     classes: tuple[str, ...] = ()
     mpp: float | None = None
     metric: str = "balanced_accuracy"

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from eva_core.contracts.backbone import Backbone
+from eva_core.contracts.dataset import Dataset, Sample
 from eva_core.errors import EvaError, UsageError, some
-from eva_core.types import Backbone, Dataset, Sample
 
 SPLITS = ("train", "val", "test", "new")
 
@@ -32,12 +33,12 @@ def pixels_of(dataset: Dataset, sample: Sample) -> np.ndarray:
 
 
 def refuse_wrong_samples(dataset: Dataset) -> None:
-    """Refuse samples that would be left out, mixed up or scored wrongly.
+    """Refuse samples that would be left out or mixed up.
 
     Raises:
-        UsageError: An id stands twice, a split is none of ours, or a target is no index into the classes.
+        UsageError: An id stands twice, or a split is none of ours.
     """
-    name, classes = dataset.card.name, len(dataset.card.classes)
+    name = dataset.card.name
     twice = [id for id, n in Counter(s.id for s in dataset.samples).items() if n > 1]
     if twice:
         raise UsageError(f"Expected each id of dataset {name!r} once, but {some(twice)} stand twice. Make them unique.")
@@ -46,13 +47,6 @@ def refuse_wrong_samples(dataset: Dataset) -> None:
         raise UsageError(
             f"Expected splits {', '.join(SPLITS)} in dataset {name!r}, but got {some(strange)}. Rename them."
         )
-    for sample in dataset.samples:
-        target = sample.target
-        if target is not None and not (isinstance(target, int | np.integer) and 0 <= target < classes):
-            raise UsageError(
-                f"Expected targets of dataset {name!r} as whole numbers from 0 to {classes - 1}, or None where none "
-                f"is known, but {sample.id!r} has {target!r}. Correct it."
-            )
 
 
 def crossing_line(dataset: Dataset) -> str | None:

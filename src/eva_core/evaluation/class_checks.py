@@ -3,6 +3,10 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
+from eva_core.contracts.cards import DatasetCard
+from eva_core.contracts.dataset import Dataset
 from eva_core.errors import UsageError, some
 from eva_core.text import folded
 
@@ -66,3 +70,37 @@ def untrained_line(split: str, classes: Mapping[str, int], unit: str = "images")
 def _where(name: str, counts: Counts) -> str:
     splits = [split for split, classes in counts.items() if classes.get(name)]
     return f" ({', '.join(splits)})" if splits else ""
+
+
+def class_counts(targets: np.ndarray, splits: np.ndarray, classes: Sequence[str]) -> dict[str, dict[str, int]]:
+    """How many images each class has, by split: targets and splits (N,); samples without a label are left out."""
+    counts = {str(split): dict.fromkeys(classes, 0) for split in dict.fromkeys(splits)}
+    for split, target in zip(splits[targets >= 0], targets[targets >= 0], strict=True):
+        counts[split][classes[target]] += 1
+    return counts
+
+
+def refuse_few_classes(dataset: DatasetCard) -> None:
+    """Refuse a dataset in which nothing can be told apart.
+
+    Raises:
+        UsageError: There are fewer than two classes.
+    """
+    if len(dataset.classes) < 2:
+        raise UsageError(f"Expected at least 2 classes in {dataset.name!r}, but got {len(dataset.classes)}.")
+
+
+def refuse_wrong_classes(dataset: Dataset) -> None:
+    """Refuse targets that are no number of a class.
+
+    Raises:
+        UsageError: Names the first.
+    """
+    name, classes = dataset.card.name, len(dataset.card.classes)
+    for sample in dataset.samples:
+        target = sample.target
+        if target is not None and not (isinstance(target, int | np.integer) and 0 <= target < classes):
+            raise UsageError(
+                f"Expected targets of dataset {name!r} as whole numbers from 0 to {classes - 1}, or None where none "
+                f"is known, but {sample.id!r} has {target!r}. Correct it."
+            )

@@ -66,9 +66,9 @@ def _nearest(x: Tensor, groups: Tensor, most: int) -> Tensor:
     most = min(most, len(x) - 1)
     parts = []
     for rows, mine in zip(unit.split(_ROWS), groups.split(_ROWS), strict=True):
-        similarity = (rows @ unit.T).masked_fill_(mine[:, None] == groups[None], -torch.inf)
-        values, indices = similarity.topk(most)
-        parts.append(indices.masked_fill(values == -torch.inf, -1))
+        similarity = torch.where(mine[:, None] == groups[None], -torch.inf, rows @ unit.T)
+        values, numbers = similarity.topk(most)
+        parts.append(torch.where(values == -torch.inf, -1, numbers))
     return torch.cat(parts)
 
 

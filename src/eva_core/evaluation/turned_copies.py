@@ -111,5 +111,5 @@ def _nearest(numbers: Tensor) -> list[Tensor]:
     count = min(_NEAREST + 1, len(numbers))
     found: list[Tensor] = []
     for part in numbers.split(_ROWS):
-        found += torch.cdist(part, numbers).topk(count, largest=False).indices.unbind()
+        found += torch.cdist(part, numbers).topk(count, largest=False)[1].unbind()
     return found

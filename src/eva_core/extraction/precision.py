@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import yaml
 
+from eva_core.contracts.cards import ModelCard
 from eva_core.contracts.protocol import Protocol
 from eva_core.extraction.launching import on_cpu
-from eva_core.types import ModelCard
 
 
 def settled(

@@ -6,20 +6,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from eva_core.classification.metric_names import LOWER_IS_BETTER, SEGMENTATION
 from eva_core.errors import some
 from eva_core.evaluation.class_checks import untrained_line
 from eva_core.shown import visible
+from eva_core.task import task_named
 
-WRONG_IGNORE = "Pixels to ignore were chosen by the prediction, which is wrong: only to compare with numbers made so"
 REFIT = 0.02
 """By how much a head that was fitted again may score less on the hold-out than the one that was selected by it."""
-MASKS = (*SEGMENTATION, "aji", "pq")
-"""Scores of masks that have one value for all classes."""
 
 
 def show(results: dict[str, Any], console: Console | None = None) -> None:
-    """One finished result: each split, the model beside what colour alone explains; of masks also each class."""
+    """Print a finished result: each split, the model beside what colour alone explains; each class where that tells."""
     console = console or Console()
     identity, main = results["identity"], results["main"]
     metric = main["metric"]
@@ -37,7 +34,7 @@ def show(results: dict[str, Any], console: Console | None = None) -> None:
             record = splits[split]["metrics"][metric]
             table.add_row(_cell(split), _cell(name), score(record), span(record["ci95"]), number(record["last"]))
     console.print(table)
-    if metric in SEGMENTATION:
+    if task_named(results["task"]).by_class(results):
         console.print(_classes(rows, main["split"], metric))
     for note in notes(results):
         console.print(f"  {_cell(note)}", style="dim", highlight=False)
@@ -66,25 +63,11 @@ def _cell(text: str) -> str:
 
 def notes(results: dict[str, Any]) -> list[str]:
     """What a reader must know beside the number."""
-    main = results["main"]
+    main, task = results["main"], task_named(results["task"])
     split = results["splits"][main["split"]]
     groups = f" over {split['n_groups']} groups" if split["n_groups"] else ""
     found = [f"n = {split['n']}; interval: {split['interval']}{groups}; selected on {results['selection']}"]
-    if main["metric"] in SEGMENTATION:
-        others = [name for name in MASKS if name in split["metrics"] and name != main["metric"]]
-        values = ", ".join(f"{name} {number(split['metrics'][name]['mean'])}" for name in others)
-        left_out = results["background"]
-        found.insert(0, f"means {f'leave {left_out} out' if left_out else 'go over all classes'}; {values}")
-        if main["mean"] == 0:
-            found.append("no pixel of any class is found: the head has learned nothing; more steps, or another head")
-    recalls = [
-        m["mean"] for name, m in split["metrics"].items() if name.startswith("recall/") and m["mean"] is not None
-    ]
-    if len(recalls) > 1 and max(recalls) == sum(recalls) == 1:
-        found.append(
-            "the head gives one class to every image: it has learned nothing; more steps"
-            + ("" if results["identity"]["protocol"].startswith("strict") else ", or --protocol strict")
-        )
+    found += task.notes(results)
     found += _disagreements(results)
     found += _of_the_interval(split, split["metrics"][main["metric"]])
     contamination = results["contamination"]
@@ -100,23 +83,16 @@ def notes(results: dict[str, Any]) -> list[str]:
             f"robustness index {number(site['robustness_index'])} at k = {site['k']}; its neighbours tell the site "
             f"with balanced accuracy {number(site['site_accuracy'])} (chance {1 / site['sites']:.3f})"
         )
-    unit = "pixels" if main["metric"] in SEGMENTATION else "images"
     for name, classes in results.get("untrained", {}).items():
-        found.append(untrained_line(name, classes, unit))
+        found.append(untrained_line(name, classes, task.unit))
     for name, n in results.get("copies", {}).items():
         found.append(f"{n} images of {name} are images of train as well, bit for bit: a head may know them by heart")
     for name, n in (results.get("turned_copies") or {}).items():
         found.append(f"{n} images of {name} look like images of train, turned or not: a head may know them by heart")
     if results["skipped"]:
         found.append(f"{len(results['skipped'])} images could not be read and were left out")
-    if ignores_wrongly(results["identity"]["protocol"]):
-        found.append(WRONG_IGNORE)
-    if results.get("features") == "online":
-        found.append("the backbone ran in every step")
-    cost, what, of = (
-        results["cost"],
-        *(("feature maps", "tiles") if "features" in results else ("embeddings", "images")),
-    )
+    found += filter(None, [task.remark(results)])
+    cost, (what, of) = results["cost"], task.items
     found.append(
         f"{what} {cost['embed_s']:.0f} s ({cost['images_per_s']:.1f} {of}/s), heads {cost['fit_s']:.1f} s, "
         f"peak memory {cost['peak_rss_mb']:.0f} MB"
@@ -128,7 +104,7 @@ def _disagreements(results: dict[str, Any]) -> list[str]:
     """Where what a hold-out promised is not what came."""
     main = results["main"]
     found: list[str] = []
-    if main.get("selected_on") != "holdout" or main["metric"] in LOWER_IS_BETTER:
+    if main.get("selected_on") != "holdout" or not main["higher_is_better"]:
         return found
     values = [run["value"] for run in results["selected"] if run["value"] is not None]
     promised, refit = sum(values) / max(1, len(values)), results.get("refit")
@@ -159,11 +135,6 @@ def _of_the_interval(split: dict[str, Any], score: dict[str, Any]) -> list[str]:
     if score.get("t95"):
         found.append(f"fewer than 20 groups: t-interval over groups {span(score['t95'])}")
     return found
-
-
-def ignores_wrongly(protocol: str) -> bool:
-    """Whether a protocol string has the rule by which a perfect prediction need not score 1."""
-    return "ignore=prediction" in protocol
 
 
 def score(record: dict[str, Any]) -> str:

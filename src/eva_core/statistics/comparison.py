@@ -17,10 +17,7 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
-from eva_core.classification import metrics
-from eva_core.classification.metric_names import BIASED
 from eva_core.statistics.intervals import (
     FEW_GROUPS,
     drawn_runs,
@@ -31,10 +28,12 @@ from eva_core.statistics.intervals import (
     t_interval,
     without_each,
 )
-from eva_core.statistics.permutation import SUMS, permutation, permutation_of_means
+from eva_core.statistics.permutation import permutation_of_means
 
 ALPHA = 0.05
 """From which p on two models are not told apart."""
+
+
 Mean = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
 """Of a model: weights of the samples (d, N) and of its runs (d, R) -> weighted mean over runs of the metric, (d,)."""
 
@@ -70,62 +69,22 @@ class Difference:
         return p <= ALPHA and all(bounds is not None and (bounds[0] > 0 or bounds[1] < 0) for bounds in intervals)
 
 
-def paired(
-    a: NDArray[np.floating],
-    b: NDArray[np.floating],
-    targets: NDArray[np.integer],
-    classes: Sequence[str],
-    groups: Sequence[str | None] | None,
-    metric: str = "balanced_accuracy",
-    draws: int = 2000,
-    seed: int = 0,
-) -> Difference:
-    """Compare two models on the same samples.
-
-    Args:
-        a: Class probabilities of every run of one model, (R, N, C); for `auroc` whatever ranks, as log-odds.
-        b: Those of the other, (R', N, C).
-        targets: (N,).
-        groups: Patient or slide of each, (N,); None if there are none.
-        metric: One of `metric_names.NAMES`.
-        draws: Bootstrap draws, and permutations.
-    Raises:
-        ValueError: If the shapes do not fit.
-    """
-    if a.shape[1:] != b.shape[1:] or a.shape[1:] != (len(targets), len(classes)):
-        raise ValueError(
-            f"Expected scores (R, {len(targets)}, {len(classes)}) of both, but got {a.shape} and {b.shape}."
-        )
-    member, grouped = members(groups, len(targets))
-    mean = _mean_of_hits if metric in SUMS else _mean_of_runs
-    one, other = (partial(mean, scores, targets, classes, metric) for scores in (a, b))
-    return _difference(
-        (one, other),
-        (len(a), len(b)),
-        member,
-        grouped,
-        permutation(a, b, targets, classes, member, metric, draws, seed),
-        draws,
-        seed,
-        biased=metric in BIASED,
-        mcnemar_p=None if grouped else mcnemar(a.mean(0), b.mean(0), targets),
-    )
-
-
 def paired_means(
     a: NDArray[np.floating],
     b: NDArray[np.floating],
     groups: Sequence[str | None] | None,
     draws: int = 2000,
     seed: int = 0,
+    bounds: tuple[float, float] = (0.0, 1.0),
 ) -> Difference:
-    """Compare two models by the mean of a score that each image has, such as Dice.
+    """Compare two models by the mean of a score that each sample has.
 
     Args:
         a: Score of every image in every run of one model, NaN where undefined, (R, N).
         b: Those of the other, (R', N).
         groups: Patient or slide of each, (N,); None if there are none.
         draws: Bootstrap draws, and permutations.
+        bounds: Of the score.
     Raises:
         ValueError: If the shapes do not fit.
     """
@@ -134,10 +93,10 @@ def paired_means(
     member, grouped = members(groups, a.shape[1])
     one, other = (partial(_mean_of_images, scores) for scores in (a, b))
     tested = permutation_of_means(a, b, member, draws, seed)
-    return _difference((one, other), (len(a), len(b)), member, grouped, tested, draws, seed)
+    return difference_of((one, other), (len(a), len(b)), member, grouped, tested, draws, seed, bounds=bounds)
 
 
-def _difference(
+def difference_of(
     means: tuple[Mean, Mean],
     runs: tuple[int, int],
     member: NDArray[np.intp],
@@ -147,8 +106,20 @@ def _difference(
     seed: int,
     biased: bool = False,
     mcnemar_p: float | None = None,
+    bounds: tuple[float, float] = (0.0, 1.0),
 ) -> Difference:
-    """The intervals of a difference that was tested: (observed, p)."""
+    """The intervals of a difference that was tested.
+
+    Args:
+        means: Of both models.
+        runs: How many each has.
+        member: Group of each sample, from `members`, (N,).
+        grouped: Whether any group is known.
+        tested: The observed difference and its p.
+        biased: Noise can only raise the metric.
+        mcnemar_p: As `Difference` holds it.
+        bounds: Of the metric.
+    """
     observed, p = tested
     n_groups = int(member.max(initial=-1)) + 1
     chosen = [drawn_runs(count, draws, seed) for count in runs]
@@ -158,10 +129,10 @@ def _difference(
         drawn[block] = one - other
     few = n_groups > 1 and any(2 <= count < FEW_GROUPS for count in (n_groups, *runs))
     defined = drawn[~np.isnan(drawn)]
-    t95 = None
+    t95, span = None, bounds[1] - bounds[0]
     if few and len(defined):
         centre = float(defined.mean()) if biased else observed
-        t95 = t_interval(centre, _variances(means, runs, member, float(defined.var())), -1, 1)
+        t95 = t_interval(centre, _variances(means, runs, member, float(defined.var())), -span, span)
     return Difference(
         difference=observed,
         ci95=quantiles(drawn, n_groups, seed),
@@ -196,55 +167,11 @@ def _variances(
     return [(jackknife_variance((one - other)[1:]), n_groups - 1), *over_runs]
 
 
-def _mean_of_hits(
-    scores: NDArray,
-    targets: NDArray[np.integer],
-    classes: Sequence[str],
-    metric: str,
-    weights: NDArray[np.float64],
-    runs: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Of accuracy and balanced accuracy: both are linear in the hits, so the mean of runs can come first."""
-    hits = runs @ (scores.argmax(-1) == targets)  # (d, N)
-    truth = np.ones((len(targets), 1)) if metric == "accuracy" else np.eye(len(classes))[targets]
-    truth = truth[:, truth.any(axis=0)]  # classes that no image has do not count
-    with np.errstate(invalid="ignore"):
-        return (((weights * hits) @ truth) / (weights @ truth)).mean(axis=1)  # NaN where a class was not drawn
-
-
-def _mean_of_runs(
-    scores: NDArray,
-    targets: NDArray[np.integer],
-    classes: Sequence[str],
-    metric: str,
-    weights: NDArray[np.float64],
-    runs: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Of any metric of classes; one that noise can only raise is reflected, as in `stats.bootstrap`."""
-    total = np.zeros(len(weights))
-    for run, share in zip(scores, runs.T, strict=True):
-        values = metrics.weighted(run, targets, classes, weights, [metric])[metric]
-        if metric in BIASED:
-            values = 2 * metrics.weighted(run, targets, classes, np.ones((1, len(targets))), [metric])[metric] - values
-        total += values * share
-    return total
-
-
 def _mean_of_images(scores: NDArray, weights: NDArray[np.float64], runs: NDArray[np.float64]) -> NDArray[np.float64]:
     """Scores (R, N) -> mean over runs of the mean over the images that are defined, (d,)."""
     with np.errstate(invalid="ignore"):
         means = (weights @ np.nan_to_num(scores).T) / (weights @ (~np.isnan(scores)).T.astype(np.float64))
     return (means * runs).sum(axis=1)
-
-
-def mcnemar(a: NDArray[np.floating], b: NDArray[np.floating], targets: NDArray[np.integer]) -> float:
-    """Exact McNemar test on one prediction a sample, for samples that are independent: scores (N, C) -> p.
-
-    Source: McNemar 1947; exact binomial form.
-    """
-    right, wrong = (s.argmax(1) == targets for s in (a, b))
-    only_a, only_b = int((right & ~wrong).sum()), int((wrong & ~right).sum())
-    return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -18,18 +18,20 @@ each draw is reflected at the value of its run, 2 * value - draw, which takes th
 (Davison and Hinkley, section 5.2). Where the gaps that it sums are known, its interval is that of `calibration`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from eva_core.classification.metric_names import BIASED
+from eva_core.contracts.metric import Metric
 from eva_core.statistics.calibration import Gaps, calibration_interval
 
+_USUAL = Metric()
 Measure = Callable[[NDArray[np.float64]], dict[str, NDArray[np.float64]]]
 """What is measured of one run: weights of the samples (d, N) -> values (d,) by name, NaN where undefined."""
 
@@ -68,6 +70,7 @@ def interval(
     draws: int = 2000,
     seed: int = 0,
     gaps: Sequence[Gaps] | None = None,
+    metrics: Mapping[str, Metric] = MappingProxyType({}),
 ) -> Intervals:
     """Intervals of all metrics.
 
@@ -77,7 +80,8 @@ def interval(
         groups: Patient or slide of each image, (n,); an image with None is a group of its own; None if there are none.
         draws: Bootstrap draws.
         seed: Draw d depends on `seed`, d and the number of groups alone.
-        gaps: Of every run, what its calibration error sums; then its interval is not that of the draws.
+        gaps: Of every run, what its calibration error sums; then the interval of what is biased is not of the draws.
+        metrics: Facts by name, which hold for `name/class` too; between 0 and 1, higher is better, unless given.
 
     Returns:
         The intervals, with the keys of the measures.
@@ -91,24 +95,29 @@ def interval(
         raise ValueError(f"Expected one group for each of {n} samples, but got {len(groups)}.")
     member, grouped = members(groups, n)
     n_groups = int(member.max(initial=-1)) + 1
-    values = bootstrap(measures if gaps is None else _with_gaps(measures, gaps), member, draws, seed)
+    values = bootstrap(measures if gaps is None else _with_gaps(measures, gaps), member, draws, seed, metrics)
     drawn_gaps = [values.pop(name) for name in [*values] if name.startswith(_GAP)]
     ci95 = {name: quantiles(drawn, n_groups, seed) for name, drawn in values.items()}
     if gaps is not None and n_groups > 1:
         seen = np.concatenate([gap(np.ones((1, n))) for gap in gaps])
         bounds = calibration_interval(seen, np.stack(drawn_gaps, axis=1), _runs(len(measures), draws, seed))
-        ci95.update(dict.fromkeys(BIASED, bounds))
-    for name in BIASED & ci95.keys():
-        bounds = ci95[name]
-        ci95[name] = None if bounds is None else [max(0.0, bound) for bound in bounds]  # reflected, it may fall below
+        ci95.update({name: bounds for name in ci95 if facts_of(name, metrics).biased})
+    for name, bounds in ci95.items():
+        low, high = facts_of(name, metrics).bounds  # what is reflected may fall beyond
+        ci95[name] = None if bounds is None else [min(max(bound, low), high) for bound in bounds]
     return Intervals(
         kind="group" if grouped else "image-level, optimistic",
         n_groups=n_groups,
         ci95=ci95,
-        t95=_jackknife_t(measures, member, n_groups, values) if 2 <= n_groups < FEW_GROUPS else None,
+        t95=_jackknife_t(measures, member, n_groups, values, metrics) if 2 <= n_groups < FEW_GROUPS else None,
         draws=values,
         left_out={name: int(np.isnan(drawn).sum()) if n_groups > 1 else 0 for name, drawn in values.items()},
     )
+
+
+def facts_of(name: str, metrics: Mapping[str, Metric]) -> Metric:
+    """Facts of a metric, or of the same of one class: `recall/AC`."""
+    return metrics.get(name.partition("/")[0], _USUAL)
 
 
 def _with_gaps(measures: Sequence[Measure], gaps: Sequence[Gaps]) -> list[Measure]:
@@ -133,7 +142,11 @@ def members(groups: Sequence[str | None] | None, n: int) -> tuple[NDArray[np.int
 
 
 def bootstrap(
-    measures: Sequence[Measure], member: NDArray[np.intp], draws: int = 2000, seed: int = 0
+    measures: Sequence[Measure],
+    member: NDArray[np.intp],
+    draws: int = 2000,
+    seed: int = 0,
+    metrics: Mapping[str, Metric] = MappingProxyType({}),
 ) -> dict[str, NDArray[np.float64]]:
     """Metrics under every draw: values (draws,) by name, NaN where undefined; all NaN for a single group.
 
@@ -142,6 +155,7 @@ def bootstrap(
     Args:
         measures: Of every run.
         member: From `members`, (N,).
+        metrics: Facts by name.
     """
     values = {name: np.full(draws, np.nan) for name in measures[0](np.empty((0, len(member))))}
     runs = _runs(len(measures), draws, seed)
@@ -149,7 +163,7 @@ def bootstrap(
         for block, weights in drawn_weights(member, draws, seed, np.flatnonzero(runs == run)):
             for name, drawn in measure(weights).items():
                 values[name][block] = drawn
-        for name in BIASED & values.keys():
+        for name in (name for name in values if facts_of(name, metrics).biased):
             values[name][runs == run] = 2 * measure(np.ones((1, len(member))))[name] - values[name][runs == run]
     return values
 
@@ -235,15 +249,20 @@ def filled(draws: NDArray[np.floating], seed: int = 0) -> NDArray[np.floating] |
 
 
 def _jackknife_t(
-    measures: Sequence[Measure], member: NDArray[np.intp], n_groups: int, draws: dict[str, NDArray[np.float64]]
+    measures: Sequence[Measure],
+    member: NDArray[np.intp],
+    n_groups: int,
+    draws: dict[str, NDArray[np.float64]],
+    metrics: Mapping[str, Metric],
 ) -> dict[str, list[float] | None]:
     by_run = [measure(without_each(member)) for measure in measures]
     result: dict[str, list[float] | None] = {}
     for name in by_run[0]:
         value, *left_out = np.mean([values[name] for values in by_run], axis=0)
-        if name in BIASED:
+        facts = facts_of(name, metrics)
+        if facts.biased:
             value = draws[name].mean()  # less the bias
-        result[name] = t_interval(value, [(jackknife_variance(np.array(left_out)), n_groups - 1)], 0, 1)
+        result[name] = t_interval(value, [(jackknife_variance(np.array(left_out)), n_groups - 1)], *facts.bounds)
     return result
 
 

@@ -1,73 +1,36 @@
 """What results.json says of a split: values of each run, mean, spread and interval."""
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import torch
 
-from eva_core.classification.metrics import calibration_gaps, evaluate, weighted
+from eva_core.contracts.metric import Metric
 from eva_core.statistics.calibration import Gaps
-from eva_core.statistics.intervals import Intervals, Measure, interval, members
+from eva_core.statistics.intervals import Intervals, Measure, interval
 
 Values = dict[str, float | None]
 
 
-def split_record(
-    selected: np.ndarray,
-    last: np.ndarray,
-    targets: np.ndarray,
-    classes: Sequence[str],
-    groups: Sequence[str | None] | None,
-    ranking: np.ndarray | None = None,
-    ranking_last: np.ndarray | None = None,
-) -> tuple[dict[str, Any], Intervals]:
-    """What results.json says of one split of a classification, and the intervals behind it.
-
-    Args:
-        selected: Scores of the selected heads, (R, N, C), rows sum to one.
-        last: Scores of the heads after their last step, (R, N, C).
-        targets: (N,).
-        groups: Patient or slide of each sample; None where nothing is known.
-        ranking: Log-odds of the selected heads, by which AUROC ranks, (R, N, C); the scores unless given.
-        ranking_last: Of the heads after their last step.
-    """
-    by, by_last = (s if r is None else r for s, r in ((selected, ranking), (last, ranking_last)))
-    values, at_last = (
-        [
-            evaluate(torch.from_numpy(s), torch.from_numpy(targets), classes, torch.from_numpy(r))
-            for s, r in zip(scores, ranks, strict=True)
-        ]
-        for scores, ranks in ((selected, by), (last, by_last))
-    )
-    measures = [partial(weighted, s, targets, classes, ranking=r) for s, r in zip(selected, by, strict=True)]
-    gaps = [partial(calibration_gaps, scores, targets) for scores in selected]
-    record, intervals = _record(values, at_last, measures, len(targets), groups, gaps)
-    alone = _held_by_one(targets, classes, groups) if intervals.n_groups > 1 else []
-    return {**record, **({"held_by_one": alone} if alone else {})}, intervals
-
-
-def _held_by_one(targets: np.ndarray, classes: Sequence[str], groups: Sequence[str | None] | None) -> list[str]:
-    """Classes that a single group, or a single image where none is known, has: how they vary is not known."""
-    member, _ = members(groups, len(targets))
-    pairs = np.unique(np.stack([targets, member]), axis=1)
-    return [name for name, n in zip(classes, np.bincount(pairs[0], minlength=len(classes)), strict=True) if n == 1]
-
-
 def measured_record(
-    selected: Sequence[Measure], last: Sequence[Measure], n: int, groups: Sequence[str | None] | None
+    selected: Sequence[Measure],
+    last: Sequence[Measure],
+    n: int,
+    groups: Sequence[str | None] | None,
+    facts: Mapping[str, Metric] = MappingProxyType({}),
 ) -> tuple[dict[str, Any], Intervals]:
-    """The same of anything that is measured under weights of the samples.
+    """What results.json says of one split, of whatever is measured under weights of the samples.
 
     Args:
         selected: Measures of the selected heads, one for each run.
         last: Of the heads after their last step.
         n: Number of samples.
         groups: Patient or slide of each sample; None where nothing is known.
+        facts: Of the metrics, by name.
     """
     values, at_last = ([_unweighted(measure, n) for measure in measures] for measures in (selected, last))
-    return _record(values, at_last, selected, n, groups)
+    return record_of(values, at_last, selected, n, groups, facts=facts)
 
 
 def _unweighted(measure: Measure, n: int) -> Values:
@@ -75,15 +38,27 @@ def _unweighted(measure: Measure, n: int) -> Values:
     return {name: None if np.isnan(value) else value for name, value in values.items()}
 
 
-def _record(
+def record_of(
     values: Sequence[Values],
     at_last: Sequence[Values],
     measures: Sequence[Measure],
     n: int,
     groups: Sequence[str | None] | None,
     gaps: Sequence[Gaps] | None = None,
+    facts: Mapping[str, Metric] = MappingProxyType({}),
 ) -> tuple[dict[str, Any], Intervals]:
-    intervals = interval(measures, n, groups, gaps=gaps)
+    """Values of each run, mean, spread and interval of every metric; and the intervals behind them.
+
+    Args:
+        values: Of the selected heads, by run.
+        at_last: Of the heads after their last step, by run.
+        measures: Of the selected heads, under weights of the samples.
+        n: Number of samples.
+        groups: Patient or slide of each sample; None where nothing is known.
+        gaps: As `interval` takes them.
+        facts: Of the metrics, by name.
+    """
+    intervals = interval(measures, n, groups, gaps=gaps, metrics=facts)
     metrics = {
         name: {
             **_summary([v[name] for v in values]),

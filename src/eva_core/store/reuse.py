@@ -14,6 +14,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from eva_core.contracts.dataset import Dataset
 from eva_core.errors import EvaError
 from eva_core.files.checksums import Verified
 from eva_core.identity import qualified_name, version_of
@@ -21,7 +22,6 @@ from eva_core.store import hdf5_files
 from eva_core.store.cache import cache_root
 from eva_core.store.store import BLOCK, StoreKey
 from eva_core.store.writer import PartWriter, finished_parts
-from eva_core.types import Dataset
 
 CONTENT = "content"
 """In stores and parts: what decides each row, uint8 (n, 32); zeros where that is not known."""
@@ -37,7 +37,7 @@ def contents_of(dataset: Dataset) -> np.ndarray:
 
 
 def teller(dataset: Dataset, what: str, made_by: Sequence[str]) -> str | None:
-    """The class whose method `what` says what decides images or masks.
+    """The class whose method `what` says what decides images or their labels.
 
     None where a class derived from it makes them in a way of its own, by a method of `made_by`, and does not say how.
     """

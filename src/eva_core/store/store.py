@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 import torch
 
+from eva_core.contracts.head import Embedded
 from eva_core.errors import EvaError
 from eva_core.files.checksums import Damaged, Verified
 from eva_core.files.file_names import LONGEST
@@ -22,7 +23,6 @@ from eva_core.identity import digest
 from eva_core.progress import say
 from eva_core.store import hdf5_files
 from eva_core.store.cache import cache_root, locked
-from eva_core.types import Embedded
 
 ROWS = ("embeddings", "colour_stats", "signature", "short_side", "readable")
 TEXTS = ("ids", "groups", "sites", "split")

@@ -7,7 +7,7 @@ is written, the parts go.
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from eva_core.contracts.dataset import Dataset
 from eva_core.errors import EvaError
 from eva_core.files.atomic_files import remove_leftovers, write_text
 from eva_core.files.checksums import Damaged
 from eva_core.store import hdf5_files
 from eva_core.store.store import SCHEMA, TEXTS, StoreKey, remove_parts
-from eva_core.types import Dataset
 
 ROW = "row"
 """In a part: the numbers of its rows."""
@@ -159,9 +159,22 @@ def sample_columns(dataset: Dataset) -> dict[str, np.ndarray]:
     samples = dataset.samples
     texts = zip(*((s.id, s.group or "", s.site or "", s.split) for s in samples), strict=True)
     return {
-        "targets": np.array([-1 if s.target is None else s.target for s in samples], np.int64),
+        "targets": targets_of([s.target for s in samples]),
         **{name: np.array(column, object) for name, column in zip(TEXTS, texts, strict=True)},
     }
+
+
+def targets_of(targets: Sequence[Any]) -> np.ndarray:
+    """Targets of samples as one array that keeps their kind and shape.
+
+    Returns:
+        int64 (N,) of whole numbers, -1 where unknown; else float64 (N, ...), NaN where unknown.
+    """
+    known = [target for target in targets if target is not None]
+    if all(isinstance(target, int | np.integer) for target in known):
+        return np.array([-1 if target is None else target for target in targets], np.int64)
+    unknown = np.full(np.shape(known[0]), np.nan)
+    return np.array([unknown if target is None else target for target in targets], np.float64)
 
 
 def missing_rows(parts: dict[Path, np.ndarray], n: int) -> np.ndarray:

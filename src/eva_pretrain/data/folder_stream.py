@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import simplejpeg
 
+from eva_core.contracts.cards import Geometry
 from eva_core.errors import EvaError, UsageError, refuse, some
 from eva_core.files.walk import walk
 from eva_core.progress import say
-from eva_core.types import Geometry
 from eva_pretrain.data.batch_order import Order
 from eva_pretrain.data.slide_reads import Storage, failed
 from eva_pretrain.data.stream import Batch, Stream, pixel_buffer

@@ -7,12 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eva_core.config.parser import load_protocol
+from eva_core.config.protocols import load_protocol
+from eva_core.contracts.cards import Geometry
 from eva_core.contracts.checks import pixels_of
+from eva_core.contracts.dataset import Dataset, Sample
+from eva_core.contracts.head import Embedded, FittingData
 from eva_core.errors import EvaError, UsageError, some
 from eva_core.evaluation.holdout import hold_out, near_duplicates
-from eva_core.extraction.embed import signature
-from eva_core.types import Dataset, Embedded, Geometry, Sample
+from eva_core.extraction.pixels import signature
 from eva_vision.heads.neighbours import Knn
 from eva_vision.transforms import resize_and_crop
 
@@ -84,7 +86,8 @@ class OnlineKnn:
         )
         if not (train.x.isfinite().all() and val.x.isfinite().all()):
             return math.nan
-        return Knn((NEIGHBOURS,)).fit(train, val, self.classes, load_protocol("eva-0.4"), [0])[0].selected_value
+        (run,) = Knn((NEIGHBOURS,)).fit(FittingData(train, val, self.classes), load_protocol("eva-0.4"))
+        return run.selected_value
 
 
 def _embedded(embed: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:

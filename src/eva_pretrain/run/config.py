@@ -7,11 +7,12 @@ from typing import Any, Literal
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace
 from lightning.pytorch.loggers import Logger
 
-from eva_core.config.parser import first_reason, parsed
+from eva_core.config.files import first_reason
+from eva_core.config.parser import parsed
+from eva_core.contracts.dataset import Dataset
 from eva_core.errors import UsageError
 from eva_core.files.file_names import check_name
 from eva_core.registry import import_object
-from eva_core.types import Dataset
 from eva_pretrain.augment.views import Views
 from eva_pretrain.data.datamodule import Source
 from eva_pretrain.methods.base import Method, Setup

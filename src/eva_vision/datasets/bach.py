@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import ClassVar
 
-from eva_core.types import DatasetCard, Sample
+from eva_core.contracts.cards import DatasetCard
+from eva_core.contracts.dataset import Sample
 from eva_vision.datasets.base import ImageFiles
 from eva_vision.datasets.published_files import locate, refuse, scan
 from eva_vision.download import Remote, obtain

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eva_core.types import Dataset, Sample
+from eva_core.contracts.dataset import Dataset, Sample
 from eva_vision.images import known, read_image
 
 

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from eva_core.types import DatasetCard, Sample
+from eva_core.contracts.cards import DatasetCard
+from eva_core.contracts.dataset import Sample
 from eva_vision.datasets.masks import Annotation, MaskFiles, read_labels, to_classes
 from eva_vision.datasets.published_files import check_counts, locate, refuse, scan
 from eva_vision.images import known
@@ -74,7 +75,7 @@ class Bcss(MaskFiles):
                 target=None,
                 path=folder / IMAGES / name,
                 bytes=sizes[f"{IMAGES}/{name}"],
-                mask=folder / MASKS / name,
+                label_path=folder / MASKS / name,
                 group=parts[1],
                 site=parts[2],
                 mpp=float(parts[3]),
@@ -86,9 +87,9 @@ class Bcss(MaskFiles):
 
     def annotation(self, sample: Sample) -> Annotation:
         """Classes from the codes of the mask."""
-        assert sample.mask is not None
-        return Annotation(to_classes(read_labels(sample.mask), CLASS_OF, sample.mask))
+        assert sample.label_path is not None
+        return Annotation(to_classes(read_labels(sample.label_path), CLASS_OF, sample.label_path))
 
     def labels(self, sample: Sample, hashes: Mapping[Path, str]) -> str | None:
         """The content of the mask."""
-        return None if sample.mask is None else known(hashes[sample.mask])
+        return None if sample.label_path is None else known(hashes[sample.label_path])

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 from scipy.io import loadmat
 
+from eva_core.contracts.cards import DatasetCard
+from eva_core.contracts.dataset import Sample
 from eva_core.errors import EvaError
-from eva_core.types import DatasetCard, Sample
 from eva_vision.datasets.masks import Annotation, MaskFiles, reading, to_classes, to_instances
 from eva_vision.datasets.published_files import locate, refuse, scan
 from eva_vision.images import known
@@ -62,7 +63,7 @@ class Consep(MaskFiles):
                 target=None,
                 path=folder / part / "Images" / f"{stem}.png",
                 bytes=sizes[f"{part}/Images/{stem}.png"],
-                mask=folder / part / "Labels" / f"{stem}.mat",
+                label_path=folder / part / "Labels" / f"{stem}.mat",
                 group=stem,
             )
             for split, part, stem in stems
@@ -70,16 +71,18 @@ class Consep(MaskFiles):
 
     def annotation(self, sample: Sample) -> Annotation:
         """Classes from `type_map`, objects from `inst_map`."""
-        assert sample.mask is not None
-        with reading(sample.mask, "a MATLAB file"):
-            arrays = loadmat(sample.mask, variable_names=_KEYS)
+        path = sample.label_path
+        assert path is not None
+        with reading(path, "a MATLAB file"):
+            arrays = loadmat(path, variable_names=_KEYS)
         missing = [key for key in _KEYS if key not in arrays]
         if missing:
-            raise EvaError(f"Expected {' and '.join(missing)} in {sample.mask}, but it lacks them. Get the file again.")
+            raise EvaError(f"Expected {' and '.join(missing)} in {path}, but it lacks them. Get the file again.")
         return Annotation(
-            to_classes(arrays["type_map"], CLASS_OF, sample.mask), to_instances(arrays["inst_map"], sample.mask)
+            to_classes(arrays["type_map"], CLASS_OF, sample.label_path),
+            to_instances(arrays["inst_map"], sample.label_path),
         )
 
     def labels(self, sample: Sample, hashes: Mapping[Path, str]) -> str | None:
         """The content of the label file."""
-        return None if sample.mask is None else known(hashes[sample.mask])
+        return None if sample.label_path is None else known(hashes[sample.label_path])

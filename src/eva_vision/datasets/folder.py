@@ -6,11 +6,12 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
+from eva_core.contracts.cards import DatasetCard
+from eva_core.contracts.dataset import Sample
 from eva_core.errors import UsageError, some
 from eva_core.files.tables import Table, read_table
 from eva_core.progress import say
 from eva_core.text import printable
-from eva_core.types import DatasetCard, Sample
 from eva_vision.datasets.base import ImageFiles
 from eva_vision.datasets.published_files import look, refuse_crossing
 from eva_vision.images import is_image

@@ -4,7 +4,8 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
-from eva_core.types import DatasetCard, Sample
+from eva_core.contracts.cards import DatasetCard
+from eva_core.contracts.dataset import Sample
 from eva_vision.datasets.base import ImageFiles
 from eva_vision.datasets.published_files import check_counts, locate, refuse, repeated, scan, tell_crossing
 

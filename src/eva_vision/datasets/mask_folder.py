@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from eva_core.contracts.cards import DatasetCard
+from eva_core.contracts.dataset import Sample
 from eva_core.errors import EvaError, UsageError, some
 from eva_core.files.tables import read_text
 from eva_core.files.walk import ordinary
 from eva_core.progress import Bar
 from eva_core.text import folded
-from eva_core.types import IGNORE, DatasetCard, Sample
 from eva_vision.datasets.masks import (
     Annotation,
     MaskFiles,
@@ -25,6 +26,7 @@ from eva_vision.datasets.masks import (
 )
 from eva_vision.datasets.published_files import look, refuse_crossing
 from eva_vision.images import SUFFIXES, is_image
+from eva_vision.segmentation.contracts import IGNORE
 
 SPLITS = ("train", "val", "test")
 MASKS = ("masks", "labels")
@@ -90,7 +92,7 @@ class MaskFolder(MaskFiles):
                 target=None,
                 path=image,
                 bytes=image.stat().st_size,
-                mask=mask,
+                label_path=mask,
                 group=None if pattern is None or mask is None else _group(pattern, image),
                 mpp=mpp,
             )
@@ -113,17 +115,21 @@ class MaskFolder(MaskFiles):
 
     def annotation(self, sample: Sample) -> Annotation:
         """Classes and, where npz files hold them, objects."""
-        assert sample.mask is not None
+        assert sample.label_path is not None
         table = np.arange(len(self.card.classes), dtype=np.uint8)
-        stored, objects = self._stored(sample.mask)
+        stored, objects = self._stored(sample.label_path)
         return Annotation(
-            to_classes(stored, table, sample.mask, self.ignore),
-            None if objects is None else to_instances(objects, sample.mask),
+            to_classes(stored, table, sample.label_path, self.ignore),
+            None if objects is None else to_instances(objects, sample.label_path),
         )
 
     def labels(self, sample: Sample, hashes: Mapping[Path, str]) -> str | None:
         """The content of the mask, and how it is read."""
-        return None if sample.mask is None else f"{hashes[sample.mask]} {(self.key, self.objects, self.ignore)}"
+        return (
+            None
+            if sample.label_path is None
+            else f"{hashes[sample.label_path]} {(self.key, self.objects, self.ignore)}"
+        )
 
     def fingerprint(self) -> str:
         """As of any dataset of masks, and how the masks are read."""
@@ -146,7 +152,7 @@ class MaskFolder(MaskFiles):
 
     def _numbered(self, folder: Path) -> tuple[str, ...]:
         """A name for each label up to the largest in any mask."""
-        masks = [sample.mask for sample in self.samples if sample.mask is not None]
+        masks = [sample.label_path for sample in self.samples if sample.label_path is not None]
         if not masks:
             return ()
         seen: set[int] = set()

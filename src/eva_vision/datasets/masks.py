@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import ImageOps
 
+from eva_core.contracts.dataset import Sample
 from eva_core.errors import EvaError, some
-from eva_core.types import IGNORE, Sample, SegmentationDataset
 from eva_vision.decoding import opened
 from eva_vision.images import image_size, known, read_image
+from eva_vision.segmentation.contracts import IGNORE, SegmentationDataset
 
 _LABEL_MODES = {"1", "L", "P", "I", "I;16", "I;16L", "I;16B", "I;16N"}
 """Of Pillow: one whole number a pixel."""
@@ -88,7 +89,7 @@ class MaskFiles(SegmentationDataset):
     def _checked(self, sample: Sample) -> Annotation:
         last = self._last
         if last is None or last[0] != sample.id:  # tiles of one image, its mask and its objects come one after another
-            if sample.mask is None:
+            if sample.label_path is None:
                 raise EvaError(
                     f"Expected a mask for {sample.id}, but it has none. Only predict on it, or add its mask."
                 )
@@ -98,8 +99,8 @@ class MaskFiles(SegmentationDataset):
                 if found is not None and found.shape != size:
                     self._last = None
                     raise EvaError(
-                        f"Expected a mask of {_by(size)} as {sample.path}, but {sample.mask} is {_by(found.shape)} "
-                        "(height x width). Make both the same size."
+                        f"Expected a mask of {_by(size)} as {sample.path}, but {sample.label_path} is "
+                        f"{_by(found.shape)} (height x width). Make both the same size."
                     )
         return last[1]
 

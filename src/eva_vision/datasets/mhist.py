@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import ClassVar
 
+from eva_core.contracts.cards import DatasetCard
+from eva_core.contracts.dataset import Sample
 from eva_core.errors import UsageError, some
 from eva_core.files.tables import read_table
-from eva_core.types import DatasetCard, Sample
 from eva_vision.datasets.base import ImageFiles
 from eva_vision.datasets.published_files import check_counts, locate, refuse, repeated, scan
 

@@ -11,11 +11,13 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from eva_core.contracts.cards import DatasetCard
+from eva_core.contracts.dataset import Sample
 from eva_core.errors import EvaError
 from eva_core.store.cache import cache_root
-from eva_core.types import IGNORE, DatasetCard, Sample
 from eva_vision.datasets.masks import Annotation, MaskFiles
 from eva_vision.datasets.published_files import check_counts, locate, refuse, scan, tell_crossing
+from eva_vision.segmentation.contracts import IGNORE
 
 CLASSES = ("background", "epithelial", "lymphocyte", "neutrophil", "macrophage")
 LABELS = {**{name: i for i, name in enumerate(CLASSES) if i}, "ambiguous": IGNORE}
@@ -75,7 +77,7 @@ class Monusac(MaskFiles):
                     target=None,
                     path=folder / path,
                     bytes=images[path],
-                    mask=folder / _xml(path),
+                    label_path=folder / _xml(path),
                     group=patient[1],
                     site=patient[2],
                 )
@@ -87,22 +89,24 @@ class Monusac(MaskFiles):
 
     def annotation(self, sample: Sample) -> Annotation:
         """Draw the polygons, or take what was drawn of the same file before."""
-        assert sample.mask is not None
+        assert sample.label_path is not None
         try:
-            xml = sample.mask.read_bytes()
+            xml = sample.label_path.read_bytes()
         except OSError as error:
-            raise EvaError(f"Expected polygons in {sample.mask}, but it does not read: {error.strerror}.") from error
+            raise EvaError(
+                f"Expected polygons in {sample.label_path}, but it does not read: {error.strerror}."
+            ) from error
         size = self.size(sample)
         kept = cache_root() / "masks" / f"monusac-{VERSION}" / f"{hashlib.sha256(xml).hexdigest()}-{_by(size)}.npz"
         drawn = _kept(kept, size)
         if drawn is None:
-            drawn = draw(read_polygons(xml, sample.mask), size)
+            drawn = draw(read_polygons(xml, sample.label_path), size)
             _keep(kept, *drawn)
         return Annotation(*drawn)
 
     def labels(self, sample: Sample, hashes: Mapping[Path, str]) -> str | None:
         """The polygons, and how they become pixels."""
-        return None if sample.mask is None else f"{VERSION} {hashes[sample.mask]}"
+        return None if sample.label_path is None else f"{VERSION} {hashes[sample.label_path]}"
 
     def fingerprint(self) -> str:
         """As of any dataset of masks, and how polygons become pixels."""

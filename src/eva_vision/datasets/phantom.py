@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from eva_core.contracts.cards import DatasetCard
+from eva_core.contracts.dataset import Dataset, Sample
 from eva_core.errors import UsageError
-from eva_core.types import Dataset, DatasetCard, Sample
 from eva_vision.synthetic.patches import CLASSES, MPP, VERSION, phantom_patch, random_stain
 
 _SPLITS = ("train", "val", "test")

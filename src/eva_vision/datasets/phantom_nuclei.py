@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from eva_core.types import DatasetCard, Sample, SegmentationDataset
+from eva_core.contracts.cards import DatasetCard
+from eva_core.contracts.dataset import Sample
 from eva_vision.datasets.phantom import made_up_samples
+from eva_vision.segmentation.contracts import SegmentationDataset
 from eva_vision.synthetic.nuclei import CLASSES, MPP, VERSION, phantom_nuclei
 from eva_vision.synthetic.patches import random_stain
 

@@ -4,11 +4,12 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
+from eva_core.contracts.cards import DatasetCard
+from eva_core.contracts.dataset import Sample
 from eva_core.errors import UsageError, some
 from eva_core.files.walk import Walk, walk
 from eva_core.progress import say
 from eva_core.text import folded
-from eva_core.types import DatasetCard, Sample
 
 
 def locate(root: str | Path, folder: str, card: DatasetCard) -> Path:

@@ -8,7 +8,7 @@ import torch
 from scipy.special import expit
 
 from eva_core.classification.metrics import evaluate
-from eva_core.results.record import Predictions
+from eva_core.classification.predictions import Predictions
 
 CLASSES = ("negative", "positive")
 

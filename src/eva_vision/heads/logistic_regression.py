@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from eva_core.types import Embedded
+from eva_core.contracts.head import Embedded
 
 TOLERANCE = 1e-5  # of the coefficients, relative to their norm
 _EPS = torch.finfo(torch.float64).eps

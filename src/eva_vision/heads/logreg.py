@@ -1,16 +1,16 @@
 """L2 logistic regression on standardised features: deterministic, and indifferent to the scale of the embeddings."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from eva_core.classification.gradient_head import threads
-from eva_core.classification.metric_names import LOWER_IS_BETTER
+from eva_core.classification.metric_names import METRICS
 from eva_core.classification.metrics import selection_metric
+from eva_core.contracts.head import Embedded, FittedRun, FittingData, Head
 from eva_core.contracts.protocol import Protocol
 from eva_core.errors import UsageError
-from eva_core.types import Embedded, FittedRun, Head
 from eva_vision.heads.logistic_regression import Affine, LogisticRegression, affine
 
 _THREADED = 2**21  # numbers in train from which more threads help; below, waking them costs more than they save
@@ -23,44 +23,35 @@ class LogReg(Head):
     of train, the head is then fitted once more on both.
     """
 
-    def runs(self, recipe: Protocol) -> range:
+    def runs(self, protocol: Protocol) -> range:
         """One, as nothing is random, unless each run draws its own few shots."""
-        return range(recipe.runs if recipe.shots else 1)
+        return range(protocol.runs if protocol.shots else 1)
 
-    def fit(
-        self,
-        train: Embedded,
-        select: Embedded,
-        classes: int,
-        recipe: Protocol,
-        runs: Sequence[int],
-        metric: str = "balanced_accuracy",
-        patience: int | None = None,
-        progress: Callable[[int, int], None] = lambda done, total: None,
-    ) -> list[FittedRun]:
-        if not recipe.C:
+    def fit(self, data: FittingData, protocol: Protocol) -> list[FittedRun]:
+        train, select = data.train, data.select
+        if not protocol.C:
             raise UsageError(
-                f"Expected protocol {recipe.name} to list values of C for the head logreg, but got none; "
+                f"Expected protocol {protocol.name} to list values of C for the head logreg, but got none; "
                 "use --protocol strict or --protocol.C '[0.01, 1, 100]'."
             )
-        score, sign = selection_metric(metric), -1 if metric in LOWER_IS_BETTER else 1
+        score, sign = selection_metric(data.metric), METRICS[data.metric].sign
         tried: list[tuple[float, float, Affine]] = []
 
         with threads(torch.get_num_threads() if train.x.numel() >= _THREADED else 1):
-            problem = _Problem([train], classes)
-            for c in sorted(recipe.C):
-                progress(len(tried), len(recipe.C) + 1)
+            problem = _Problem([train], data.classes)
+            for c in sorted(protocol.C):
+                data.progress(len(tried), len(protocol.C) + 1)
                 model = problem.solve(c, tried[-1][2] if tried else None)
                 value = score(self.logits(problem.params(model), select.x)[None], select.y).item()
                 tried.append((value, c, model))
             value, c, model = max(tried, key=lambda one: sign * one[0])
-            if recipe.selection == "holdout":  # else `select` is the split that is reported
-                progress(len(tried), len(recipe.C) + 1)
-                problem = _Problem([train, select], classes)
+            if protocol.selection == "holdout":  # else `select` is the split that is reported
+                data.progress(len(tried), len(protocol.C) + 1)
+                problem = _Problem([train, select], data.classes)
                 model = problem.solve(c)  # from nothing: a model that is sure of itself is a bad start on new samples
-        progress(len(recipe.C) + 1, len(recipe.C) + 1)
+        data.progress(len(protocol.C) + 1, len(protocol.C) + 1)
         params = {name: value.cpu() for name, value in problem.params(model).items()}
-        return [FittedRun(runs[0], params, params, value, {"C": c})]
+        return [FittedRun(data.runs[0], params, params, value, {"C": c})]
 
     def logits(self, params: dict[str, Tensor], x: Tensor) -> Tensor:
         return affine(x, params["centre"], params["weight"], params["bias"]).float()

@@ -1,17 +1,17 @@
 """Heads that learn nothing: the nearest neighbours, and the nearest of a few class means."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from eva_core.classification.metric_names import LOWER_IS_BETTER
+from eva_core.classification.metric_names import METRICS
 from eva_core.classification.metrics import selection_metric
+from eva_core.contracts.head import Embedded, FittedRun, FittingData, Head
 from eva_core.contracts.protocol import Protocol
 from eva_core.errors import UsageError
 from eva_core.evaluation.holdout import few
-from eva_core.types import Embedded, FittedRun, Head
 
 _TEMPERATURE = 0.07
 _SIMILARITIES = 2**26  # at a time, 256 MB: the bank of pcam has 262,144 rows
@@ -33,33 +33,24 @@ class Knn(Head):
             raise UsageError(f"Expected argument k to list numbers of at least 1, but got {list(k)}.")
         self.k = tuple(k)
 
-    def runs(self, recipe: Protocol) -> range:
+    def runs(self, protocol: Protocol) -> range:
         """One, as nothing is random, unless each run draws its own few shots."""
-        return range(recipe.runs if recipe.shots else 1)
+        return range(protocol.runs if protocol.shots else 1)
 
-    def fit(
-        self,
-        train: Embedded,
-        select: Embedded,
-        classes: int,
-        recipe: Protocol,
-        runs: Sequence[int],
-        metric: str = "balanced_accuracy",
-        patience: int | None = None,
-        progress: Callable[[int, int], None] = lambda done, total: None,
-    ) -> list[FittedRun]:
-        score, sign = selection_metric(metric), -1 if metric in LOWER_IS_BETTER else 1
+    def fit(self, data: FittingData, protocol: Protocol) -> list[FittedRun]:
+        train, select = data.train, data.select
+        score, sign = selection_metric(data.metric), METRICS[data.metric].sign
         tried = sorted({min(k, len(train)) for k in self.k})
-        bank = _bank(train, classes)
+        bank = _bank(train, data.classes)
         shares = _shares(bank, select.x, tried)  # (len(tried), N, C)
         values = [score(_as_logits(share)[None], select.y).item() for share in shares]
         value, k = max(zip(values, tried, strict=True), key=lambda one: (sign * one[0], -one[1]))
-        if recipe.selection == "holdout":  # else `select` is the split that is reported
+        if protocol.selection == "holdout":  # else `select` is the split that is reported
             both = Embedded(torch.cat([train.x, select.x]), torch.cat([train.y, select.y]))
-            bank = _bank(both, classes)
+            bank = _bank(both, data.classes)
         params = {**bank, "k": torch.tensor(float(k))}
-        progress(1, 1)
-        return [FittedRun(runs[0], params, params, value, {"k": k})]
+        data.progress(1, 1)
+        return [FittedRun(data.runs[0], params, params, value, {"k": k})]
 
     def logits(self, params: dict[str, Tensor], x: Tensor) -> Tensor:
         return _as_logits(_shares(params, x, [int(params["k"])])[0])
@@ -108,31 +99,22 @@ class SimpleShot(Head):
                 raise UsageError(f"Expected argument {name} to be at least 1, but got {value}.")
         self.shots, self.draws = shots, draws
 
-    def runs(self, recipe: Protocol) -> range:
+    def runs(self, protocol: Protocol) -> range:
         """One for each draw, whatever the protocol repeats."""
         return range(self.draws)
 
-    def fit(
-        self,
-        train: Embedded,
-        select: Embedded,
-        classes: int,
-        recipe: Protocol,
-        runs: Sequence[int],
-        metric: str = "balanced_accuracy",
-        patience: int | None = None,
-        progress: Callable[[int, int], None] = lambda done, total: None,
-    ) -> list[FittedRun]:
-        score, fitted = selection_metric(metric), []
+    def fit(self, data: FittingData, protocol: Protocol) -> list[FittedRun]:
+        train, select = data.train, data.select
+        score, fitted = selection_metric(data.metric), []
         centre = train.x.mean(0)
-        for run in runs:
-            rows = few(train.y, self.shots, recipe.seed + run)
-            shots, y = F.normalize(train.x[rows] - centre), F.one_hot(train.y[rows], classes).float()
+        for run in data.runs:
+            rows = few(train.y, self.shots, protocol.seed + run)
+            shots, y = F.normalize(train.x[rows] - centre), F.one_hot(train.y[rows], data.classes).float()
             means = y.T @ shots / y.sum(0)[:, None]  # (C, D); NaN for a class without images: it has no mean
             params = {"centre": centre, "means": means}
             value = score(self.logits(params, select.x)[None], select.y).item()
             fitted.append(FittedRun(run, params, params, value, {"shots": self.shots}))
-            progress(len(fitted), len(runs))
+            data.progress(len(fitted), len(data.runs))
         return fitted
 
     def logits(self, params: dict[str, Tensor], x: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from eva_vision.models.published import IMAGENET_MEAN, IMAGENET_STD
 from eva_vision.models.timm import timm_model
 
 if TYPE_CHECKING:
-    from eva_core.types import Backbone
+    from eva_core.contracts.backbone import Backbone
 
 
 @card(

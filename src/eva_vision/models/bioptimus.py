@@ -6,7 +6,7 @@ from eva_core.contracts.cards import Geometry, ModelCard, card
 from eva_vision.models.published import published
 
 if TYPE_CHECKING:
-    from eva_core.types import Backbone
+    from eva_core.contracts.backbone import Backbone
 
 MEAN, STD = (0.707223, 0.578729, 0.703617), (0.211883, 0.230117, 0.177517)
 H_OPTIMUS_0 = ModelCard(

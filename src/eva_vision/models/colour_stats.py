@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from eva_core.extraction.embed import colour_statistics
-from eva_core.types import Backbone
+from eva_core.contracts.backbone import Backbone
+from eva_core.extraction.pixels import colour_statistics
 
 
 class ColourStats(Backbone):

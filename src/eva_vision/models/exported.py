@@ -17,7 +17,7 @@ from eva_core.files.file_names import check_name
 from eva_vision.models.timm import timm_model
 
 if TYPE_CHECKING:
-    from eva_core.types import Backbone
+    from eva_core.contracts.backbone import Backbone
 
 _PLAIN = frozenset(string.ascii_letters + string.digits + "_.-")
 """Marks of an architecture's name; with others, timm takes it for an address or a folder."""

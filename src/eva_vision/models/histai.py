@@ -6,7 +6,7 @@ from eva_core.contracts.cards import Geometry, ModelCard, card
 from eva_vision.models.published import published
 
 if TYPE_CHECKING:
-    from eva_core.types import Backbone
+    from eva_core.contracts.backbone import Backbone
 
 MEAN, STD = (0.7068, 0.5755, 0.722), (0.195, 0.2316, 0.1816)
 HIBOU_B = ModelCard(

@@ -6,7 +6,7 @@ from eva_core.contracts.cards import ModelCard, card
 from eva_vision.models.published import published
 
 if TYPE_CHECKING:
-    from eva_core.types import Backbone
+    from eva_core.contracts.backbone import Backbone
 
 
 def _card(name: str, patch_size: int) -> ModelCard:

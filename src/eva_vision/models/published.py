@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from eva_core.contracts.cards import ModelCard
 
 if TYPE_CHECKING:
-    from eva_core.types import Backbone
+    from eva_core.contracts.backbone import Backbone
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HUB_PAGE = "https://huggingface.co/"

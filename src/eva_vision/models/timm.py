@@ -8,7 +8,7 @@ from eva_core.contracts.cards import ModelCard, card
 from eva_core.errors import UsageError
 
 if TYPE_CHECKING:
-    from eva_core.types import Backbone
+    from eva_core.contracts.backbone import Backbone
 
 
 @card(ModelCard(name="timm_model", source="timm, by --model.arch", licence="unknown"))

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from huggingface_hub.errors import GatedRepoError
 from torch import Tensor, nn
 
+from eva_core.contracts.backbone import Backbone
 from eva_core.contracts.cards import Geometry, ModelCard
 from eva_core.errors import EvaError, UsageError
-from eva_core.types import Backbone
 from eva_vision.models.weights import HUB, Convert, gated, held_by_hub_cache, load_weights, one_line, provenance
 
 

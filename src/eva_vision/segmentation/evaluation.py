@@ -8,31 +8,35 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from eva_core.classification.evaluation import Plan, cost, make_plan, summary, turned_copies_across
+from eva_core.contracts.head import FittedRun
 from eva_core.errors import UsageError
 from eva_core.evaluation.class_checks import untrained, untrained_line
 from eva_core.evaluation.contamination import marked, seen
-from eva_core.extraction.embed import full_precision, prepare, transform_of
+from eva_core.evaluation.copies import turned_copies_across
+from eva_core.evaluation.splits import Plan, cost, make_plan, summary
+from eva_core.extraction.engine import full_precision, prepare
+from eva_core.extraction.pixels import transform_of
 from eva_core.progress import Bar, say
-from eva_core.results.record import ImageDice, dice_table
 from eva_core.statistics.summary import measured_record
 from eva_core.store.reuse import contents_of, copies_of_train
 from eva_core.task import Answer
-from eva_core.types import IGNORE, FittedRun
-from eva_vision.segmentation.context import Setting
+from eva_vision.segmentation.context import Context
+from eva_vision.segmentation.contracts import IGNORE
 from eva_vision.segmentation.decoders import colour_baseline
 from eva_vision.segmentation.decoders.run_checkpoints import keep, kept
 from eva_vision.segmentation.decoders.training import LOSSES, new_decoder, train
 from eva_vision.segmentation.features.batches import Online, Source
 from eva_vision.segmentation.features.tile_images import TileImages
 from eva_vision.segmentation.features.tiles import Tile
+from eva_vision.segmentation.metric_names import METRICS
 from eva_vision.segmentation.scoring.example_images import draw_overlays
+from eva_vision.segmentation.scoring.predictions import ImageDice, dice_table
 from eva_vision.segmentation.scoring.scoring import AT_ONCE, Scored, mean_dice, score
 
 Params = dict[str, Tensor]
 
 
-def evaluate(at: Setting, folder: Path, key: str) -> Answer:
+def evaluate(at: Context, folder: Path, key: str) -> Answer:
     """Train the decoders of all runs and a linear model of colour, and score both.
 
     Args:
@@ -61,7 +65,7 @@ def evaluate(at: Setting, folder: Path, key: str) -> Answer:
     fit_s = time.monotonic() - started
     splits = {split: record for split, (record, _) in records.items()}
     record = {
-        **summary(plan, splits, at.card.metric),
+        **summary(plan, splits, at.card.metric, METRICS[at.card.metric]),
         "baselines": {colour_baseline.NAME: {"splits": _colour(at, plan)}},
         "contamination": _contamination(at, scored[plan.main], len(runs)),
         "confounds": None,
@@ -83,7 +87,7 @@ def evaluate(at: Setting, folder: Path, key: str) -> Answer:
     return Answer(record, {r.run: r.params for r in runs}, table, records[plan.main][1])
 
 
-def _class_pixels(at: Setting, plan: Plan) -> dict[str, dict[str, int]]:
+def _class_pixels(at: Context, plan: Plan) -> dict[str, dict[str, int]]:
     """How many pixels each class has, by split; of reported splits without the class that means leave out."""
     found = {}
     for split in ("train", *plan.reported):
@@ -96,7 +100,7 @@ def _class_pixels(at: Setting, plan: Plan) -> dict[str, dict[str, int]]:
     return found
 
 
-def _record(at: Setting, scored: Scored, runs: int) -> tuple[dict[str, Any], np.ndarray]:
+def _record(at: Context, scored: Scored, runs: int) -> tuple[dict[str, Any], np.ndarray]:
     """What results.json says of a split, and the draws of its main metric.
 
     Args:
@@ -107,17 +111,17 @@ def _record(at: Setting, scored: Scored, runs: int) -> tuple[dict[str, Any], np.
     return record, intervals.draws[at.card.metric]
 
 
-def _dice(at: Setting, split: str, scored: Scored, runs: int) -> ImageDice:
+def _dice(at: Context, split: str, scored: Scored, runs: int) -> ImageDice:
     dice, by_class = (values[:runs] for values in scored.dice(at))
     return ImageDice(split, [u.id for u in scored.units], [u.group for u in scored.units], dice, by_class)
 
 
-def online(at: Setting) -> bool:
+def online(at: Context) -> bool:
     """Whether the backbone runs in every step."""
-    return "crops" in at.rules.augment if at.how.online is None else at.how.online
+    return "crops" in at.rules.augment if at.job.how.online is None else at.job.how.online
 
 
-def _fit(at: Setting, plan: Plan, folder: Path, key: str) -> list[FittedRun]:
+def _fit(at: Context, plan: Plan, folder: Path, key: str) -> list[FittedRun]:
     """All runs; a finished one is kept in the folder of the result until all are there."""
     runs = range(at.job.protocol.runs)
     name = f"{at.job.head_name} on {at.job.model}"
@@ -138,7 +142,7 @@ def _fit(at: Setting, plan: Plan, folder: Path, key: str) -> list[FittedRun]:
     return fitted
 
 
-def _source(at: Setting, plan: Plan) -> Source:
+def _source(at: Context, plan: Plan) -> Source:
     if not online(at):
         return at.stored(plan.train, "flips" in at.rules.augment)
     say(f"The backbone runs in every step on {at.card.name}: {at.job.protocol.runs} x {at.rules.steps} steps.")
@@ -146,16 +150,16 @@ def _source(at: Setting, plan: Plan) -> Source:
     tiles = [Tile(*map(int, place)) for place in at.store.tiles]
     transform = transform_of(at.job.protocol)(at.cutting.geometry)
     items = TileImages(at.dataset, tiles, at.cutting, transform, skip=False)
-    return Online(items, at.store.tiles_of(plan.train), at.rules, at.job.backbone, at.fabric, at.how)
+    return Online(items, at.store.tiles_of(plan.train), at.rules, at.job.backbone, at.fabric, at.job.how)
 
 
-def _train(at: Setting, plan: Plan, source: Source, run: int, progress: Callable[[int], None]) -> FittedRun:
+def _train(at: Context, plan: Plan, source: Source, run: int, progress: Callable[[int], None]) -> FittedRun:
     seed = at.job.protocol.seed + run
     decoder = new_decoder(at.head, at.store.channels, len(at.card.classes), seed, at.device)
     return train(decoder, source, lambda d: mean_dice(at, d, plan.select), at.rules, run, seed, progress)
 
 
-def decoder_of(at: Setting, params: Params, classes: int | None = None) -> nn.Module:
+def decoder_of(at: Context, params: Params, classes: int | None = None) -> nn.Module:
     """A trained decoder; of as many classes as the dataset has, unless given."""
     decoder = new_decoder(at.head, at.store.channels, classes or len(at.card.classes), 0, at.device)
     decoder.load_state_dict(params)
@@ -167,7 +171,7 @@ def _groups(scored: Scored) -> list[str | None] | None:
     return known if any(known) else None
 
 
-def _colour(at: Setting, plan: Plan) -> dict[str, Any]:
+def _colour(at: Context, plan: Plan) -> dict[str, Any]:
     """The records of a linear model of colour, by split."""
     source = at.stored(plan.train)
     batches = source.in_order(AT_ONCE)
@@ -180,7 +184,7 @@ def _colour(at: Setting, plan: Plan) -> dict[str, Any]:
     return found
 
 
-def _contamination(at: Setting, scored: Scored, runs: int) -> dict[str, Any]:
+def _contamination(at: Context, scored: Scored, runs: int) -> dict[str, Any]:
     """Whether the model was trained on these images."""
 
     def rescored(chosen: np.ndarray) -> dict[str, Any]:
@@ -194,7 +198,7 @@ def _contamination(at: Setting, scored: Scored, runs: int) -> dict[str, Any]:
     return marked(card, at.card, seen(card, ids, [u.group for u in scored.units]), rescored)
 
 
-def _mpp(at: Setting, split: str) -> dict[str, float | None]:
+def _mpp(at: Context, split: str) -> dict[str, float | None]:
     """Micrometres per pixel of the files, and of what reached the model: median over the images of a split."""
     samples = [at.dataset.samples[n] for n in at.store.rows(split)]
     natives = [s.mpp or at.card.mpp for s in samples]

@@ -1,106 +1,166 @@
 """Segmentation by dense features, as a task."""
 
-import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from PIL import Image
-from torch import Tensor
-
-from eva_core.classification.evaluation import refuse_unfit
+from eva_core.contracts.cards import DatasetCard
+from eva_core.contracts.metric import Metric
 from eva_core.contracts.protocol import Protocol
 from eva_core.errors import UsageError
-from eva_core.evaluation.class_checks import refuse_one_class_by_two_names
-from eva_core.extraction.embed import Extraction
-from eva_core.files.atomic_files import make_folder, write_bytes, write_text
-from eva_core.files.file_names import below
-from eva_core.store.store import StoreKey
-from eva_core.task import Answer, Job, Task
-from eva_core.types import Backbone, Dataset, SegmentationDataset, SegmentationHead
-from eva_vision.images import SUFFIXES
-from eva_vision.segmentation.context import rules_for, setting
-from eva_vision.segmentation.decoders.run_checkpoints import forget
-from eva_vision.segmentation.evaluation import decoder_of, evaluate
-from eva_vision.segmentation.features.feature_maps import extract_maps, maps_key
-from eva_vision.segmentation.features.map_store import MapStore
-from eva_vision.segmentation.features.tiles import rescale_labels
-from eva_vision.segmentation.scoring.overlays import colours_of
-from eva_vision.segmentation.scoring.scoring import predicted
+from eva_core.task import Answer, Heads, Job, Task
+from eva_vision.segmentation.metric_names import BESIDE, DICE, METRICS
+from eva_vision.segmentation.protocol import Segmentation
+
+if TYPE_CHECKING:
+    from eva_core.contracts.dataset import Dataset
+    from eva_core.store.store import StoreKey
+    from eva_vision.segmentation.contracts import SegmentationDataset
+    from eva_vision.segmentation.features.map_store import MapStore
+    from eva_vision.segmentation.scoring.predictions import ImageDice
+
+WRONG_IGNORE = "Pixels to ignore were chosen by the prediction, which is wrong: only to compare with numbers made so"
+_NOT_BY_CLASS = (*METRICS, "aji", "pq")
 
 
 class SegmentationTask(Task):
     """A class for every pixel."""
 
-    head = SegmentationHead
+    label = "mask"
+    unit = "pixels"
+    items = ("feature maps", "tiles")
+    section = Segmentation
+    reads = frozenset({"transform", "geometry", "precision", "selection", "holdout", "runs", "seed"})
 
-    def refuse(self, job: Job, how: Extraction) -> None:
+    @property
+    def head(self) -> Any:
+        from eva_vision.segmentation.contracts import SegmentationHead
+
+        return SegmentationHead
+
+    def metrics(self, dataset: DatasetCard) -> Mapping[str, Metric]:
+        return METRICS
+
+    def check(self, job: Job) -> None:
+        from eva_core.evaluation.class_checks import refuse_few_classes, refuse_one_class_by_two_names
+        from eva_core.evaluation.splits import refuse_unfit
+
         dataset = _checked(job.dataset)
-        refuse_unfit(dataset, [s.id for s in dataset.samples if not dataset.labelled(s)], "mask")
+        refuse_unfit(dataset, [s.id for s in dataset.samples if not dataset.labelled(s)], self.label)
+        refuse_few_classes(dataset.card)
         refuse_one_class_by_two_names(dataset.card.classes, {})
-        if how.online is False and "crops" in rules_for(job.protocol, dataset).augment:
+        if job.how.online is False and "crops" in job.rules.section.augment:
             raise UsageError(
                 f"Expected the backbone in the loop, as {job.protocol.name} crops {dataset.card.name} at random, but "
                 "got --online false. Use eva-0.4-offline, or leave it out."
             )
 
-    def refuse_applying(self, job: Job) -> None:
-        if not rules_for(job.protocol, job.dataset).stitch:
+    def check_targets(self, dataset: "Dataset") -> None:
+        from eva_core.evaluation.class_checks import refuse_wrong_classes
+
+        refuse_wrong_classes(dataset)
+
+    def check_applying(self, job: Job) -> None:
+        if not job.rules.section.stitch:
             raise UsageError(
                 f"Expected a protocol that stitches tiles to whole masks, but {job.protocol.name} does not here. "
                 "Fit the heads with --protocol strict."
             )
 
-    def key(self, backbone: Backbone, dataset: Dataset, protocol: Protocol) -> StoreKey:
-        return maps_key(backbone, _checked(dataset), protocol, rules_for(protocol, dataset))
+    def key(self, job: Job) -> "StoreKey":
+        from eva_vision.segmentation.features.feature_maps import maps_key
 
-    def extract(
-        self,
-        key: StoreKey,
-        backbone: Backbone,
-        dataset: Dataset,
-        protocol: Protocol,
-        how: Extraction,
-        tell: Callable[[str], None],
-    ) -> MapStore:
-        return extract_maps(key, backbone, _checked(dataset), protocol, rules_for(protocol, dataset), how, tell)
+        return maps_key(job.backbone, _checked(job.dataset), job.protocol, job.rules.section)
 
-    def evaluate(self, job: Job, store: MapStore, how: Extraction, folder: Path, key: str) -> Answer:
-        return evaluate(setting(job, store, how), folder, key)
+    def extract(self, key: "StoreKey", job: Job, tell: Callable[[str], None]) -> "MapStore":
+        from eva_vision.segmentation.features.feature_maps import extract_maps
+
+        dataset, section = _checked(job.dataset), job.rules.section
+        return extract_maps(key, job.backbone, dataset, job.protocol, section, job.how, tell)
+
+    def evaluate(self, job: Job, store: "MapStore", folder: Path, key: str) -> Answer:
+        from eva_vision.segmentation.context import context
+        from eva_vision.segmentation.evaluation import evaluate
+
+        return evaluate(context(job, store), folder, key)
 
     def tidy(self, folder: Path) -> None:
+        from eva_vision.segmentation.decoders.run_checkpoints import forget
+
         forget(folder)
 
-    def apply(
-        self,
-        job: Job,
-        store: MapStore,
-        heads: dict[int, dict[str, Tensor]],
-        classes: list[str],
-        how: Extraction,
-        output: Path,
-    ) -> Path:
+    def apply(self, job: Job, store: "MapStore", heads: Heads, classes: list[str], output: Path) -> Path:
         """Write a mask for every image, of its own size: PNG with a palette; classes.txt names the labels."""
-        at = setting(job, store, how)
-        decoders = [decoder_of(at, params, len(classes)) for params in heads.values()]
-        for unit, mask in predicted(at, decoders, np.flatnonzero(store.readable)):
-            whole = Image.fromarray(rescale_labels(mask, at.dataset.size(at.dataset.samples[unit.sample])), "P")
-            whole.putpalette(colours_of(len(classes), at.card.background))
-            name = Path(unit.id)  # an id may end like a file, or in an mpp
-            bare = name.with_suffix("") if name.suffix.lower() in SUFFIXES else name
-            path = below(output / "masks", f"{bare}.png")
-            make_folder(path.parent)
-            content = io.BytesIO()
-            whole.save(content, "PNG")
-            write_bytes(path, content.getvalue())
-        write_text(output / "classes.txt", "\n".join(classes) + "\n")
-        return output / "masks"
+        from eva_vision.segmentation.context import context
+        from eva_vision.segmentation.evaluation import decoder_of
+        from eva_vision.segmentation.scoring.whole_masks import write_masks
+
+        at = context(job, store)
+        return write_masks(
+            at, [decoder_of(at, dict(params), len(classes)) for params in heads.values()], classes, output
+        )
+
+    def read(self, folder: Path, split: str) -> "ImageDice":
+        from eva_vision.segmentation.scoring.predictions import read_dice
+
+        return read_dice(folder, split)
+
+    def comparable(self, metric: str) -> bool:
+        return metric == DICE  # of single images only the Dice is kept
+
+    def at_mpp(self, mpp: float, native: float, dataset: "Dataset", protocol: Protocol, card: Any) -> Protocol | None:
+        """A protocol that brings images to an mpp before they are cut.
+
+        Raises:
+            UsageError: Masks are not stitched, so that their magnification depends on the size of the image.
+        """
+        section: Segmentation = protocol.segmentation  # type: ignore[attr-defined]
+        if not section.of(dataset.card.name).stitch:
+            raise UsageError(
+                f"Expected a protocol that stitches tiles, but {protocol.name} does not. Use --protocol strict."
+            )
+        if mpp < native * 0.99:
+            return None
+        return replace(protocol, segmentation=replace(section, mpp=mpp))  # type: ignore[call-arg]
+
+    def always_said(self, section: Segmentation) -> dict[str, Any]:
+        return {"ignore": section.ignore} if section.ignore == "prediction" else {}
+
+    def notes(self, results: Mapping[str, Any]) -> list[str]:
+        from eva_core.results.report import number
+
+        main, metrics = results["main"], results["splits"][results["main"]["split"]]["metrics"]
+        others = [name for name in _NOT_BY_CLASS if name in metrics and name != main["metric"]]
+        values = ", ".join(f"{name} {number(metrics[name]['mean'])}" for name in others)
+        left_out = results["background"]
+        found = [f"means {f'leave {left_out} out' if left_out else 'go over all classes'}; {values}"]
+        if main["mean"] == 0:
+            found.append("no pixel of any class is found: the head has learned nothing; more steps, or another head")
+        if results["features"] == "online":
+            found.append("the backbone ran in every step")
+        return found
+
+    def by_class(self, results: Mapping[str, Any]) -> bool:
+        return True
+
+    def beside(self, results: Mapping[str, Any]) -> list[str]:
+        metrics = results["splits"][results["main"]["split"]]["metrics"]
+        return [name for name in BESIDE if name in metrics]
+
+    def remark(self, results: Mapping[str, Any]) -> str:
+        return WRONG_IGNORE if "ignore=prediction" in results["identity"]["protocol"] else ""
+
+    def pictures(self, results: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return list(results.get("overlays", []))
 
 
-def _checked(dataset: Dataset) -> SegmentationDataset:
+def _checked(dataset: "Dataset") -> "SegmentationDataset":
+    from eva_vision.segmentation.contracts import SegmentationDataset
+
     if not isinstance(dataset, SegmentationDataset):
         raise UsageError(
             f"Expected a SegmentationDataset for task segmentation, but {dataset.card.name!r} is another. "
-            "Derive it from eva_core.types.SegmentationDataset."
+            "Derive it from eva_vision.segmentation.contracts.SegmentationDataset."
         )
     return dataset

@@ -18,7 +18,8 @@ from eva_core.cli import main
 from eva_core.commands.compare import compare
 from eva_core.commands.leaderboard import NOTES
 from eva_core.config.files import shipped
-from eva_core.config.parser import parse, published
+from eva_core.config.parser import parse
+from eva_core.config.protocols import resolve
 from eva_core.errors import UsageError
 from eva_core.results.record import RESULT_FILES, is_whole, read_results, write_results
 from eva_vision.datasets.monusac import Monusac
@@ -401,7 +402,7 @@ def test_what_a_task_changes_of_the_protocol_is_another_pair_with_its_own_string
     by_flag = ["--protocol", "eva-0.4", "--protocol.segmentation.ignore", "prediction"]
     same = parse("fit", ["--config", "monusac", "--model", "colour_stats", *by_flag])
     assert built.protocol == same.protocol
-    string = built.protocol.title(published("eva-0.4"), "conv_seg_image", built.dataset.card)
+    string = resolve(built.protocol, built.dataset.card, "conv_seg_image").title
     assert string == "eva-0.4+segmentation.ignore=prediction"
     values = published_values()
     assert values["uni", "monusac", "val", "dice"] == {string: 0.659, "midnight-2025": 0.662}

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from eva_core.boards.page import write_page
-from eva_core.boards.standings import Cell, Row, Standings, Task
+from eva_core.boards.standings import Cell, Column, Row, Standings
 
 MODELS, TASKS = 30, 15
 
@@ -21,7 +21,10 @@ MODELS, TASKS = 30, 15
 def big_board() -> Standings:
     """Thirty made-up models on fifteen made-up tasks under two heads; model_00 is worst, the last one gated."""
     rng = np.random.default_rng(0)
-    tasks = [Task(f"task_{t:02d}", "balanced_accuracy", "test", synthetic=True, counted=t > 0) for t in range(TASKS)]
+    tasks = [
+        Column(f"task_{t:02d}", "classification", "balanced_accuracy", split="test", synthetic=True, counted=t > 0)
+        for t in range(TASKS)
+    ]
     rows = []
     for m in range(MODELS):
         for head in ("linear", "knn"):
@@ -61,7 +64,11 @@ def big_board() -> Standings:
 
 def board_with_pictures(folder: Path) -> Standings:
     """Two models on nuclei, regions and patches; pictures lie in `folder`, whose names need care in a link."""
-    tasks = [Task("nuclei", "dice", "val"), Task("regions", "dice", "val"), Task("patches", "auroc", "val")]
+    tasks = [
+        Column("nuclei", "segmentation", "dice", split="val"),
+        Column("regions", "segmentation", "dice", split="val"),
+        Column("patches", "classification", "auroc", split="val"),
+    ]
     rows = []
     for model, value in (("vit #1 (50 %)", 0.6), ("cnn", 0.4)):
         cells = {"patches": Cell(head="linear", value=value, cost={"embed_s": 1.0}, contamination={"kind": "unknown"})}
@@ -69,10 +76,10 @@ def board_with_pictures(folder: Path) -> Standings:
             below = folder / name / model / "default"
             below.mkdir(parents=True)
             pictures = []
-            for which, dice in (("best", value + 0.1), ("median", value), ("worst", value - 0.1)):
+            for which, score in (("best", value + 0.1), ("median", value), ("worst", value - 0.1)):
                 Image.new("RGB", (844, 258), (200, 120, 180)).save(below / f"{which}.png")
                 file = (below / f"{which}.png").relative_to(folder).as_posix()
-                pictures.append({"which": which, "id": f"{which} <b>{name}</b>.png", "dice": dice, "file": file})
+                pictures.append({"which": which, "id": f"{which} <b>{name}</b>.png", "score": score, "file": file})
             cells[name] = Cell(
                 head="conv_seg",
                 value=value,
@@ -257,9 +264,9 @@ def test_a_page_without_pictures_has_no_section_for_them(fresh: Any):
 def test_the_first_row_shows_its_pictures_and_the_others_wait(pictured: Any):
     assert strips(pictured) == ["vit #1 (50 %)", "cnn"]
     assert loaded(pictured) == [
-        "best Dice 0.700 · best <b>nuclei</b>.png · vit #1 (50 %), conv_seg",
-        "median Dice 0.600 · median <b>nuclei</b>.png · vit #1 (50 %), conv_seg",
-        "worst Dice 0.500 · worst <b>nuclei</b>.png · vit #1 (50 %), conv_seg",
+        "best 0.700 · best <b>nuclei</b>.png · vit #1 (50 %), conv_seg",
+        "median 0.600 · median <b>nuclei</b>.png · vit #1 (50 %), conv_seg",
+        "worst 0.500 · worst <b>nuclei</b>.png · vit #1 (50 %), conv_seg",
     ]
     images = pictured.find_elements("css selector", "details img")
     assert len(images) == 6
@@ -302,8 +309,8 @@ def test_wrong_rules_carry_a_mark_and_a_reason(pictured: Any):
     assert pictured.find_element("css selector", "tbody tr").text.count("‡") == 1
 
 
-def test_more_scores_of_masks(pictured: Any):
-    choose(pictured, "show", "masks")
+def test_scores_beside_the_main_one(pictured: Any):
+    choose(pictured, "show", "beside")
     text = pictured.find_element("css selector", "tbody tr").text
     assert "iou 0.300" in text
     assert "aji 0.200" in text

@@ -6,8 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from eva_core.boards.significance import find_ties
-from eva_core.boards.standings import COMPARISONS, Cell, Row, Standings, Task
-from eva_core.results.record import PREDICTIONS, ImageDice, dice_table, write_results
+from eva_core.boards.standings import COMPARISONS, Cell, Column, Row, Standings
+from eva_core.results.record import PREDICTIONS, write_results
+from eva_vision.segmentation.scoring.predictions import ImageDice, dice_table
 
 
 def board(output: Path, metric: str) -> Standings:
@@ -26,7 +27,7 @@ def board(output: Path, metric: str) -> Standings:
         write_results(output / name, {}, [PREDICTIONS])
         cell = Cell(value=float(np.nanmean(scores)), split="test", folder=name, key=name)
         rows.append(Row(name, "head", {"nuclei": cell}))
-    return Standings("b", "b", "p", [Task("nuclei", metric, "test")], rows, 0, False)
+    return Standings("b", "b", "p", [Column("nuclei", "segmentation", metric, split="test")], rows, 0, False)
 
 
 @pytest.mark.parametrize(

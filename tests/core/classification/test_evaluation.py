@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from eva_core import fit
-from eva_core.config.parser import load_protocol
+from eva_core.config.protocols import load_protocol
+from eva_core.contracts.cards import DatasetCard
+from eva_core.contracts.dataset import Dataset, Sample
 from eva_core.errors import UsageError
-from eva_core.extraction.embed import Extraction
+from eva_core.extraction.settings import Extraction
 from eva_core.results.report import notes
-from eva_core.types import Dataset, DatasetCard, Sample
 from eva_vision.models.baselines import colour_stats
 from tests.conftest import picture
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from eva_core.classification import gradient_head as training
+from eva_core.contracts.head import Embedded, FittedRun, FittingData
 from eva_core.contracts.protocol import Protocol
-from eva_core.types import Embedded, FittedRun
 from eva_vision.heads.linear import Linear
 from eva_vision.heads.mlp import Mlp
 
@@ -24,7 +24,8 @@ def embeddings(samples: int, classes: int, seed: int, features: int = 24) -> Emb
 
 
 def fit(head: training.GradientHead, classes: int, recipe: Protocol, runs: list[int], **kwargs) -> list[FittedRun]:
-    return head.fit(embeddings(75, classes, 1), embeddings(40, classes, 2), classes, recipe, runs, **kwargs)
+    data = FittingData(embeddings(75, classes, 1), embeddings(40, classes, 2), classes, runs, **kwargs)
+    return head.fit(data, recipe)
 
 
 def same(a: FittedRun, b: FittedRun) -> bool:
@@ -78,10 +79,10 @@ def test_equals_a_plain_torch_loop(classes: int, kind: str, weight_decay: float)
 @pytest.mark.parametrize("features", [1, 24, 33])
 def test_a_run_in_a_stack_equals_the_run_alone(head: training.GradientHead, classes: int, features: int) -> None:
     train, select = embeddings(75, classes, 1, features), embeddings(40, classes, 2, features)
-    together = head.fit(train, select, classes, RECIPE, [0, 2, 9], patience=4)
+    together = head.fit(FittingData(train, select, classes, [0, 2, 9], patience=4), RECIPE)
     assert [run.run for run in together] == [0, 2, 9]
     for run in together:
-        assert same(run, head.fit(train, select, classes, RECIPE, [run.run], patience=4)[0])
+        assert same(run, head.fit(FittingData(train, select, classes, [run.run], patience=4), RECIPE)[0])
     assert not same(together[0], replace(together[1], run=0))
 
 

@@ -9,8 +9,8 @@ from PIL import Image
 
 from eva_core.api import predict
 from eva_core.contracts.checks import crossing_line, pixels_of, refuse_wrong_samples
+from eva_core.contracts.dataset import Sample
 from eva_core.errors import EvaError, UsageError
-from eva_core.types import Sample
 from tests.conftest import Pictures
 
 

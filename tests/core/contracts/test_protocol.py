@@ -3,10 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from eva_core.config.parser import load_protocol, parse, published
-from eva_core.contracts.protocol import Protocol, Segmentation
+from eva_core.config.parser import parse
+from eva_core.config.protocols import load_protocol, published, resolve
+from eva_core.contracts.cards import DatasetCard, Geometry, ModelCard
+from eva_core.contracts.protocol import Protocol
 from eva_core.errors import UsageError
-from eva_core.types import DatasetCard, Geometry, ModelCard
+from eva_vision.segmentation.protocol import Segmentation
 
 DATASET = DatasetCard("bach")
 CARD = ModelCard("m", geometry=Geometry(256, 256, "bicubic"), pooling="cls_mean", precision="bf16")
@@ -42,17 +44,16 @@ def test_strict_takes_everything_from_the_card():
 
 def test_the_title_names_every_departure():
     protocol = load_protocol("eva-0.4")
-    theirs = published("eva-0.4")
-    assert protocol.title(theirs, "linear", DATASET) == "eva-0.4"
-    assert replace(protocol, steps=50).title(theirs, "linear", DATASET) == "eva-0.4+steps=50"
+    assert resolve(protocol, DATASET, "linear").title == "eva-0.4"
+    assert resolve(replace(protocol, steps=50), DATASET, "linear").title == "eva-0.4+steps=50"
     assert (
-        replace(protocol, precision="bf16", runs=2).title(theirs, "mlp", DATASET)
+        resolve(replace(protocol, precision="bf16", runs=2), DATASET, "mlp").title
         == "eva-0.4+head=mlp+precision=bf16+runs=2"
     )
-    mine, longer = (replace(protocol, name="mine", steps=n).title(None, "linear", DATASET) for n in (10, 20))
+    mine, longer = (resolve(replace(protocol, name="mine", steps=n), DATASET, "linear").title for n in (10, 20))
     assert mine.startswith("mine+unpublished=")
     assert mine != longer  # the same name with other content is another protocol
-    assert load_protocol("strict").title(published("strict"), "linear", DATASET) == "strict"
+    assert resolve(load_protocol("strict"), DATASET, "linear").title == "strict"
 
 
 def test_a_protocol_with_an_unknown_field_is_refused(tmp_path):
@@ -64,7 +65,7 @@ def test_a_protocol_with_an_unknown_field_is_refused(tmp_path):
 
 def test_other_default_heads_do_not_hide_that_the_head_is_another():
     theirs = published("eva-0.4")
-    assert replace(theirs, heads=("knn",)).title(theirs, "knn", DATASET) == "eva-0.4+head=knn"
+    assert resolve(replace(theirs, heads=("knn",)), DATASET, "knn").title == "eva-0.4+head=knn"
 
 
 CONSEP, BCSS = (DatasetCard(name, "segmentation", background=0) for name in ("consep", "bcss"))
@@ -120,15 +121,15 @@ def test_rules_of_a_dataset_come_before_the_common_ones_and_what_was_asked_for_b
 
 def test_the_title_of_a_segmentation_tells_its_own_departures():
     theirs = published("eva-0.4")
-    assert theirs.title(theirs, "conv_seg_image", CONSEP) == "eva-0.4"
-    assert theirs.title(theirs, "conv_seg", BCSS) == "eva-0.4"
-    assert theirs.title(theirs, "conv_seg", CONSEP) == "eva-0.4+head=conv_seg"
+    assert resolve(theirs, CONSEP, "conv_seg_image").title == "eva-0.4"
+    assert resolve(theirs, BCSS, "conv_seg").title == "eva-0.4"
+    assert resolve(theirs, CONSEP, "conv_seg").title == "eva-0.4+head=conv_seg"
     wrong = changed(ignore="prediction")
-    assert wrong.title(theirs, "conv_seg_image", CONSEP) == "eva-0.4+segmentation.ignore=prediction"
-    assert wrong.title(theirs, "linear", DATASET) == "eva-0.4"
-    assert replace(theirs, steps=5, lr=(1.0,), pooling="mean").title(theirs, "conv_seg_image", CONSEP) == "eva-0.4"
-    assert replace(theirs, runs=2).title(theirs, "conv_seg_image", CONSEP) == "eva-0.4+runs=2"
-    other = changed(datasets={"consep": {"tile": 500}}).title(theirs, "conv_seg_image", CONSEP)
+    assert resolve(wrong, CONSEP, "conv_seg_image").title == "eva-0.4+segmentation.ignore=prediction"
+    assert resolve(wrong, DATASET, "linear").title == "eva-0.4"
+    assert resolve(replace(theirs, steps=5, lr=(1.0,), pooling="mean"), CONSEP, "conv_seg_image").title == "eva-0.4"
+    assert resolve(replace(theirs, runs=2), CONSEP, "conv_seg_image").title == "eva-0.4+runs=2"
+    other = resolve(changed(datasets={"consep": {"tile": 500}}), CONSEP, "conv_seg_image").title
     assert other == "eva-0.4+segmentation.datasets=consep:tile:500"
 
 
@@ -137,7 +138,7 @@ def test_the_command_line_reaches_the_rules():
     argv = ["--dataset", "phantom_nuclei", *size, "--model", "colour_stats"]
     rules = ["--protocol.segmentation.ignore", "prediction", "--protocol.segmentation.tile", "96"]
     asked = parse("fit", [*argv, *rules]).protocol
-    assert asked.title(published("eva-0.4"), "conv_seg_image", CONSEP) == (
+    assert resolve(asked, CONSEP, "conv_seg_image").title == (
         "eva-0.4+segmentation.ignore=prediction+segmentation.tile=96"
     )
     for name in ("strict", "eva-0.4-offline", "eva-0.4"):

@@ -3,9 +3,9 @@ from dataclasses import replace
 import pytest
 
 from eva_core.api import fit
+from eva_core.contracts.cards import DatasetCard, ModelCard
 from eva_core.evaluation.contamination import contamination, salted, seen
-from eva_core.extraction.embed import Extraction
-from eva_core.types import DatasetCard, ModelCard
+from eva_core.extraction.settings import Extraction
 from eva_vision.models.timm import timm_model
 from tests.conftest import Pictures
 from tests.core.test_api import QUICK

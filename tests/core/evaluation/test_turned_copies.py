@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from eva_core.evaluation.turned_copies import turned_copies
-from eva_core.extraction.embed import signature
+from eva_core.extraction.pixels import signature
 
 
 def tissue(seed: int, size: int = 224) -> Image.Image:

@@ -11,10 +11,14 @@ import pytest
 import torch
 from PIL import Image
 
-from eva_core.config.parser import load_protocol
+from eva_core.config.protocols import load_protocol
+from eva_core.contracts.backbone import Backbone
+from eva_core.contracts.cards import ModelCard
 from eva_core.errors import EvaError, UsageError
-from eva_core.extraction.embed import Extraction, batches_of, colour_statistics, extract, signature, store_key
-from eva_core.types import Backbone, ModelCard
+from eva_core.extraction.embed import extract, store_key
+from eva_core.extraction.engine import batches_of
+from eva_core.extraction.pixels import colour_statistics, signature
+from eva_core.extraction.settings import Extraction
 from eva_vision.datasets.folder import Folder
 from eva_vision.models.timm import timm_model
 from tests.conftest import Pictures

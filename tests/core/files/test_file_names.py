@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from eva_core.cli import main
+from eva_core.contracts.cards import DatasetCard
 from eva_core.errors import EvaError, UsageError
 from eva_core.files.file_names import LONGEST, as_name, below, check_name, is_name
-from eva_core.types import DatasetCard
 
 WRONG = [
     *("", ".", "..", "a/b", "/tmp/a", "../a", "a\\b", "C:a", "~", "~root", "a\0b", "a\nb", "a\x1b[31m", "\u202eexe"),

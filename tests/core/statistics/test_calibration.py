@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from eva_core.classification.summary import split_record
 from eva_core.statistics.calibration import calibration_interval
-from eva_core.statistics.summary import split_record
 
 CLASSES = ["benign", "tumour"]
 N = 300

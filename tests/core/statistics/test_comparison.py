@@ -6,22 +6,18 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.stats import binomtest
 
+from eva_core.classification.comparison import mcnemar, paired
+from eva_core.classification.permutation import permutation
+from eva_core.classification.predictions import Predictions, predictions_table, read_predictions
 from eva_core.cli import main
 from eva_core.commands.compare import compare
 from eva_core.errors import UsageError
 from eva_core.files.checksums import Damaged
-from eva_core.results.record import (
-    PREDICTIONS,
-    ImageDice,
-    Predictions,
-    dice_table,
-    predictions_table,
-    read_dice,
-    read_predictions,
-    write_results,
-)
-from eva_core.statistics.comparison import holm, mcnemar, paired, paired_means, permutation, permutation_of_means
+from eva_core.results.record import PREDICTIONS, write_results
+from eva_core.statistics.comparison import holm, paired_means
 from eva_core.statistics.intervals import members
+from eva_core.statistics.permutation import permutation_of_means
+from eva_vision.segmentation.scoring.predictions import ImageDice, dice_table, read_dice
 
 CLASSES = ["a", "b", "c"]
 
@@ -326,7 +322,8 @@ def test_dice_is_read_as_it_was_written(tmp_path: Path):
     table = pq.read_table(folder / PREDICTIONS)
     assert table.column_names == columns
     assert table["dice"].null_count == 2 * np.isnan(scores).sum() > 0
-    read, classes = read_dice(folder, "test")
+    read = read_dice(folder, "test")
+    classes = read.labels
     assert classes == ["b", "a_b"]
     assert np.array_equal(read.scores, scores, equal_nan=True)
     assert np.array_equal(read.by_class[..., 0], scores, equal_nan=True)
@@ -344,7 +341,8 @@ def test_scores_are_read_as_they_were_written(tmp_path: Path):
     part = Predictions("new", list("abcd"), ["", "p", "p", ""], np.array([0, 1, -1, 1]), scores)
     pq.write_table(predictions_table([part], ["x", "y"], range(3)), tmp_path / PREDICTIONS)
     result(tmp_path, "m", "accuracy")
-    read, classes = read_predictions(tmp_path, "new")
+    read = read_predictions(tmp_path, "new")
+    classes = read.labels
     assert (classes, read.ids, read.groups) == (["x", "y"], ["a", "b", "c", "d"], ["", "p", "p", ""])
     assert read.targets.tolist() == [0, 1, -1, 1]
     assert np.array_equal(read.scores, scores)
@@ -412,7 +410,7 @@ def test_models_that_are_sure_of_everything_are_compared_by_log_odds(tmp_path: P
         classified(tmp_path / "sure", sure, targets, "sure"),
         classified(tmp_path / "random", rng.normal(0, 1, (1, 150)), targets, "random"),
     ]
-    read, _ = read_predictions(folders[0], "test")
+    read = read_predictions(folders[0], "test")
     assert (read.scores[..., 1] == 1).all()
     assert np.array_equal(read.log_odds[..., 1], sure.astype(np.float32))
     (sentence,) = compare(folders)
@@ -443,6 +441,7 @@ def test_predictions_without_log_odds_are_ranked_by_their_probabilities(tmp_path
     assert table["log_odds_b"].to_pylist() == pytest.approx([np.log(3), -np.inf])
     pq.write_table(table.drop_columns(["log_odds_a", "log_odds_b"]), tmp_path / PREDICTIONS)
     result(tmp_path, "m", "auroc")
-    read, classes = read_predictions(tmp_path, "test")
+    read = read_predictions(tmp_path, "test")
+    classes = read.labels
     assert (classes, read.log_odds) == (["a", "b"], None)
     assert np.array_equal(read.ranking, part.ranking)

@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eva_core.config.parser import load_protocol
+from eva_core.config.protocols import load_protocol
+from eva_core.contracts.backbone import Backbone
+from eva_core.contracts.dataset import Dataset, Sample
 from eva_core.contracts.protocol import Protocol
 from eva_core.errors import EvaError
-from eva_core.extraction.embed import Extraction, extract, store_key
+from eva_core.extraction.embed import extract, store_key
+from eva_core.extraction.settings import Extraction
 from eva_core.store.reuse import contents_of, copies_of_train
 from eva_core.store.store import Store
-from eva_core.types import Backbone, Dataset, Sample
 from eva_vision.datasets.folder import Folder
 from eva_vision.models.timm import timm_model
 from tests.conftest import picture, write_tree

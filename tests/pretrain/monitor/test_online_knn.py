@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from eva_core.contracts.cards import DatasetCard
+from eva_core.contracts.dataset import Dataset, Sample
 from eva_core.errors import EvaError, UsageError
-from eva_core.types import Dataset, DatasetCard, Sample
 from eva_pretrain.monitor.online_knn import OnlineKnn
 from tests.conftest import Pictures
 

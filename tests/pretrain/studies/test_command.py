@@ -7,9 +7,9 @@ import pickle
 import pytest
 
 from eva_core.cli import main
+from eva_core.contracts.cards import ModelCard
 from eva_core.evaluation.contamination import seen
 from eva_core.results.record import read_json
-from eva_core.types import ModelCard
 from eva_pretrain.run import sole_process
 from eva_pretrain.studies import runner
 from eva_vision.models.exported import read_card, read_seen

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from eva_core.contracts.dataset import Sample
 from eva_core.files.file_hashes import UNREADABLE
-from eva_core.types import Sample
 from eva_vision.datasets.base import ImageFiles
 
 

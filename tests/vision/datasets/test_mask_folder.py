@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from eva_core.errors import EvaError
-from eva_core.types import IGNORE
 from eva_vision.datasets.mask_folder import MaskFolder
+from eva_vision.segmentation.contracts import IGNORE
 from tests.vision.datasets import trees
 
 CONSEP = ["background", "other", "inflammatory", "epithelial", "spindle"]
@@ -50,7 +50,7 @@ def error_of(dataset: MaskFolder, id: str) -> str:
     with pytest.raises(EvaError) as caught:
         dataset.mask(sample)
     assert "\n" not in str(caught.value)
-    assert str(sample.mask) in str(caught.value)
+    assert str(sample.label_path) in str(caught.value)
     return str(caught.value)
 
 
@@ -81,7 +81,7 @@ def test_images_to_predict_on_lie_in_images_or_the_root(tmp_path: Path):
     trees.write_images(tmp_path, ["a.png", "images/b.jpg", "images/c.tif"])
     (tmp_path / "README.md").write_text("not an image")
     dataset = MaskFolder(str(tmp_path), group="nothing_(matches)")
-    assert [(s.id, s.split, s.mask) for s in dataset.samples] == [
+    assert [(s.id, s.split, s.label_path) for s in dataset.samples] == [
         (id, "new", None) for id in ("a.png", "images/b.jpg", "images/c.tif")
     ]
     assert dataset.card.classes == ()
@@ -306,5 +306,5 @@ def test_images_may_share_a_linked_mask(root: Path):
     second.unlink()
     second.symlink_to(first.name)
     (root / "train" / "images" / "Thumbs.db").write_text("no image")
-    masks = {s.mask for s in built(root).samples}
+    masks = {s.label_path for s in built(root).samples}
     assert {first, second} <= masks

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from eva_core.contracts.cards import DatasetCard
+from eva_core.contracts.dataset import Sample
 from eva_core.errors import EvaError
-from eva_core.types import IGNORE, DatasetCard, Sample
 from eva_vision.datasets.masks import Annotation, MaskFiles, read_labels, to_classes, to_instances, whole_numbers
+from eva_vision.segmentation.contracts import IGNORE
 from tests.conftest import picture
 from tests.vision.datasets import trees
 
@@ -23,14 +25,14 @@ class Grey(MaskFiles):
     card = DatasetCard(name="grey", task="segmentation", classes=("a", "b", "c"))
 
     def __init__(self, folder: Path) -> None:
-        self.samples = [Sample("x", "train", None, folder / "image.png", mask=folder / "mask.png")]
+        self.samples = [Sample("x", "train", None, folder / "image.png", label_path=folder / "mask.png")]
         self.reads = 0
 
     def annotation(self, sample: Sample) -> Annotation:
         self.reads += 1
-        assert sample.mask is not None
-        stored = read_labels(sample.mask)
-        return Annotation(to_classes(stored, TABLE, sample.mask), stored.astype(np.int32))
+        assert sample.label_path is not None
+        stored = read_labels(sample.label_path)
+        return Annotation(to_classes(stored, TABLE, sample.label_path), stored.astype(np.int32))
 
 
 @pytest.fixture
@@ -55,7 +57,7 @@ def test_the_file_of_labels_is_read_once_for_all_tiles_of_an_image(grey: Grey):
 
 def test_the_next_image_replaces_the_last(grey: Grey, tmp_path: Path):
     Image.fromarray(np.full((4, 6), 2, np.uint8)).save(tmp_path / "other.png")
-    other = Sample("y", "train", None, tmp_path / "image.png", mask=tmp_path / "other.png")
+    other = Sample("y", "train", None, tmp_path / "image.png", label_path=tmp_path / "other.png")
     assert grey.mask(grey.samples[0]).any()
     assert np.unique(grey.mask(other)).tolist() == [1]
     assert np.array_equal(grey.mask(grey.samples[0]), TABLE[trees.labels(0, range(3), 6)[:4]])

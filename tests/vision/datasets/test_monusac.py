@@ -13,9 +13,9 @@ from matplotlib.path import Path as Outline
 from PIL import Image
 
 from eva_core.errors import EvaError
-from eva_core.types import IGNORE
 from eva_vision.datasets import monusac
 from eva_vision.datasets.monusac import FOLDERS, Monusac, draw, fill, read_polygons
+from eva_vision.segmentation.contracts import IGNORE
 from tests.conftest import picture
 from tests.vision.datasets import trees
 

@@ -6,8 +6,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from eva_core.contracts.dataset import Sample
 from eva_core.errors import UsageError
-from eva_core.types import Sample
 from eva_vision.datasets.phantom_nuclei import PhantomNuclei
 from eva_vision.synthetic.nuclei import CLASSES
 

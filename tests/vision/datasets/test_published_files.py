@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from eva_core import registry
+from eva_core.contracts.cards import DatasetCard
+from eva_core.contracts.dataset import Sample
 from eva_core.errors import UsageError
-from eva_core.types import DatasetCard, Sample
 from eva_vision.datasets.published_files import check_counts, locate, refuse, refuse_crossing, scan
 from tests.vision.datasets import trees
 

@@ -9,9 +9,9 @@ import openslide
 import pytest
 
 from eva_core.api import fit
+from eva_core.classification.predictions import Predictions
 from eva_core.contracts.protocol import Protocol
-from eva_core.extraction.embed import Extraction
-from eva_core.results.record import Predictions
+from eva_core.extraction.settings import Extraction
 from eva_vision.datasets.slide_level import metadata_baseline, slide_scores
 from eva_vision.datasets.tp53 import Tp53
 from eva_vision.slides import open_slide

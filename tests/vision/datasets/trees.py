@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from eva_core import registry
-from eva_core.types import Dataset
+from eva_core.contracts.dataset import Dataset
 from tests.conftest import picture
 
 NAMES = [entry.name for entry in registry.datasets.entries() if entry.package == "eva-pathology"]

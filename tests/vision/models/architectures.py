@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from eva_core import registry
-from eva_core.types import Backbone, ModelCard
+from eva_core.contracts.backbone import Backbone
+from eva_core.contracts.cards import ModelCard
 from eva_vision.models import timm_backbone
 
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from eva_core import registry
+from eva_core.contracts.backbone import sha256_of_weights
+from eva_core.contracts.cards import Geometry
 from eva_core.errors import EvaError, UsageError
-from eva_core.types import Geometry, sha256_of_weights
 from eva_pretrain.run.export import ExportDetails, write_export
 from eva_vision.models.exported import check_files, exported, read_seen
 from eva_vision.models.timm import timm_model

@@ -5,9 +5,10 @@ import timm
 import torch
 from torch import Tensor
 
+from eva_core.contracts.backbone import sha256_of_weights
+from eva_core.contracts.cards import Pooling
 from eva_core.errors import EvaError, UsageError
 from eva_core.registry import build_model
-from eva_core.types import Pooling, sha256_of_weights
 from eva_vision.models.timm import timm_model
 from eva_vision.models.timm_backbone import TimmBackbone
 

@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import save, save_file
 from torch import nn
 
+from eva_core.contracts.backbone import sha256_of_weights
 from eva_core.errors import EvaError, UsageError
 from eva_core.registry import build_model
-from eva_core.types import sha256_of_weights
 from eva_vision.models.checkpoint_states import State
 from eva_vision.models.timm import timm_model
 from eva_vision.models.weights import load_weights, read_state_dict

@@ -18,15 +18,17 @@ from eva_core import fit, predict
 from eva_core.api import apply_heads
 from eva_core.classification.metric_names import SEGMENTATION
 from eva_core.cli import main
-from eva_core.config.parser import load_protocol
+from eva_core.config.protocols import load_protocol
+from eva_core.contracts.dataset import Sample
 from eva_core.contracts.protocol import Protocol
 from eva_core.errors import EvaError, UsageError
-from eva_core.results.record import read_dice, read_heads
-from eva_core.types import IGNORE, Sample
+from eva_core.results.record import read_heads
 from eva_vision.datasets.mask_folder import MaskFolder
 from eva_vision.heads.linear import Linear
 from eva_vision.segmentation import evaluation
+from eva_vision.segmentation.contracts import IGNORE
 from eva_vision.segmentation.decoders.heads import ConvSegImage, LinearSeg
+from eva_vision.segmentation.scoring.predictions import read_dice
 from tests.conftest import Pictures
 from tests.vision.segmentation.tiny import (
     CLASSES,
@@ -124,7 +126,7 @@ def test_overlays_are_pictures_of_the_best_the_median_and_the_worst(result: tupl
     told = {o["which"]: o for o in results["overlays"]}
     assert list(told) == ["best", "median", "worst"]
     assert told["best"]["dice"] >= told["median"]["dice"] >= told["worst"]["dice"]
-    by_image = np.nanmean(read_dice(folder, "test")[0].scores, axis=0)
+    by_image = np.nanmean(read_dice(folder, "test").scores, axis=0)
     assert told["best"]["dice"] == pytest.approx(by_image.max())
     assert told["worst"]["dice"] == pytest.approx(by_image.min())
     for overlay in told.values():
@@ -430,7 +432,7 @@ def test_images_of_nothing_do_no_harm(empty: str, tmp_path: Path):
     assert np.isfinite(numbers(results)).all()
     assert results["splits"]["test"]["n"] == 4
     assert results["main"]["mean"] > 0.4
-    dice = read_dice(tmp_path, "test")[0].scores
+    dice = read_dice(tmp_path, "test").scores
     assert np.isnan(dice[:, 1]).all()
     assert (dice[:, 2:] > 0.9).all()
 

@@ -12,21 +12,15 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from eva_core.config.parser import load_protocol
+from eva_core.config.protocols import load_protocol
+from eva_core.contracts.backbone import Backbone
+from eva_core.contracts.cards import DatasetCard, Geometry, ModelCard
+from eva_core.contracts.dataset import Sample
 from eva_core.contracts.protocol import Protocol
-from eva_core.extraction.embed import Extraction
+from eva_core.extraction.settings import Extraction
 from eva_core.task import Job
-from eva_core.types import (
-    IGNORE,
-    Backbone,
-    DatasetCard,
-    Geometry,
-    ModelCard,
-    Sample,
-    SegmentationDataset,
-    SegmentationHead,
-)
-from eva_vision.segmentation.context import Setting, rules_for, setting
+from eva_vision.segmentation.context import Context, rules_for, setting
+from eva_vision.segmentation.contracts import IGNORE, SegmentationDataset, SegmentationHead
 from eva_vision.segmentation.decoders.heads import LinearSeg
 from eva_vision.segmentation.features.feature_maps import extract_maps, maps_key
 from eva_vision.segmentation.features.map_store import MapStore
@@ -158,7 +152,7 @@ def laid_out(
     recipe: Protocol | None = None,
     how: Extraction = HOW,
     head: SegmentationHead | None = None,
-) -> Setting:
+) -> Context:
     """A job on its extracted store."""
     backbone, recipe = backbone or Pixels(), recipe or protocol()
     job = Job("pixels", backbone, dataset, recipe, "linear_seg", head or LinearSeg())

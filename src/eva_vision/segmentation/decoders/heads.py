@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eva_core.types import SegmentationHead
+from eva_vision.segmentation.contracts import SegmentationHead
 
 
 class LinearSeg(SegmentationHead):

@@ -6,7 +6,7 @@ Both work in float32 under autocast too: a sum over millions of pixels does not 
 import torch
 from torch import Tensor
 
-from eva_core.types import IGNORE
+from eva_vision.segmentation.contracts import IGNORE
 
 _EPS = 1e-5
 

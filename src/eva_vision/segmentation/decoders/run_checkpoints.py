@@ -9,9 +9,9 @@ from pathlib import Path
 from safetensors.torch import load, save
 from torch import Tensor
 
+from eva_core.contracts.head import FittedRun
 from eva_core.files.atomic_files import write_bytes
 from eva_core.results.record import tensors_metadata
-from eva_core.types import FittedRun
 
 
 def keep(folder: Path, run: FittedRun, key: str) -> None:

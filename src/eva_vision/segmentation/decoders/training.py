@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eva_core.contracts.protocol import Segmentation
-from eva_core.types import FittedRun, SegmentationHead
+from eva_core.contracts.head import FittedRun
+from eva_vision.segmentation.contracts import SegmentationHead
 from eva_vision.segmentation.decoders.losses import dice_ce_loss, dice_loss
 from eva_vision.segmentation.features.batches import Source
+from eva_vision.segmentation.protocol import Segmentation
 
 LOSSES = {"dice": dice_loss, "dice_ce": dice_ce_loss}
 

@@ -14,14 +14,16 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import RandomResizedCrop
 from torchvision.transforms.v2 import functional as F
 
-from eva_core.contracts.protocol import Segmentation
+from eva_core.contracts.backbone import Backbone
 from eva_core.errors import EvaError
-from eva_core.extraction.embed import Extraction, Unreadable, loader_workers, normalised, unreadable
+from eva_core.extraction.engine import Unreadable, unreadable
+from eva_core.extraction.pixels import normalised
+from eva_core.extraction.settings import Extraction, loader_workers
 from eva_core.store.row_reader import Rows
-from eva_core.types import Backbone
 from eva_vision.segmentation.features.feature_maps import feature_maps
 from eva_vision.segmentation.features.map_store import MapStore
 from eva_vision.segmentation.features.tile_images import TileImages
+from eva_vision.segmentation.protocol import Segmentation
 
 ARRAYS = ("features", "images", "masks")
 

@@ -15,28 +15,21 @@ from lightning.fabric import Fabric
 from torch import Tensor
 
 from eva_core.contracts import refuse_other_than
-from eva_core.contracts.protocol import Protocol, Segmentation
+from eva_core.contracts.backbone import Backbone, sha256_of_weights
+from eva_core.contracts.protocol import Protocol
 from eva_core.errors import EvaError, UsageError
-from eva_core.extraction.embed import (
-    SIGNATURE,
-    Extraction,
-    Work,
-    normalised,
-    preprocessing,
-    refuse_partial_patches,
-    refuse_skipped,
-    run,
-    transform_of,
-    unreadable,
-)
+from eva_core.extraction.engine import Work, refuse_skipped, run, unreadable
+from eva_core.extraction.pixels import SIGNATURE, normalised, preprocessing, refuse_partial_patches, transform_of
+from eva_core.extraction.settings import Extraction
 from eva_core.identity import qualified_name, version_of
 from eva_core.store.reuse import contents_of, hashed, refuse_changed, teller
 from eva_core.store.store import TEXTS, StoreKey, store_at
 from eva_core.store.writer import join_parts, keep_parts_of, sample_columns
-from eva_core.types import Backbone, SegmentationDataset, sha256_of_weights
+from eva_vision.segmentation.contracts import SegmentationDataset
 from eva_vision.segmentation.features.map_store import MapStore
 from eva_vision.segmentation.features.tile_images import Cutting, TileImages, scaled
 from eva_vision.segmentation.features.tiles import Tile, grid, inside
+from eva_vision.segmentation.protocol import Segmentation
 
 
 def maps_key(backbone: Backbone, dataset: SegmentationDataset, protocol: Protocol, rules: Segmentation) -> StoreKey:

@@ -8,7 +8,7 @@ import numpy as np
 
 from eva_core.store.hdf5_files import reading
 from eva_core.store.store import Samples
-from eva_core.types import IGNORE
+from eva_vision.segmentation.contracts import IGNORE
 
 _AT_ONCE = 16  # masks read in one go
 

@@ -10,15 +10,13 @@ from torch.utils.data import Dataset as TorchDataset
 from torchvision.transforms.v2.functional import center_crop
 
 from eva_core.contracts import pixels_of
-from eva_core.contracts.protocol import Segmentation
+from eva_core.contracts.cards import Geometry
 from eva_core.errors import UsageError
-from eva_core.extraction.embed import (
-    SIGNATURE,
-    signature,
-    unreadable,
-)
-from eva_core.types import IGNORE, Geometry, SegmentationDataset
+from eva_core.extraction.engine import unreadable
+from eva_core.extraction.pixels import SIGNATURE, signature
+from eva_vision.segmentation.contracts import IGNORE, SegmentationDataset
 from eva_vision.segmentation.features.tiles import Tile, cut, rescale, rescale_labels, scaled_size
+from eva_vision.segmentation.protocol import Segmentation
 
 
 @dataclass(frozen=True)

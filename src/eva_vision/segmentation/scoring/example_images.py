@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from eva_vision.segmentation.context import Setting
+from eva_vision.segmentation.context import Context
 from eva_vision.segmentation.features.tile_images import read_pair
 from eva_vision.segmentation.scoring.overlays import write_overlay
 from eva_vision.segmentation.scoring.scoring import Scored, Unit, masks
@@ -14,7 +14,7 @@ from eva_vision.segmentation.scoring.scoring import Scored, Unit, masks
 FOLDER = "overlays"
 
 
-def draw_overlays(at: Setting, scored: Scored, decoder: nn.Module, folder: Path) -> list[dict[str, Any]]:
+def draw_overlays(at: Context, scored: Scored, decoder: nn.Module, folder: Path) -> list[dict[str, Any]]:
     """Write a picture of each under `folder`, by one decoder; returns what results.json says of them.
 
     Args:
@@ -39,11 +39,11 @@ def draw_overlays(at: Setting, scored: Scored, decoder: nn.Module, folder: Path)
         if at.card.synthetic:
             title += " (SYNTHETIC)"
         write_overlay(folder / file, _image(at, unit), target, prediction, at.card.classes, title, at.card.background)
-        records.append({"which": which, "file": file, "id": unit.id, "dice": float(dice[n])})
+        records.append({"which": which, "file": file, "id": unit.id, "score": float(dice[n])})
     return records
 
 
-def _image(at: Setting, unit: Unit) -> np.ndarray:
+def _image(at: Context, unit: Unit) -> np.ndarray:
     """The pixels of a unit as it is scored, uint8 (H, W, 3)."""
     if at.cutting.stitch:
         return read_pair(at.dataset, unit.sample, at.cutting.mpp)[0]

@@ -12,7 +12,7 @@ from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
-from eva_core.types import IGNORE
+from eva_vision.segmentation.contracts import IGNORE
 
 
 def label_components(class_map: NDArray[np.integer], background: int | None) -> NDArray[np.int32]:

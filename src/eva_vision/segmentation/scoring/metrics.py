@@ -12,8 +12,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from eva_core.classification.metric_names import SEGMENTATION
-from eva_core.types import IGNORE
+from eva_vision.segmentation.contracts import IGNORE
+from eva_vision.segmentation.metric_names import METRICS
 
 _LABELS = 256
 
@@ -135,5 +135,5 @@ def weighted(
     mattering = lacking if background is None else np.delete(lacking, background, axis=1)
     whole = np.where(mattering.any(axis=1), np.nan, 1)
     main = (*means, *(over_classes(values, background) * whole for values in pooled))
-    names = (*SEGMENTATION, *(f"{metric}/{label}" for metric in SEGMENTATION for label in classes), *extra)
+    names = (*METRICS, *(f"{metric}/{label}" for metric in METRICS for label in classes), *extra)
     return dict(zip(names, (*main, *dices, *ious, *pooled[0].T, *pooled[1].T, *extras), strict=True))

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from eva_core.files.atomic_files import write_bytes
-from eva_core.types import IGNORE
+from eva_vision.segmentation.contracts import IGNORE
 from eva_vision.segmentation.features.tiles import rescale, rescale_labels
 
 # Six of Okabe and Ito (Color Universal Design, 2008); then each as far as can be from those before it and from the

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from eva_core.statistics.intervals import Measure
-from eva_core.types import IGNORE
-from eva_vision.segmentation.context import Setting
+from eva_vision.segmentation.context import Context
+from eva_vision.segmentation.contracts import IGNORE
 from eva_vision.segmentation.decoders.training import logits
 from eva_vision.segmentation.features.batches import Stored
 from eva_vision.segmentation.features.tile_images import fit_labels, scaled
@@ -53,7 +53,7 @@ class Scored:
     counts: np.ndarray
     extras: dict[str, np.ndarray]
 
-    def measures(self, at: Setting) -> list[Measure]:
+    def measures(self, at: Context) -> list[Measure]:
         """Every metric under weights of the units, for each decoder."""
         return [
             partial(
@@ -67,7 +67,7 @@ class Scored:
             for p in range(len(self.counts))
         ]
 
-    def dice(self, at: Setting) -> tuple[np.ndarray, np.ndarray]:
+    def dice(self, at: Context) -> tuple[np.ndarray, np.ndarray]:
         """Of every decoder and unit, (P, N), and of every class, (P, N, C); NaN where undefined."""
         by_class = metrics.per_class(self.counts, at.rules.empty)[0]
         return metrics.over_classes(by_class, at.card.background), by_class
@@ -77,7 +77,7 @@ def _weighted(weights: np.ndarray, counts: np.ndarray, **rest: object) -> dict[s
     return metrics.weighted(counts, weights, **rest)  # type: ignore[arg-type]
 
 
-def units_of(at: Setting, samples: np.ndarray) -> list[Unit]:
+def units_of(at: Context, samples: np.ndarray) -> list[Unit]:
     """The units of some samples, in the order of the store."""
     store = at.store
     rows = store.tiles_of(samples)
@@ -101,7 +101,7 @@ def units_of(at: Setting, samples: np.ndarray) -> list[Unit]:
 
 
 def masks(
-    at: Setting, decoders: Sequence[nn.Module], samples: np.ndarray
+    at: Context, decoders: Sequence[nn.Module], samples: np.ndarray
 ) -> Iterator[tuple[Unit, np.ndarray, np.ndarray]]:
     """Each unit with the classes that every decoder gives its pixels, uint8 (P, H, W), and those of the target."""
     tiles = _tiles(decoders, at.stored(samples), at.cutting.score)
@@ -121,7 +121,7 @@ def _tiles(decoders: Sequence[nn.Module], source: Stored, side: int) -> Iterator
         yield from torch.stack([*found, batch.masks.byte()], dim=1).cpu().numpy()
 
 
-def score(at: Setting, decoders: Sequence[nn.Module], samples: np.ndarray, instances: int = 0) -> Scored:
+def score(at: Context, decoders: Sequence[nn.Module], samples: np.ndarray, instances: int = 0) -> Scored:
     """Count hits of every decoder in every unit.
 
     Args:
@@ -149,7 +149,7 @@ def _objects(
     return aji(truth, found, target != IGNORE), *panoptic_quality(truth, found, target != IGNORE)
 
 
-def _instances(at: Setting, unit: Unit) -> np.ndarray | None:
+def _instances(at: Context, unit: Unit) -> np.ndarray | None:
     """The objects of a unit as it is scored, int32 (H, W)."""
     found = at.dataset.instances(at.dataset.samples[unit.sample])
     if found is None:
@@ -163,14 +163,14 @@ def _instances(at: Setting, unit: Unit) -> np.ndarray | None:
     return fit_labels(found, at.cutting.geometry, beyond=0).numpy()
 
 
-def mean_dice(at: Setting, decoder: nn.Module, samples: np.ndarray) -> float:
+def mean_dice(at: Context, decoder: nn.Module, samples: np.ndarray) -> float:
     """What selects a checkpoint: mean Dice over the units; 0 where it is undefined in all."""
     dice = score(at, [decoder], samples).dice(at)[0]
     return 0.0 if np.isnan(dice).all() else float(np.nanmean(dice))
 
 
 @torch.inference_mode()
-def predicted(at: Setting, decoders: Sequence[nn.Module], samples: np.ndarray) -> Iterator[tuple[Unit, np.ndarray]]:
+def predicted(at: Context, decoders: Sequence[nn.Module], samples: np.ndarray) -> Iterator[tuple[Unit, np.ndarray]]:
     """Each stitched image with its most probable classes, mean over decoders, uint8 (H, W)."""
 
     def tiles() -> Iterator[np.ndarray]:

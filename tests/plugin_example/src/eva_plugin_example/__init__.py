@@ -1,6 +1,6 @@
 """What a third party writes: a model, a dataset, and a head for labels and one for masks, found by entry points."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -8,19 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eva_core.classification.metrics import selection_metric
+from eva_core.contracts.backbone import Backbone
+from eva_core.contracts.cards import DatasetCard, ModelCard, card
+from eva_core.contracts.dataset import Dataset, Sample
+from eva_core.contracts.head import FittedRun, FittingData, Head
 from eva_core.contracts.protocol import Protocol
-from eva_core.types import (
-    Backbone,
-    Dataset,
-    DatasetCard,
-    Embedded,
-    FittedRun,
-    Head,
-    ModelCard,
-    Sample,
-    SegmentationHead,
-    card,
-)
+from eva_vision.segmentation.contracts import SegmentationHead
 
 EDGES = ModelCard("edges", dim=6, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), pooling="mean", licence="MIT")
 
@@ -67,25 +60,16 @@ class Stripes(Dataset):
 class NearestMean(Head):
     """The class whose mean embedding is nearest."""
 
-    def runs(self, recipe: Protocol) -> range:
+    def runs(self, protocol: Protocol) -> range:
         """One: nothing is random."""
         return range(1)
 
-    def fit(
-        self,
-        train: Embedded,
-        select: Embedded,
-        classes: int,
-        recipe: Protocol,
-        runs: Sequence[int],
-        metric: str = "balanced_accuracy",
-        patience: int | None = None,
-        progress: Callable[[int, int], None] = lambda done, total: None,
-    ) -> list[FittedRun]:
+    def fit(self, data: FittingData, protocol: Protocol) -> list[FittedRun]:
         """One run: there is nothing to draw."""
-        params = {"means": torch.stack([train.x[train.y == c].mean(0) for c in range(classes)])}
-        value = float(selection_metric(metric)(self.logits(params, select.x)[None], select.y)[0])
-        progress(1, 1)
+        train, select = data.train, data.select
+        params = {"means": torch.stack([train.x[train.y == c].mean(0) for c in range(data.classes)])}
+        value = float(selection_metric(data.metric)(self.logits(params, select.x)[None], select.y)[0])
+        data.progress(1, 1)
         return [FittedRun(0, params, params, value, {})]
 
     def logits(self, params: dict[str, Tensor], x: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from scipy.ndimage import uniform_filter
 
-from eva_core.types import IGNORE
+from eva_vision.segmentation.contracts import IGNORE
 from eva_vision.segmentation.decoders.colour_baseline import SMOOTH, ColourPixels, colours, fit_colour
 from eva_vision.segmentation.decoders.losses import dice_ce_loss, dice_loss
 from eva_vision.segmentation.features.batches import Batch

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from eva_core.types import IGNORE
+from eva_vision.segmentation.contracts import IGNORE
 from eva_vision.segmentation.decoders.losses import dice_ce_loss, dice_loss
 
 LOSSES = pytest.mark.parametrize("loss", [dice_loss, dice_ce_loss])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from eva_core.types import FittedRun
+from eva_core.contracts.head import FittedRun
 from eva_vision.segmentation.decoders.heads import ConvSegImage
 from eva_vision.segmentation.decoders.run_checkpoints import forget, keep, kept
 

@@ -11,14 +11,14 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import nn
 
-from eva_core.contracts.protocol import Segmentation
-from eva_core.types import SegmentationHead
-from eva_vision.segmentation.context import Setting
+from eva_vision.segmentation.context import Context
+from eva_vision.segmentation.contracts import SegmentationHead
 from eva_vision.segmentation.decoders.heads import ConvSegImage, LinearSeg
 from eva_vision.segmentation.decoders.losses import dice_loss
 from eva_vision.segmentation.decoders.run_checkpoints import keep
 from eva_vision.segmentation.decoders.training import logits, new_decoder, train
 from eva_vision.segmentation.features.batches import Batch
+from eva_vision.segmentation.protocol import Segmentation
 from eva_vision.segmentation.scoring.scoring import mean_dice
 from tests.vision.segmentation.tiny import Painted, laid_out, protocol
 
@@ -207,7 +207,7 @@ def test_logits_are_brought_to_the_size_of_the_mask():
 
 
 @pytest.fixture(scope="module")
-def painted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setting]:
+def painted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Context]:
     """Tiles in which the colour of a pixel is its class."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EVA_CACHE", str(tmp_path_factory.mktemp("painted")))
@@ -216,7 +216,7 @@ def painted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setting]:
 
 @pytest.mark.parametrize("loss", ["dice", "dice_ce"])
 @pytest.mark.parametrize("flips", [False, True])
-def test_colours_are_learnt(painted: Setting, loss: str, flips: bool):
+def test_colours_are_learnt(painted: Context, loss: str, flips: bool):
     rules = replace(painted.rules, loss=loss, lr=0.2, steps=60)
     select = painted.store.rows("val")
     mine = new_decoder(LinearSeg(), painted.store.channels, 3, 0, CPU)

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from eva_core.errors import EvaError
-from eva_core.extraction.embed import prepare, transform_of
+from eva_core.extraction.engine import prepare
+from eva_core.extraction.pixels import transform_of
 from eva_vision.models.timm import timm_model
-from eva_vision.segmentation.context import Setting
+from eva_vision.segmentation.context import Context
 from eva_vision.segmentation.features.batches import Batch, Online, Source, Stored
 from eva_vision.segmentation.features.tile_images import TileImages
 from eva_vision.segmentation.features.tiles import Tile
@@ -21,18 +22,18 @@ TILE = 3 * 16 * 16 * 2 + 3 * 16 * 16 + 16 * 16  # bytes of one: map, image, mask
 
 
 @pytest.fixture
-def at() -> Setting:
+def at() -> Context:
     """35 tiles, of which sample 2 has 12 and sample 3 has 6."""
     return laid_out(Painted(train=[(37, 23), (16, 16), (9, 150), (20, 30), (30, 40)], val=[(16, 16)]))
 
 
-def stored(at: Setting, tiles: int, flips: bool = False) -> Stored:
+def stored(at: Context, tiles: int, flips: bool = False) -> Stored:
     """All training tiles, with memory for so many of them."""
     rows = at.store.tiles_of(at.store.rows("train"))
     return Stored(at.store, rows, at.job.backbone, at.device, tiles * TILE, flips)
 
 
-def online(at: Setting, workers: int = 0, augment: tuple[str, ...] = (), split: str = "train") -> Online:
+def online(at: Context, workers: int = 0, augment: tuple[str, ...] = (), split: str = "train") -> Online:
     prepare(at.job.backbone, at.job.protocol, at.device)
     items = TileImages(
         at.dataset,
@@ -60,7 +61,7 @@ def tensors(source: Source, number: int = 0, size: int = 4, seed: int = 0) -> li
     return [torch.cat([getattr(b, name) for b in batches]) for name in ("features", "images", "masks")]
 
 
-def test_in_order_is_the_store(at: Setting):
+def test_in_order_is_the_store(at: Context):
     with h5py.File(at.store.path) as file:
         features, images, masks = (file[name][:-1] for name in ("features", "images", "masks"))
     for source in (stored(at, 1), stored(at, 1000)):
@@ -74,7 +75,7 @@ def test_in_order_is_the_store(at: Setting):
 
 
 @pytest.mark.parametrize("memory", [0, 1, 5, 9, 16, 34, 35, 1000])
-def test_every_tile_comes_once_an_epoch_whatever_the_memory(at: Setting, memory: int):
+def test_every_tile_comes_once_an_epoch_whatever_the_memory(at: Context, memory: int):
     source = stored(at, memory)
     assert len(source) == 35
     whole = sorted(tile for batch in source.in_order(4) for tile in fingerprints(batch))
@@ -85,7 +86,7 @@ def test_every_tile_comes_once_an_epoch_whatever_the_memory(at: Setting, memory:
 
 
 @pytest.mark.parametrize("memory", [9, 1000])
-def test_the_order_is_decided_by_seed_and_epoch(at: Setting, memory: int):
+def test_the_order_is_decided_by_seed_and_epoch(at: Context, memory: int):
     first = tiles_of(stored(at, memory))
     assert tiles_of(stored(at, memory)) == first
     again = stored(at, memory)
@@ -96,7 +97,7 @@ def test_the_order_is_decided_by_seed_and_epoch(at: Setting, memory: int):
     assert sorted(tiles_of(again, seed=1)) == sorted(first)
 
 
-def test_neighbours_do_not_stay_together(at: Setting):
+def test_neighbours_do_not_stay_together(at: Context):
     source = stored(at, 16)
     whole = [tile for batch in source.in_order(4) for tile in fingerprints(batch)]
     order = np.array([whole.index(tile) for tile in tiles_of(source)])
@@ -122,7 +123,7 @@ def test_memory_holds_no_more_than_it_may():
     assert tiles * TILE > 300 * TILE
 
 
-def test_what_fits_is_read_once(at: Setting):
+def test_what_fits_is_read_once(at: Context):
     source = stored(at, 1000)
     first = tiles_of(source)
     at.store.path.write_bytes(b"")
@@ -138,7 +139,7 @@ def right(batch: Batch) -> bool:
     return all(near)
 
 
-def turned_ways(source: Source, at: Setting, plain: Source) -> set[tuple[int, ...]]:
+def turned_ways(source: Source, at: Context, plain: Source) -> set[tuple[int, ...]]:
     """In which ways tiles were turned over, by their masks."""
     ways: set[tuple[int, ...]] = set()
     masks = {m.numpy().tobytes() for m in tensors(plain)[2]}
@@ -152,7 +153,7 @@ def turned_ways(source: Source, at: Setting, plain: Source) -> set[tuple[int, ..
     return ways
 
 
-def test_flips_turn_image_mask_and_map_alike(at: Setting):
+def test_flips_turn_image_mask_and_map_alike(at: Context):
     assert turned_ways(stored(at, 9, flips=True), at, stored(at, 9)) == {(), (0,), (1,), (0, 1)}
     flipped = stored(at, 9, flips=True)
     assert tiles_of(flipped) == tiles_of(stored(at, 9, flips=True))
@@ -160,7 +161,7 @@ def test_flips_turn_image_mask_and_map_alike(at: Setting):
     assert [tile for batch in flipped.in_order(4) for tile in fingerprints(batch)] == whole  # scoring sees them as is
 
 
-def test_online_flips_do_so_too(at: Setting):
+def test_online_flips_do_so_too(at: Context):
     assert turned_ways(online(at, augment=("flips",)), at, online(at)) == {(), (0,), (1,), (0, 1)}
 
 
@@ -180,7 +181,7 @@ def test_online_gives_what_is_stored():
 
 
 @pytest.mark.parametrize("augment", [("flips",), ("crops", "flips")])
-def test_workers_do_not_matter_online(at: Setting, augment: tuple[str, ...]):
+def test_workers_do_not_matter_online(at: Context, augment: tuple[str, ...]):
     alone = tensors(online(at, 0, augment))
     together = tensors(online(at, 2, augment))
     assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
@@ -213,7 +214,7 @@ def test_crops_keep_image_and_mask_together(recipe: str):
     assert len(set(shares)) > 4  # of another place each time
 
 
-def test_an_image_that_went_bad_is_one_line_online(at: Setting, monkeypatch: pytest.MonkeyPatch):
+def test_an_image_that_went_bad_is_one_line_online(at: Context, monkeypatch: pytest.MonkeyPatch):
     def broken(self, sample):
         raise OSError("the disk is gone")
 
@@ -223,7 +224,7 @@ def test_an_image_that_went_bad_is_one_line_online(at: Setting, monkeypatch: pyt
             tensors(online(at, augment=augment))
 
 
-def test_the_backbone_runs_as_often_as_there_are_tiles_online(at: Setting):
+def test_the_backbone_runs_as_often_as_there_are_tiles_online(at: Context):
     assert isinstance(at.job.backbone, Pixels)
     before = at.job.backbone.seen
     tensors(online(at))

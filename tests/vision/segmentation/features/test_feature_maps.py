@@ -14,14 +14,15 @@ import pytest
 import torch
 from PIL import Image
 
+from eva_core.contracts.backbone import Backbone
 from eva_core.contracts.protocol import Protocol
 from eva_core.errors import EvaError, UsageError
-from eva_core.extraction.embed import Extraction
-from eva_core.types import IGNORE, Backbone, SegmentationDataset
+from eva_core.extraction.settings import Extraction
 from eva_vision.datasets.mask_folder import MaskFolder
 from eva_vision.models.baselines import colour_stats, random_vits16
 from eva_vision.models.timm import timm_model
 from eva_vision.segmentation.context import rules_for
+from eva_vision.segmentation.contracts import IGNORE, SegmentationDataset
 from eva_vision.segmentation.features.feature_maps import maps_key
 from tests.vision.segmentation.tiny import (
     HOW,
@@ -259,7 +260,7 @@ def test_an_empty_file_is_named_before_anything_is_done(tree: Path):
 
 
 def test_infinite_values_are_refused_with_the_image(dataset: Painted):
-    with pytest.raises(EvaError, match=r"'train0' gave NaN or infinity\. Maps are kept in float16"):
+    with pytest.raises(EvaError, match=r"'train0' gave NaN or infinity\. They are kept in float16"):
         extracted(dataset, Pixels(weight=1e6), protocol())
 
 

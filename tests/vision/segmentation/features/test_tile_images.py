@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from eva_core.errors import UsageError
-from eva_core.types import IGNORE
+from eva_vision.segmentation.contracts import IGNORE
 from eva_vision.segmentation.features.tiles import rescale
 from tests.vision.segmentation.tiny import (
     SIZES,

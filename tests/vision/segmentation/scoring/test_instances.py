@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eva_core.types import IGNORE
+from eva_vision.segmentation.contracts import IGNORE
 from eva_vision.segmentation.scoring.instances import aji, label_components, panoptic_quality, part_touching
 
 

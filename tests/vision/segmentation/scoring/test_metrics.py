@@ -10,7 +10,7 @@ from sklearn.metrics import f1_score, jaccard_score
 from torchmetrics.functional.segmentation import dice_score, mean_iou
 
 from eva_core.statistics.summary import measured_record
-from eva_core.types import IGNORE
+from eva_vision.segmentation.contracts import IGNORE
 from eva_vision.segmentation.scoring.metrics import counts, over_classes, per_class, weighted
 
 CLASSES = ["background", "a", "b", "c"]

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from eva_core.errors import EvaError
-from eva_core.types import IGNORE
+from eva_vision.segmentation.contracts import IGNORE
 from eva_vision.segmentation.scoring import overlays
 from eva_vision.segmentation.scoring.overlays import write_overlay
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from eva_core.types import IGNORE, Sample
-from eva_vision.segmentation.context import Setting
+from eva_core.contracts.dataset import Sample
+from eva_vision.segmentation.context import Context
+from eva_vision.segmentation.contracts import IGNORE
 from eva_vision.segmentation.features.tiles import rescale_labels
 from eva_vision.segmentation.scoring.instances import label_components
 from eva_vision.segmentation.scoring.metrics import counts, over_classes, per_class
@@ -19,12 +20,12 @@ RANDOM = np.random.default_rng(0)
 SIZES = [(16, 16), (1, 1), (3, 40), (17, 16), (33, 15), (60, 60), *map(tuple, RANDOM.integers(2, 70, (8, 2)).tolist())]
 
 
-def everything(at: Setting) -> np.ndarray:
+def everything(at: Context) -> np.ndarray:
     return np.arange(len(at.dataset.samples))
 
 
 @pytest.fixture
-def at() -> Setting:
+def at() -> Context:
     return laid_out(Painted(train=[(37, 23)], test=[(20, 30), (16, 9), (40, 40)]))
 
 
@@ -42,7 +43,7 @@ def test_right_pixels_score_one_borders_and_all(overlap: int):
         assert counted.tolist() == [np.bincount(whole.ravel(), minlength=3).tolist()] * 3  # each pixel once
 
 
-def test_masks_are_whole_images_in_the_order_of_the_samples(at: Setting):
+def test_masks_are_whole_images_in_the_order_of_the_samples(at: Context):
     found = list(masks(at, [Nearest(), Constant(2)], np.array([0, 2, 3])))
     assert [unit.id for unit, _, _ in found] == ["train0", "test1", "test2"]
     for unit, predictions, target in found:
@@ -53,7 +54,7 @@ def test_masks_are_whole_images_in_the_order_of_the_samples(at: Setting):
         assert np.array_equal(target, whole)
 
 
-def test_counts_of_several_decoders_are_those_of_each(at: Setting):
+def test_counts_of_several_decoders_are_those_of_each(at: Context):
     both = score(at, [Nearest(), Constant(1)], everything(at))
     assert np.array_equal(both.counts[1], score(at, [Constant(1)], everything(at)).counts[0])
     for number, sample in enumerate(at.dataset.samples):
@@ -121,7 +122,7 @@ def test_a_class_that_is_not_there(empty: str, expected: float):
     assert dice[0, 0] == pytest.approx(expected, abs=2e-3)
 
 
-def test_the_mean_that_selects_is_over_images(at: Setting):
+def test_the_mean_that_selects_is_over_images(at: Context):
     mixed = Constant(1)
     by_hand = []
     for sample in at.dataset.samples:
@@ -196,7 +197,7 @@ def test_objects_are_cut_like_their_image(tile: int | None):
         assert np.array_equal(found.extras["aji"], [[1.0, 1.0, 1.0, 1.0]])
 
 
-def test_without_objects_there_are_no_scores_of_them(at: Setting):
+def test_without_objects_there_are_no_scores_of_them(at: Context):
     assert score(at, [Nearest()], everything(at), instances=1).extras == {}
 
 
@@ -231,7 +232,7 @@ def test_maps_of_coarse_cells_are_scored_at_the_size_of_the_image():
     assert (predictions[0] == target).mean() > 0.6
 
 
-def test_evaluation_changes_no_decoder(at: Setting):
+def test_evaluation_changes_no_decoder(at: Context):
     layer = nn.BatchNorm2d(3)
 
     class Normed(nn.Module):

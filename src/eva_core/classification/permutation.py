@@ -1,0 +1,80 @@
+"""Permutation tests of classifiers: sums over samples by signs, other metrics by exchanged scores."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eva_core.classification import metrics
+from eva_core.statistics.permutation import exchanges, hoeffding, two_sided
+
+SUMS = ("accuracy", "balanced_accuracy")
+"""Metrics that are sums over samples of the share that are right."""
+
+
+def permutation(
+    a: NDArray,
+    b: NDArray,
+    targets: NDArray,
+    classes: Sequence[str],
+    member: NDArray[np.intp],
+    metric: str,
+    draws: int = 2000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """The observed difference, and its two-sided p; arguments as of `paired`, groups as of `stats.members`.
+
+    Where the metric is a sum over samples, p may be less than 1 / draws: by Hoeffding's bound on a sum of shares
+    with random signs, without which no test would survive the correction for a large board. AUROC, F1 and ECE are
+    computed on the mixed scores of both models: the test is right, but weak where one is calibrated otherwise.
+    """
+    n_groups = int(member.max(initial=-1)) + 1
+    shares, bound = None, 1.0
+    if metric in SUMS:
+        # these are sums over samples, so that a swap of group g changes the sign of its share, whatever the others do
+        shares = np.bincount(member, _shares(a, b, targets, metric), minlength=n_groups)
+        bound = hoeffding(shares)
+    differences = np.concatenate(
+        [
+            (1 - 2 * swaps.astype(np.float64)) @ shares
+            if shares is not None
+            else _swapped(a, b, targets, classes, member, metric, swaps)
+            for swaps in exchanges(n_groups, draws, seed)
+        ]
+    )
+    return two_sided(differences, bound)
+
+
+def _shares(a: NDArray, b: NDArray, targets: NDArray, metric: str) -> NDArray[np.float64]:
+    """What each sample adds to the difference in (balanced) accuracy, mean over runs, (N,)."""
+    hits = [(scores.argmax(-1) == targets).mean(0) for scores in (a, b)]
+    if metric == "accuracy":
+        return (hits[0] - hits[1]) / len(targets)
+    count = np.bincount(targets)
+    return (hits[0] - hits[1]) / count[targets] / (count > 0).sum()
+
+
+def _swapped(
+    a: NDArray,
+    b: NDArray,
+    targets: NDArray,
+    classes: Sequence[str],
+    member: NDArray[np.intp],
+    metric: str,
+    swaps: NDArray[np.bool_],
+) -> NDArray[np.float64]:
+    """The difference under each exchange: swaps (S, G) -> (S,), mean over pairs of runs."""
+    both = np.concatenate([targets, targets])
+    pairs = [(a[r % len(a)], b[r % len(b)]) for r in range(math.lcm(len(a), len(b)))]  # each run as often
+    differences = np.zeros(len(swaps))
+    swapped = swaps[:, member].astype(np.float64)
+    for pair in pairs:
+        # the predictions of a model are those of A and B with weights: 1 for one of them at each sample
+        scores = np.concatenate(pair)
+        first, second = (
+            metrics.weighted(scores, both, classes, np.concatenate([1 - s, s], axis=1), [metric])[metric]
+            for s in (swapped, 1 - swapped)
+        )
+        differences += (first - second) / len(pairs)
+    return differences

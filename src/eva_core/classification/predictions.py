@@ -1,0 +1,106 @@
+"""Scores of classes, and the table of them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+from scipy.special import logit
+
+from eva_core.results.predictions import identity_columns, read_split
+from eva_core.statistics.intervals import members
+from eva_core.task import Scores
+
+if TYPE_CHECKING:
+    from eva_core.statistics.comparison import Difference
+
+SCORE = "score_"
+LOG_ODDS = "log_odds_"
+
+
+@dataclass(frozen=True)
+class Predictions(Scores):
+    """The scores of one reported split.
+
+    Attributes:
+        ids: (N,).
+        groups: Patient or slide of each sample, empty where unknown, (N,).
+        targets: Class of each, -1 where unknown, (N,).
+        scores: Class probabilities of every run, (R, N, C).
+        log_odds: Of each class against the others, (R, N, C); None where only probabilities are known.
+        labels: Names of the classes.
+    """
+
+    split: str
+    ids: Sequence[str]
+    groups: Sequence[str]
+    targets: np.ndarray
+    scores: np.ndarray
+    log_odds: np.ndarray | None = None
+    labels: Sequence[str] = ()
+
+    @property
+    def ranking(self) -> np.ndarray:
+        """What AUROC ranks by, (R, N, C): log-odds tell apart what rounds to one probability."""
+        return logit(self.scores.astype(np.float64)) if self.log_odds is None else self.log_odds
+
+    def ordered(self, metric: str) -> np.ndarray:
+        """What a metric is computed from, (R, N, C): AUROC from what ranks, the others from probabilities."""
+        return self.ranking if metric == "auroc" else self.scores
+
+    def same_truth(self, other: "Predictions") -> bool:
+        """Whether both have the same class for each image."""
+        return np.array_equal(self.targets, other.targets)
+
+    def compare(self, other: "Predictions", metric: str) -> "Difference":
+        """Compare with another model on the same images, by group."""
+        from eva_core.classification.comparison import paired
+
+        groups = [group or None for group in self.groups]
+        return paired(self.ordered(metric), other.ordered(metric), self.targets, self.labels, groups, metric)
+
+    def test(self, other: "Predictions", metric: str) -> tuple[float, float]:
+        """Difference and p of the permutation test by group; NaN for a single group."""
+        from eva_core.classification.permutation import permutation
+
+        member, _ = members([group or None for group in self.groups], len(self.ids))
+        if member.max() == 0:
+            return math.nan, math.nan
+        return permutation(self.ordered(metric), other.ordered(metric), self.targets, self.labels, member, metric)
+
+
+def predictions_table(parts: Sequence[Predictions], classes: Sequence[str], runs: Sequence[int]) -> pa.Table:
+    """One row per sample and run: id, split, run, target, group, the score of each class and its log-odds."""
+    tables = []
+    for part in parts:
+        for run, table, log_odds in zip(runs, part.scores, part.ranking, strict=True):
+            targets = pa.array([None if t < 0 else int(t) for t in part.targets], pa.int64())
+            columns = identity_columns(part, run, target=targets)
+            for number, name in enumerate(classes):
+                columns[f"{SCORE}{name}"] = pa.array(table[:, number], pa.float32())
+            for number, name in enumerate(classes):
+                columns[f"{LOG_ODDS}{name}"] = pa.array(log_odds[:, number], pa.float32())
+            tables.append(pa.table(columns))
+    return pa.concat_tables(tables)
+
+
+def read_predictions(folder: Path, split: str) -> Predictions:
+    """The predictions of one split of a finished result.
+
+    Raises:
+        UsageError: The file is missing or damaged, or does not have the split.
+    """
+    table, ids, groups, runs = read_split(folder, split)
+    names = [name for name in table.column_names if name.startswith(SCORE)]
+    classes = [name.removeprefix(SCORE) for name in names]
+    by_log_odds = [name for name in (f"{LOG_ODDS}{label}" for label in classes) if name in table.column_names]
+
+    def stacked(columns: list[str]) -> np.ndarray:
+        return np.stack([table[name].to_numpy().reshape(runs, -1) for name in columns], axis=-1)
+
+    targets = table["target"].slice(0, len(ids)).fill_null(-1).to_numpy()
+    log_odds = stacked(by_log_odds) if by_log_odds else None
+    return Predictions(split, ids, groups, targets, stacked(names), log_odds, classes)

@@ -1,0 +1,54 @@
+"""What results.json says of one split of a classification."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from eva_core.classification.metric_names import METRICS
+from eva_core.classification.metrics import calibration_gaps, evaluate, weighted
+from eva_core.statistics.intervals import Intervals, members
+from eva_core.statistics.summary import record_of
+
+
+def split_record(
+    selected: np.ndarray,
+    last: np.ndarray,
+    targets: np.ndarray,
+    classes: Sequence[str],
+    groups: Sequence[str | None] | None,
+    ranking: np.ndarray | None = None,
+    ranking_last: np.ndarray | None = None,
+) -> tuple[dict[str, Any], Intervals]:
+    """What results.json says of one split of a classification, and the intervals behind it.
+
+    Args:
+        selected: Scores of the selected heads, (R, N, C), rows sum to one.
+        last: Scores of the heads after their last step, (R, N, C).
+        targets: (N,).
+        groups: Patient or slide of each sample; None where nothing is known.
+        ranking: Log-odds of the selected heads, by which AUROC ranks, (R, N, C); the scores unless given.
+        ranking_last: Of the heads after their last step.
+    """
+    by, by_last = (s if r is None else r for s, r in ((selected, ranking), (last, ranking_last)))
+    values, at_last = (
+        [
+            evaluate(torch.from_numpy(s), torch.from_numpy(targets), classes, torch.from_numpy(r))
+            for s, r in zip(scores, ranks, strict=True)
+        ]
+        for scores, ranks in ((selected, by), (last, by_last))
+    )
+    measures = [partial(weighted, s, targets, classes, ranking=r) for s, r in zip(selected, by, strict=True)]
+    gaps = [partial(calibration_gaps, scores, targets) for scores in selected]
+    record, intervals = record_of(values, at_last, measures, len(targets), groups, gaps, METRICS)
+    alone = _held_by_one(targets, classes, groups) if intervals.n_groups > 1 else []
+    return {**record, **({"held_by_one": alone} if alone else {})}, intervals
+
+
+def _held_by_one(targets: np.ndarray, classes: Sequence[str], groups: Sequence[str | None] | None) -> list[str]:
+    """Classes that a single group, or a single image where none is known, has: how they vary is not known."""
+    member, _ = members(groups, len(targets))
+    pairs = np.unique(np.stack([targets, member]), axis=1)
+    return [name for name, n in zip(classes, np.bincount(pairs[0], minlength=len(classes)), strict=True) if n == 1]

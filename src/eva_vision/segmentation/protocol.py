@@ -1,0 +1,86 @@
+"""The section of a protocol that segmentation reads."""
+
+import math
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
+
+from eva_core.contracts.protocol import refuse_small
+from eva_core.errors import UsageError, refuse
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The rules for masks: how images are cut, how a decoder is trained, what counts.
+
+    Attributes:
+        heads: The heads that the protocol defines; the first is the default.
+        tile: Side of the tiles that images are cut into, in pixels at `mpp`; None: the crop where tiles are stitched,
+            else the whole image is one.
+        mpp: Micrometres per pixel to which images are brought first; None: as they are.
+        stitch: Tiles cover the image, are predicted as one map, and the image is scored as a whole; else each tile
+            inside the image is scored by itself.
+        overlap: Pixels that neighbouring tiles share at least, where they are stitched.
+        layers: Blocks or stages of the feature map, counted from 0; empty: the model's own choice.
+        augment: `flips`; `crops` for random resized crops, for which the backbone runs in every step.
+        loss: `dice` (softmax, over the batch), or `dice_ce`, plus cross entropy.
+        lr: Learning rate of AdamW.
+        weight_decay: Weight decay of AdamW.
+        decay: Power of the polynomial by which the learning rate decays: (1 - n / steps) ** decay; 0: it is constant.
+        decay_by: What n counts. Epochs are few, so that the rate hardly decays: kaiko-eva does so unsaid.
+        batch_size: Tiles in a step.
+        steps: Optimiser steps.
+        evaluate_every: Steps between evaluations; None: after every epoch.
+        patience: Evaluations without improvement before a run stops; None: it never does.
+        ignore: By what pixels are left out of a score: `target`, or `prediction`, which is wrong (pixels that the
+            target leaves out count as errors), for comparison with numbers that were made so.
+        empty: A class that the target of an image lacks: `ignore` leaves it out of the image's mean; `penalise` does so
+            only where it was not predicted either, else it scores 0.
+        datasets: What is otherwise for single datasets: `{bcss: {steps: 513}}`.
+    """
+
+    heads: tuple[str, ...] = ("linear_seg",)
+    tile: int | None = None
+    mpp: float | None = None
+    stitch: bool = True
+    overlap: int = 32
+    layers: tuple[int, ...] = ()
+    augment: tuple[Literal["flips", "crops"], ...] = ()
+    loss: Literal["dice", "dice_ce"] = "dice"
+    lr: float = 2e-3
+    weight_decay: float = 0.01
+    decay: float = 0.0
+    decay_by: Literal["step", "epoch"] = "step"
+    batch_size: int = 64
+    steps: int = 2000
+    evaluate_every: int | None = None
+    patience: int | None = None
+    ignore: Literal["target", "prediction"] = "target"
+    empty: Literal["ignore", "penalise"] = "penalise"
+    datasets: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        known = {f.name for f in fields(self)} - {"datasets"}
+        for dataset, departures in self.datasets.items():
+            unknown = sorted(set(departures) - known)
+            if unknown:
+                raise UsageError(f"Expected fields of protocol.segmentation for {dataset}, but got {unknown[0]!r}.")
+        refuse_small(self, "segmentation.", ("tile", "batch_size", "steps", "evaluate_every", "patience"), ("overlap",))
+        refuse(
+            (not 0 < self.lr < math.inf, "protocol.segmentation.lr above 0", self.lr),
+            *(
+                (not 0 <= value < math.inf, f"protocol.segmentation.{name} of at least 0", value)
+                for name, value in (("weight_decay", self.weight_decay), ("decay", self.decay))
+            ),
+            (self.mpp is not None and not 0 < self.mpp < math.inf, "protocol.segmentation.mpp above 0", self.mpp),
+        )
+
+    def of(self, dataset: str, published: "Segmentation | None" = None) -> "Segmentation":
+        """The rules for one dataset.
+
+        Args:
+            published: The rules as shipped: what differs from them was asked for, and holds for this dataset too.
+        """
+        departures = {k: tuple(v) if isinstance(v, list) else v for k, v in self.datasets.get(dataset, {}).items()}
+        asked = {k for k in departures if published is not None and getattr(self, k) != getattr(published, k)}
+        changes: dict[str, Any] = {k: v for k, v in departures.items() if k not in asked}
+        return replace(self, datasets={}, **changes)
