@@ -16,7 +16,7 @@ from eva_core.errors import UsageError
 from eva_core.identity import changed_fields, digest, qualified_name, settings_of, version_of
 from eva_core.results.record import read_results
 from eva_vision.heads.logreg import LogReg
-from eva_vision.models.baselines import ColourStats
+from eva_vision.models.colour_stats import ColourStats
 
 
 def moved(monkeypatch: pytest.MonkeyPatch, cls: type, to: str) -> type:

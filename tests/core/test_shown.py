@@ -6,7 +6,7 @@ import io
 import pytest
 
 from eva_core.boards.page import write_page
-from eva_core.boards.standings import Cell, Row, Standings, Task
+from eva_core.boards.standings import Cell, Column, Row, Standings
 from eva_core.boards.tables import as_csv, as_latex, as_markdown
 from eva_core.cli import main
 from eva_core.progress import Bar, say
@@ -47,7 +47,9 @@ def test_plots_show_every_label():
 
 def board(name: str) -> Standings:
     cells = {"t": Cell(reason=f"{name} failed"), "u": Cell(value=0.5, split="test")}
-    return Standings("b", name, "strict", [Task("t"), Task("u", "auroc")], [Row(name, name, cells)], 0, False)
+    return Standings(
+        "b", name, "strict", [Column("t"), Column("u", "classification", "auroc")], [Row(name, name, cells)], 0, False
+    )
 
 
 HOSTILE = [

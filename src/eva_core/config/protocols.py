@@ -16,6 +16,8 @@ from eva_core.errors import EvaError, UsageError
 from eva_core.identity import changed_fields, digest
 from eva_core.task import Rules, Task, task_named
 
+_WHOLE = "WholeProtocol"
+
 
 @cache
 def protocol_class() -> type[Protocol]:
@@ -29,9 +31,16 @@ def protocol_class() -> type[Protocol]:
         if section is not None:
             sections.append((entry.name, section, field(default_factory=section)))
     doc = f"{Protocol.__doc__}".rstrip()
-    made = make_dataclass("Protocol", sections, bases=(Protocol,), frozen=True, namespace={"__module__": __name__})
+    made = make_dataclass(_WHOLE, sections, bases=(Protocol,), frozen=True, namespace={"__module__": __name__})
     made.__doc__ = doc + "".join(f"\n        {name}: The section of {name}." for name, *_ in sections) + "\n    "
     return made
+
+
+def __getattr__(name: str) -> Any:
+    """The class of whole protocols, where pickle looks for it."""
+    if name == _WHOLE:
+        return protocol_class()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def load_protocol(name: str) -> Protocol:

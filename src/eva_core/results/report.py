@@ -66,8 +66,10 @@ def notes(results: dict[str, Any]) -> list[str]:
     main, task = results["main"], task_named(results["task"])
     split = results["splits"][main["split"]]
     groups = f" over {split['n_groups']} groups" if split["n_groups"] else ""
-    found = [f"n = {split['n']}; interval: {split['interval']}{groups}; selected on {results['selection']}"]
-    found += task.notes(results)
+    found = [
+        *task.notes(results),
+        f"n = {split['n']}; interval: {split['interval']}{groups}; selected on {results['selection']}",
+    ]
     found += _disagreements(results)
     found += _of_the_interval(split, split["metrics"][main["metric"]])
     contamination = results["contamination"]

@@ -24,9 +24,10 @@ def masks(metric: str = "dice", mean: float = 0.5) -> dict[str, Any]:
     colour = {name: measured(0.2, None) for name in metrics}
     split = {"n": 14, "n_groups": None, "interval": "image-level, optimistic"}
     return {
+        "task": "segmentation",
         "identity": {"model": "mobilenetv2", "dataset": "consep", "head": "conv_seg_image", "protocol": "eva-0.4"},
         "synthetic": False,
-        "main": {"split": "val", "metric": metric, "mean": mean},
+        "main": {"split": "val", "metric": metric, "mean": mean, "higher_is_better": True},
         "selection": "val",
         "splits": {"val": {**split, "metrics": metrics}},
         "baselines": {"colour_pixels": {"splits": {"val": {**split, "metrics": colour}}}},
@@ -81,7 +82,8 @@ def test_a_classification_has_neither(metric: str):
     results = masks()
     metrics = {metric: measured(0.9), "recall/a": measured(0.9), "recall/b": measured(0.8)}
     results["splits"] = {"val": {**results["splits"]["val"], "metrics": metrics}}
-    results["main"] = {"split": "val", "metric": metric, "mean": 0.9}
+    results["main"] = {"split": "val", "metric": metric, "mean": 0.9, "higher_is_better": True}
+    results["task"] = "classification"
     results["baselines"] = {}
     del results["features"]
     text = screen(results)

@@ -292,7 +292,9 @@ def test_means_of_other_images():
 
 def result(folder: Path, model: str, metric: str, sha256: str = "0", dataset: str = "nuclei") -> None:
     identity = {"model": model, "head": "h", "protocol": "p", "dataset": dataset, "dataset_sha256": sha256}
-    write_results(folder, {"identity": identity, "main": {"metric": metric, "split": "test"}}, [PREDICTIONS])
+    task = "segmentation" if metric.startswith(("dice", "iou")) else "classification"
+    content = {"task": task, "identity": identity, "main": {"metric": metric, "split": "test"}}
+    write_results(folder, content, [PREDICTIONS])
 
 
 def segmentation(folder: Path, scores: np.ndarray, model: str, metric: str = "dice", **identity: str) -> Path:
@@ -371,8 +373,8 @@ def test_what_cannot_be_compared_is_one_line(tmp_path: Path, capsys: pytest.Capt
     for argv, message in (
         ([one, same, "--metric", "iou"], "Expected --metric to be one of dice, but got iou."),
         ([one, same, "--metric", "accuracy"], "Expected --metric to be one of dice, but got accuracy."),
-        ([one, classification(tmp_path / "c")], f"{one} is a segmentation and {tmp_path / 'c'} is not"),
-        ([tmp_path / "c", one], f"{one} is a segmentation and {tmp_path / 'c'} is not"),
+        ([one, classification(tmp_path / "c")], f"{one} is of segmentation and {tmp_path / 'c'} of classification"),
+        ([tmp_path / "c", one], f"{tmp_path / 'c'} is of classification and {one} of segmentation"),
         ([tmp_path / "c", tmp_path / "c", "--metric", "dice"], "to be one of balanced_accuracy, accuracy"),
         (
             [one, segmentation(tmp_path / "masks", dice(2), "c", sha256="1")],

@@ -12,14 +12,14 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from eva_core.config.protocols import load_protocol
+from eva_core.config.protocols import load_protocol, resolve, section_of
 from eva_core.contracts.backbone import Backbone
 from eva_core.contracts.cards import DatasetCard, Geometry, ModelCard
 from eva_core.contracts.dataset import Sample
 from eva_core.contracts.protocol import Protocol
 from eva_core.extraction.settings import Extraction
 from eva_core.task import Job
-from eva_vision.segmentation.context import Context, rules_for, setting
+from eva_vision.segmentation.context import Context, context
 from eva_vision.segmentation.contracts import IGNORE, SegmentationDataset, SegmentationHead
 from eva_vision.segmentation.decoders.heads import LinearSeg
 from eva_vision.segmentation.features.feature_maps import extract_maps, maps_key
@@ -142,7 +142,7 @@ def protocol(name: str = "strict", side: int = 16, runs: int = 2, **rules: Any) 
 
 def extracted(dataset: SegmentationDataset, backbone: Backbone, recipe: Protocol, how: Extraction = HOW) -> MapStore:
     """The feature maps of a dataset."""
-    rules = rules_for(recipe, dataset)
+    rules = section_of(recipe, dataset.card)
     return extract_maps(maps_key(backbone, dataset, recipe, rules), backbone, dataset, recipe, rules, how, print)
 
 
@@ -155,8 +155,9 @@ def laid_out(
 ) -> Context:
     """A job on its extracted store."""
     backbone, recipe = backbone or Pixels(), recipe or protocol()
-    job = Job("pixels", backbone, dataset, recipe, "linear_seg", head or LinearSeg())
-    return setting(job, extracted(dataset, backbone, recipe, how), how)
+    rules = resolve(recipe, dataset.card)
+    job = Job("pixels", backbone.card, backbone, dataset, "linear_seg", head or LinearSeg(), recipe, rules, how)
+    return context(job, extracted(dataset, backbone, recipe, how))
 
 
 def write_masked(root: Path, sizes: dict[str, Sizes] | None = None) -> Path:

@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from eva_core.config.protocols import section_of
 from eva_core.contracts.backbone import Backbone
 from eva_core.contracts.protocol import Protocol
 from eva_core.errors import EvaError, UsageError
@@ -21,7 +22,6 @@ from eva_core.extraction.settings import Extraction
 from eva_vision.datasets.mask_folder import MaskFolder
 from eva_vision.models.baselines import colour_stats, random_vits16
 from eva_vision.models.timm import timm_model
-from eva_vision.segmentation.context import rules_for
 from eva_vision.segmentation.contracts import IGNORE, SegmentationDataset
 from eva_vision.segmentation.features.feature_maps import maps_key
 from tests.vision.segmentation.tiny import (
@@ -81,7 +81,7 @@ def test_maps_are_those_of_the_model_in_half_precision(
 
 
 def key_of(backbone: Backbone, dataset: SegmentationDataset, recipe: Protocol) -> str:
-    return maps_key(backbone, dataset, recipe, rules_for(recipe, dataset)).sha256
+    return maps_key(backbone, dataset, recipe, section_of(recipe, dataset.card)).sha256
 
 
 def test_what_changes_the_maps_changes_the_key(dataset: Painted):
