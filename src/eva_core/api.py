@@ -147,8 +147,9 @@ def fit_embeddings(
                 answer = task_named(images.card.task).evaluate(job, opened, folder, key)
                 config = yaml.safe_dump({"embeddings": str(store), "protocol": plain(rules)}, sort_keys=False)
                 stamp = {"key": key, "task": images.card.task, "identity": identity, "settings": settings}
-                stamp |= {"weights": {}, "synthetic": False, "card": asdict(job.card)}
-                return _write(folder, stamp, answer, config, images.card.classes, str(opened.attributes["device"]))
+                facts = {"weights": {}, "synthetic": False, "card": asdict(job.card)}
+                classes, device = images.card.classes, str(opened.attributes["device"])
+                return _write(folder, {**stamp, **facts}, answer, config, classes, device)
     tell(f"Already done: {folder}")
     return done
 
@@ -365,17 +366,17 @@ def _finished(
 
 def _differing(theirs: dict[str, Any], ours: dict[str, Any], of: str = "") -> tuple[str, str]:
     """The fields in which two differ, with the values of each; what one leaves out is the default."""
-    said = ["", ""]
+    first = second = ""
     for name in {**theirs, **ours}:
-        values = [fields.get(name, "default") for fields in (theirs, ours)]
-        if values[0] == values[1]:
+        their, our = theirs.get(name, "default"), ours.get(name, "default")
+        if their == our:
             continue
-        if all(isinstance(value, dict) for value in values):
-            inner = _differing(*values, f"{of}{name}.")
+        if isinstance(their, dict) and isinstance(our, dict):
+            a, b = _differing(their, our, f"{of}{name}.")
         else:
-            inner = tuple(f", {of}{name} {_short(value)}" for value in values)
-        said = [before + more for before, more in zip(said, inner, strict=True)]
-    return said[0], said[1]
+            a, b = (f", {of}{name} {_short(value)}" for value in (their, our))
+        first, second = first + a, second + b
+    return first, second
 
 
 def _short(value: Any) -> str:

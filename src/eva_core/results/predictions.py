@@ -15,9 +15,14 @@ from eva_core.results.record import AGAIN, PREDICTIONS, read_result_file
 class Identified(Protocol):
     """Predictions of one split: whose they are, (N,)."""
 
-    split: str
-    ids: Sequence[str]
-    groups: Sequence[str]
+    @property
+    def split(self) -> str: ...
+
+    @property
+    def ids(self) -> Sequence[str]: ...
+
+    @property
+    def groups(self) -> Sequence[str]: ...
 
 
 def identity_columns(part: Identified, run: int, **more: pa.Array) -> dict[str, pa.Array]:

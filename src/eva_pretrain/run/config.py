@@ -99,7 +99,7 @@ def parse(argv: list[str]) -> Plan:
     method: type[Method] = import_object(given.method.class_path)
     arguments = given.method.get("init_args", Namespace()).as_dict()
     parts = {name: built[name] for name in PARTS}
-    others = {name: (given[name], parser.get_default(name)) for name in OF_NO_PART}
+    alone = {name: (given[name], parser.get_default(name)) for name in OF_NO_PART}
     return Plan(
         method=method,
         method_arguments=arguments,
@@ -114,7 +114,7 @@ def parse(argv: list[str]) -> Plan:
         output=Path(given.output or f"out/pretrain/{given.name}"),
         name=given.name,
         text=text,
-        key=key_of(method, arguments, parts, others),
+        key=key_of(method, arguments, parts, alone),
     )
 
 

@@ -79,8 +79,8 @@ class Consep(MaskFiles):
         if missing:
             raise EvaError(f"Expected {' and '.join(missing)} in {path}, but it lacks them. Get the file again.")
         return Annotation(
-            to_classes(arrays["type_map"], CLASS_OF, sample.label_path),
-            to_instances(arrays["inst_map"], sample.label_path),
+            to_classes(arrays["type_map"], CLASS_OF, path),
+            to_instances(arrays["inst_map"], path),
         )
 
     def labels(self, sample: Sample, hashes: Mapping[Path, str]) -> str | None:
