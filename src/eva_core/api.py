@@ -21,13 +21,13 @@ from eva_core.errors import UsageError
 from eva_core.extraction.engine import refuse_skipped
 from eva_core.extraction.precision import in_config, settled
 from eva_core.extraction.settings import Extraction
-from eva_core.files.checksums import Damaged
 from eva_core.files.file_names import as_name
 from eva_core.files.sealed_records import SEAL
 from eva_core.identity import canonical, digest, qualified_name, settings_of, version_of
 from eva_core.progress import say
 from eva_core.results import record
 from eva_core.results.applying import finish, output_of
+from eva_core.results.finished import finished
 from eva_core.store.store import Store, StoreKey
 from eva_core.task import Answer, Job, task_named
 
@@ -78,10 +78,10 @@ def fit(
     settings = _settings(job)
     result_key = digest({**key.content, **identity, **settings})
     folder = Path(output).expanduser() if output else Path("out") / job.dataset.card.name / as_name(job.model)
-    done = _finished(folder, result_key, identity, settings)
+    done = finished(folder, result_key, identity, settings)
     if done is None:
         with record.claimed(folder, tell):
-            done = _finished(folder, result_key, identity, settings, tell)  # another process may have made it by now
+            done = finished(folder, result_key, identity, settings, tell)  # another process may have made it by now
             if done is None:
                 stamp = {"key": result_key, "task": job.dataset.card.task, "identity": identity, "settings": settings}
                 return _fit(job, key, stamp, folder, config, tell)
@@ -139,10 +139,10 @@ def fit_embeddings(
     settings = _settings(job)
     key = digest({**content, **identity, **settings})
     folder = Path(output).expanduser() if output else Path("out") / images.card.name / as_name(job.model)
-    done = _finished(folder, key, identity, settings)
+    done = finished(folder, key, identity, settings)
     if done is None:
         with record.claimed(folder, tell):
-            done = _finished(folder, key, identity, settings, tell)
+            done = finished(folder, key, identity, settings, tell)
             if done is None:
                 answer = task_named(images.card.task).evaluate(job, opened, folder, key)
                 config = yaml.safe_dump({"embeddings": str(store), "protocol": plain(rules)}, sort_keys=False)
@@ -331,56 +331,6 @@ def _identity(job: Job, content: dict[str, Any]) -> dict[str, str]:
         "head": job.head_name,
         "protocol": job.rules.title,
     }
-
-
-def _finished(
-    folder: Path,
-    key: str,
-    identity: dict[str, str],
-    settings: dict[str, Any],
-    tell: Callable[[str], None] | None = None,
-) -> dict[str, Any] | None:
-    """The result that was asked for, where it is there and whole.
-
-    Args:
-        tell: Receives the reason where it is not whole.
-    Raises:
-        UsageError: The folder holds another result.
-    """
-    if not (folder / record.RESULTS).exists():
-        return None
-    try:
-        found = record.read_results(folder)
-        if found["key"] == key:
-            return record.read_whole_result(folder)
-    except Damaged as error:
-        if tell is not None:
-            tell(f"{str(error).removesuffix(record.AGAIN)}The result is made again.")
-        return None
-    theirs, ours = _differing({**found["identity"], **found.get("settings", {})}, {**identity, **settings})
-    raise UsageError(
-        f"{folder} holds another result (key {found['key'][:12]}{theirs}), "
-        f"not the one asked for (key {key[:12]}{ours}). Choose another --output."
-    )
-
-
-def _differing(theirs: dict[str, Any], ours: dict[str, Any], of: str = "") -> tuple[str, str]:
-    """The fields in which two differ, with the values of each; what one leaves out is the default."""
-    first = second = ""
-    for name in {**theirs, **ours}:
-        their, our = theirs.get(name, "default"), ours.get(name, "default")
-        if their == our:
-            continue
-        if isinstance(their, dict) and isinstance(our, dict):
-            a, b = _differing(their, our, f"{of}{name}.")
-        else:
-            a, b = (f", {of}{name} {_short(value)}" for value in (their, our))
-        first, second = first + a, second + b
-    return first, second
-
-
-def _short(value: Any) -> str:
-    return (value if isinstance(value, str) else json.dumps(value, default=str))[:40]
 
 
 def _head_name(head: Any) -> str:

@@ -2,30 +2,21 @@
 
 import io
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from eva_core.api import fit
 from eva_core.config.parser import parse
 from eva_core.config.protocols import plain
 from eva_core.config.result_config import TRUST
-from eva_core.contracts.cards import Geometry, ModelCard
-from eva_core.contracts.checks import pixels_of
-from eva_core.contracts.dataset import Dataset
-from eva_core.contracts.protocol import Protocol
 from eva_core.errors import UsageError
 from eva_core.files.atomic_files import write_bytes, write_text
 from eva_core.files.file_names import as_name
 from eva_core.progress import say
 from eva_core.shown import for_matplotlib
 from eva_core.task import task_named
-
-CONVOLUTION = 32  # sides that networks without tokens take: their largest stride
-_LOOKED_AT = 64  # images whose sides are read
 
 
 def profile(
@@ -71,32 +62,6 @@ def profile(
     title = dataset.card.name + (" (synthetic data)" if dataset.card.synthetic else "")
     write_text(output / "profile.json", json.dumps({"dataset": title, "curves": curves}, indent=2))
     return draw(title, curves, output / "profile.png")
-
-
-def resized(mpp: float, native: float, dataset: Dataset, protocol: Protocol, card: ModelCard) -> Protocol | None:
-    """A protocol that resizes whole images to another magnification; None where that cannot be."""
-    geometry = geometry_at(mpp, native, _short_side(dataset), protocol, card)
-    return None if geometry is None else replace(protocol, geometry=geometry)
-
-
-def geometry_at(mpp: float, native: float, side: int, protocol: Protocol, card: ModelCard) -> Geometry | None:
-    """The resize that makes `native` into `mpp`, and the largest crop that the model takes; None where it cannot be.
-
-    Args:
-        side: Short side of the images, in pixels.
-    """
-    usual, cell = protocol.geometry_for(card), card.patch_size or CONVOLUTION
-    resize = round(side * native / mpp)
-    crop = min(usual.crop, resize) // cell * cell
-    if mpp < native * 0.99 or crop < cell or (card.sizes and crop not in card.sizes):
-        return None
-    return replace(usual, resize=resize, crop=crop)
-
-
-def _short_side(dataset: Dataset) -> int:
-    """Median over some images; exact where all have one size."""
-    samples = dataset.samples[:: max(1, len(dataset.samples) // _LOOKED_AT)]
-    return int(np.median([min(pixels_of(dataset, sample).shape[:2]) for sample in samples]))
 
 
 def draw(title: str, curves: dict[str, Any], path: Path) -> Path:

@@ -220,7 +220,7 @@ class Task(ABC):
         Returns:
             None where that cannot be: detail is not made, and a model may take some sizes alone.
         """
-        from eva_core.magnification import resized
+        from eva_core.extraction.geometry import resized
 
         return resized(mpp, native, dataset, protocol, card)
 

@@ -22,8 +22,8 @@ from eva_core.contracts.cards import DatasetCard
 from eva_core.errors import EvaError, UsageError, some
 from eva_core.files.addresses import public_address
 from eva_core.files.atomic_files import FULL, READ_ONLY, not_written, sync_folder
+from eva_core.files.cache import locked
 from eva_core.progress import Bar, say
-from eva_core.store.cache import locked
 from eva_vision.impostors import faulty_archive
 
 ATTEMPTS = 5
@@ -135,6 +135,21 @@ def fetch(
                     f"Cannot get {shown} after {ATTEMPTS} attempts ({reason}). Run again: it goes on from {part.name}."
                 ) from error
             time.sleep(min(60.0, BACKOFF * 2 ** (failures - 1)))
+    _refuse_wrong(part, shown, checksum, faulty)
+    with part.open("rb") as handle:
+        os.fsync(handle.fileno())
+    part.replace(path)
+    sync_folder(path.parent)
+
+
+def _refuse_wrong(part: Path, shown: str, checksum: str | None, faulty: Callable[[Path], str | None]) -> None:
+    """Delete what came, and say why, where it is not what was wanted.
+
+    Args:
+        shown: The address, as users may read it.
+    Raises:
+        EvaError: It has another checksum, or `faulty` names what it is.
+    """
     found = _mismatch(part, checksum)
     if found:
         part.unlink()  # going on from it would never end well
@@ -142,10 +157,6 @@ def fetch(
     if checksum is None and (what := faulty(part)) is not None:
         part.unlink()
         raise EvaError(f"Expected the file of {shown}, but what came is {what}. It was not kept: log in, or run again.")
-    with part.open("rb") as handle:
-        os.fsync(handle.fileno())
-    part.replace(path)
-    sync_folder(path.parent)
 
 
 def unpack(archive: Path, folder: Path) -> None:

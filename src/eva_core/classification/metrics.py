@@ -178,38 +178,53 @@ def weighted(
     _check(ranking.shape, targets.shape, classes)
     if np.isnan(scores).any() or np.isnan(ranking).any():
         return {name: np.full(len(weights), np.nan) for name in keys(classes) if names is None or name in names}
-    count = len(classes)
-    occurs = np.bincount(targets, minlength=count) > 0
-    predictions = scores.argmax(axis=1)
-    truth, predicted = np.eye(count)[targets], np.eye(count)[predictions]  # (N, C)
-    columns = np.concatenate([truth, predicted, truth * predicted, _gap_columns(scores, targets)], axis=1)
-    splits = [count, 2 * count, 3 * count]
     wanted = keys(classes) if names is None else names
     ranked = any(name.startswith("auroc") for name in wanted)
+    count = len(classes)
+    occurs = np.bincount(targets, minlength=count) > 0
+    truth, predicted = np.eye(count)[targets], np.eye(count)[scores.argmax(axis=1)]  # (N, C)
+    columns = np.concatenate([truth, predicted, truth * predicted, _gap_columns(scores, targets)], axis=1)
     pairs = [_Pairs(ranking[:, c], targets == c) for c in range(count if ranked else 0)]
-
     size = max(1, _BLOCK // max(1, len(targets)))
-    blocks = []
-    for start in range(0, len(weights), size):
-        block = weights[start : start + size].astype(np.float64)  # (d, N)
-        support, called, hits, gap = np.split(block @ columns, splits, axis=1)  # (d, C) three times, (d, bins)
-        with np.errstate(divide="ignore", invalid="ignore"):  # 0 / 0 is how undefined becomes NaN
-            total = support.sum(axis=1)
-            recalls = hits / support
-            lacking = (support == 0) & occurs
-            f1s = np.where(lacking, np.nan, 2 * hits / (support + called))
-            aurocs = np.stack([p.auroc(block) for p in pairs], axis=1) if ranked else np.full(support.shape, np.nan)
-            whole = np.where(lacking.any(axis=1), np.nan, 1)  # (d,), NaN where a class is lacking
-            main = (
-                _nanmean(recalls) * whole,
-                hits.sum(axis=1) / total,
-                (aurocs[:, 1] if count == 2 else _nanmean(aurocs)) * whole,
-                _nanmean(f1s) * whole,
-                np.abs(gap).sum(axis=1) / total,
-            )
-        blocks.append(np.column_stack([*main, recalls, f1s, aurocs]))
-    columns = np.concatenate(blocks).T if blocks else np.empty((len(keys(classes)), 0))
-    return {name: values for name, values in zip(keys(classes), columns, strict=True) if name in wanted}
+    blocks = [
+        _block(weights[start : start + size].astype(np.float64), columns, pairs, occurs)
+        for start in range(0, len(weights), size)
+    ]
+    values = np.concatenate(blocks).T if blocks else np.empty((len(keys(classes)), 0))
+    return {name: row for name, row in zip(keys(classes), values, strict=True) if name in wanted}
+
+
+def _block(
+    weights: NDArray[np.float64], columns: NDArray[np.float64], pairs: Sequence["_Pairs"], occurs: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """All metrics under some weightings.
+
+    Args:
+        weights: (d, N).
+        columns: Truth, prediction and hit of each class, then the gaps of the calibration bins, (N, 3 C + bins).
+        pairs: What ranks each class; empty where nobody asks for AUROC.
+        occurs: Whether images have the class, (C,).
+    Returns:
+        (d, values), in the order of `keys`.
+    """
+    count = len(occurs)
+    splits = [count, 2 * count, 3 * count]
+    support, called, hits, gap = np.split(weights @ columns, splits, axis=1)  # (d, C) three times, (d, bins)
+    with np.errstate(divide="ignore", invalid="ignore"):  # 0 / 0 is how undefined becomes NaN
+        total = support.sum(axis=1)
+        recalls = hits / support
+        lacking = (support == 0) & occurs
+        f1s = np.where(lacking, np.nan, 2 * hits / (support + called))
+        aurocs = np.stack([p.auroc(weights) for p in pairs], axis=1) if pairs else np.full(support.shape, np.nan)
+        whole = np.where(lacking.any(axis=1), np.nan, 1)  # (d,), NaN where a class is lacking
+        main = (
+            _nanmean(recalls) * whole,
+            hits.sum(axis=1) / total,
+            (aurocs[:, 1] if count == 2 else _nanmean(aurocs)) * whole,
+            _nanmean(f1s) * whole,
+            np.abs(gap).sum(axis=1) / total,
+        )
+    return np.column_stack([*main, recalls, f1s, aurocs])
 
 
 def calibration_gaps(

@@ -49,7 +49,7 @@ def _devices() -> list[str]:
 
 
 def _cache() -> list[str]:
-    from eva_core.store.cache import cache_root
+    from eva_core.files.cache import cache_root
 
     root = cache_root()
     nearest = next(p for p in (root, *root.parents) if p.exists())

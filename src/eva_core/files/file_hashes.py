@@ -15,8 +15,8 @@ from pathlib import Path
 
 from eva_core.errors import EvaError
 from eva_core.files.atomic_files import make_folder, write_bytes
+from eva_core.files.cache import cache_root
 from eva_core.progress import Bar
-from eva_core.store.cache import cache_root
 
 UNREADABLE = "unreadable"
 """In place of the hash of a file that does not read."""

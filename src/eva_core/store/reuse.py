@@ -16,10 +16,10 @@ import numpy as np
 
 from eva_core.contracts.dataset import Dataset
 from eva_core.errors import EvaError
+from eva_core.files.cache import cache_root
 from eva_core.files.checksums import Verified
 from eva_core.identity import qualified_name, version_of
 from eva_core.store import hdf5_files
-from eva_core.store.cache import cache_root
 from eva_core.store.store import BLOCK, StoreKey
 from eva_core.store.writer import PartWriter, finished_parts
 

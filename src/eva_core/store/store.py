@@ -17,12 +17,12 @@ import torch
 
 from eva_core.contracts.head import Embedded
 from eva_core.errors import EvaError
+from eva_core.files.cache import cache_root, locked
 from eva_core.files.checksums import Damaged, Verified
 from eva_core.files.file_names import LONGEST
 from eva_core.identity import digest
 from eva_core.progress import say
 from eva_core.store import hdf5_files
-from eva_core.store.cache import cache_root, locked
 
 ROWS = ("embeddings", "colour_stats", "signature", "short_side", "readable")
 TEXTS = ("ids", "groups", "sites", "split")

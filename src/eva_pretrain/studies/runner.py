@@ -13,9 +13,9 @@ from eva_core.boards.run import leave_reason, run_pair
 from eva_core.errors import EvaError
 from eva_core.files.addresses import without_secrets
 from eva_core.files.atomic_files import make_folder, unlinked
+from eva_core.files.cache import locked
 from eva_core.files.sealed_records import read_record_or_nothing, write_record
 from eva_core.progress import say
-from eva_core.store.cache import locked
 from eva_pretrain.run.config import Plan, parse
 from eva_pretrain.run.export import list_seen
 from eva_pretrain.studies.cut_patches import DONE, cut_patches

@@ -85,19 +85,7 @@ class MaskFolder(MaskFiles):
         if not folder.is_dir():
             raise UsageError(f"Expected a folder of images and masks, but {folder} is none. Set --dataset.root.")
         pattern = _pattern(group)
-        self.samples = [
-            Sample(
-                id=image.relative_to(folder).as_posix(),
-                split=split,
-                target=None,
-                path=image,
-                bytes=image.stat().st_size,
-                label_path=mask,
-                group=None if pattern is None or mask is None else _group(pattern, image),
-                mpp=mpp,
-            )
-            for split, image, mask in _pairs(folder)
-        ]
+        self.samples = _samples(folder, pattern, mpp)
         refuse_crossing(((s.group, s.split) for s in self.samples), "Move each into one or correct --dataset.group")
         names = _names(folder, classes) or self._numbered(folder)
         if background is not None and names and background not in range(len(names)):
@@ -167,6 +155,23 @@ class MaskFolder(MaskFiles):
                 f"{some(map(str, found)) or 'none'} ({self.ignore} is ignored). Renumber them or set --dataset.ignore."
             )
         return tuple(f"class_{i}" for i in range(found[-1] + 1))
+
+
+def _samples(folder: Path, pattern: re.Pattern[str] | None, mpp: float | None) -> list[Sample]:
+    """Every image of the tree, with its mask where it has one."""
+    return [
+        Sample(
+            id=image.relative_to(folder).as_posix(),
+            split=split,
+            target=None,
+            path=image,
+            bytes=image.stat().st_size,
+            label_path=mask,
+            group=None if pattern is None or mask is None else _group(pattern, image),
+            mpp=mpp,
+        )
+        for split, image, mask in _pairs(folder)
+    ]
 
 
 def _pairs(root: Path) -> list[tuple[str, Path, Path | None]]:

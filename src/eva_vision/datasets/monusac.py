@@ -14,7 +14,7 @@ import numpy as np
 from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.dataset import Sample
 from eva_core.errors import EvaError
-from eva_core.store.cache import cache_root
+from eva_core.files.cache import cache_root
 from eva_vision.datasets.masks import Annotation, MaskFiles
 from eva_vision.datasets.published_files import check_counts, locate, refuse, scan, tell_crossing
 from eva_vision.segmentation.contracts import IGNORE

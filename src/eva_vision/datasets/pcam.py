@@ -13,8 +13,8 @@ import numpy as np
 from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.dataset import Dataset, Sample
 from eva_core.errors import EvaError, UsageError
+from eva_core.files.cache import locked
 from eva_core.files.tables import read_table
-from eva_core.store.cache import locked
 from eva_vision.datasets.published_files import check_counts, tell_crossing
 from eva_vision.download import Remote, obtain, unpack
 

@@ -14,10 +14,10 @@ from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.dataset import Dataset, Sample
 from eva_core.errors import EvaError, UsageError, some
 from eva_core.evaluation.holdout import hold_out
+from eva_core.files.cache import cache_root, locked
 from eva_core.files.file_hashes import file_hashes, sampled
 from eva_core.files.tables import read_table
 from eva_core.progress import Bar, say
-from eva_core.store.cache import cache_root, locked
 from eva_vision.datasets.published_files import refuse, repeated
 from eva_vision.datasets.slide_level import metadata_baseline, slide_scores
 from eva_vision.slides import tissue_detection

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from eva_core.errors import EvaError, UsageError, some
 from eva_core.files.addresses import address_of, public_address
+from eva_core.files.cache import cache_root, locked
 from eva_core.files.file_names import as_name
 from eva_core.files.torch_files import Refused, load_torch
 from eva_core.progress import say
-from eva_core.store.cache import cache_root, locked
 from eva_vision.download import fetch
 from eva_vision.impostors import faulty_weights
 from eva_vision.models.checkpoint_states import Candidate, State, candidates, states

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from eva_core.cli import main
-from eva_core.store.cache import locked
+from eva_core.files.cache import locked
 from eva_pretrain.studies import runner
 from eva_pretrain.studies.plan import plan_runs
 from eva_pretrain.studies.runner import do_run
@@ -43,7 +43,7 @@ def test_training_is_a_process_of_its_own(study_file, patches, tmp_path):
 
 
 def test_a_training_that_outlives_its_study_is_waited_for(tmp_path, capsys):
-    code = "import os, subprocess, sys; from pathlib import Path; from eva_core.store.cache import locked\n"
+    code = "import os, subprocess, sys; from pathlib import Path; from eva_core.files.cache import locked\n"
     code += f"with locked(Path({str(tmp_path / '.run')!r})) as lock:\n"
     code += "    training = [sys.executable, '-c', 'import time; time.sleep(1)']\n"
     code += "    subprocess.Popen(training, pass_fds=[lock]); os.kill(os.getpid(), 9)"

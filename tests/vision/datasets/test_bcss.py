@@ -41,7 +41,7 @@ def test_institutes_decide_the_split(root: Path):
     }
     assert samples[0].id == FIRST
     assert (samples[0].group, samples[0].site, samples[0].mpp) == ("TCGA-A1-A0SK", "A1", 0.25)
-    assert samples[0].mask == root / "masks" / FIRST
+    assert samples[0].label_path == root / "masks" / FIRST
 
 
 def test_every_institute_of_the_published_split_is_known():

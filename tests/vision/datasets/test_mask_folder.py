@@ -58,9 +58,9 @@ def test_splits_ids_and_masks(root: Path):
     dataset = built(root, name="mine", mpp=0.5)
     assert Counter(s.split for s in dataset.samples) == {"train": 3, "val": 3, "test": 3, "new": 1}
     by_id = {s.id: s for s in dataset.samples}
-    assert by_id["val/images/case_11.png"].mask == root / "val" / "masks" / "case_11.png"
-    assert by_id["test/images/case_21.png"].mask == root / "test" / "labels" / "case_21.npz"
-    assert by_id["new.png"].mask is None
+    assert by_id["val/images/case_11.png"].label_path == root / "val" / "masks" / "case_11.png"
+    assert by_id["test/images/case_21.png"].label_path == root / "test" / "labels" / "case_21.npz"
+    assert by_id["new.png"].label_path is None
     assert {s.mpp for s in dataset.samples} == {0.5}
     assert (dataset.card.name, dataset.card.task, dataset.card.metric) == ("mine", "segmentation", "dice")
 

@@ -84,7 +84,7 @@ def test_split_patient_and_institute(root: Path):
         ("val", "TCGA-2Z-A9JG", "2Z"),
         ("val", "TCGA-EW-A6SA", "EW"),
     ]
-    assert samples[0].mask == root / FIRST
+    assert samples[0].label_path == root / FIRST
 
 
 def test_classes_ambiguous_regions_and_objects(root: Path):

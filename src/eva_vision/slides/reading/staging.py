@@ -19,9 +19,9 @@ from typing import IO, Self
 from filelock import FileLock
 
 from eva_core.errors import EvaError, UsageError
+from eva_core.files.cache import cache_root, locked
 from eva_core.files.file_names import below
 from eva_core.progress import say
-from eva_core.store.cache import cache_root, locked
 from eva_vision.slides.reading.blobs import Blob, list_objects
 from eva_vision.slides.reading.bucket_keys import Object
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from eva_core.errors import EvaError
-from eva_core.store import cache
-from eva_core.store.cache import cache_root, locked
+from eva_core.files import cache
+from eva_core.files.cache import cache_root, locked
 
 
 def in_turn(path: Path, told: list[str]) -> list[str]:
@@ -38,7 +38,7 @@ def test_a_second_holder_waits_and_is_told(tmp_path: Path):
 
 
 def test_a_lock_dies_with_its_process(tmp_path: Path):
-    code = "import os, sys; from pathlib import Path; from eva_core.store.cache import locked\n"
+    code = "import os, sys; from pathlib import Path; from eva_core.files.cache import locked\n"
     code += "with locked(Path(sys.argv[1])): os.kill(os.getpid(), 9)"
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "store")])
     told: list[str] = []

@@ -1,0 +1,60 @@
+"""The result that a folder holds, where it is the one that is asked for."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from eva_core.errors import UsageError
+from eva_core.files.checksums import Damaged
+from eva_core.results import record
+
+
+def finished(
+    folder: Path,
+    key: str,
+    identity: dict[str, str],
+    settings: dict[str, Any],
+    tell: Callable[[str], None] | None = None,
+) -> dict[str, Any] | None:
+    """The result that was asked for, where it is there and whole.
+
+    Args:
+        tell: Receives the reason where it is not whole.
+    Raises:
+        UsageError: The folder holds another result.
+    """
+    if not (folder / record.RESULTS).exists():
+        return None
+    try:
+        found = record.read_results(folder)
+        if found["key"] == key:
+            return record.read_whole_result(folder)
+    except Damaged as error:
+        if tell is not None:
+            tell(f"{str(error).removesuffix(record.AGAIN)}The result is made again.")
+        return None
+    theirs, ours = _differing({**found["identity"], **found.get("settings", {})}, {**identity, **settings})
+    raise UsageError(
+        f"{folder} holds another result (key {found['key'][:12]}{theirs}), "
+        f"not the one asked for (key {key[:12]}{ours}). Choose another --output."
+    )
+
+
+def _differing(theirs: dict[str, Any], ours: dict[str, Any], of: str = "") -> tuple[str, str]:
+    """The fields in which two differ, with the values of each; what one leaves out is the default."""
+    first = second = ""
+    for name in {**theirs, **ours}:
+        their, our = theirs.get(name, "default"), ours.get(name, "default")
+        if their == our:
+            continue
+        if isinstance(their, dict) and isinstance(our, dict):
+            a, b = _differing(their, our, f"{of}{name}.")
+        else:
+            a, b = (f", {of}{name} {_short(value)}" for value in (their, our))
+        first, second = first + a, second + b
+    return first, second
+
+
+def _short(value: Any) -> str:
+    return (value if isinstance(value, str) else json.dumps(value, default=str))[:40]
