@@ -1,10 +1,12 @@
 """Ctrl-C and SIGTERM: each stops a command once, in the process that runs it, and is never lost.
 
 Python raises KeyboardInterrupt wherever the program is, also where nobody hands it on: in hooks of a fork, in
-`__del__`, in callbacks. It then prints it and goes on. Such a one is raised again a moment later. A second signal
-within seconds of the first is impatience, and does not break off what is being saved.
+`__del__`, in callbacks. It then prints it and goes on. Such a one is raised again a moment later. Nothing is raised
+amid the hooks of a fork: `logging` would not let go of its lock there, and the next thread that logs would wait for
+ever. A second signal within seconds of the first is impatience, and does not break off what is being saved.
 """
 
+import logging  # noqa: F401  (its hooks of a fork are there before ours, which stand round them)
 import os
 import signal
 import sys
@@ -28,6 +30,7 @@ class _State:
     """Of this process: what it has received and when, what was there before, and whose it is."""
 
     process: int | None = None
+    forking = False
     received: int | None = None
     at = 0.0
     before: dict[int, Any] = {}  # noqa: RUF012  (of the one instance)
@@ -126,11 +129,14 @@ def _received(number: int, frame: FrameType | None) -> None:
     if _state.received is not None and now - _state.at < _IMPATIENCE:
         return
     _state.received, _state.at = number, now
-    raise KeyboardInterrupt
+    _raise_again(number, frame)
 
 
 def _raise_again(number: int, frame: FrameType | None) -> None:
-    check()
+    if _state.forking:
+        signal.setitimer(signal.ITIMER_REAL, _AGAIN)
+    else:
+        check()
 
 
 def _unraisable(lost: Any) -> None:
@@ -146,8 +152,17 @@ def _in_thread(lost: Any) -> None:
         _state.in_threads(lost)
 
 
+def _before_fork() -> None:
+    _state.forking = True
+
+
+def _after_fork() -> None:
+    _state.forking = False
+
+
 def _in_fork() -> None:
     """Leave Ctrl-C to the parent, and end at SIGTERM as any process does."""
+    _state.forking = False
     if _state.process is not None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -161,4 +176,4 @@ def _restore() -> None:
     _state.process = _state.received = None
 
 
-os.register_at_fork(after_in_child=_in_fork)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_fork)

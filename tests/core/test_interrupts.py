@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM: once, in one line, and not lost wherever they come."""
 
 import contextlib
+import logging
 import os
 import signal
 import subprocess
@@ -95,6 +96,27 @@ def test_ctrl_c_is_one_line_wherever_it_comes(work, monkeypatch, capsys):
     assert command(monkeypatch, work) == 130
     assert capsys.readouterr().err == STOPPED
     assert saved == [1] * (work is twice)
+
+
+def test_what_a_fork_lost_is_not_raised_amid_its_hooks(monkeypatch, capsys):
+    """`logging` locks itself before a fork: interrupted as it lets go, it would keep every other thread waiting."""
+    monkeypatch.setattr(interrupts, "_AGAIN", 1e-4)
+    at: list[int] = [os.getpid()]
+    os.register_at_fork(before=lambda: time.sleep(0.01) if at else None)  # it comes while later hooks run
+    assert command(monkeypatch, forked) == 130
+    at.clear()
+    assert capsys.readouterr().err == STOPPED
+    free: list[bool] = []
+
+    def lock() -> None:
+        if logging._lock.acquire(timeout=5):
+            logging._lock.release()
+            free.append(True)
+
+    other = threading.Thread(target=lock)
+    other.start()
+    other.join()
+    assert free == [True]
 
 
 def test_sigterm_is_the_same_and_exit_143(monkeypatch, capsys):
