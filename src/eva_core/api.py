@@ -12,9 +12,9 @@ import yaml
 
 from eva_core import registry
 from eva_core.config.protocols import heads_of, load_protocol, plain, resolve
-from eva_core.contracts import crossing_line, refuse_wrong_samples
 from eva_core.contracts.backbone import Backbone
 from eva_core.contracts.cards import DatasetCard, ModelCard
+from eva_core.contracts.checks import crossing_line, refuse_wrong_samples
 from eva_core.contracts.dataset import Dataset, Sample
 from eva_core.contracts.protocol import Protocol
 from eva_core.errors import UsageError

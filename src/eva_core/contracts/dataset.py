@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,9 +13,6 @@ from eva_core.contracts.cards import DatasetCard
 from eva_core.errors import UsageError
 from eva_core.files.file_hashes import file_hashes, whole
 from eva_core.text import printable
-
-if TYPE_CHECKING:
-    from eva_core.classification.predictions import Predictions
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +59,11 @@ class Dataset(ABC):
     def image(self, sample: Sample) -> np.ndarray:
         """The pixels of a sample: uint8 RGB, (H, W, 3), any size."""
 
-    def report(self, predictions: Sequence["Predictions"]) -> dict[str, Any]:
+    def report(self, predictions: Sequence[Any]) -> dict[str, Any]:
         """What else this dataset has to say of a result, such as scores per slide; results.json holds it as `report`.
 
         Args:
-            predictions: Of each reported split.
+            predictions: Of each reported split, as the task has them: of classes `eva_core.classification.predictions`.
         """
         return {}
 

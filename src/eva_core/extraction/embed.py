@@ -10,8 +10,8 @@ from lightning.fabric import Fabric
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
-from eva_core.contracts import pixels_of, refuse_other_than
 from eva_core.contracts.backbone import Backbone, sha256_of_weights
+from eva_core.contracts.checks import pixels_of, refuse_other_than
 from eva_core.contracts.dataset import Dataset
 from eva_core.contracts.protocol import Protocol
 from eva_core.extraction.engine import Work, refuse_skipped, run, unreadable

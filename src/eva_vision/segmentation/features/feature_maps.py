@@ -14,8 +14,8 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor
 
-from eva_core.contracts import refuse_other_than
 from eva_core.contracts.backbone import Backbone, sha256_of_weights
+from eva_core.contracts.checks import refuse_other_than
 from eva_core.contracts.protocol import Protocol
 from eva_core.errors import EvaError, UsageError
 from eva_core.extraction.engine import Work, refuse_skipped, run, unreadable

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 from torchvision.transforms.v2.functional import center_crop
 
-from eva_core.contracts import pixels_of
 from eva_core.contracts.cards import Geometry
+from eva_core.contracts.checks import pixels_of
 from eva_core.errors import UsageError
 from eva_core.extraction.engine import unreadable
 from eva_core.extraction.pixels import SIGNATURE, signature
