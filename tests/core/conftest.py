@@ -1,10 +1,12 @@
-"""Packages that a test pretends to install."""
+"""Packages that a test pretends to install, and a small board that was run."""
 
 from pathlib import Path
 
 import pytest
+import yaml
 
 from eva_core import registry
+from eva_core.cli import main
 
 
 @pytest.fixture
@@ -24,3 +26,33 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
     yield install
     registry._entry_points.cache_clear()
+
+
+VIT = {"name": "tiny_vit", "class_path": "timm_model", "init_args": {"arch": "test_vit"}}
+
+
+VIT32 = {"name": "tiny_vit", "class_path": "timm_model", "init_args": {"arch": "test_vit", "size": 32}}
+
+
+BROKEN = {"name": "broken", "class_path": "timm_model", "init_args": {"arch": "test_vit", "checkpoint": "gone.pth"}}
+
+
+@pytest.fixture
+def spec(tree: Path, tmp_path: Path) -> Path:
+    """Two models and a broken one, on one tree, under two heads; quick."""
+    protocol = tmp_path / "quick.yaml"
+    protocol.write_text("name: quick\nsteps: 20\nruns: 2\nlr: [0.05]\n")
+    path = tmp_path / "board.yaml"
+    task = {"name": "tree", "config": "folder", "init_args": {"root": str(tree)}}
+    content = {"name": "tiny", "models": ["colour_stats", VIT, BROKEN], "tasks": [task]}
+    heads = ["linear", {"class_path": "simpleshot", "init_args": {"shots": 2, "draws": 3}}]
+    path.write_text(yaml.safe_dump({**content, "heads": heads, "protocol": str(protocol)}))
+    return path
+
+
+@pytest.fixture
+def finished(spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> Path:
+    out = tmp_path / "out"
+    assert main(["leaderboard", "--config", str(spec), "--output", str(out), "--device", "cpu", "--workers", "0"]) == 0
+    assert "gone.pth does not exist" in capsys.readouterr().err
+    return out

@@ -9,7 +9,7 @@ import yaml
 from eva_core.boards.board import pairs, read_board
 from eva_core.cli import main
 from eva_core.config.files import read_yaml
-from eva_core.config.parser import Names, class_path, component, expand_yaml, parse
+from eva_core.config.parser import parse
 from eva_core.contracts.cards import ModelCard
 from eva_core.errors import UsageError
 from eva_core.evaluation.contamination import salted, seen
@@ -18,7 +18,6 @@ from eva_pretrain.run.export import ExportDetails, write_export
 from eva_vision.models.timm import timm_model
 
 NAME = "tiny-3f2a91c0"
-EXPORTED = "eva_vision.models.exported.exported"
 QUICK = ["--protocol.steps", "20", "--protocol.runs", "2", "--device", "cpu", "--workers", "0"]
 
 
@@ -59,30 +58,6 @@ def test_what_is_a_folder_and_what_a_name(tmp_path: Path, monkeypatch: pytest.Mo
     assert not is_folder("eva_vision.models.timm.timm_model")
     assert not is_folder('{"class_path": "timm_model", "init_args": {"checkpoint": "/a/b.pth"}}')
     assert not is_folder('{"class_path": "' + "long" * 100 + '"}')
-
-
-def test_class_paths_and_other_kinds_stay_as_they_are():
-    assert component("model", "a.b.c", Names()) == {"class_path": "a.b.c"}
-    assert component("model", "colour_stats", Names()) == {"class_path": "eva_vision.models.baselines.colour_stats"}
-    assert component("head", "some/thing", Names()) == {"class_path": "some/thing"}
-    assert class_path("dataset", "./x") == "./x"
-
-
-@pytest.mark.parametrize("content", ["out/export", {"class_path": "out/export"}])
-def test_yaml_names_a_folder_as_it_names_a_model(content):
-    expected = {"class_path": EXPORTED, "init_args": {"folder": "out/export"}}
-    assert expand_yaml({"model": content}, Names())["model"] == expected
-
-
-def test_yaml_keeps_arguments_and_interpolations():
-    given = {"class_path": "${oc.env:OUT}/export", "dict_kwargs": {"a": 1}}
-    assert expand_yaml({"model": given}, Names())["model"] == {
-        "class_path": EXPORTED,
-        "init_args": {"folder": "${oc.env:OUT}/export"},
-        "dict_kwargs": {"a": 1},
-    }
-    named = {"class_path": "random_vits16", "init_args": {"depth": 2}}
-    assert expand_yaml({"model": named}, Names())["model"]["init_args"] == {"depth": 2}
 
 
 @pytest.mark.parametrize("joined", [True, False])

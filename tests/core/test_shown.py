@@ -1,13 +1,7 @@
 """No name moves the cursor, is a formula, ends a cell of a table or is a command of TeX."""
 
-import csv
-import io
-
 import pytest
 
-from eva_core.boards.page import write_page
-from eva_core.boards.standings import Cell, Column, Row, Standings
-from eva_core.boards.tables import as_csv, as_latex, as_markdown
 from eva_core.cli import main
 from eva_core.progress import Bar, say
 from eva_core.shown import for_markdown, for_matplotlib, for_spreadsheet, for_tex, visible
@@ -43,37 +37,3 @@ def test_no_cell_is_a_formula(text):
 def test_plots_show_every_label():
     assert for_matplotlib("$x^$") == r"\$x^\$"
     assert not for_matplotlib("_hidden").startswith("_")
-
-
-def board(name: str) -> Standings:
-    cells = {"t": Cell(reason=f"{name} failed"), "u": Cell(value=0.5, split="test")}
-    return Standings(
-        "b", name, "strict", [Column("t"), Column("u", "classification", "auroc")], [Row(name, name, cells)], 0, False
-    )
-
-
-HOSTILE = [
-    "=cmd()",
-    "a | b",
-    "<script>alert(1)</script>",
-    r"\input{/etc/passwd}",
-    "a$_{b}^c$ & 50% #1 ~",
-    "x\x1b[2J\ny",
-]
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_boards_hold_names_as_they_are_and_nothing_of_them_works(name, tmp_path):
-    found = board(name)
-    rows = list(csv.reader(io.StringIO(as_csv(found))))
-    assert len({len(row) for row in rows}) == 1
-    assert not any(cell[:1] in "=@" and cell for row in rows[1:] for cell in row)
-    table = [line for line in as_markdown(found).splitlines() if line.startswith("|")]
-    assert {line.replace(r"\|", "").count("|") for line in table} == {table[0].count("|")}
-    assert "<script" not in as_markdown(found)
-    tex = as_latex(found)
-    assert r"\input" not in tex
-    assert len(tex.splitlines()) == len(as_latex(board("plain")).splitlines())
-    page = write_page(found, tmp_path / "page.html").read_text()
-    assert "<script>alert" not in page
-    assert "\x1b" not in tex + page + as_markdown(found) + as_csv(found)

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from eva_core.cli import main
-from eva_core.config.files import read_yaml
 from eva_core.terminal import home_expanded, write_what_can_be_written
 
 
@@ -26,24 +25,6 @@ def test_a_tilde_is_the_home_folder_wherever_no_shell_helps(home: Path):
         "--name=x~y",
         "~nobody-of-this-name/x",
     ]
-
-
-def test_a_tilde_in_a_file_is_the_home_folder(home: Path, tmp_path: Path):
-    (tmp_path / "a.yaml").write_text("output: ~/out\ndataset: {init_args: {root: ~/data}}\nlist: [~/x, a]\nnone: ~\n")
-    assert read_yaml(tmp_path / "a.yaml") == {
-        "output": f"{home}/out",
-        "dataset": {"init_args": {"root": f"{home}/data"}},
-        "list": [f"{home}/x", "a"],
-        "none": None,
-    }
-
-
-@pytest.mark.parametrize(
-    ("text", "number"), [("3e-4", 3e-4), ("1E3", 1000.0), ("-2e+1", -20.0), ("3.0e-4", 3e-4), ("12", 12), ("e4", "e4")]
-)
-def test_powers_of_ten_are_numbers(tmp_path: Path, text: str, number):
-    (tmp_path / "a.yaml").write_text(f"a: {text}\nb: [{text}]\n")
-    assert read_yaml(tmp_path / "a.yaml") == {"a": number, "b": [number]}
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])

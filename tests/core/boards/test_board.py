@@ -9,83 +9,19 @@ from pathlib import Path
 import pytest
 import yaml
 
-from eva_core.boards import run as runs
-from eva_core.boards import standings as boards
-from eva_core.boards.board import Pair, check, pairs, read_board
-from eva_core.boards.run import run_pair
-from eva_core.boards.standings import Scoreboard, outside_tolerance, published_values, standings
+from eva_core.boards.board import check, pairs, read_board
+from eva_core.boards.standings import published_values, standings
 from eva_core.cli import main
 from eva_core.commands.compare import compare
-from eva_core.commands.leaderboard import NOTES
 from eva_core.config.files import shipped
 from eva_core.config.parser import parse
 from eva_core.config.protocols import resolve
 from eva_core.errors import UsageError
-from eva_core.results.record import RESULT_FILES, is_whole, read_results, write_results
+from eva_core.results.record import is_whole, read_results
 from eva_vision.datasets.monusac import Monusac
 from tests.conftest import write_tree
+from tests.core.conftest import BROKEN, VIT32
 from tests.vision.datasets.test_monusac import tree as tree_of_monusac
-
-VIT = {"name": "tiny_vit", "class_path": "timm_model", "init_args": {"arch": "test_vit"}}
-VIT32 = {"name": "tiny_vit", "class_path": "timm_model", "init_args": {"arch": "test_vit", "size": 32}}
-BROKEN = {"name": "broken", "class_path": "timm_model", "init_args": {"arch": "test_vit", "checkpoint": "gone.pth"}}
-
-
-@pytest.fixture
-def spec(tree: Path, tmp_path: Path) -> Path:
-    """Two models and a broken one, on one tree, under two heads; quick."""
-    protocol = tmp_path / "quick.yaml"
-    protocol.write_text("name: quick\nsteps: 20\nruns: 2\nlr: [0.05]\n")
-    path = tmp_path / "board.yaml"
-    task = {"name": "tree", "config": "folder", "init_args": {"root": str(tree)}}
-    content = {"name": "tiny", "models": ["colour_stats", VIT, BROKEN], "tasks": [task]}
-    heads = ["linear", {"class_path": "simpleshot", "init_args": {"shots": 2, "draws": 3}}]
-    path.write_text(yaml.safe_dump({**content, "heads": heads, "protocol": str(protocol)}))
-    return path
-
-
-@pytest.fixture
-def finished(spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> Path:
-    out = tmp_path / "out"
-    assert main(["leaderboard", "--config", str(spec), "--output", str(out), "--device", "cpu", "--workers", "0"]) == 0
-    assert "gone.pth does not exist" in capsys.readouterr().err
-    return out
-
-
-def test_every_pair_has_a_result_or_a_reason(spec: Path, finished: Path):
-    found = standings(read_board(str(spec)), finished)
-    rows = {(r.model, r.head): r for r in found.rows}
-    assert len(rows) == 6
-    for (model, head), row in rows.items():
-        cell = row.cells["tree"]
-        if model == "broken":
-            assert "does not exist" in cell.reason
-            assert row.average is None
-            assert row.rank is None
-        else:
-            content = json.loads((finished / cell.folder / "results.json").read_text())
-            assert content["identity"]["model"] == model
-            assert content["identity"]["head"] == head
-            assert cell.value == content["main"]["mean"]
-            assert row.rank[1] <= row.rank[0] <= row.rank[2]
-            assert cell.tied in (True, False)
-    assert rows["tiny_vit", "linear"].cells["tree"].headroom is None  # colour alone scores 1 here
-    assert found.rows[-1].model == "broken"  # without a score, below
-
-
-def test_files_beside_the_page(finished: Path):
-    lines = list(csv.DictReader((finished / "leaderboard.csv").open()))
-    assert len(lines) == 6
-    strings = sorted({line["protocol"].rpartition("=")[0] for line in lines if line["value"]})
-    assert strings == ["quick+head=simpleshot(draws=3,shots=2)+unpublished", "quick+unpublished"]
-    markdown = (finished / "leaderboard.md").read_text()
-    assert "| tiny_vit | linear | 0." in markdown or "| tiny_vit | linear | 1." in markdown
-    latex = (finished / "leaderboard.tex").read_text()
-    assert r"tiny\_vit" in latex
-    assert latex.count(r"\\") == 7
-    page = (finished / "leaderboard.html").read_text()
-    assert "tiny_vit" in page
-    assert "http" not in page.split('type="application/json"')[0]  # nothing is fetched
 
 
 def test_a_finished_board_runs_nothing_and_never_imports_torch(spec: Path, finished: Path):
@@ -102,27 +38,6 @@ def test_a_finished_board_runs_nothing_and_never_imports_torch(spec: Path, finis
     assert done.stdout.strip().endswith("leaderboard.html")
 
 
-def test_it_goes_on_where_it_was_stopped(spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    out, argv = tmp_path / "out", ["leaderboard", "--config", str(spec), "--device", "cpu", "--workers", "0"]
-    real, calls = runs.run_pair, []
-
-    def stopped(pair: Pair, how: dict) -> str | None:
-        if calls:
-            raise KeyboardInterrupt
-        calls.append(pair.model)
-        return real(pair, how)
-
-    monkeypatch.setattr(runs, "run_pair", stopped)
-    assert main([*argv, "--output", str(out)]) == 130
-    assert (out / "leaderboard.html").exists()  # each result as it comes
-    first = next(out.glob("tree/colour_stats-*/linear/results.json"))
-    before = first.stat().st_mtime_ns
-    monkeypatch.setattr(runs, "run_pair", lambda pair, how: calls.append(pair.model) or real(pair, how))
-    assert main([*argv, "--output", str(out)]) == 0
-    assert calls == ["colour_stats", "tiny_vit", "broken"]
-    assert first.stat().st_mtime_ns == before
-
-
 def test_another_checkpoint_at_the_same_path_is_another_pair(spec: Path, tmp_path: Path):
     (tmp_path / "w.pth").write_bytes(b"one")
     content = yaml.safe_load(spec.read_text())
@@ -131,13 +46,6 @@ def test_another_checkpoint_at_the_same_path_is_another_pair(spec: Path, tmp_pat
     before = pairs(read_board(str(spec)), tmp_path)[0].folder
     (tmp_path / "w.pth").write_bytes(b"two!")
     assert pairs(read_board(str(spec)), tmp_path)[0].folder != before
-
-
-def test_heads_share_one_extraction(spec: Path, tmp_path: Path, cache: Path):
-    pair = pairs(read_board(str(spec)), tmp_path / "out")[1]
-    assert run_pair(pair, {"device": "cpu", "workers": 0}) is None
-    assert len(list(cache.rglob("*.h5"))) == 1
-    assert len(list(pair.folder.glob("*/results.json"))) == 2
 
 
 def test_compare_says_a_sentence_for_each_pair(spec: Path, finished: Path):
@@ -174,17 +82,6 @@ def test_boards_that_make_no_sense(content: dict, message: str, tmp_path: Path):
         read_board(str(path))
 
 
-def test_published_values_are_found_by_the_exact_protocol(spec: Path, finished: Path):
-    assert published_values()["virchow2", "bach", "val", "balanced_accuracy"]["eva-0.4"] == 0.883
-    found = standings(read_board(str(spec)), finished)
-    cell = found.rows[0].cells["tree"]
-    cell.checks = [("test", cell.value, cell.value - 0.1)]
-    lines, checked = outside_tolerance(found, 0.05)
-    assert checked == 1
-    assert "published" in lines[0]
-    assert outside_tolerance(found, 0.11) == ([], 1)
-
-
 def test_whatever_was_asked_for_is_part_of_the_pair(spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     content = yaml.safe_load(spec.read_text())
     content["tasks"] = [{"name": "tree", "config": "folder"}]
@@ -206,17 +103,6 @@ def test_whatever_was_asked_for_is_part_of_the_pair(spec: Path, tmp_path: Path, 
     spec.write_text(yaml.safe_dump(content))
     now()
     assert len(seen) == 4
-
-
-def test_results_on_other_files_are_not_ranked_together(spec: Path, finished: Path):
-    odd = next(finished.glob("tree/colour_stats-*/linear/results.json"))
-    content = read_results(odd.parent)
-    content["identity"]["dataset_sha256"] = "0" * 64
-    write_results(odd.parent, content, RESULT_FILES)
-    rows = {(r.model, r.head): r for r in standings(read_board(str(spec)), finished).rows}
-    assert "Made on other files" in rows["colour_stats", "linear"].cells["tree"].reason
-    assert rows["colour_stats", "linear"].rank is None
-    assert rows["tiny_vit", "linear"].rank is not None
 
 
 def test_files_that_a_kill_left_empty_are_made_again(spec: Path, finished: Path):
@@ -261,53 +147,12 @@ def test_what_is_no_result_of_this_version_is_a_reason_in_its_cell(spec: Path, f
     assert rows["tiny_vit", "linear"].cells["tree"].value is not None
 
 
-def test_a_finished_pair_reads_its_own_results_alone(spec: Path, finished: Path, monkeypatch: pytest.MonkeyPatch):
-    read: list[Path] = []
-    real = boards.read_results
-    monkeypatch.setattr(boards, "read_results", lambda folder: read.append(folder) or real(folder))
-    scores = Scoreboard(read_board(str(spec)), finished)
-    assert len(read) == 4
-    scores.update(scores.pairs[0])
-    assert [folder.parent for folder in read[4:]] == [scores.pairs[0].folder] * 2
-    assert scores.standings() == scores.standings() == standings(read_board(str(spec)), finished)
-    assert len(read) == 10
-
-
-def test_ties_of_other_results_are_not_shown(spec: Path, finished: Path):
-    content = yaml.safe_load(spec.read_text())
-    content["models"] = ["colour_stats"]
-    spec.write_text(yaml.safe_dump(content))
-    found = standings(read_board(str(spec)), finished)
-    assert not found.tested
-    assert {row.cells["tree"].tied for row in found.rows} == {None}
-
-
-def test_nothing_to_check_is_not_reproduced(spec: Path, finished: Path):
-    assert main(["leaderboard", "--config", str(spec), "--output", str(finished), "--no-run", "--published"]) == 1
-
-
-def test_what_could_never_run_is_refused_before_anything_runs(
-    spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture
-):
-    content = yaml.safe_load(spec.read_text())
-    spec.write_text(yaml.safe_dump({**content, "heads": ["linear", "knnn"]}))
-    assert main(["leaderboard", "--config", str(spec), "--output", str(tmp_path / "o")]) == 2
-    assert "Did you mean knn" in capsys.readouterr().err
-    assert {path.name for path in (tmp_path / "o").rglob("*.json")} <= {NOTES}
-
-
 def test_a_protocol_beside_the_board_is_found_and_named(spec: Path):
     content = yaml.safe_load(spec.read_text())
     spec.write_text(yaml.safe_dump({**content, "protocol": "quick.yaml"}))
     board = read_board(str(spec))
     assert Path(board.protocol).is_file()
     assert standings(board, spec.parent / "nothing").protocol == "quick"
-
-
-def test_a_board_without_a_single_score_fails(spec: Path, tmp_path: Path):
-    content = yaml.safe_load(spec.read_text())
-    spec.write_text(yaml.safe_dump({**content, "models": [BROKEN]}))
-    assert main(["leaderboard", "--config", str(spec), "--output", str(tmp_path / "o"), "--device", "cpu"]) == 1
 
 
 NUCLEI = {"config": "phantom_nuclei", "init_args": {"train": 5, "val": 4, "test": 8, "size": 64}}

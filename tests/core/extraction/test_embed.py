@@ -14,10 +14,9 @@ from PIL import Image
 from eva_core.config.protocols import load_protocol
 from eva_core.contracts.backbone import Backbone
 from eva_core.contracts.cards import ModelCard
-from eva_core.errors import EvaError, UsageError
+from eva_core.errors import EvaError
 from eva_core.extraction.embed import extract, store_key
-from eva_core.extraction.engine import batches_of
-from eva_core.extraction.pixels import colour_statistics, signature
+from eva_core.extraction.pixels import colour_statistics
 from eva_core.extraction.settings import Extraction
 from eva_vision.datasets.folder import Folder
 from eva_vision.models.timm import timm_model
@@ -111,12 +110,6 @@ def test_an_interrupted_extraction_goes_on_where_it_was(pictures):
     assert np.array_equal(store.read(np.arange(30)), whole.read(np.arange(30)))
 
 
-def test_batches_hold_the_missing_rows_in_order():
-    assert [rows.tolist() for rows in batches_of(np.arange(10), 4)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
-    assert [rows.tolist() for rows in batches_of(np.array([1, 7, 9]), 2)] == [[1, 7], [9]]
-    assert batches_of(np.arange(0), 4) == []
-
-
 def test_nan_is_refused_with_the_id_and_earlier_parts_are_kept(pictures):
     with pytest.raises(EvaError, match=r"'s020' gave NaN"):
         run(Mean(nan_at=20), pictures)
@@ -190,13 +183,6 @@ def test_bf16_is_near_fp32_but_stored_as_float32(pictures):
     assert np.allclose(full, half, atol=0.1)
 
 
-def test_signature_is_the_grey_thumbnail():
-    image = np.zeros((512, 512, 3), np.uint8)
-    image[:256] = 240
-    assert signature(image).reshape(32, 32)[:16] == pytest.approx(240)
-    assert signature(image).reshape(32, 32)[16:] == pytest.approx(0)
-
-
 COMMAND = [
     *(sys.executable, "-m", "eva_core.cli", "predict", "--dataset", "folder", "--model", "timm_model"),
     *("--model.arch", "test_vit", "--batch_size", "2", "--part_seconds", "0", "--workers", "0"),
@@ -260,15 +246,3 @@ def test_two_devices_give_what_one_gives(tree):
         other = replace(PROTOCOL, transform="eva_vision.transforms.ResizeAndCrop")
         two = run(backbone, dataset, replace(HOW, devices=2), other)
     assert np.allclose(one, two.read(np.arange(52)), atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        *(("batch_size", 0), ("workers", -1), ("devices", 0), ("part_seconds", -1.0), ("part_seconds", float("nan"))),
-        *(("memory_gb", 0.0), ("memory_gb", float("inf"))),
-    ],
-)
-def test_numbers_that_make_no_sense_are_refused(field, value):
-    with pytest.raises(UsageError, match=f"^Expected --{field}"):
-        Extraction(**{field: value})

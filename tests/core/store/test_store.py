@@ -14,7 +14,7 @@ from eva_core.errors import EvaError
 from eva_core.files.checksums import Damaged
 from eva_core.store import hdf5_files
 from eva_core.store.store import Store, StoreKey, open_store, store_at
-from eva_core.store.writer import PartWriter, finished_parts, keep_parts_of, merge
+from eva_core.store.writer import PartWriter, finished_parts, merge
 
 
 def batch(first: int, n: int, dim: int = 4) -> dict[str, np.ndarray]:
@@ -292,30 +292,3 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_file(key, monkeypatch, where
     with pytest.raises(EvaError, match=r"No space left on device; it needs .*Free space"):
         writer.flush()
     assert [p.name for p in key.path.parent.iterdir()] == []
-
-
-def test_no_file_is_begun_that_cannot_end(key, monkeypatch):
-    monkeypatch.setattr("eva_core.files.atomic_files.free_space", lambda _: 100)
-    writer = PartWriter(key.path)
-    writer.add(np.arange(10), batch(0, 10))
-    with pytest.raises(EvaError, match=r"it needs \d+\.\d kB, 100 bytes are free"):
-        writer.flush()
-
-
-def test_long_texts_and_odd_names_are_kept(cache):
-    path, names = cache / "odd.h5", np.array(["", "é", "a\udcff", "x" * 300], object)
-    hdf5_files.write(path, {"ids": hdf5_files.column(names)}, {"identity": "i" * 100_000, "n": 4, "empty": ""})
-    with hdf5_files.reading(path) as file:
-        assert list(hdf5_files.texts(file["ids"])) == list(names)
-        assert hdf5_files.attributes(file) == {"identity": "i" * 100_000, "n": 4, "empty": ""}
-
-
-def test_parts_of_other_rows_are_not_taken_over(key: StoreKey):
-    keep_parts_of(key.path, "a")
-    writer = PartWriter(key.path)
-    writer.add(np.arange(3), {"embeddings": np.ones((3, 2), np.float32)})
-    writer.flush()
-    keep_parts_of(key.path, "a")
-    assert [rows.tolist() for rows in finished_parts(key.path).values()] == [[0, 1, 2]]
-    keep_parts_of(key.path, "b")
-    assert not finished_parts(key.path)

@@ -1,7 +1,10 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from eva_core.errors import EvaError
+from eva_core.store.store import StoreKey
 from eva_core.store.writer import PartWriter, finished_parts, keep_parts_of
 
 
@@ -23,3 +26,39 @@ def test_parts_go_where_their_layout_does_not_read(tmp_path: Path):
         assert finished_parts(store) == {}
         assert note.read_text() == "rows by image"
         write()
+
+
+def batch(first: int, n: int, dim: int = 4) -> dict[str, np.ndarray]:
+    rows = np.arange(first, first + n, dtype=np.float32)
+    return {
+        "embeddings": np.repeat(rows[:, None], dim, 1),
+        "colour_stats": np.zeros((n, 6), np.float32),
+        "signature": np.zeros((n, 64), np.float32),
+        "short_side": np.full(n, 32),
+        "readable": np.ones(n, bool),
+    }
+
+
+@pytest.fixture
+def key(cache) -> StoreKey:
+    (cache / "pictures").mkdir()
+    return StoreKey("m", "pictures", {"a": 1})
+
+
+def test_no_file_is_begun_that_cannot_end(key, monkeypatch):
+    monkeypatch.setattr("eva_core.files.atomic_files.free_space", lambda _: 100)
+    writer = PartWriter(key.path)
+    writer.add(np.arange(10), batch(0, 10))
+    with pytest.raises(EvaError, match=r"it needs \d+\.\d kB, 100 bytes are free"):
+        writer.flush()
+
+
+def test_parts_of_other_rows_are_not_taken_over(key: StoreKey):
+    keep_parts_of(key.path, "a")
+    writer = PartWriter(key.path)
+    writer.add(np.arange(3), {"embeddings": np.ones((3, 2), np.float32)})
+    writer.flush()
+    keep_parts_of(key.path, "a")
+    assert [rows.tolist() for rows in finished_parts(key.path).values()] == [[0, 1, 2]]
+    keep_parts_of(key.path, "b")
+    assert not finished_parts(key.path)

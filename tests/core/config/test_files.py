@@ -1,0 +1,46 @@
+from pathlib import Path
+
+import pytest
+
+from eva_core.config.files import find_config, read_yaml
+from eva_core.errors import UsageError
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def test_a_tilde_in_a_file_is_the_home_folder(home: Path, tmp_path: Path):
+    (tmp_path / "a.yaml").write_text("output: ~/out\ndataset: {init_args: {root: ~/data}}\nlist: [~/x, a]\nnone: ~\n")
+    assert read_yaml(tmp_path / "a.yaml") == {
+        "output": f"{home}/out",
+        "dataset": {"init_args": {"root": f"{home}/data"}},
+        "list": [f"{home}/x", "a"],
+        "none": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("3e-4", 3e-4), ("1E3", 1000.0), ("-2e+1", -20.0), ("3.0e-4", 3e-4), ("12", 12), ("e4", "e4")]
+)
+def test_powers_of_ten_are_numbers(tmp_path: Path, text: str, number):
+    (tmp_path / "a.yaml").write_text(f"a: {text}\nb: [{text}]\n")
+    assert read_yaml(tmp_path / "a.yaml") == {"a": number, "b": [number]}
+
+
+@pytest.mark.parametrize(("text", "said"), [("a: [1", "does not parse"), ("- 1\n", "a mapping in .*, but got a list")])
+def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str, said: str):
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(UsageError, match=said) as caught:
+        read_yaml(tmp_path / "a.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_config_is_found_by_its_path_then_by_its_name(tmp_path: Path):
+    (tmp_path / "mine.yaml").write_text("")
+    assert find_config(str(tmp_path / "mine.yaml")) == tmp_path / "mine.yaml"
+    assert find_config("strict", "protocols").name == "strict.yaml"
+    with pytest.raises(UsageError, match=r"No protocol 'strikt'.*Did you mean strict\?"):
+        find_config("strikt", "protocols")
