@@ -29,19 +29,6 @@ HDF5 = {
     "eva_vision/datasets/pcam.py",  # PatchCamelyon is published as HDF5 files
 }
 NO_TEST_YET: set[str] = {
-    "eva_core/contracts/backbone.py",
-    "eva_core/contracts/dataset.py",
-    "eva_core/contracts/head.py",
-    "eva_core/errors.py",
-    "eva_core/evaluation/copies.py",
-    "eva_core/evaluation/splits.py",
-    "eva_core/files/checksums.py",
-    "eva_core/progress.py",
-    "eva_core/results/applying.py",
-    "eva_core/results/predictions.py",
-    "eva_core/results/record.py",
-    "eva_core/statistics/summary.py",
-    "eva_core/types.py",
     "eva_vision/datasets/slide_level.py",
     "eva_vision/heads/linear.py",
     "eva_vision/heads/logistic_regression.py",
