@@ -22,7 +22,7 @@ from eva_core.config.protocols import load_protocol
 from eva_core.extraction.engine import prepare
 from eva_core.extraction.pixels import transform_of
 from eva_core.extraction.settings import Extraction
-from eva_core.task import Job
+from eva_core.job import Job
 from eva_vision.datasets.mask_folder import MaskFolder
 from eva_vision.segmentation.context import Context, rules_for, setting
 from eva_vision.segmentation.decoders.training import new_decoder, train

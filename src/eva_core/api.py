@@ -24,12 +24,13 @@ from eva_core.extraction.settings import Extraction
 from eva_core.files.file_names import as_name
 from eva_core.files.sealed_records import SEAL
 from eva_core.identity import canonical, digest, qualified_name, settings_of, version_of
+from eva_core.job import Answer, Job
 from eva_core.progress import say
 from eva_core.results import record
 from eva_core.results.applying import finish, output_of
 from eva_core.results.finished import finished
 from eva_core.store.store import Store, StoreKey
-from eva_core.task import Answer, Job, task_named
+from eva_core.task import task_named
 
 MADE_FROM_PYTHON = "# Made from Python"
 

@@ -6,88 +6,25 @@ compared. Its heavy methods import what they need when they are called.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eva_core import registry
-from eva_core.contracts.cards import DatasetCard, ModelCard
+from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.metric import Metric
 from eva_core.contracts.protocol import Protocol
 
 if TYPE_CHECKING:
-    import numpy as np
-    import pyarrow as pa
     from torch import Tensor
 
-    from eva_core.contracts.backbone import Backbone
     from eva_core.contracts.dataset import Dataset
-    from eva_core.extraction.settings import Extraction
+    from eva_core.job import Answer, Job
     from eva_core.statistics.comparison import Difference
     from eva_core.store.store import StoreKey
 
 Heads = Mapping[int, Mapping[str, "Tensor"]]
 """Parameters of a head by run, then by name."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """All that a command asks for: what is built, and the names that results carry.
-
-    Attributes:
-        model: Name of the backbone.
-        card: Of the backbone.
-        backbone: None for embeddings that another program made.
-        head_name: Name of the head, with the arguments that are not the default.
-        head: Of the class that the task takes.
-        rules: The protocol as this task and dataset read it.
-        how: Device, batch size and the like: nothing that decides a score.
-    """
-
-    model: str
-    card: ModelCard
-    backbone: "Backbone"
-    dataset: "Dataset"
-    head_name: str
-    head: Any
-    protocol: Protocol
-    rules: "Rules"
-    how: "Extraction"
-
-
-@dataclass(frozen=True)
-class Rules:
-    """A protocol as one task reads it for one dataset.
-
-    Attributes:
-        title: The string by which results are matched.
-        heads: The heads that the protocol defines here; the first is the default.
-        fields: The fields that this task reads and that are not the default, for keys.
-        section: The task's own section, as it holds for this dataset; None where the task has none.
-    """
-
-    title: str
-    heads: tuple[str, ...]
-    fields: Mapping[str, Any]
-    section: Any = None
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A score and what it stands on.
-
-    Attributes:
-        record: The part of results.json that the task decides: `main`, `selection`, `splits`, `baselines`,
-            `contamination`, `confounds`, `mpp`, `selected`, `skipped`, `report`, `cost`, and what else it has to say.
-        heads: Selected parameters by run.
-        predictions: The rows of predictions.parquet.
-        draws: Bootstrap values of the main metric on the main split, (2000,).
-    """
-
-    record: dict[str, Any]
-    heads: dict[int, dict[str, "Tensor"]]
-    predictions: "pa.Table"
-    draws: "np.ndarray"
 
 
 class Scores(ABC):
@@ -144,7 +81,7 @@ class Task(ABC):
         """The metrics by which results can be ranked and compared, by name."""
 
     @abstractmethod
-    def check(self, job: Job) -> None:
+    def check(self, job: "Job") -> None:
         """Refuse what cannot be fitted, before anything is extracted.
 
         Raises:
@@ -159,7 +96,7 @@ class Task(ABC):
         """
         return
 
-    def check_applying(self, job: Job) -> None:
+    def check_applying(self, job: "Job") -> None:
         """Refuse what finished heads cannot be applied to, before anything is extracted.
 
         Raises:
@@ -168,15 +105,15 @@ class Task(ABC):
         return
 
     @abstractmethod
-    def key(self, job: Job) -> "StoreKey":
+    def key(self, job: "Job") -> "StoreKey":
         """The identity of what is extracted."""
 
     @abstractmethod
-    def extract(self, key: "StoreKey", job: Job, tell: Callable[[str], None]) -> Any:
+    def extract(self, key: "StoreKey", job: "Job", tell: Callable[[str], None]) -> Any:
         """Run the backbone over the dataset, or find it in the cache: a store with `path` and `attributes`."""
 
     @abstractmethod
-    def evaluate(self, job: Job, store: Any, folder: Path, key: str) -> Answer:
+    def evaluate(self, job: "Job", store: Any, folder: Path, key: str) -> "Answer":
         """Train and score the head.
 
         Args:
@@ -189,7 +126,7 @@ class Task(ABC):
         return
 
     @abstractmethod
-    def apply(self, job: Job, store: Any, heads: Heads, classes: list[str], output: Path) -> Path:
+    def apply(self, job: "Job", store: Any, heads: Heads, classes: list[str], output: Path) -> Path:
         """Apply finished heads to images; returns what was written below `output`, an existing folder."""
 
     @abstractmethod

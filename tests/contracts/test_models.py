@@ -14,7 +14,7 @@ from eva_core import registry
 from eva_core.config.parser import build_parser
 from eva_core.contracts.backbone import Backbone, sha256_of_weights
 from eva_core.contracts.cards import ModelCard
-from eva_pretrain.run.export import ExportDetails, write_export
+from eva_pretrain.run.export import ExportDetails, export
 from eva_vision.models import timm_backbone
 from eva_vision.models.timm import timm_model
 from eva_vision.models.timm_backbone import TimmBackbone
@@ -35,7 +35,7 @@ def _export(tmp_path_factory: pytest.TempPathFactory) -> None:
     state = timm_model("test_vit", depth=2).network.state_dict()  # type: ignore[operator, union-attr]
     facts = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "size": SIDE, "mpp": None, "config": "", "step": 1, "seen": []}
     folder = tmp_path_factory.mktemp("run") / "export"
-    write_export(folder, state, "test_vit", {"depth": 2}, ExportDetails(name="tiny", **facts))  # type: ignore[arg-type]
+    export(folder, state, "test_vit", {"depth": 2}, ExportDetails(name="tiny", **facts))  # type: ignore[arg-type]
     SMALL["exported"] = {"folder": str(folder)}
 
 

@@ -14,7 +14,7 @@ from eva_core.contracts.cards import ModelCard
 from eva_core.errors import UsageError
 from eva_core.evaluation.contamination import salted, seen
 from eva_core.registry import build_model, is_folder
-from eva_pretrain.run.export import ExportDetails, write_export
+from eva_pretrain.run.export import ExportDetails, export
 from eva_vision.models.timm import timm_model
 
 NAME = "tiny-3f2a91c0"
@@ -23,7 +23,7 @@ QUICK = ["--protocol.steps", "20", "--protocol.runs", "2", "--device", "cpu", "-
 
 def write(folder: Path, seen: tuple[tuple[str, str | None], ...] = ()) -> Path:
     network = timm_model("test_vit", depth=2).network  # type: ignore[attr-defined]
-    return write_export(
+    return export(
         folder,
         network.state_dict(),
         "test_vit",
@@ -99,7 +99,7 @@ def test_another_export_of_the_run_is_another_result(tree: Path, folder: Path, c
     network = timm_model("test_vit", depth=2).network  # type: ignore[attr-defined]
     weights = {k: v + 0.01 for k, v in network.state_dict().items()}
     given = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "size": 32, "mpp": None, "config": "", "step": 8, "seen": ()}
-    write_export(folder, weights, "test_vit", {"depth": 2}, ExportDetails(name=NAME, **given))
+    export(folder, weights, "test_vit", {"depth": 2}, ExportDetails(name=NAME, **given))
     capsys.readouterr()
     assert main(["fit", "--model", str(folder), *data]) == 2
     assert "weights_sha256" in capsys.readouterr().err

@@ -20,10 +20,10 @@ from eva_core.evaluation.copies import turned_copies_across
 from eva_core.evaluation.holdout import few
 from eva_core.evaluation.site_bias import confounds
 from eva_core.evaluation.splits import Plan, cost, make_plan, summary
+from eva_core.job import Answer, Job
 from eva_core.progress import Bar
 from eva_core.store.reuse import CONTENT, copies_of_train
 from eva_core.store.store import Store
-from eva_core.task import Answer, Job
 
 COLOUR = "colour_stats"
 

@@ -11,11 +11,12 @@ from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.metric import Metric
 from eva_core.errors import some
 from eva_core.progress import say
-from eva_core.task import Answer, Heads, Job, Task
+from eva_core.task import Heads, Task
 
 if TYPE_CHECKING:
     from eva_core.classification.predictions import Predictions
     from eva_core.contracts.dataset import Dataset
+    from eva_core.job import Answer, Job
     from eva_core.store.store import Store, StoreKey
 
 
@@ -31,7 +32,7 @@ class Classification(Task):
     def metrics(self, dataset: DatasetCard) -> Mapping[str, Metric]:
         return metrics_of(len(dataset.classes))
 
-    def check(self, job: Job) -> None:
+    def check(self, job: "Job") -> None:
         from eva_core.evaluation.class_checks import (
             class_counts,
             refuse_few_classes,
@@ -57,22 +58,22 @@ class Classification(Task):
 
         refuse_wrong_classes(dataset)
 
-    def key(self, job: Job) -> "StoreKey":
+    def key(self, job: "Job") -> "StoreKey":
         from eva_core.extraction.embed import store_key
 
         return store_key(job.backbone, job.dataset, job.protocol)
 
-    def extract(self, key: "StoreKey", job: Job, tell: Callable[[str], None]) -> "Store":
+    def extract(self, key: "StoreKey", job: "Job", tell: Callable[[str], None]) -> "Store":
         from eva_core.extraction.embed import extract
 
         return extract(key, job.backbone, job.dataset, job.protocol, job.how, tell)
 
-    def evaluate(self, job: Job, store: "Store", folder: Path, key: str) -> Answer:
+    def evaluate(self, job: "Job", store: "Store", folder: Path, key: str) -> "Answer":
         from eva_core.classification.evaluation import evaluate
 
         return evaluate(job, store, self.metrics(job.dataset.card)[job.dataset.card.metric])
 
-    def apply(self, job: Job, store: "Store", heads: Heads, classes: list[str], output: Path) -> Path:
+    def apply(self, job: "Job", store: "Store", heads: Heads, classes: list[str], output: Path) -> Path:
         from eva_core.classification.evaluation import scores_of
         from eva_core.classification.predictions import Predictions, predictions_table
         from eva_core.contracts.head import Embedded

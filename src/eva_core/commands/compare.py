@@ -28,27 +28,34 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--metric", help="the main metric of the first unless given")
     parser.add_argument("--split", help="the main split of the first unless given")
     given = parser.parse_args(argv)
-    if len(given.results) < 2:
-        raise UsageError(f"Expected at least two folders of results, but got {len(given.results)}.")
     for sentence in compare(given.results, given.metric, given.split):
         print(visible(sentence))
     return 0
 
 
-def compare(folders: list[Path], metric: str | None = None, split: str | None = None) -> list[str]:
-    """One sentence for each pair.
+def compare(folders: Sequence[str | Path], metric: str | None = None, split: str | None = None) -> list[str]:
+    """Say in a sentence for each pair of finished results whether they differ.
 
+    Args:
+        folders: At least two that `fit` wrote.
+        metric: The main metric of the first unless given.
+        split: The main split of the first unless given.
+    Returns:
+        The sentences, and a note where the protocols differ.
     Raises:
         UsageError: The results are not of the same task and images, or one has no such metric or split.
     """
     from eva_core.statistics.comparison import holm
 
-    results = [read_results(folder) for folder in folders]
+    if len(folders) < 2:
+        raise UsageError(f"Expected at least two folders of results, but got {len(folders)}.")
+    paths = [Path(folder) for folder in folders]
+    results = [read_results(folder) for folder in paths]
     kinds = [result["task"] for result in results]
     if len(set(kinds)) > 1:
         other = next(number for number, kind in enumerate(kinds) if kind != kinds[0])
         raise UsageError(
-            f"Expected results of one task, but {folders[0]} is of {kinds[0]} and {folders[other]} of {kinds[other]}."
+            f"Expected results of one task, but {paths[0]} is of {kinds[0]} and {paths[other]} of {kinds[other]}."
         )
     task, main = task_named(kinds[0]), results[0]["main"]
     facts = task.metrics(DatasetCard(results[0]["identity"]["dataset"], kinds[0]))
@@ -57,13 +64,13 @@ def compare(folders: list[Path], metric: str | None = None, split: str | None = 
     split = split or main["split"]
     if metric not in known:
         raise UsageError(f"Expected --metric to be one of {', '.join(known)}, but got {metric}.")
-    pairs = list(combinations(range(len(folders)), 2))
-    read = [task.read(folder, split) for folder in folders]
-    _refuse_other_images(folders, results, read)
+    pairs = list(combinations(range(len(paths)), 2))
+    read = [task.read(folder, split) for folder in paths]
+    _refuse_other_images(paths, results, read)
     found = [read[a].compare(read[b], metric) for a, b in pairs]
     adjusted = holm([math.nan if d.p is None else d.p for d in found])
     tests = sum(d.p is not None for d in found)
-    names, lower = _names(folders, results), not facts[metric].higher_is_better
+    names, lower = _names(paths, results), not facts[metric].higher_is_better
     sentences = [
         _sentence(
             names[a], names[b], difference, p, tests, f"{results[a]['identity']['dataset']} {split}", metric, lower

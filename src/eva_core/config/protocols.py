@@ -11,10 +11,10 @@ from omegaconf.errors import OmegaConfBaseException
 from eva_core import registry
 from eva_core.config.files import find_config, first_reason, read_protocol, shipped
 from eva_core.contracts.cards import DatasetCard
-from eva_core.contracts.protocol import Protocol
+from eva_core.contracts.protocol import Protocol, Rules
 from eva_core.errors import EvaError, UsageError
 from eva_core.identity import changed_fields, digest
-from eva_core.task import Rules, Task, task_named
+from eva_core.task import Task, task_named
 
 _WHOLE = "WholeProtocol"
 

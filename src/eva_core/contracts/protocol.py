@@ -1,6 +1,7 @@
 """Protocol: the rules under which a score was made, and so a part of the score."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -83,6 +84,23 @@ class Protocol:
 
     def precision_for(self, card: ModelCard) -> str:
         return card.precision if self.precision == "card" else self.precision
+
+
+@dataclass(frozen=True)
+class Rules:
+    """A protocol as one task reads it for one dataset.
+
+    Attributes:
+        title: The string by which results are matched.
+        heads: The heads that the protocol defines here; the first is the default.
+        fields: The fields that this task reads and that are not the default, for keys.
+        section: The task's own section, as it holds for this dataset; None where the task has none.
+    """
+
+    title: str
+    heads: tuple[str, ...]
+    fields: Mapping[str, Any]
+    section: Any = None
 
 
 def refuse_small(settings: Any, where: str, from_one: tuple[str, ...], from_zero: tuple[str, ...]) -> None:

@@ -57,7 +57,7 @@ class ExportDetails:
     weights_of: Literal["teacher", "student"] = "teacher"
 
 
-def write_export(
+def export(
     folder: str | Path, vit: Mapping[str, Tensor], arch: str, arch_args: dict[str, Any], details: ExportDetails
 ) -> Path:
     """Write a model folder: whole, or not at all; it is read back as evaluation reads it before it is put in place.

@@ -34,7 +34,7 @@ from eva_pretrain.run.checkpoints import (
     what_is_kept,
 )
 from eva_pretrain.run.config import Export, Plan
-from eva_pretrain.run.export import ExportDetails, finish_exchange, write_export
+from eva_pretrain.run.export import ExportDetails, export, finish_exchange
 from eva_pretrain.run.initial_weights import seen_by, start_from
 from eva_pretrain.run.key import differences
 from eva_pretrain.run.launchers import devices_of, environment_of
@@ -202,7 +202,7 @@ def export_weights(
     seen: Iterable[tuple[str, str | None]] = (),
     selected_on: Literal["last"] | dict[str, Any] = "last",
 ) -> Path:
-    """Write the export of a run; see `write_export`."""
+    """Write the export of a run; see `export`."""
     views, architecture = plan.setup.views, plan.setup.architecture
     details = ExportDetails(
         name="-".join([plan.name, plan.key[:8], *_marks(plan.export)]),
@@ -216,7 +216,7 @@ def export_weights(
         selected_on=selected_on,
         weights_of=plan.export.weights,
     )
-    return write_export(plan.output / EXPORT, state, architecture.arch, architecture.timm_arguments(), details)
+    return export(plan.output / EXPORT, state, architecture.arch, architecture.timm_arguments(), details)
 
 
 def _best(output: Path) -> Path | None:

@@ -1,14 +1,18 @@
-"""Models: baselines, and any timm architecture."""
+"""Models: baselines, released foundation models, and any timm architecture."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
-__all__ = ["timm_model"]
+from eva_core.lazy_names import lazy_names
 
+if TYPE_CHECKING:
+    from eva_vision.models.timm import timm_model
 
-def __getattr__(name: str) -> Any:
-    """`timm_model`, imported when first used: torch is behind it."""
-    if name in __all__:
-        from eva_vision.models.timm import timm_model
-
-        return timm_model
-    raise AttributeError(f"module 'eva_vision.models' has no attribute {name!r}")
+__all__ = [
+    "timm_model",
+]
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "timm_model": "eva_vision.models.timm",
+    },
+)

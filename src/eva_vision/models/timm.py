@@ -2,13 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import eva_core
 from eva_core.contracts.cards import ModelCard, card
 from eva_core.errors import UsageError
-
-if TYPE_CHECKING:
-    from eva_core.contracts.backbone import Backbone
 
 
 @card(ModelCard(name="timm_model", source="timm, by --model.arch", licence="unknown"))
@@ -22,7 +20,7 @@ def timm_model(
     layer: int | None = None,
     checkpoint_key: str | None = None,
     **arch_args: Any,
-) -> "Backbone":
+) -> "eva_core.Backbone":
     """Any timm architecture: `--model timm_model --model.arch NAME`.
 
     Args:

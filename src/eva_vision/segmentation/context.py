@@ -9,7 +9,7 @@ from lightning.fabric import Fabric
 from eva_core.contracts.cards import DatasetCard
 from eva_core.extraction.launching import open_fabric
 from eva_core.extraction.settings import PRECISIONS
-from eva_core.task import Job
+from eva_core.job import Job
 from eva_vision.segmentation.contracts import SegmentationDataset, SegmentationHead
 from eva_vision.segmentation.features.batches import Stored
 from eva_vision.segmentation.features.map_store import MapStore

@@ -16,10 +16,10 @@ from eva_core.evaluation.copies import turned_copies_across
 from eva_core.evaluation.splits import Plan, cost, make_plan, summary
 from eva_core.extraction.engine import full_precision, prepare
 from eva_core.extraction.pixels import transform_of
+from eva_core.job import Answer
 from eva_core.progress import Bar, say
 from eva_core.statistics.summary import measured_record
 from eva_core.store.reuse import contents_of, copies_of_train
-from eva_core.task import Answer
 from eva_vision.segmentation.context import Context
 from eva_vision.segmentation.contracts import IGNORE
 from eva_vision.segmentation.decoders import colour_baseline

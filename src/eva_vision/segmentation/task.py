@@ -9,12 +9,13 @@ from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.metric import Metric
 from eva_core.contracts.protocol import Protocol
 from eva_core.errors import UsageError
-from eva_core.task import Answer, Heads, Job, Task
+from eva_core.task import Heads, Task
 from eva_vision.segmentation.metric_names import BESIDE, DICE, METRICS
 from eva_vision.segmentation.protocol import Segmentation
 
 if TYPE_CHECKING:
     from eva_core.contracts.dataset import Dataset
+    from eva_core.job import Answer, Job
     from eva_core.store.store import StoreKey
     from eva_vision.segmentation.contracts import SegmentationDataset
     from eva_vision.segmentation.features.map_store import MapStore
@@ -42,7 +43,7 @@ class SegmentationTask(Task):
     def metrics(self, dataset: DatasetCard) -> Mapping[str, Metric]:
         return METRICS
 
-    def check(self, job: Job) -> None:
+    def check(self, job: "Job") -> None:
         from eva_core.evaluation.class_checks import refuse_few_classes, refuse_one_class_by_two_names
         from eva_core.evaluation.splits import refuse_unfit
 
@@ -61,25 +62,25 @@ class SegmentationTask(Task):
 
         refuse_wrong_classes(dataset)
 
-    def check_applying(self, job: Job) -> None:
+    def check_applying(self, job: "Job") -> None:
         if not job.rules.section.stitch:
             raise UsageError(
                 f"Expected a protocol that stitches tiles to whole masks, but {job.protocol.name} does not here. "
                 "Fit the heads with --protocol strict."
             )
 
-    def key(self, job: Job) -> "StoreKey":
+    def key(self, job: "Job") -> "StoreKey":
         from eva_vision.segmentation.features.feature_maps import maps_key
 
         return maps_key(job.backbone, _checked(job.dataset), job.protocol, job.rules.section)
 
-    def extract(self, key: "StoreKey", job: Job, tell: Callable[[str], None]) -> "MapStore":
+    def extract(self, key: "StoreKey", job: "Job", tell: Callable[[str], None]) -> "MapStore":
         from eva_vision.segmentation.features.feature_maps import extract_maps
 
         dataset, section = _checked(job.dataset), job.rules.section
         return extract_maps(key, job.backbone, dataset, job.protocol, section, job.how, tell)
 
-    def evaluate(self, job: Job, store: "MapStore", folder: Path, key: str) -> Answer:
+    def evaluate(self, job: "Job", store: "MapStore", folder: Path, key: str) -> "Answer":
         from eva_vision.segmentation.context import context
         from eva_vision.segmentation.evaluation import evaluate
 
@@ -90,7 +91,7 @@ class SegmentationTask(Task):
 
         forget(folder)
 
-    def apply(self, job: Job, store: "MapStore", heads: Heads, classes: list[str], output: Path) -> Path:
+    def apply(self, job: "Job", store: "MapStore", heads: Heads, classes: list[str], output: Path) -> Path:
         """Write a mask for every image, of its own size: PNG with a palette; classes.txt names the labels."""
         from eva_vision.segmentation.context import context
         from eva_vision.segmentation.evaluation import decoder_of

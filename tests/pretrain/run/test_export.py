@@ -12,8 +12,8 @@ from torch import Tensor
 
 from eva_core.errors import EvaError, UsageError
 from eva_core.evaluation.contamination import seen as known_to
-from eva_pretrain.run import export
-from eva_pretrain.run.export import ExportDetails, list_seen, write_export
+from eva_pretrain.run import export as export_module
+from eva_pretrain.run.export import ExportDetails, export, list_seen
 from eva_vision.models.exported import exported, read_card, read_seen
 
 ARGS = {"img_size": 64, "dynamic_img_size": True, "reg_tokens": 2, "init_values": 1e-5, "depth": 2}
@@ -37,7 +37,7 @@ def write(folder: Path, vit: dict[str, Tensor] | None = None, **changes: Any) ->
         **changes,
     }
     arguments = asked.pop("arch_args", ARGS)
-    return write_export(folder, state() if vit is None else vit, "test_vit", arguments, ExportDetails(**asked))
+    return export(folder, state() if vit is None else vit, "test_vit", arguments, ExportDetails(**asked))
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -180,7 +180,7 @@ def test_a_kill_leaves_the_old_one_whole(tmp_path: Path, monkeypatch: pytest.Mon
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(export, at, killed)
+        patch.setattr(export_module, at, killed)
         with pytest.raises(KeyboardInterrupt):
             write(folder, state(1), step=8)
     assert files(folder) == before

@@ -11,7 +11,7 @@ from eva_core import registry
 from eva_core.contracts.backbone import sha256_of_weights
 from eva_core.contracts.cards import Geometry
 from eva_core.errors import EvaError, UsageError
-from eva_pretrain.run.export import ExportDetails, write_export
+from eva_pretrain.run.export import ExportDetails, export
 from eva_vision.models.exported import check_files, exported, read_seen
 from eva_vision.models.timm import timm_model
 
@@ -22,7 +22,7 @@ NAME = "tiny-3f2a91c0"
 def folder(tmp_path: Path) -> Path:
     network = timm_model("test_vit", depth=2).network  # type: ignore[attr-defined]
     seen = [("TCGA-AA-1234-01Z-00-DX1.0f1e.svs", None), ("TCGA-BB-1234-01Z-00-DX1.svs", None)]
-    return write_export(
+    return export(
         tmp_path / "run" / "export",
         network.state_dict(),
         "test_vit",

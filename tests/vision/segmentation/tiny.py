@@ -18,7 +18,7 @@ from eva_core.contracts.cards import DatasetCard, Geometry, ModelCard
 from eva_core.contracts.dataset import Sample
 from eva_core.contracts.protocol import Protocol
 from eva_core.extraction.settings import Extraction
-from eva_core.task import Job
+from eva_core.job import Job
 from eva_vision.segmentation.context import Context, context
 from eva_vision.segmentation.contracts import IGNORE, SegmentationDataset, SegmentationHead
 from eva_vision.segmentation.decoders.heads import LinearSeg

@@ -4,11 +4,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.metric import Metric
-from eva_core.task import Answer, Heads, Job, Task
+from eva_core.task import Heads, Task
+
+if TYPE_CHECKING:
+    from eva_core.job import Answer, Job
 
 METRICS = {"r2": Metric(bounds=(-inf, 1.0), chance=0.0), "mae": Metric(higher_is_better=False, bounds=(0.0, inf))}
 
@@ -46,27 +49,27 @@ class Regression(Task):
     def metrics(self, dataset: DatasetCard) -> Mapping[str, Metric]:
         return METRICS
 
-    def check(self, job: Job) -> None:
+    def check(self, job: "Job") -> None:
         from eva_core.evaluation.splits import refuse_unfit
 
         refuse_unfit(job.dataset, [s.id for s in job.dataset.samples if s.target is None], self.label)
 
-    def key(self, job: Job) -> Any:
+    def key(self, job: "Job") -> Any:
         from eva_core.extraction.embed import store_key
 
         return store_key(job.backbone, job.dataset, job.protocol)
 
-    def extract(self, key: Any, job: Job, tell: Callable[[str], None]) -> Any:
+    def extract(self, key: Any, job: "Job", tell: Callable[[str], None]) -> Any:
         from eva_core.extraction.embed import extract
 
         return extract(key, job.backbone, job.dataset, job.protocol, job.how, tell)
 
-    def evaluate(self, job: Job, store: Any, folder: Path, key: str) -> Answer:
+    def evaluate(self, job: "Job", store: Any, folder: Path, key: str) -> "Answer":
         from eva_plugin_example.ridge import evaluate
 
         return evaluate(job, store, METRICS)
 
-    def apply(self, job: Job, store: Any, heads: Heads, classes: list[str], output: Path) -> Path:
+    def apply(self, job: "Job", store: Any, heads: Heads, classes: list[str], output: Path) -> Path:
         from eva_core.results.record import PREDICTIONS, write_predictions
         from eva_plugin_example.ridge import Values, values_table
 

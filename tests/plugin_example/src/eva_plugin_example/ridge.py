@@ -16,12 +16,13 @@ from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.dataset import Dataset, Sample
 from eva_core.contracts.metric import Metric
 from eva_core.evaluation.splits import cost, make_plan, summary
+from eva_core.job import Answer, Job
 from eva_core.results.predictions import identity_columns, read_split
 from eva_core.statistics.comparison import Difference, difference_of
 from eva_core.statistics.intervals import members
 from eva_core.statistics.permutation import permutation_of_means
 from eva_core.statistics.summary import measured_record
-from eva_core.task import Answer, Job, Scores
+from eva_core.task import Scores
 
 
 class Tinted(Dataset):

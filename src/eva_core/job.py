@@ -1,0 +1,57 @@
+"""What a task is asked, and what it answers. Tasks import this only when they work: torch is behind it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from torch import Tensor
+
+from eva_core.contracts.backbone import Backbone
+from eva_core.contracts.cards import ModelCard
+from eva_core.contracts.dataset import Dataset
+from eva_core.contracts.protocol import Protocol, Rules
+from eva_core.extraction.settings import Extraction
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a command asks for: what is built, and the names that results carry.
+
+    Attributes:
+        model: Name of the backbone.
+        card: Of the backbone.
+        backbone: The model; one that takes no images for embeddings that another program made.
+        head_name: Name of the head, with the arguments that are not the default.
+        head: Of the class that the task takes.
+        rules: The protocol as this task and dataset read it.
+        how: Device, batch size and the like: nothing that decides a score.
+    """
+
+    model: str
+    card: ModelCard
+    backbone: Backbone
+    dataset: Dataset
+    head_name: str
+    head: Any
+    protocol: Protocol
+    rules: Rules
+    how: Extraction
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A score and what it stands on.
+
+    Attributes:
+        record: The part of results.json that the task decides: `main`, `selection`, `splits`, `baselines`,
+            `contamination`, `confounds`, `mpp`, `selected`, `skipped`, `report`, `cost`, and what else it has to say.
+        heads: Selected parameters by run.
+        predictions: The rows of predictions.parquet.
+        draws: Bootstrap values of the main metric on the main split, (2000,).
+    """
+
+    record: dict[str, Any]
+    heads: dict[int, dict[str, Tensor]]
+    predictions: pa.Table
+    draws: np.ndarray
