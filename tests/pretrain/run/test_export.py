@@ -236,20 +236,20 @@ def test_the_commit_is_that_of_our_checkout_and_of_no_other(tmp_path: Path, monk
     for folder in (ours, theirs):
         (folder / "run").mkdir(parents=True)
         (folder / "run" / "export.py").touch()
-    monkeypatch.setattr(export, "__file__", str(ours / "run" / "export.py"))
+    monkeypatch.setattr(export_module, "__file__", str(ours / "run" / "export.py"))
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert export._commit() is None  # no repository
+    assert export_module._commit() is None  # no repository
     git("init", "-q")
     git("add", ".")
     git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "-m", "a")
     git("tag", "v1")
-    assert export._commit() == git("rev-parse", "HEAD")
+    assert export_module._commit() == git("rev-parse", "HEAD")
     (ours / "run" / "export.py").write_text("changed")
-    assert export._commit() == git("rev-parse", "HEAD") + "-dirty"
-    monkeypatch.setattr(export, "__file__", str(theirs / "run" / "export.py"))
-    assert export._commit() is None
+    assert export_module._commit() == git("rev-parse", "HEAD") + "-dirty"
+    monkeypatch.setattr(export_module, "__file__", str(theirs / "run" / "export.py"))
+    assert export_module._commit() is None
     monkeypatch.setenv("PATH", str(tmp_path))  # no git
-    assert export._commit() is None
+    assert export_module._commit() is None
 
 
 def test_the_random_state_of_a_run_is_not_touched(tmp_path: Path):
