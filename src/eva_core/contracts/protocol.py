@@ -27,7 +27,11 @@ class Protocol:
             reported; `holdout`: a part of train, made by group, so that the reported split is touched once.
         holdout: Share of train that is held out under `holdout`.
         lr: Learning rate of trained heads; several are tried under `holdout` selection and the best kept.
+        betas: Of AdamW, both of at least 0 and below 1.
+        weight_decay: Of AdamW.
+        warmup_factor: Share of `lr` during `warmup_epochs`.
         warmup_epochs: Epochs at `lr * warmup_factor` before the full rate.
+        batch_size: Embeddings in a step of a trained head.
         steps: Optimiser steps of a trained head.
         evaluate_every: Steps between evaluations; None: after every epoch.
         patience: Evaluations without improvement before a run stops, by dataset; none for those not listed.
