@@ -4,11 +4,7 @@ import hashlib
 import os
 import pickle
 import shutil
-import signal
-import subprocess
-import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +13,9 @@ import pytest
 
 from eva_core.cli import main
 from eva_core.errors import EvaError, UsageError
-from eva_vision.slides.build_index import Indexed, build, here, in_processes, index_slide, on_ray
+from eva_vision.slides.build_index import Indexed, build, here, index_slide
 from eva_vision.slides.file_state import state_of
 from eva_vision.slides.index import BLOBS, LINES, LISTED, Index, Writer
-from eva_vision.slides.index_files import read_content
 from eva_vision.slides.reading.blobs import Blob
 from eva_vision.slides.reading.open import open_slide
 from eva_vision.slides.reading.openslide import OpenSlideSlide
@@ -281,49 +276,6 @@ def small(tmp_path):
     return slides, output
 
 
-@pytest.mark.parametrize("file", [LINES, BLOBS, LISTED])
-def test_an_index_that_was_cut_anywhere_says_which_slides_are_missing(small, file, capsys):
-    slides, output = small
-    assert told(output, capsys) == (set(slides), "")
-    whole = (output / file).read_bytes()
-    for cut in reversed(range(len(whole) - (file == LISTED))):  # its last byte is the end of the line
-        os.truncate(output / file, cut)
-        content = read_content(output)
-        gone = set(slides) - content.entries.keys()
-        assert (content.missing, content.listed) == (sorted(gone), file != LISTED)
-        assert bool(gone) == (file != LISTED)
-        if cut % 97 == 0:
-            paths, said = told(output, capsys)
-            assert (paths or set()) == set(slides) - gone
-            assert "slides may be missing" in said or f"{len(gone)} slides are missing from the index" in said
-            assert all(path in said for path in gone)
-    built(slides, output, pretend)
-    assert told(output, capsys) == (set(slides), "")
-
-
-@pytest.mark.parametrize("file", [LINES, BLOBS, LISTED])
-def test_an_index_that_lost_a_file_says_so_and_is_made_whole(small, file, capsys):
-    slides, output = small
-    (output / file).unlink()
-    assert "missing" in told(output, capsys)[1]
-    built(slides, output, pretend)
-    assert told(output, capsys) == (set(slides), "")
-
-
-@pytest.mark.parametrize("file", [LINES, LISTED])
-def test_a_flipped_bit_changes_nothing_unsaid(small, file, capsys):
-    _, output = small
-    whole, entries = (output / file).read_bytes(), Index(output).entries
-    for at in range(0, len(whole), 23):
-        damaged = bytearray(whole)
-        damaged[at] ^= 1 << at % 8
-        (output / file).write_bytes(damaged)
-        paths, said = told(output, capsys)
-        if paths is not None:
-            assert set(Index(output, tell=False).entries) <= set(entries)
-            assert said or set(Index(output).entries) == set(entries)  # the header, or a line that no longer counts
-
-
 def test_what_is_lost_stays_so_until_it_is_indexed_again(small, capsys):
     """Also where others are indexed first, and the file has grown over the hole."""
     slides, output = small
@@ -403,16 +355,6 @@ def test_an_index_of_which_there_is_nothing_yet_is_begun_anew(files, tmp_path, c
         (output / name).write_bytes(content)
     built(slides, output, pretend)
     assert told(output, capsys) == (set(slides), "")
-
-
-@pytest.mark.parametrize("text", ["slide,mpp\na,0.5\n", "notes", '{"eva_index": 1, "tissue": "hsv"}\n{"path": "/a"}\n'])
-def test_files_of_something_else_or_of_another_version_are_left_alone(text, tmp_path):
-    output = tmp_path / "index"
-    output.mkdir()
-    (output / LINES).write_text(text)
-    with pytest.raises(UsageError, match="Expected an index"):
-        built(dummies(tmp_path / "slides"), output, pretend)
-    assert (output / LINES).read_text() == text
 
 
 def test_another_mpp_counts_for_slides_that_took_theirs_from_it(slides, tmp_path):
@@ -512,87 +454,6 @@ def test_slides_are_called_by_their_paths_below_what_was_listed(three, tmp_path)
     assert Index(tmp_path / "one").entries[0].name == "TCGA-AA-0001/x/slide.svs"  # the patient is in a folder above
     assert main(["slides", "index", f"{folder}/p*/*.svs", "--output", str(tmp_path / "two"), "--workers", "1"]) == 0
     assert [entry.name for entry in Index(tmp_path / "two").entries] == names[1:3]
-
-
-# Many processes.
-
-
-def dying(path: str) -> Indexed:
-    """A reader that kills its process at some slides."""
-    if "fatal" in path:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return Indexed({"path": path, "bytes": 1, "modified": 0})
-
-
-def test_a_slide_that_kills_its_process_fails_alone():
-    paths = [f"{'fatal' if n == 2 else 'good'}{n}" for n in range(6)]
-    found = {part.entry["path"]: part.entry.get("error", "") for part in in_processes(dying, paths, 2)}
-    assert set(found) == set(paths)
-    assert {path for path, error in found.items() if error} == {"fatal2"}
-    assert "process that read it died" in found["fatal2"]
-
-
-def test_processes_find_what_one_does(three, tmp_path):
-    alone = built(three, tmp_path / "one")
-    together = built(three, tmp_path / "two", partial(in_processes, workers=2))
-    for n, (one, two) in enumerate(zip(alone.entries, together.entries, strict=True)):
-        assert (one.path, one.sha256, one.area) == (two.path, two.sha256, two.area)
-        assert np.array_equal(alone.mask(n).pixels, together.mask(n).pixels)
-
-
-def test_a_killed_process_leaves_a_whole_index_and_no_workers(three, tmp_path):
-    """SIGKILL in the middle; the same call goes on."""
-    folder = tmp_path / "many"
-    folder.mkdir()
-    for n in range(40):
-        shutil.copy(three[n % 3], folder / f"{n:02d}.svs")  # a hard link is the same slide
-    output = tmp_path / "index"
-    command = [sys.executable, "-m", "eva_core.cli", "slides", "index", f"{folder}/*.svs", "--output", str(output)]
-    process = subprocess.Popen([*command, "--workers", "2"], start_new_session=True, stderr=subprocess.DEVNULL)
-    until = time.monotonic() + 60
-    while not (output / LINES).exists() or (output / LINES).read_bytes().count(b"\n") < 6:
-        assert time.monotonic() < until
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
-    done = len(Index(output))
-    assert 0 < done < 40
-    until = time.monotonic() + 20
-    while members(process.pid):
-        assert time.monotonic() < until, "workers outlive their parent"
-        time.sleep(0.05)
-    before = (output / LINES).read_bytes()
-    assert len(built(sorted(folder.iterdir()), output)) == 40
-    assert (output / LINES).read_bytes().startswith(before[: before.rfind(b"\n") + 1])
-
-
-def members(session: int) -> list[int]:
-    """Processes of a session that still run."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, _, of = path.read_text().rpartition(")")[2].split()[:4]
-        except OSError:
-            continue
-        if int(of) == session and state != "Z":
-            found.append(int(path.parent.name))
-    return found
-
-
-@pytest.mark.slow
-def test_slides_over_ray(three, tmp_path, monkeypatch):
-    pytest.importorskip("ray")
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    found = built([*three, tmp_path / "gone.svs"], tmp_path / "ray", partial(on_ray, address="local"))
-    assert [entry.name for entry in found.entries] == ["odd.svs", "rgb.svs", "ycbcr.svs"]
-    assert "gone.svs" in found.failed[0].error
-
-
-def test_ray_that_is_not_installed_is_told(three, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(UsageError, match="Expected ray for --engine ray"):
-        built(three, tmp_path / "ray", partial(on_ray, address=None))
 
 
 # Size and speed.

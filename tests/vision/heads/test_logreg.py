@@ -1,4 +1,4 @@
-"""The heads that are shipped: initialisation, shapes, and logistic regression against sklearn."""
+"""Logistic regression against sklearn."""
 
 import warnings
 from dataclasses import replace
@@ -13,9 +13,7 @@ from eva_core.contracts.head import Embedded, FittingData
 from eva_core.contracts.protocol import Protocol
 from eva_core.errors import UsageError
 from eva_vision.heads import logistic_regression, logreg
-from eva_vision.heads.linear import Linear
 from eva_vision.heads.logreg import LogReg
-from eva_vision.heads.mlp import Mlp
 
 STRICT = Protocol("test", selection="holdout", C=(1e-3, 0.1, 10.0))
 
@@ -37,24 +35,6 @@ def sklearn_params(part: Embedded, c: float) -> tuple[torch.Tensor, torch.Tensor
     model = LogisticRegression(C=c, tol=1e-9, max_iter=10_000).fit(scaler.transform(part.x.double()), part.y.numpy())
     weight = model.coef_ / scaler.scale_
     return torch.from_numpy(weight).float(), torch.from_numpy(model.intercept_ - weight @ scaler.mean_).float()
-
-
-@pytest.mark.parametrize("outputs", [1, 4])
-def test_initialisation_is_that_of_torch(outputs: int) -> None:
-    generator = torch.manual_seed(3)
-    layers = [nn.Linear(10, 6), nn.Linear(6, outputs)]
-    params = Mlp(hidden=6).parameters(10, outputs, generator.manual_seed(3))
-    for ours, theirs in zip(params.values(), (p for layer in layers for p in layer.parameters()), strict=True):
-        assert torch.equal(ours, theirs)
-
-
-@pytest.mark.parametrize("head", [Linear(), Mlp(hidden=6)], ids=["linear", "mlp"])
-def test_forward_takes_one_run_or_a_stack(head: Linear | Mlp) -> None:
-    runs = [head.parameters(10, 3, torch.Generator().manual_seed(seed)) for seed in (0, 1)]
-    stack = {name: torch.stack([run[name] for run in runs]) for name in runs[0]}
-    x = torch.randn(2, 5, 10, generator=torch.Generator().manual_seed(2))
-    expected = torch.stack([head.logits(run, x[i]) for i, run in enumerate(runs)])
-    torch.testing.assert_close(head.forward(stack, x), expected)
 
 
 @pytest.mark.parametrize("classes", [2, 4])
