@@ -66,12 +66,6 @@ def numbers(value: Any) -> list[float]:
     return [value] if isinstance(value, float) else []
 
 
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without pictures, which take longer than tiny decoders."""
-    monkeypatch.setattr(evaluation, "draw_overlays", lambda *_: [])
-
-
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
     """A finished result, with objects, for tests that only read."""
