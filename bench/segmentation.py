@@ -18,13 +18,13 @@ import numpy as np
 import torch
 
 from eva_core import registry
-from eva_core.config.protocols import load_protocol
+from eva_core.config.protocols import load_protocol, resolve
 from eva_core.extraction.engine import prepare
 from eva_core.extraction.pixels import transform_of
 from eva_core.extraction.settings import Extraction
 from eva_core.job import Job
 from eva_vision.datasets.mask_folder import MaskFolder
-from eva_vision.segmentation.context import Context, rules_for, setting
+from eva_vision.segmentation.context import Context, context
 from eva_vision.segmentation.decoders.training import new_decoder, train
 from eva_vision.segmentation.features.batches import Online, Source, Stored
 from eva_vision.segmentation.features.feature_maps import extract_maps, maps_key
@@ -45,12 +45,11 @@ def prepared(root: Path, images: int) -> Context:
     dataset.samples = [s for samples in by_split for s in samples[:images]]
     protocol = load_protocol("eva-0.4-offline")
     backbone, head = registry.build_model(MODEL), registry.heads.build("linear_seg")
-    rules, how = rules_for(protocol, dataset), Extraction(device="cpu")
-    store = extract_maps(
-        maps_key(backbone, dataset, protocol, rules), backbone, dataset, protocol, rules, how, lambda line: None
-    )
+    rules, how = resolve(protocol, dataset.card), Extraction(device="cpu")
+    key = maps_key(backbone, dataset, protocol, rules.section)
+    store = extract_maps(key, backbone, dataset, protocol, rules.section, how, lambda line: None)
     prepare(backbone, protocol, torch.device("cpu"))
-    return setting(Job(MODEL, backbone, dataset, protocol, "linear_seg", head), store, how)
+    return context(Job(MODEL, backbone.card, backbone, dataset, "linear_seg", head, protocol, rules, how), store)
 
 
 def in_the_loop(at: Context, samples: np.ndarray) -> Online:

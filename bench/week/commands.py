@@ -114,7 +114,7 @@ def load() -> None:
     from eva_pretrain.studies import command as study  # noqa: F401
     from eva_pretrain.studies import runner
     from eva_vision.segmentation import task  # noqa: F401
-    from eva_vision.slides import building  # noqa: F401
+    from eva_vision.slides import build_index  # noqa: F401
 
     torch.set_num_threads(1)
     runner._train = _train_in_fork
