@@ -27,7 +27,7 @@ _AGAIN = 0.02
 
 
 class _State:
-    """Of this process: what it has received and when, what was there before, and whose it is."""
+    """State of this process: what it has received and when, what was there before, and whose it is."""
 
     process: int | None = None
     forking = False

@@ -66,7 +66,7 @@ def _mean_of_hits(
     weights: NDArray[np.float64],
     runs: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Of accuracy and balanced accuracy: both are linear in the hits, so the mean of runs can come first."""
+    """Mean over runs of accuracy or balanced accuracy: both are sums of hits, so the mean can come first."""
     hits = runs @ (scores.argmax(-1) == targets)  # (d, N)
     truth = np.ones((len(targets), 1)) if metric == "accuracy" else np.eye(len(classes))[targets]
     truth = truth[:, truth.any(axis=0)]  # classes that no image has do not count
@@ -82,7 +82,7 @@ def _mean_of_runs(
     weights: NDArray[np.float64],
     runs: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Of any metric of classes; one that noise can only raise is reflected, as in `stats.bootstrap`."""
+    """Mean over runs of any metric of classes; one that noise can only raise is reflected, as in `stats.bootstrap`."""
     total = np.zeros(len(weights))
     for run, share in zip(scores, runs.T, strict=True):
         values = metrics.weighted(run, targets, classes, weights, [metric])[metric]

@@ -15,7 +15,7 @@ _ROWS = 1024
 
 @dataclass(frozen=True)
 class Confounds:
-    """Of one split.
+    """How the embeddings of one split mix class and site.
 
     Attributes:
         robustness_index: SO / (SO + OS): among neighbours that share exactly one of class and site, the share with the

@@ -90,6 +90,6 @@ def _rewritten(address: str, keep: Callable[[str], bool]) -> str:
 
 
 def _without_user(path: str) -> str:
-    """Of an address that lost a slash: `http:/user:password@host/file`."""
+    """Take the user out of an address that lost a slash: `http:/user:password@host/file`."""
     first, slash, rest = path.lstrip("/").partition("/")
     return "/" + first.rpartition("@")[2] + slash + rest

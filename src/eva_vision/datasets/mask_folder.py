@@ -120,7 +120,7 @@ class MaskFolder(MaskFiles):
         )
 
     def fingerprint(self) -> str:
-        """As of any dataset of masks, and how the masks are read."""
+        """The fingerprint of any dataset of masks, with how the masks are read."""
         how = (self.key, self.objects, self.ignore, self.card.background, self.card.mpp)
         return hashlib.sha256(f"{super().fingerprint()} {how}".encode()).hexdigest()
 

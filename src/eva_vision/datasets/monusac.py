@@ -109,7 +109,7 @@ class Monusac(MaskFiles):
         return None if sample.label_path is None else f"{VERSION} {hashes[sample.label_path]}"
 
     def fingerprint(self) -> str:
-        """As of any dataset of masks, and how polygons become pixels."""
+        """The fingerprint of any dataset of masks, with how polygons become pixels."""
         return hashlib.sha256(f"{super().fingerprint()} {VERSION}".encode()).hexdigest()
 
 

@@ -51,7 +51,7 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Its name in messages."""
         where = ".".join(self.path)
         cut = f"without the prefix {self.prefix!r}" if self.prefix else ""
         return " ".join(filter(None, (where, cut))) or "all"

@@ -97,7 +97,7 @@ def check_files(folder: Path) -> dict[str, Any]:
 
 
 def sha256_of(content: Any) -> str:
-    """Of what JSON can hold, whatever the order of its keys."""
+    """SHA-256 of what JSON can hold, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -125,7 +125,7 @@ class Sampler:
         )
 
     def _magnification(self, slide: int, rng: np.random.Generator) -> float:
-        """Of those that the slide is fine enough for."""
+        """Choose a magnification among those that the slide is fine enough for."""
         finest, u = self._finest[slide], rng.random()
         if self.sampling.mpp_range is not None:
             low, high = self.sampling.mpp_range

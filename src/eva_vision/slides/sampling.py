@@ -147,7 +147,7 @@ def _code(slide: Described) -> str | None:
 
 
 def weigh(slides: Sequence[Described], sampling: Sampling) -> np.ndarray:
-    """Of each slide, float (n,).
+    """Weight of each slide, float (n,).
 
     Raises:
         UsageError: The table lacks a slide, or holds something else than numbers of at least 0.

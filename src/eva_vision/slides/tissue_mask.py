@@ -120,7 +120,7 @@ class TissueMask:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "TissueMask":
-        """Of `to_bytes`.
+        """Read a mask from what `to_bytes` gave.
 
         Raises:
             EvaError: It is something else, or damaged.

@@ -149,7 +149,7 @@ def _hatched(picture: np.ndarray, where: np.ndarray) -> np.ndarray:
 
 
 def _colour(label: int, background: int | None) -> str:
-    """Of a class; the background takes none, so that the first object class has the first colour."""
+    """Colour of a class; the background takes none, so that the first object class has the first colour."""
     return _PALETTE[(label - (background is not None and label > background)) % len(_PALETTE)]
 
 

@@ -68,7 +68,7 @@ class Scored:
         ]
 
     def dice(self, at: Context) -> tuple[np.ndarray, np.ndarray]:
-        """Of every decoder and unit, (P, N), and of every class, (P, N, C); NaN where undefined."""
+        """Dice of every decoder and unit, (P, N), and of every class, (P, N, C); NaN where undefined."""
         by_class = metrics.per_class(self.counts, at.rules.empty)[0]
         return metrics.over_classes(by_class, at.card.background), by_class
 
@@ -115,7 +115,7 @@ def masks(
 
 @torch.inference_mode()
 def _tiles(decoders: Sequence[nn.Module], source: Stored, side: int) -> Iterator[np.ndarray]:
-    """Of each tile its classes by every decoder and in the target, uint8 (P + 1, side, side)."""
+    """The classes of each tile by every decoder and in the target, uint8 (P + 1, side, side)."""
     for batch in source.in_order(AT_ONCE):
         found = [logits(d.eval(), batch.features, batch.images, side).argmax(1).byte() for d in decoders]
         yield from torch.stack([*found, batch.masks.byte()], dim=1).cpu().numpy()

@@ -75,7 +75,7 @@ def ome_mpp(description: str) -> float | None:
 
 
 def resolution_mpp(unit: int | None, across: float | None, down: float | None) -> float | None:
-    """Of TIFF's pixels per inch or centimetre; the unit is inch where none is given (TIFF 6.0, section 8)."""
+    """Read TIFF's pixels per inch or centimetre; the unit is inch where none is given (TIFF 6.0, section 8)."""
     length = _PER_UNIT.get(2 if unit is None else unit)
     if length is None:
         return None
