@@ -1,6 +1,7 @@
 """A timm ViT as student and teacher: its tokens at any size, and a mask token for what the student must guess."""
 
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import timm
@@ -81,6 +82,9 @@ class Vit(nn.Module):
         if student:
             self.network.set_grad_checkpointing(architecture.checkpointing)
         if architecture.compile:
+            # a graph for each rate of drop path, size of crop, and with or without gradients; dynamo stops at 8
+            dynamo = import_module("torch._dynamo").config
+            dynamo.recompile_limit = max(dynamo.recompile_limit, 4 * len(self.network.blocks))
             for block in self.network.blocks:
                 block.compile()
 

@@ -108,3 +108,19 @@ def test_what_cannot_be_a_student(architecture, said):
 def test_a_drop_path_that_makes_no_sense(rate):
     with pytest.raises(UsageError, match=f"^Expected drop_path of at least 0 and below 1, but got {rate}"):
         Architecture("vit_tiny_patch16_224", drop_path=rate)
+
+
+def test_every_block_is_compiled_whatever_its_rate_of_drop_path(monkeypatch: pytest.MonkeyPatch):
+    import torch._dynamo as dynamo
+
+    whole = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: whole(self, backend="eager"))  # graphs are what counts
+    dynamo.reset()
+    dynamo.utils.counters.clear()
+    small = {"depth": 10, "embed_dim": 12, "num_heads": 1}
+    vit = Vit(Architecture("vit_tiny_patch16_224", 32, small, drop_path=0.1, compile=True), True, True).train()
+    with torch.no_grad():
+        vit(torch.randn(2, 3, 32, 32))
+    frames = dynamo.utils.counters["frames"]
+    dynamo.reset()
+    assert frames["ok"] == frames["total"] > 8
