@@ -129,7 +129,9 @@ def test_a_board_of_several_kinds_ranks_each_its_own_way(site, tmp_path):
         ("stripes", "stripes"),
     ):
         (tmp_path / f"{name}.yaml").write_text(json.dumps({"dataset": dataset}))
-    tasks = [{"name": name, "config": str(tmp_path / f"{name}.yaml")} for name in ("tinted", "stripes")]
+    quick = {"steps": 50, "runs": 2}
+    names = ("tinted", "stripes")
+    tasks = [{"name": name, "config": str(tmp_path / f"{name}.yaml"), "protocol": quick} for name in names]
     board = {"models": ["edges", "colour_stats"], "tasks": tasks, "protocol": "eva-0.4"}
     (tmp_path / "board.yaml").write_text(json.dumps(board))
     done = eva(site, "leaderboard", "--config", str(tmp_path / "board.yaml"), "--output", str(tmp_path / "board"))
