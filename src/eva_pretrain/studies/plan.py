@@ -18,6 +18,7 @@ from eva_core.progress import say
 from eva_core.results.record import read_json, write_text
 from eva_pretrain.data.datamodule import Patches
 from eva_pretrain.run.config import Plan, parse
+from eva_pretrain.studies.cut_patches import DONE
 from eva_pretrain.studies.study import Study, Variant
 from eva_vision.models.exported import CARD, check_files, read_seen
 
@@ -74,8 +75,9 @@ class Run:
 
     @property
     def done(self) -> bool:
-        """Whether it has a score on every task."""
-        return self.trained and all(pair.done for pair in self.pairs) and not is_damaged(self.folder / COST)
+        """Whether it has a score on every task, and what it has cost can be read."""
+        costs = [self.folder / COST, *([] if self.cut_to is None else [self.cut_to / DONE])]
+        return self.trained and all(pair.done for pair in self.pairs) and not any(map(is_damaged, costs))
 
     @property
     def failure(self) -> str | None:

@@ -14,7 +14,7 @@ from eva_core.errors import EvaError
 from eva_core.files.addresses import without_secrets
 from eva_core.files.atomic_files import make_folder, unlinked
 from eva_core.files.cache import locked
-from eva_core.files.sealed_records import read_record_or_nothing, write_record
+from eva_core.files.sealed_records import is_damaged, read_record_or_nothing, write_record
 from eva_core.progress import say
 from eva_pretrain.run.config import Plan, parse
 from eva_pretrain.run.export import list_seen
@@ -59,9 +59,9 @@ def _make(run: Run, lock: int | None, threads: int | None) -> None:
     """Up to the export and what it has cost."""
     arguments = list(run.arguments)
     whole = run.whole()
+    if run.cut_to is not None and run.variant.cut is not None and (not whole or is_damaged(run.cut_to / DONE)):
+        cut_patches(parse(arguments), run.variant.cut, run.cut_to)
     if not whole:
-        if run.cut_to is not None and run.variant.cut is not None:
-            cut_patches(parse(arguments), run.variant.cut, run.cut_to)
         if run.variant.untrained:
             from eva_pretrain.run.pretrain import export_start
 

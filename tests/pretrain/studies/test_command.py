@@ -101,7 +101,7 @@ def test_a_wrong_flag_is_one_line_and_exit_2(study_file, patches, tmp_path, caps
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_cut_patches_are_trained_from(study_file, index, tmp_path, trained):
+def test_cut_patches_are_trained_from(study_file, index, tmp_path, trained, capsys):
     file = study_file(variants={"online": {}, "cut": {"cut": 6}})
     (tmp_path / "excluded.txt").write_text("a.svs\n")
     flags = ("--exclude", str(tmp_path / "excluded.txt"), "--sampling.fraction", "0.9", "--sampling.distinct", "50")
@@ -118,6 +118,13 @@ def test_cut_patches_are_trained_from(study_file, index, tmp_path, trained):
     assert "a.svs" not in names
     card = ModelCard("m", training_ids=tuple(slide for slide, _ in read_seen(export)))
     assert seen(card, names, names).all()
+
+    file_of_cut = next((tmp_path / "out/cut").glob("*/cut.json"))
+    file_of_cut.write_text(file_of_cut.read_text().replace('"patches": 6', '"patches": 7'))
+    assert study(file, tmp_path / "out", "--slides", str(index.folder), "--seeds", "1", *flags) == 0
+    assert "cut.json is damaged: it is written again" in capsys.readouterr().err
+    again = json.loads((tmp_path / "out/study.json").read_text())["variants"][1]["cut"]
+    assert again == {**cut["cut"], "seconds": None}
 
 
 def test_runs_go_over_a_cluster(study_file, patches, tmp_path, trained, monkeypatch, capsys):
