@@ -1,6 +1,6 @@
 """Protocols by name: read once, with the sections of all kinds of task, and resolved for one of them."""
 
-from dataclasses import asdict, field, fields, make_dataclass, replace
+from dataclasses import asdict, field, make_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -139,12 +139,10 @@ def _departures(protocol: Protocol, as_shipped: Protocol | None, task: Task, dat
 
 def _read_by(task: Task, name: str, protocol: Protocol) -> dict[str, Any]:
     """The fields that decide a score of a task, apart from the heads, which a title names by themselves."""
-    values = {field.name: getattr(protocol, field.name) for field in fields(protocol) if field.name in task.reads}
-    section = _section(protocol, name)
+    values, section = asdict(protocol), _section(protocol, name)
     own = {} if section is None else asdict(section)
-    shared = asdict(replace(Protocol(""), **values))
     return {
-        **{field: shared[field] for field in values},
+        **{field: values[field] for field in task.reads},
         **{f"{name}.{field}": value for field, value in own.items() if field != "heads"},
     }
 

@@ -15,23 +15,7 @@ from eva_core.files.checksums import Damaged
 from eva_core.store import hdf5_files
 from eva_core.store.store import Store, StoreKey, open_store, store_at
 from eva_core.store.writer import PartWriter, finished_parts, merge
-
-
-def batch(first: int, n: int, dim: int = 4) -> dict[str, np.ndarray]:
-    rows = np.arange(first, first + n, dtype=np.float32)
-    return {
-        "embeddings": np.repeat(rows[:, None], dim, 1),
-        "colour_stats": np.zeros((n, 6), np.float32),
-        "signature": np.zeros((n, 64), np.float32),
-        "short_side": np.full(n, 32),
-        "readable": np.ones(n, bool),
-    }
-
-
-@pytest.fixture
-def key(cache) -> StoreKey:
-    (cache / "pictures").mkdir()
-    return StoreKey("m", "pictures", {"a": 1})
+from tests.core.store.conftest import batch
 
 
 @pytest.fixture

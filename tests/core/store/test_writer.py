@@ -6,6 +6,7 @@ import pytest
 from eva_core.errors import EvaError
 from eva_core.store.store import StoreKey
 from eva_core.store.writer import PartWriter, finished_parts, keep_parts_of
+from tests.core.store.conftest import batch
 
 
 def test_parts_go_where_their_layout_does_not_read(tmp_path: Path):
@@ -26,23 +27,6 @@ def test_parts_go_where_their_layout_does_not_read(tmp_path: Path):
         assert finished_parts(store) == {}
         assert note.read_text() == "rows by image"
         write()
-
-
-def batch(first: int, n: int, dim: int = 4) -> dict[str, np.ndarray]:
-    rows = np.arange(first, first + n, dtype=np.float32)
-    return {
-        "embeddings": np.repeat(rows[:, None], dim, 1),
-        "colour_stats": np.zeros((n, 6), np.float32),
-        "signature": np.zeros((n, 64), np.float32),
-        "short_side": np.full(n, 32),
-        "readable": np.ones(n, bool),
-    }
-
-
-@pytest.fixture
-def key(cache) -> StoreKey:
-    (cache / "pictures").mkdir()
-    return StoreKey("m", "pictures", {"a": 1})
 
 
 def test_no_file_is_begun_that_cannot_end(key, monkeypatch):

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from eva_core.contracts.backbone import sha256_of_weights
-from eva_core.contracts.cards import Pooling
 from eva_core.errors import EvaError, UsageError
 from eva_core.registry import build_model
 from eva_vision.models.timm import timm_model
@@ -24,11 +23,6 @@ def built(arch: str, **arguments: object) -> TimmBackbone:
     return backbone
 
 
-def pooled(backbone: TimmBackbone, images: Tensor, pooling: Pooling) -> Tensor:
-    backbone.pooling = pooling
-    return backbone(images)
-
-
 def one_line(caught: pytest.ExceptionInfo[EvaError]) -> str:
     assert "\n" not in str(caught.value)
     return str(caught.value)
@@ -43,17 +37,6 @@ def _no_gradients():
 @pytest.fixture(scope="module")
 def images() -> Tensor:
     return torch.randn(2, 3, 112, 112, generator=torch.Generator().manual_seed(0))
-
-
-@pytest.fixture(scope="module")
-def with_registers() -> TimmBackbone:
-    return built(**REGISTERS)  # type: ignore[arg-type]
-
-
-# Pooling.
-
-
-# Dense features.
 
 
 # Weights and sizes.
