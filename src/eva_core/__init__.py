@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from eva_core.contracts.dataset import Dataset, Sample
     from eva_core.contracts.head import Embedded, FittedRun, FittingData, Head
     from eva_core.contracts.metric import Metric
-    from eva_core.contracts.protocol import Protocol, Rules
+    from eva_core.contracts.protocol import Protocol, ResolvedProtocol
     from eva_core.errors import EvaError, UsageError
     from eva_core.extraction.settings import Extraction
     from eva_core.job import Answer, Job
@@ -34,7 +34,7 @@ __all__ = [
     "Metric",
     "ModelCard",
     "Protocol",
-    "Rules",
+    "ResolvedProtocol",
     "Sample",
     "Scores",
     "Task",
@@ -62,7 +62,7 @@ __getattr__, __dir__ = lazy_names(
         "Metric": "eva_core.contracts.metric",
         "ModelCard": "eva_core.contracts.cards",
         "Protocol": "eva_core.contracts.protocol",
-        "Rules": "eva_core.contracts.protocol",
+        "ResolvedProtocol": "eva_core.contracts.protocol",
         "Sample": "eva_core.contracts.dataset",
         "Scores": "eva_core.task",
         "Task": "eva_core.task",

@@ -230,7 +230,7 @@ def _settled(job: Job, tell: Callable[[str], None]) -> Job:
     protocol = settled(job.protocol, job.card, job.how.device, there, tell)
     if protocol == job.protocol:
         return job
-    return replace(job, protocol=protocol, rules=resolve(protocol, job.dataset.card, job.head_name or None))
+    return replace(job, protocol=protocol, resolved=resolve(protocol, job.dataset.card, job.head_name or None))
 
 
 def apply_heads(
@@ -330,7 +330,7 @@ def _identity(job: Job, content: dict[str, Any]) -> dict[str, str]:
         "dataset": job.dataset.card.name,
         "dataset_sha256": content["dataset_sha256"],
         "head": job.head_name,
-        "protocol": job.rules.title,
+        "protocol": job.resolved.title,
     }
 
 
@@ -344,7 +344,7 @@ def _settings(job: Job) -> dict[str, Any]:
     """What decides a result besides the images and the model, as JSON gives it back."""
     head = {"class": qualified_name(job.head), "version": version_of(job.head), **settings_of(job.head)}
     online = {} if job.how.online is None else {"online": job.how.online}
-    return json.loads(canonical({"head_settings": head, "protocol_settings": job.rules.fields, **online}))
+    return json.loads(canonical({"head_settings": head, "protocol_settings": job.resolved.fields, **online}))
 
 
 def _config(job: Job) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor
 from eva_core.contracts.backbone import Backbone
 from eva_core.contracts.cards import ModelCard
 from eva_core.contracts.dataset import Dataset
-from eva_core.contracts.protocol import Protocol, Rules
+from eva_core.contracts.protocol import Protocol, ResolvedProtocol
 from eva_core.extraction.settings import Extraction
 
 
@@ -24,7 +24,7 @@ class Job:
         backbone: The model; one that takes no images for embeddings that another program made.
         head_name: Name of the head, with the arguments that are not the default.
         head: Of the class that the task takes.
-        rules: The protocol as this task and dataset read it.
+        resolved: The protocol as this task and dataset read it.
         how: Device, batch size and the like: nothing that decides a score.
     """
 
@@ -35,7 +35,7 @@ class Job:
     head_name: str
     head: Any
     protocol: Protocol
-    rules: Rules
+    resolved: ResolvedProtocol
     how: Extraction
 
 

@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from eva_core import registry
 from eva_core.config.files import find_config, first_reason, read_protocol, shipped
 from eva_core.contracts.cards import DatasetCard
-from eva_core.contracts.protocol import Protocol, Rules
+from eva_core.contracts.protocol import Protocol, ResolvedProtocol
 from eva_core.errors import EvaError, UsageError
 from eva_core.identity import changed_fields, digest
 from eva_core.task import Task, task_named
@@ -103,7 +103,7 @@ def heads_of(protocol: Protocol, dataset: DatasetCard) -> tuple[str, ...]:
     return _heads(protocol, section_of(protocol, dataset))
 
 
-def resolve(protocol: Protocol, dataset: DatasetCard, head: str | None = None) -> Rules:
+def resolve(protocol: Protocol, dataset: DatasetCard, head: str | None = None) -> ResolvedProtocol:
     """What a protocol asks of one dataset.
 
     Args:
@@ -124,7 +124,7 @@ def resolve(protocol: Protocol, dataset: DatasetCard, head: str | None = None) -
     if head is not None and head not in asked:
         departures["head"] = head
     title = "+".join([protocol.name, *(f"{key}={_short(value)}" for key, value in sorted(departures.items()))])
-    return Rules(title, heads, {**shared, **({dataset.task: own} if own else {})}, section)
+    return ResolvedProtocol(title, heads, {**shared, **({dataset.task: own} if own else {})}, section)
 
 
 def _departures(protocol: Protocol, as_shipped: Protocol | None, task: Task, dataset: DatasetCard) -> dict[str, Any]:

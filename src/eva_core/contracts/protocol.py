@@ -1,4 +1,4 @@
-"""Protocol: the rules under which a score was made, and so a part of the score."""
+"""Protocol: all that decides a score besides model, data and head, and so a part of the score."""
 
 import math
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from eva_core.errors import refuse
 
 @dataclass(frozen=True)
 class Protocol:
-    """The rules that hold for every kind of task; `configs/protocols/` holds the named protocols.
+    """The part of a protocol that every kind of task reads; `configs/protocols/` holds the named protocols.
 
     A kind of task adds a section of its own, as a field with its name: see `eva_core.config.protocols`.
 
@@ -27,8 +27,8 @@ class Protocol:
             reported; `holdout`: a part of train, made by group, so that the reported split is touched once.
         holdout: Share of train that is held out under `holdout`.
         lr: Learning rate of trained heads; several are tried under `holdout` selection and the best kept.
-        betas: Of AdamW, both of at least 0 and below 1.
-        weight_decay: Of AdamW.
+        betas: Decay rates of AdamW's moments, both of at least 0 and below 1.
+        weight_decay: Weight decay of AdamW.
         warmup_factor: Share of `lr` during `warmup_epochs`.
         warmup_epochs: Epochs at `lr * warmup_factor` before the full rate.
         batch_size: Embeddings in a step of a trained head.
@@ -91,7 +91,7 @@ class Protocol:
 
 
 @dataclass(frozen=True)
-class Rules:
+class ResolvedProtocol:
     """A protocol as one task reads it for one dataset.
 
     Attributes:

@@ -53,7 +53,7 @@ class Context:
 
 def context(job: Job, store: MapStore) -> Context:
     """A job on its store, on the device that it asks for."""
-    rules: Segmentation = job.rules.section
+    rules: Segmentation = job.resolved.section
     cutting = Cutting.of(rules, job.protocol.geometry_for(job.card))
     precision = PRECISIONS[job.protocol.precision_for(job.card)]
     return Context(job, store, rules, cutting, open_fabric(job.how.device, 1, precision))

@@ -51,7 +51,7 @@ class SegmentationTask(Task):
         refuse_unfit(dataset, [s.id for s in dataset.samples if not dataset.labelled(s)], self.label)
         refuse_few_classes(dataset.card)
         refuse_one_class_by_two_names(dataset.card.classes, {})
-        if job.how.online is False and "crops" in job.rules.section.augment:
+        if job.how.online is False and "crops" in job.resolved.section.augment:
             raise UsageError(
                 f"Expected the backbone in the loop, as {job.protocol.name} crops {dataset.card.name} at random, but "
                 "got --online false. Use eva-0.4-offline, or leave it out."
@@ -63,7 +63,7 @@ class SegmentationTask(Task):
         refuse_wrong_classes(dataset)
 
     def check_applying(self, job: "Job") -> None:
-        if not job.rules.section.stitch:
+        if not job.resolved.section.stitch:
             raise UsageError(
                 f"Expected a protocol that stitches tiles to whole masks, but {job.protocol.name} does not here. "
                 "Fit the heads with --protocol strict."
@@ -72,12 +72,12 @@ class SegmentationTask(Task):
     def key(self, job: "Job") -> "StoreKey":
         from eva_vision.segmentation.features.feature_maps import maps_key
 
-        return maps_key(job.backbone, _checked(job.dataset), job.protocol, job.rules.section)
+        return maps_key(job.backbone, _checked(job.dataset), job.protocol, job.resolved.section)
 
     def extract(self, key: "StoreKey", job: "Job", tell: Callable[[str], None]) -> "MapStore":
         from eva_vision.segmentation.features.feature_maps import extract_maps
 
-        dataset, section = _checked(job.dataset), job.rules.section
+        dataset, section = _checked(job.dataset), job.resolved.section
         return extract_maps(key, job.backbone, dataset, job.protocol, section, job.how, tell)
 
     def evaluate(self, job: "Job", store: "MapStore", folder: Path, key: str) -> "Answer":

@@ -129,7 +129,7 @@ def evaluate(job: Job, store: Any, metrics: Mapping[str, Metric]) -> Answer:
 
     def scored(what: str) -> tuple[dict, dict, dict, dict]:
         train, select = (store.embedded(rows, what) for rows in (plan.train, plan.select))
-        tried = {s: job.head.fit(train.x, train.y.float(), s) for s in job.rules.section.strengths}
+        tried = {s: job.head.fit(train.x, train.y.float(), s) for s in job.resolved.section.strengths}
         errors = {s: float(np.abs(job.head.predicted(p, select.x) - select.y.numpy()).mean()) for s, p in tried.items()}
         best = min(errors, key=errors.get)
         splits, parts, draws = {}, [], {}
