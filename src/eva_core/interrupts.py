@@ -14,8 +14,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from multiprocessing import resource_tracker
-from multiprocessing.context import SpawnContext, SpawnProcess
 from types import FrameType
 from typing import Any
 
@@ -98,41 +96,17 @@ def check() -> None:
         raise KeyboardInterrupt
 
 
-def spawn_context() -> SpawnContext:
-    """A context of processes that never see Ctrl-C, from their first instruction: their parent stops them."""
-    return _Sheltered()
-
-
-# named by parts: no file of eva_core has a word of another kind of task in it, as a test holds
-_change_blocked = getattr(signal, "pthread_sig" + "ma" + "sk")
-_SET_BLOCKED = getattr(signal, "SIG_SETMA" + "SK")
-
-
-class _ShelteredProcess(SpawnProcess):
-    def start(self) -> None:
-        resource_tracker.ensure_running()  # else it is started within, and blocks nothing any more
-        before = _change_blocked(signal.SIG_BLOCK, [signal.SIGINT])  # a child blocks what its parent blocks
-        try:
-            super().start()
-        finally:
-            _change_blocked(_SET_BLOCKED, before)
-
-
-class _Sheltered(SpawnContext):
-    Process = _ShelteredProcess
-
-
-def _received(number: int, frame: FrameType | None) -> None:
+def _received(number: int, _: FrameType | None) -> None:
     if os.getpid() != _state.process:  # forked a moment ago
         return
     now = time.monotonic()
     if _state.received is not None and now - _state.at < _IMPATIENCE:
         return
     _state.received, _state.at = number, now
-    _raise_again(number, frame)
+    _raise_again()
 
 
-def _raise_again(number: int, frame: FrameType | None) -> None:
+def _raise_again(*_: object) -> None:
     if _state.forking:
         signal.setitimer(signal.ITIMER_REAL, _AGAIN)
     else:

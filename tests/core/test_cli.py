@@ -114,11 +114,11 @@ def test_a_full_disk_below_the_output_is_one_line():
 
 
 SPAWNS = """
-import sys
-from eva_core import cli, interrupts
+import multiprocessing, sys
+from eva_core import cli
 if __name__ == "__main__":
     cli._leave_the_folder_we_are_in()
-    child = interrupts.spawn_context().Process(target=print, args=(1,))
+    child = multiprocessing.get_context("spawn").Process(target=print, args=(1,))
     child.start()
     child.join()
     sys.exit(child.exitcode)

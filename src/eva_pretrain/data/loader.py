@@ -9,11 +9,11 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from eva_core.errors import EvaError, UsageError, some
-from eva_core.interrupts import spawn_context
 from eva_pretrain.data.folder_stream import FolderStream
 from eva_pretrain.data.slide_stream import PatchStream
 from eva_pretrain.data.stream import HORIZON, Batch, Stream
 from eva_vision.slides.names import file_name, patient
+from eva_vision.worker_processes import spawn_context
 
 __all__ = ["Batch", "FolderStream", "PatchLoader", "PatchStream"]
 

@@ -1,0 +1,25 @@
+"""Processes that work for this one, and that Ctrl-C leaves alone: their parent stops them."""
+
+import signal
+from multiprocessing import resource_tracker
+from multiprocessing.context import SpawnContext, SpawnProcess
+
+
+class _ShelteredProcess(SpawnProcess):
+    def start(self) -> None:
+        """Start the process; a child blocks the signals that its parent blocks at that moment."""
+        resource_tracker.ensure_running()  # else it is started within, and blocks nothing any more
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            super().start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Sheltered(SpawnContext):
+    Process = _ShelteredProcess
+
+
+def spawn_context() -> SpawnContext:
+    """A context of spawned processes that never see Ctrl-C, from their first instruction."""
+    return _Sheltered()
