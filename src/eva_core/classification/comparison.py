@@ -10,10 +10,8 @@ from scipy.stats import binomtest
 from eva_core.classification import metrics
 from eva_core.classification.metric_names import METRICS
 from eva_core.classification.permutation import SUMS, permutation
-from eva_core.statistics.comparison import Difference, difference_of
-from eva_core.statistics.intervals import (
-    members,
-)
+from eva_core.statistics.comparison import Difference, Paired, difference_of
+from eva_core.statistics.intervals import members
 
 
 def paired(
@@ -30,11 +28,13 @@ def paired(
 
     Args:
         a: Class probabilities of every run of one model, (R, N, C); for `auroc` whatever ranks, as log-odds.
-        b: Those of the other, (R', N, C).
-        targets: (N,).
+        b: Scores of the other, (R', N, C).
+        targets: Class numbers, (N,).
+        classes: The C class names.
         groups: Patient or slide of each, (N,); None if there are none.
         metric: One of `metric_names.NAMES`.
-        draws: Bootstrap draws, and permutations.
+        draws: Number of bootstrap draws, and of permutations.
+        seed: Draw d depends on `seed`, d and the number of groups alone.
     Raises:
         ValueError: If the shapes do not fit.
     """
@@ -46,10 +46,7 @@ def paired(
     mean = _mean_of_hits if metric in SUMS else _mean_of_runs
     one, other = (partial(mean, scores, targets, classes, metric) for scores in (a, b))
     return difference_of(
-        (one, other),
-        (len(a), len(b)),
-        member,
-        grouped,
+        Paired((one, other), (len(a), len(b)), member, grouped),
         permutation(a, b, targets, classes, member, metric, draws, seed),
         draws,
         seed,
@@ -59,7 +56,7 @@ def paired(
 
 
 def _mean_of_hits(
-    scores: NDArray,
+    scores: NDArray[np.floating],
     targets: NDArray[np.integer],
     classes: Sequence[str],
     metric: str,
@@ -71,18 +68,20 @@ def _mean_of_hits(
     truth = np.ones((len(targets), 1)) if metric == "accuracy" else np.eye(len(classes))[targets]
     truth = truth[:, truth.any(axis=0)]  # classes that no image has do not count
     with np.errstate(invalid="ignore"):
-        return (((weights * hits) @ truth) / (weights @ truth)).mean(axis=1)  # NaN where a class was not drawn
+        recalls = ((weights * hits) @ truth) / (weights @ truth)  # NaN where a class was not drawn
+    mean: NDArray[np.float64] = recalls.mean(axis=1)
+    return mean
 
 
 def _mean_of_runs(
-    scores: NDArray,
+    scores: NDArray[np.floating],
     targets: NDArray[np.integer],
     classes: Sequence[str],
     metric: str,
     weights: NDArray[np.float64],
     runs: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Mean over runs of any metric of classes; one that noise can only raise is reflected, as in `stats.bootstrap`."""
+    """Mean over runs of any metric; one that noise can only raise is reflected, as in `intervals.bootstrap`."""
     total = np.zeros(len(weights))
     for run, share in zip(scores, runs.T, strict=True):
         values = metrics.weighted(run, targets, classes, weights, [metric])[metric]
@@ -96,6 +95,11 @@ def mcnemar(a: NDArray[np.floating], b: NDArray[np.floating], targets: NDArray[n
     """Exact McNemar test on one prediction a sample, for samples that are independent: scores (N, C) -> p.
 
     Source: McNemar 1947; exact binomial form.
+
+    Examples:
+        >>> a, b = np.eye(2)[[0, 0, 0, 0, 0, 1]], np.eye(2)[[0, 1, 1, 1, 1, 1]]
+        >>> mcnemar(a, b, targets=np.zeros(6, int))  # A alone is right on four samples, B alone on none
+        0.125
     """
     right, wrong = (s.argmax(1) == targets for s in (a, b))
     only_a, only_b = int((right & ~wrong).sum()), int((wrong & ~right).sum())

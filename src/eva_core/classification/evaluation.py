@@ -32,6 +32,8 @@ def evaluate(job: Job, store: Store, metric: Metric) -> Answer:
     """Fit the head on the embeddings and on six colour statistics, and score both.
 
     Args:
+        job: What is asked for.
+        store: The embeddings of its dataset.
         metric: Facts of the main metric.
     """
     started = time.monotonic()
@@ -80,7 +82,8 @@ def _fit(job: Job, store: Store, plan: Plan, what: str) -> list[FittedRun]:
     )
     with Bar(f"{job.head_name} on {job.model if what == 'embeddings' else what}", 1, "steps") as bar:
         if protocol.shots is None:
-            return head.fit(replace(data, progress=bar.update), protocol)
+            runs: list[FittedRun] = head.fit(replace(data, progress=bar.update), protocol)
+            return runs
         fitted: list[FittedRun] = []
         for run in data.runs:
             rows = few(data.train.y, protocol.shots, protocol.seed + run)
@@ -160,8 +163,8 @@ def _confounds(store: Store, split: str) -> dict[str, Any] | None:
         return None
     data = store.embedded(rows)
     numbered = (torch.from_numpy(np.unique(names, return_inverse=True)[1]) for names in (sites, groups))
-    found = confounds(data.x, data.y, *numbered)
-    return None if found is None else asdict(found)
+    measured = confounds(data.x, data.y, *numbered)
+    return None if measured is None else asdict(measured)
 
 
 def _mpp(job: Job, store: Store, split: str) -> dict[str, float | None]:

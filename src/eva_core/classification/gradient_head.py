@@ -8,11 +8,11 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
+from typing_extensions import override
 
 from eva_core.classification.metric_names import METRICS
 from eva_core.classification.metrics import selection_metric
@@ -39,20 +39,21 @@ class GradientHead(Head):
 
     @abstractmethod
     def forward(self, params: Params, x: Tensor) -> Tensor:
-        """x (B, D) -> (B, K); where every parameter has a leading run dimension, (R, B, D) -> (R, B, K)."""
+        """Outputs for x: (B, D) -> (B, K); where each parameter has a leading run dimension, (R, B, D) -> (R, B, K)."""
 
+    @override
     def logits(self, params: Params, x: Tensor) -> Tensor:
-        logits = torch.cat([self.forward(params, rows) for rows in x.split(_ROWS)])
+        logits = torch.cat([self.forward(params, rows) for rows in torch.split(x, _ROWS)])
         return without(logits, params[UNSEEN]) if UNSEEN in params else logits
 
     def gradients(self, params: Params, x: Tensor, targets: Tensor, out: Params) -> None:
         """Write the gradient of each run's mean loss: by autograd and run by run, unless a head knows better.
 
         Args:
-            params: Each (R, ...).
-            x: (R, B, D).
-            targets: (R, B, K), one-hot; 0 or 1 for a single output.
-            out: Like `params`.
+            params: Parameters of the runs, each (R, ...).
+            x: Embeddings of a batch of each run, (R, B, D).
+            targets: Their labels, (R, B, K), one-hot; 0 or 1 for a single output.
+            out: Receives the gradients, in the shapes of `params`.
         """
         for run in range(len(x)):
             leaves = {name: p[run].detach().requires_grad_() for name, p in params.items()}
@@ -62,6 +63,7 @@ class GradientHead(Head):
             for name, gradient in zip(leaves, torch.autograd.grad(logits, [*leaves.values()], slope), strict=True):
                 out[name][run].copy_(gradient)
 
+    @override
     def fit(self, data: FittingData, protocol: Protocol) -> list[FittedRun]:
         train, classes = data.train, data.classes
         targets = train.y[:, None].float() if classes == 2 else nn.functional.one_hot(train.y, classes).float()
@@ -71,7 +73,7 @@ class GradientHead(Head):
         groups = [data.runs[i : i + at_once] for i in range(0, len(data.runs), at_once)]
         total = len(protocol.lr) * len(data.runs) * protocol.steps
         fixed = unseen_classes(train.y, classes)
-        job = _Job(
+        job = _Fit(
             self,
             train.x,
             targets,
@@ -81,7 +83,7 @@ class GradientHead(Head):
             data.patience,
             layout,
             fixed,
-            partial(_told, data.progress, total),
+            lambda done: data.progress(done, total),
         )
         done = 0
         tried: list[list[FittedRun]] = []
@@ -112,9 +114,13 @@ def loss_gradient(logits: Tensor, targets: Tensor, dim: int = -1) -> Tensor:
     """Gradient of the mean (binary) cross entropy with respect to the logits.
 
     Args:
-        logits: (..., B, K), or (..., K, B) with dim = -2.
-        targets: Of the same shape, one-hot; 0 or 1 for a single output.
+        logits: Outputs for a batch, (..., B, K), or (..., K, B) with dim = -2.
+        targets: Labels in the shape of the logits, one-hot; 0 or 1 for a single output.
         dim: Where the outputs are.
+
+    Examples:
+        >>> loss_gradient(torch.zeros(2, 1), torch.tensor([[1.0], [0.0]])).tolist()
+        [[-0.25], [0.25]]
     """
     outputs = logits.shape[dim]
     probabilities = logits.sigmoid() if outputs == 1 else logits.softmax(dim)
@@ -124,7 +130,7 @@ def loss_gradient(logits: Tensor, targets: Tensor, dim: int = -1) -> Tensor:
 def per_run(runs: int, *shape: int, device: torch.device) -> Tensor:
     """Zeros (runs, *shape), each run on a cache line of its own, as it would be alone: results are equal to a bit."""
     size = math.prod(shape)
-    return torch.zeros(runs, _lines(size), device=device)[:, :size].unflatten(1, shape)
+    return torch.unflatten(torch.zeros(runs, _lines(size), device=device)[:, :size], 1, shape)
 
 
 @contextmanager
@@ -150,10 +156,10 @@ class _Layout:
         self.size = sum(_lines(shape.numel()) for shape in self.shapes.values())
 
     def views(self, flat: Tensor) -> Params:
-        """flat (R, size) -> views by name, each (R, ...)."""
+        """Views by name, each (R, ...), of `flat`, (R, size)."""
         views, start = {}, 0
         for name, shape in self.shapes.items():
-            views[name] = flat[:, start : start + shape.numel()].unflatten(1, shape)
+            views[name] = torch.unflatten(flat[:, start : start + shape.numel()], 1, shape)
             start += _lines(shape.numel())
         return views
 
@@ -173,14 +179,14 @@ class _Track:
 
 
 @dataclass
-class _Job:
+class _Fit:
     """What all runs of a fit share: x (N, D) and targets (N, K) to learn from, and the rest of what `fit` was given."""
 
     head: GradientHead
     x: Tensor
     targets: Tensor
     select: Embedded
-    recipe: Protocol
+    protocol: Protocol
     metric: str
     patience: int | None
     layout: _Layout
@@ -194,13 +200,13 @@ class _Job:
 
     def train(self, lr: float, runs: Sequence[int], done: int) -> list[FittedRun]:
         """Train some runs side by side with one learning rate; `done` counts the steps of runs before."""
-        recipe, (samples, features), outputs = self.recipe, self.x.shape, self.targets.shape[1]
+        protocol, (samples, features), outputs = self.protocol, self.x.shape, self.targets.shape[1]
         device = self.x.device
-        batch = min(recipe.batch_size, samples)
+        batch = min(protocol.batch_size, samples)
         epoch_steps = -(-samples // batch)
         x, targets = (per_run(len(runs), batch, width, device=device) for width in (features, outputs))
 
-        tracks = [_Track(run, torch.Generator().manual_seed(recipe.seed + run)) for run in runs]
+        tracks = [_Track(run, torch.Generator().manual_seed(protocol.seed + run)) for run in runs]
         finished: list[FittedRun] = []
         state = [
             torch.zeros(len(runs), self.layout.size, device=device) for _ in range(4)
@@ -211,7 +217,7 @@ class _Job:
             for name, p in self.head.parameters(features, outputs, track.generator).items():
                 params[name][row] = p
 
-        for step in range(recipe.steps):
+        for step in range(protocol.steps):
             epoch, position = divmod(step, epoch_steps)
             if position == 0:
                 orders = [torch.randperm(samples, generator=track.generator).to(device) for track in tracks]
@@ -221,11 +227,11 @@ class _Job:
                 torch.index_select(self.x, 0, order[now], out=x[row, :size])
                 torch.index_select(self.targets, 0, order[now], out=targets[row, :size])
             self.head.gradients(params, x[: len(tracks), :size], targets[: len(tracks), :size], gradients)
-            _update(state, count, recipe, lr * (recipe.warmup_factor if epoch < recipe.warmup_epochs else 1))
+            _update(state, count, protocol, lr * (protocol.warmup_factor if epoch < protocol.warmup_epochs else 1))
 
             if (step + 1) % _TICK == 0:
                 self.progress(done + (step + 1) * len(runs))
-            if (step + 1) % (recipe.evaluate_every or epoch_steps):
+            if (step + 1) % (protocol.evaluate_every or epoch_steps):
                 continue
             self._evaluate(tracks, params, step + 1)
             going = [row for row, track in enumerate(tracks) if not self._has_stalled(track)]
@@ -237,9 +243,9 @@ class _Job:
                 if not tracks:
                     break
         if tracks and not tracks[0].best:
-            self._evaluate(tracks, params, recipe.steps)
+            self._evaluate(tracks, params, protocol.steps)
         finished += [self._finish(track, params, row, lr) for row, track in enumerate(tracks)]
-        self.progress(done + recipe.steps * len(runs))
+        self.progress(done + protocol.steps * len(runs))
         return sorted(finished, key=lambda run: runs.index(run.run))
 
     def _evaluate(self, tracks: list[_Track], params: Params, step: int) -> None:
@@ -249,33 +255,30 @@ class _Job:
         )
         values = self.score(logits, self.select.y).tolist()
         for row, (track, value) in enumerate(zip(tracks, values, strict=True)):
-            improved = not track.best or self.sign * (value - track.mark) > self.recipe.min_delta
+            improved = not track.best or self.sign * (value - track.mark) > self.protocol.min_delta
             track.mark, track.waited = (value, 0) if improved else (track.mark, track.waited + 1)
             if not track.best or self.sign * value > self.sign * track.value:
-                track.best, track.value, track.step = self._kept(params, row), value, step
+                track.best, track.value, track.step = self._copied(params, row), value, step
 
     def _has_stalled(self, track: _Track) -> bool:
         return self.patience is not None and track.waited >= max(1, self.patience)
 
     def _finish(self, track: _Track, params: Params, row: int, lr: float) -> FittedRun:
-        return FittedRun(track.run, track.best, self._kept(params, row), track.value, {"step": track.step, "lr": lr})
+        return FittedRun(track.run, track.best, self._copied(params, row), track.value, {"step": track.step, "lr": lr})
 
-    def _kept(self, params: Params, row: int) -> Params:
+    def _copied(self, params: Params, row: int) -> Params:
+        """All parameters of one run, apart from those that are trained on."""
         return {**{name: p[row].clone() for name, p in params.items()}, **self.fixed}
-
-
-def _told(progress: Callable[[int, int], None], total: int, done: int) -> None:
-    progress(done, total)
 
 
 def _row(params: Params, row: int) -> Params:
     return {name: p[row] for name, p in params.items()}
 
 
-def _update(state: list[Tensor], count: Tensor, recipe: Protocol, lr: float) -> None:
+def _update(state: list[Tensor], count: Tensor, protocol: Protocol, lr: float) -> None:
     """One step of AdamW, in place, on (values, gradients, first moments, second moments)."""
     values, gradients, first, second = state
-    beta1, beta2 = recipe.betas
+    beta1, beta2 = protocol.betas
     adamw(
         [values],
         [gradients],
@@ -288,7 +291,7 @@ def _update(state: list[Tensor], count: Tensor, recipe: Protocol, lr: float) -> 
         beta1=beta1,
         beta2=beta2,
         lr=lr,
-        weight_decay=recipe.weight_decay,
+        weight_decay=protocol.weight_decay,
         eps=1e-8,
         maximize=False,
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from typing_extensions import override
 
 from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.dataset import Dataset, Sample
@@ -27,8 +28,9 @@ class Imported(Dataset):
     def __init__(self, card: DatasetCard, samples: list[Sample]) -> None:
         self.card, self.samples = card, samples
 
+    @override
     def image(self, sample: Sample) -> np.ndarray:
-        """There are none."""
+        """Refuse: there are none."""
         raise UsageError(f"Expected embeddings alone of {self.card.name}, but an image was asked for: {sample.id}.")
 
 
@@ -37,6 +39,8 @@ def import_folder(folder: Path, model: str, dataset: str, classes: list[str] | N
 
     Args:
         folder: Holds `manifest.csv` with the columns origin, embeddings, target, split.
+        model: Name of the model, for results.
+        dataset: Name of the dataset, for results.
         classes: Names in the order of the targets; their numbers unless given.
     Returns:
         The store; it has no colour statistics and no thumbnails, as these need the images.

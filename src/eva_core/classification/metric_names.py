@@ -13,6 +13,11 @@ NAMES = tuple(METRICS)
 
 
 def metrics_of(classes: int) -> dict[str, Metric]:
-    """The metrics with what guessing gives among so many classes: of balanced accuracy, 1 / classes."""
+    """The metrics with what guessing gives among so many classes: of balanced accuracy, 1 / classes.
+
+    Examples:
+        >>> metrics_of(4)["balanced_accuracy"].chance
+        0.25
+    """
     chance = Metric(chance=1 / classes) if classes else Metric()
     return {**METRICS, "balanced_accuracy": chance}

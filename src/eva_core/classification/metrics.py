@@ -34,6 +34,7 @@ from torchmetrics.functional.classification import (
 from eva_core.classification.metric_names import NAMES
 from eva_core.errors import UsageError
 
+Counts = NDArray[np.int64]
 _BINS = 15
 _BLOCK = 2**18  # weights handled at a time: 2 MB of float64 stay in cache
 
@@ -51,6 +52,10 @@ def probabilities(logits: Tensor) -> Tensor:
 
     Returns:
         float32 (N, C), with C = 2 for a single logit.
+
+    Examples:
+        >>> probabilities(torch.tensor([[0.0]])).tolist()
+        [[0.5, 0.5]]
     """
     if logits.dtype != torch.float64:  # a head that gives these wants ties to stay ties
         logits = logits.float()
@@ -122,6 +127,12 @@ def evaluate(
 
     Raises:
         ValueError: If the shapes do not fit.
+
+    Examples:
+        >>> scores = torch.tensor([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.7, 0.3]])
+        >>> values = evaluate(scores, torch.tensor([0, 0, 1, 1]), ["benign", "tumour"])
+        >>> values["balanced_accuracy"], values["auroc"], values["recall/benign"]
+        (0.75, 0.75, 1.0)
     """
     _check(scores.shape, targets.shape, classes)
     ranking = scores if ranking is None else ranking
@@ -150,7 +161,7 @@ def weighted(
     scores: NDArray[np.floating],
     targets: NDArray[np.integer],
     classes: Sequence[str],
-    weights: NDArray,
+    weights: NDArray[np.number],
     names: Sequence[str] | None = None,
     ranking: NDArray[np.floating] | None = None,
 ) -> dict[str, NDArray[np.float64]]:
@@ -162,7 +173,7 @@ def weighted(
         classes: The C class names.
         weights: Non-negative sample weights, (draws, N); all ones give what `evaluate` gives.
         names: The metrics that are wanted; all of `keys` unless given. AUROC is most of the work.
-        ranking: As of `evaluate`, (N, C).
+        ranking: What orders the images for AUROC, as of `evaluate`, (N, C); the scores unless given.
 
     Returns:
         Values (draws,) by name, in the order of `keys`; NaN where undefined in a draw, as a class that images have is
@@ -200,7 +211,7 @@ def _block(
     """All metrics under some weightings.
 
     Args:
-        weights: (d, N).
+        weights: Sample weights, (d, N).
         columns: Truth, prediction and hit of each class, then the gaps of the calibration bins, (N, 3 C + bins).
         pairs: What ranks each class; empty where nobody asks for AUROC.
         occurs: Whether images have the class, (C,).
@@ -228,19 +239,20 @@ def _block(
 
 
 def calibration_gaps(
-    scores: NDArray[np.floating], targets: NDArray[np.integer], weights: NDArray
+    scores: NDArray[np.floating], targets: NDArray[np.integer], weights: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """What the calibration error sums the absolute values of, for `stats.interval`.
+    """What the calibration error sums the absolute values of, for `intervals.interval`.
 
     Args:
         scores: Class probabilities, (N, C).
         targets: Class numbers, (N,).
-        weights: (draws, N).
+        weights: Non-negative sample weights, (draws, N).
 
     Returns:
         Gap of each bin, (draws, bins).
     """
-    return (weights @ _gap_columns(scores, targets)) / weights.sum(axis=1, keepdims=True)
+    gaps: NDArray[np.float64] = (weights @ _gap_columns(scores, targets)) / weights.sum(axis=1, keepdims=True)
+    return gaps
 
 
 def _gap_columns(scores: NDArray[np.floating], targets: NDArray[np.integer]) -> NDArray[np.float64]:
@@ -250,13 +262,14 @@ def _gap_columns(scores: NDArray[np.floating], targets: NDArray[np.integer]) -> 
     edges = torch.linspace(0, 1, _BINS + 1)
     bins = (torch.bucketize(torch.from_numpy(confidences), edges, right=True) - 1).numpy()
     hits = scores.argmax(axis=1) == targets
-    return np.eye(_BINS + 1)[bins] * (hits - confidences.astype(np.float64))[:, None]
+    columns: NDArray[np.float64] = np.eye(_BINS + 1)[bins] * (hits - confidences.astype(np.float64))[:, None]
+    return columns
 
 
 class _Pairs:
     """Positives and negatives of one class, sorted once; AUROC is the share of pairs in order, ties counting half."""
 
-    def __init__(self, scores: NDArray, positive: NDArray[np.bool_]) -> None:
+    def __init__(self, scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> None:
         order = np.argsort(scores)
         self.positives, self.negatives = order[positive[order]], order[~positive[order]]
         ascending = scores[self.negatives]
@@ -270,14 +283,16 @@ class _Pairs:
         np.cumsum(weights.take(self.negatives, axis=1), axis=1, out=negative[:, 1:])
         twice = negative.take(self.below, axis=1)
         twice += negative.take(self.up_to, axis=1)
-        return np.einsum("dp,dp->d", positive, twice) / (2 * positive.sum(axis=1) * negative[:, -1])
+        in_order = np.einsum("dp,dp->d", positive, twice)
+        share: NDArray[np.float64] = in_order / (2 * positive.sum(axis=1) * negative[:, -1])
+        return share
 
 
 def _predictions(logits: Tensor) -> Tensor:
     return (logits[..., 0] > 0).long() if logits.shape[-1] == 1 else logits.argmax(dim=-1)
 
 
-def _counts(logits: Tensor, targets: Tensor) -> tuple[NDArray, NDArray, NDArray]:
+def _counts(logits: Tensor, targets: Tensor) -> tuple[Counts, Counts, Counts]:
     """Logits (R, N, C or 1), targets (N,) -> counts of hits (R, C), of predictions (R, C) and of targets (R, C)."""
     # counts, so that equal runs tie exactly; numpy, as threaded kernels on so little stall when the machine is busy
     runs, count = len(logits), max(2, logits.shape[-1])
@@ -301,7 +316,7 @@ def _f1(logits: Tensor, targets: Tensor) -> Tensor:
     return _mean_ratio(2 * hits, called + support)
 
 
-def _mean_ratio(part: NDArray, whole: NDArray) -> Tensor:
+def _mean_ratio(part: Counts, whole: Counts) -> Tensor:
     """(R, C) each -> (R,): mean of part / whole over the classes where whole is not 0; NaN where there are none."""
     with np.errstate(invalid="ignore"):
         return torch.from_numpy((part / np.maximum(whole, 1)).sum(axis=1) / (whole > 0).sum(axis=1)).float()
@@ -317,9 +332,9 @@ def _auroc(scores: Tensor, targets: Tensor) -> Tensor:
     """What ranks, (N, C), or (N, 1) of the positive class alone -> scalar, NaN where undefined."""
     if scores.shape[1] > 2:
         return torch.stack([_auroc(scores[:, [c]], targets == c) for c in range(scores.shape[1])]).nanmean()
-    if len(targets.unique()) < 2:
+    if len(torch.unique(targets)) < 2:
         return scores.new_tensor(torch.nan)
-    levels, places = scores[:, -1].unique(return_inverse=True)
+    levels, places = torch.unique(scores[:, -1], return_inverse=True)
     # places from 0 to 1: what is not between them torchmetrics takes for logits, whose sigmoid would tie again
     return binary_auroc(places.double() / len(levels), targets.long())
 
@@ -349,4 +364,5 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def _nanmean(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """(d, C) -> (d,) without numpy's warning for rows of NaN alone."""
-    return np.nansum(values, axis=1) / (~np.isnan(values)).sum(axis=1)
+    means: NDArray[np.float64] = np.nansum(values, axis=1) / (~np.isnan(values)).sum(axis=1)
+    return means

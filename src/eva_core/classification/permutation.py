@@ -14,16 +14,16 @@ SUMS = ("accuracy", "balanced_accuracy")
 
 
 def permutation(
-    a: NDArray,
-    b: NDArray,
-    targets: NDArray,
+    a: NDArray[np.floating],
+    b: NDArray[np.floating],
+    targets: NDArray[np.integer],
     classes: Sequence[str],
     member: NDArray[np.intp],
     metric: str,
     draws: int = 2000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """The observed difference, and its two-sided p; arguments as of `paired`, groups as of `stats.members`.
+    """The observed difference, and its two-sided p; arguments as of `paired`, groups as of `intervals.members`.
 
     Where the metric is a sum over samples, p may be less than 1 / draws: by Hoeffding's bound on a sum of shares
     with random signs, without which no test would survive the correction for a large board. AUROC, F1 and ECE are
@@ -33,7 +33,7 @@ def permutation(
     shares, bound = None, 1.0
     if metric in SUMS:
         # these are sums over samples, so that a swap of group g changes the sign of its share, whatever the others do
-        shares = np.bincount(member, _shares(a, b, targets, metric), minlength=n_groups)
+        shares = np.bincount(member, _shares(a, b, targets, metric), minlength=n_groups).astype(np.float64)
         bound = hoeffding(shares)
     differences = np.concatenate(
         [
@@ -46,19 +46,24 @@ def permutation(
     return two_sided(differences, bound)
 
 
-def _shares(a: NDArray, b: NDArray, targets: NDArray, metric: str) -> NDArray[np.float64]:
+def _shares(
+    a: NDArray[np.floating], b: NDArray[np.floating], targets: NDArray[np.integer], metric: str
+) -> NDArray[np.float64]:
     """What each sample adds to the difference in (balanced) accuracy, mean over runs, (N,)."""
     hits = [(scores.argmax(-1) == targets).mean(0) for scores in (a, b)]
+    shares: NDArray[np.float64]
     if metric == "accuracy":
-        return (hits[0] - hits[1]) / len(targets)
-    count = np.bincount(targets)
-    return (hits[0] - hits[1]) / count[targets] / (count > 0).sum()
+        shares = (hits[0] - hits[1]) / len(targets)
+    else:
+        count = np.bincount(targets)
+        shares = (hits[0] - hits[1]) / count[targets] / (count > 0).sum()
+    return shares
 
 
 def _swapped(
-    a: NDArray,
-    b: NDArray,
-    targets: NDArray,
+    a: NDArray[np.floating],
+    b: NDArray[np.floating],
+    targets: NDArray[np.integer],
     classes: Sequence[str],
     member: NDArray[np.intp],
     metric: str,

@@ -26,11 +26,12 @@ class Predictions(Scores):
     """The scores of one reported split.
 
     Attributes:
-        ids: (N,).
+        split: Name of the split.
+        ids: Ids of the samples, (N,).
         groups: Patient or slide of each sample, empty where unknown, (N,).
         targets: Class of each, -1 where unknown, (N,).
         scores: Class probabilities of every run, (R, N, C).
-        log_odds: Of each class against the others, (R, N, C); None where only probabilities are known.
+        log_odds: Log-odds of each class against the others, (R, N, C); None where only probabilities are known.
         labels: Names of the classes.
     """
 

@@ -27,10 +27,11 @@ def split_record(
     Args:
         selected: Scores of the selected heads, (R, N, C), rows sum to one.
         last: Scores of the heads after their last step, (R, N, C).
-        targets: (N,).
+        targets: Class numbers, (N,).
+        classes: The C class names.
         groups: Patient or slide of each sample; None where nothing is known.
         ranking: Log-odds of the selected heads, by which AUROC ranks, (R, N, C); the scores unless given.
-        ranking_last: Of the heads after their last step.
+        ranking_last: Log-odds of the heads after their last step, (R, N, C); the scores unless given.
     """
     by, by_last = (s if r is None else r for s, r in ((selected, ranking), (last, ranking_last)))
     values, at_last = (

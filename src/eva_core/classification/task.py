@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from typing_extensions import override
 
 from eva_core.classification.metric_names import metrics_of
 from eva_core.contracts.cards import DatasetCard
@@ -24,14 +25,17 @@ class Classification(Task):
     """One label for each image."""
 
     @property
+    @override
     def head(self) -> Any:
         from eva_core.contracts.head import Head
 
         return Head
 
+    @override
     def metrics(self, dataset: DatasetCard) -> Mapping[str, Metric]:
         return metrics_of(len(dataset.classes))
 
+    @override
     def check(self, job: "Job") -> None:
         from eva_core.evaluation.class_checks import (
             class_counts,
@@ -53,26 +57,31 @@ class Classification(Task):
         for split, classes in foreign.items():
             say(f"{dataset.card.name}: {untrained_line(split, classes)}.")
 
+    @override
     def check_targets(self, dataset: "Dataset") -> None:
         from eva_core.evaluation.class_checks import refuse_wrong_classes
 
         refuse_wrong_classes(dataset)
 
+    @override
     def key(self, job: "Job") -> "StoreKey":
         from eva_core.extraction.embed import store_key
 
         return store_key(job.backbone, job.dataset, job.protocol)
 
+    @override
     def extract(self, key: "StoreKey", job: "Job", tell: Callable[[str], None]) -> "Store":
         from eva_core.extraction.embed import extract
 
         return extract(key, job.backbone, job.dataset, job.protocol, job.how, tell)
 
+    @override
     def evaluate(self, job: "Job", store: "Store", folder: Path, key: str) -> "Answer":
         from eva_core.classification.evaluation import evaluate
 
         return evaluate(job, store, self.metrics(job.dataset.card)[job.dataset.card.metric])
 
+    @override
     def apply(self, job: "Job", store: "Store", heads: Heads, classes: list[str], output: Path) -> Path:
         from eva_core.classification.evaluation import scores_of
         from eva_core.classification.predictions import Predictions, predictions_table
@@ -84,20 +93,22 @@ class Classification(Task):
             rows = store.rows(split)
             data: Embedded = store.embedded(rows)
             scores, ranking = scores_of(job.head, [dict(p) for p in heads.values()], data)
-            theirs = job.dataset.card.classes
-            targets = _translated(store.targets[rows], theirs, classes)
-            foreign = sorted({theirs[t] for t in store.targets[rows][targets < 0] if t >= 0})
+            labels = job.dataset.card.classes
+            targets = _translated(store.targets[rows], labels, classes)
+            foreign = sorted({labels[t] for t in store.targets[rows][targets < 0] if t >= 0})
             if foreign:
                 say(f"{split}: the heads know {some(classes)}, so labels {some(map(repr, foreign))} count as unknown.")
             parts.append(Predictions(split, store.ids[rows], store.groups[rows], targets, scores, ranking))
         write_predictions(output, predictions_table(parts, classes, list(heads)))
         return output / PREDICTIONS
 
+    @override
     def read(self, folder: Path, split: str) -> "Predictions":
         from eva_core.classification.predictions import read_predictions
 
         return read_predictions(folder, split)
 
+    @override
     def notes(self, results: Mapping[str, Any]) -> list[str]:
         metrics = results["splits"][results["main"]["split"]]["metrics"]
         recalls = [m["mean"] for name, m in metrics.items() if name.startswith("recall/") and m["mean"] is not None]
@@ -107,7 +118,8 @@ class Classification(Task):
         return []
 
 
-def _translated(targets: np.ndarray, theirs: Sequence[str], ours: Sequence[str]) -> np.ndarray:
-    """Targets in the class order of the head; -1 where the head does not know the class."""
-    table = np.array([*(ours.index(c) if c in ours else -1 for c in theirs), -1])
-    return table[targets]
+def _translated(targets: np.ndarray, labels: Sequence[str], classes: Sequence[str]) -> np.ndarray:
+    """Targets that number `labels` as numbers of `classes`, those of the head; -1 where it does not know the class."""
+    table = np.array([*(classes.index(label) if label in classes else -1 for label in labels), -1])
+    translated: np.ndarray = table[targets]
+    return translated

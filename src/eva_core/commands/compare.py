@@ -97,7 +97,7 @@ def _sentence(a: str, b: str, found: "Difference", p: float, tests: int, where: 
     sign = 1 if found.difference >= 0 else -1
     first, second = (a, b) if sign > 0 else (b, a)
     claim = f"{a} and {b} cannot be told apart"
-    if found.told_apart(p):
+    if found.is_significant(p):
         claim = f"{first} has the higher {metric} than {second}" if lower else f"{first} is better than {second}"
     unit = "patients or slides" if found.grouped else "images, image-level: optimistic"
     parts = [*_intervals(found, sign), *_tests(found, p, tests), f"{found.n_groups} {unit}"]

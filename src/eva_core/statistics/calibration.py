@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Gaps = Callable[[NDArray[np.float64]], NDArray[np.float64]]
-"""Of one run: weights of the samples (d, N) -> gaps (d, bins)."""
+"""Gaps of one run under weights of its samples: (d, N) -> (d, bins)."""
 
 _CANDIDATES = 256
 _TAIL = 0.025
@@ -45,12 +45,12 @@ def calibration_interval(
     # an error above this is never drawn as small as the seen one
     highest = min(1.0, float((errors + np.abs(noise).sum(axis=1)).max()))
     candidates = np.linspace(0, highest, _CANDIDATES)
-    kept = []
+    plausible = []
     for candidate in candidates:
-        found = np.abs(candidate * proportions + noise).sum(axis=1)
-        as_large, as_small = np.mean(found >= errors - 1e-12), np.mean(found <= errors + 1e-12)
-        kept.append(min(as_large, as_small) >= _TAIL)
-    inside = candidates[kept]
+        noisy = np.abs(candidate * proportions + noise).sum(axis=1)
+        as_large, as_small = np.mean(noisy >= errors - 1e-12), np.mean(noisy <= errors + 1e-12)
+        plausible.append(min(as_large, as_small) >= _TAIL)
+    inside = candidates[plausible]
     if not len(inside):  # two runs far apart, or no noise at all: what was seen
         return [float(errors.min()), float(errors.max())]
     return [float(inside[0]), float(inside[-1])]

@@ -35,7 +35,7 @@ ALPHA = 0.05
 
 
 Mean = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
-"""Of a model: weights of the samples (d, N) and of its runs (d, R) -> weighted mean over runs of the metric, (d,)."""
+"""Weighted mean of a model's metric over its runs: weights of the samples (d, N) and of the runs (d, R) -> (d,)."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,10 @@ class Difference:
     Attributes:
         difference: Mean over the runs of A less that of B; NaN where undefined.
         ci95: Percentile interval of the same on new groups and runs; None for a single group, or too few draws.
-        p: Of the permutation test, two-sided; None for a single group, or where the metric is undefined.
+        p: Two-sided p of the permutation test; None for a single group, or where the metric is undefined.
         mcnemar_p: Exact McNemar test of the run-averaged predictions; only of classes, and where no groups are known.
         n_groups: How many groups, or images, were drawn.
+        grouped: Whether groups were drawn, not images.
         t95: t-interval over groups and runs; None unless `few`, and where one of few groups alone has a class.
         left_out: In how many draws the difference is undefined.
         few: There are 2 to 19 groups, or 2 to 19 runs of a model: the percentiles alone would mislead.
@@ -63,10 +64,33 @@ class Difference:
     left_out: int = 0
     few: bool = False
 
-    def told_apart(self, p: float) -> bool:
-        """Whether the models differ, by an adjusted p, and by each interval that holds for so many groups."""
+    def is_significant(self, p: float) -> bool:
+        """Whether the models differ, by an adjusted p, and by each interval that holds for so many groups.
+
+        Examples:
+            >>> difference = Difference(0.1, ci95=[0.02, 0.18], p=0.01, mcnemar_p=None, n_groups=60, grouped=True)
+            >>> difference.is_significant(p=0.04), difference.is_significant(p=0.06)
+            (True, False)
+        """
         intervals = [self.ci95, self.t95] if self.few else [self.ci95]
         return p <= ALPHA and all(bounds is not None and (bounds[0] > 0 or bounds[1] < 0) for bounds in intervals)
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Two models on the same samples.
+
+    Attributes:
+        means: What is compared of each model.
+        runs: How many runs each has.
+        member: Number of the group of each sample, from `members`, (N,).
+        grouped: Whether any group is known.
+    """
+
+    means: tuple[Mean, Mean]
+    runs: tuple[int, int]
+    member: NDArray[np.intp]
+    grouped: bool
 
 
 def paired_means(
@@ -81,10 +105,11 @@ def paired_means(
 
     Args:
         a: Score of every image in every run of one model, NaN where undefined, (R, N).
-        b: Those of the other, (R', N).
+        b: Scores of the other, (R', N).
         groups: Patient or slide of each, (N,); None if there are none.
-        draws: Bootstrap draws, and permutations.
-        bounds: Of the score.
+        draws: Number of bootstrap draws, and of permutations.
+        seed: Draw d depends on `seed`, d and the number of groups alone.
+        bounds: Least and greatest value of the score.
     Raises:
         ValueError: If the shapes do not fit.
     """
@@ -93,17 +118,14 @@ def paired_means(
     member, grouped = members(groups, a.shape[1])
     one, other = (partial(_mean_of_images, scores) for scores in (a, b))
     tested = permutation_of_means(a, b, member, draws, seed)
-    return difference_of((one, other), (len(a), len(b)), member, grouped, tested, draws, seed, bounds=bounds)
+    return difference_of(Paired((one, other), (len(a), len(b)), member, grouped), tested, draws, seed, bounds=bounds)
 
 
 def difference_of(
-    means: tuple[Mean, Mean],
-    runs: tuple[int, int],
-    member: NDArray[np.intp],
-    grouped: bool,
+    pair: Paired,
     tested: tuple[float, float],
-    draws: int,
-    seed: int,
+    draws: int = 2000,
+    seed: int = 0,
     biased: bool = False,
     mcnemar_p: float | None = None,
     bounds: tuple[float, float] = (0.0, 1.0),
@@ -111,49 +133,48 @@ def difference_of(
     """The intervals of a difference that was tested.
 
     Args:
-        means: Of both models.
-        runs: How many each has.
-        member: Group of each sample, from `members`, (N,).
-        grouped: Whether any group is known.
+        pair: The two models and their samples.
         tested: The observed difference and its p.
+        draws: Number of bootstrap draws.
+        seed: Draw d depends on `seed`, d and the number of groups alone.
         biased: Noise can only raise the metric.
         mcnemar_p: As `Difference` holds it.
-        bounds: Of the metric.
+        bounds: Least and greatest value of the metric.
     """
     observed, p = tested
-    n_groups = int(member.max(initial=-1)) + 1
-    chosen = [drawn_runs(count, draws, seed) for count in runs]
+    n_groups = int(pair.member.max(initial=-1)) + 1
+    chosen = [drawn_runs(count, draws, seed) for count in pair.runs]
     drawn = np.full(draws, np.nan)
-    for block, weights in drawn_weights(member, draws, seed):
-        one, other = (mean(weights, of[block]) for mean, of in zip(means, chosen, strict=True))
+    for block, weights in drawn_weights(pair.member, draws, seed):
+        one, other = (mean(weights, of[block]) for mean, of in zip(pair.means, chosen, strict=True))
         drawn[block] = one - other
-    few = n_groups > 1 and any(2 <= count < FEW_GROUPS for count in (n_groups, *runs))
+    few = n_groups > 1 and any(2 <= count < FEW_GROUPS for count in (n_groups, *pair.runs))
     defined = drawn[~np.isnan(drawn)]
     t95, span = None, bounds[1] - bounds[0]
     if few and len(defined):
         centre = float(defined.mean()) if biased else observed
-        t95 = t_interval(centre, _variances(means, runs, member, float(defined.var())), -span, span)
+        t95 = t_interval(centre, _variances(pair, float(defined.var())), -span, span)
     return Difference(
         difference=observed,
         ci95=quantiles(drawn, n_groups, seed),
         p=p if n_groups > 1 and not np.isnan(observed) else None,
         mcnemar_p=mcnemar_p,
         n_groups=n_groups,
-        grouped=grouped,
+        grouped=pair.grouped,
         t95=t95,
         left_out=draws - len(defined) if n_groups > 1 else 0,
         few=few,
     )
 
 
-def _variances(
-    means: tuple[Mean, Mean], runs: tuple[int, int], member: NDArray[np.intp], drawn: float
-) -> list[tuple[float, int]]:
+def _variances(pair: Paired, drawn: float) -> list[tuple[float, int]]:
     """Variance of the difference over groups and over runs, each with its degrees of freedom.
 
     Args:
+        pair: The two models and their samples.
         drawn: Variance of the draws, of groups and runs together.
     """
+    means, runs, member = pair.means, pair.runs, pair.member
     n_groups = int(member.max()) + 1
     each = [mean(np.ones((count, len(member))), np.eye(count)) for mean, count in zip(means, runs, strict=True)]
     spreads = [each[0] - each[1]] if runs[0] == runs[1] else each
@@ -167,20 +188,27 @@ def _variances(
     return [(jackknife_variance((one - other)[1:]), n_groups - 1), *over_runs]
 
 
-def _mean_of_images(scores: NDArray, weights: NDArray[np.float64], runs: NDArray[np.float64]) -> NDArray[np.float64]:
+def _mean_of_images(
+    scores: NDArray[np.floating], weights: NDArray[np.float64], runs: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Scores (R, N) -> mean over runs of the mean over the images that are defined, (d,)."""
     with np.errstate(invalid="ignore"):
         means = (weights @ np.nan_to_num(scores).T) / (weights @ (~np.isnan(scores)).T.astype(np.float64))
-    return (means * runs).sum(axis=1)
+    mean: NDArray[np.float64] = (means * runs).sum(axis=1)
+    return mean
 
 
 def holm(p: Sequence[float]) -> list[float]:
     """Adjust p-values for their number, in the order given; NaN is no test: it stays, and does not count.
 
     Source: Holm 1979.
+
+    Examples:
+        >>> holm([0.01, 0.04, 0.03])
+        [0.03, 0.06, 0.06]
     """
     values = np.array(p, float)
     order = np.argsort(values)[: int((~np.isnan(values)).sum())]  # NaN comes last
     steps = values[order] * (len(order) - np.arange(len(order)))
     values[order] = np.minimum(np.maximum.accumulate(steps), 1)
-    return values.tolist()
+    return [float(value) for value in values]

@@ -75,12 +75,12 @@ def interval(
     """Intervals of all metrics.
 
     Args:
-        measures: Of every run, with the same names in each.
+        measures: What is measured of each run, with the same names in all.
         n: Number of samples.
         groups: Patient or slide of each image, (n,); an image with None is a group of its own; None if there are none.
-        draws: Bootstrap draws.
+        draws: Number of bootstrap draws.
         seed: Draw d depends on `seed`, d and the number of groups alone.
-        gaps: Of every run, what its calibration error sums; then the interval of what is biased is not of the draws.
+        gaps: What the calibration error of each run sums; then the interval of what is biased is not of the draws.
         metrics: Facts by name, which hold for `name/class` too; between 0 and 1, higher is better, unless given.
 
     Returns:
@@ -133,12 +133,16 @@ def members(groups: Sequence[str | None] | None, n: int) -> tuple[NDArray[np.int
     """Number of the group of each sample (n,), by first appearance, and whether any group is known.
 
     A sample without a group is a group of its own.
+
+    Examples:
+        >>> members(["patient 1", "patient 2", None, "patient 1"], 4)
+        (array([0, 1, 2, 0]), True)
     """
     if groups is None or not any(group is not None for group in groups):
         return np.arange(n), False
     numbers: dict[str | int, int] = {}
-    found = [numbers.setdefault(i if group is None else group, len(numbers)) for i, group in enumerate(groups)]
-    return np.array(found, np.intp), True
+    member = [numbers.setdefault(i if group is None else group, len(numbers)) for i, group in enumerate(groups)]
+    return np.array(member, np.intp), True
 
 
 def bootstrap(
@@ -153,8 +157,10 @@ def bootstrap(
     What noise can only raise is reflected at the value of its run.
 
     Args:
-        measures: Of every run.
-        member: From `members`, (N,).
+        measures: What is measured of each run.
+        member: Number of the group of each sample, from `members`, (N,).
+        draws: Number of draws.
+        seed: Draw d depends on `seed`, d and the number of groups alone.
         metrics: Facts by name.
     """
     values = {name: np.full(draws, np.nan) for name in measures[0](np.empty((0, len(member))))}
@@ -181,7 +187,8 @@ def drawn_runs(count: int, draws: int, seed: int) -> NDArray[np.float64]:
     if count == 1:
         return np.ones((draws, 1))
     drawn = np.random.default_rng([seed, 2, count]).integers(count, size=(draws, count - 1))
-    return (drawn[..., None] == np.arange(count)).sum(axis=1) / (count - 1)
+    shares: NDArray[np.float64] = (drawn[..., None] == np.arange(count)).sum(axis=1) / (count - 1)
+    return shares
 
 
 def drawn_weights(
@@ -190,6 +197,9 @@ def drawn_weights(
     """Numbers of some draws (d,), and the weight of every sample in each of them (d, N); nothing for a single group.
 
     Args:
+        member: Number of the group of each sample, from `members`, (N,).
+        draws: How many draws there are.
+        seed: Draw d depends on `seed`, d and the number of groups alone.
         wanted: Which draws; all unless given.
     """
     n_groups = int(member.max(initial=-1)) + 1
@@ -213,6 +223,7 @@ def quantiles(values: NDArray[np.float64], n_groups: int | None = None, seed: in
     Args:
         values: From `bootstrap`, (draws,), NaN where undefined.
         n_groups: How many groups were drawn, with `seed`; None where that is not known.
+        seed: What the draws were made with.
     """
     defined = ~np.isnan(values)
     if not defined.any() or defined.sum() < FEWEST * len(values):
@@ -236,6 +247,7 @@ def filled(draws: NDArray[np.floating], seed: int = 0) -> NDArray[np.floating] |
 
     Args:
         draws: (K, draws), NaN where undefined.
+        seed: Chooses which of the others replace them.
 
     Returns:
         The same shape without NaN; None where too few draws are defined for all K.
@@ -286,8 +298,13 @@ def t_interval(
     Args:
         value: Its centre.
         parts: Variances that add up, each with its degrees of freedom; together they have those of Satterthwaite 1946.
-        low: What bounds are cut to from below.
-        high: From above.
+        low: Least value of a bound.
+        high: Greatest value of a bound.
+
+    Examples:
+        >>> low, high = t_interval(0.8, [(0.02**2, 9)])
+        >>> f"{low:.3f} to {high:.3f}"
+        '0.755 to 0.845'
     """
     variance = sum(part for part, _ in parts)
     freedom = variance**2 / sum(part**2 / n for part, n in parts) if variance else min(n for _, n in parts)

@@ -18,9 +18,13 @@ _BLOCK = 2**20  # flags drawn at a time: 8 MB once they are weights
 
 
 def permutation_of_means(
-    a: NDArray, b: NDArray, member: NDArray[np.intp], draws: int = 2000, seed: int = 0
+    a: NDArray[np.floating],
+    b: NDArray[np.floating],
+    member: NDArray[np.intp],
+    draws: int = 2000,
+    seed: int = 0,
 ) -> tuple[float, float]:
-    """The observed difference, and its two-sided p; arguments as of `paired_means`, groups as of `stats.members`.
+    """The observed difference, and its two-sided p; arguments as of `paired_means`, groups as of `intervals.members`.
 
     A sample may be defined for one model alone: one that finds nothing where there is nothing has no score there, one
     that finds something has 0. So the count of images moves with the exchange as the sum of scores does. Where it does
@@ -45,7 +49,7 @@ def permutation_of_means(
     return two_sided(np.concatenate(differences), bound)
 
 
-def hoeffding(shares: NDArray) -> float:
+def hoeffding(shares: NDArray[np.float64]) -> float:
     """Bound on the two-sided p of a sum of shares with random signs. Source: Hoeffding 1963, theorem 2."""
     return float(2 * np.exp(-(shares.sum() ** 2) / max(2 * np.square(shares).sum(), 1e-300)))
 
@@ -58,7 +62,12 @@ def two_sided(differences: NDArray[np.float64], bound: float) -> tuple[float, fl
 
 
 def exchanges(n_groups: int, draws: int, seed: int) -> Iterator[NDArray[np.bool_]]:
-    """Which groups are exchanged, in blocks (S, G); the first is none, so that p is never 0."""
+    """Which groups are exchanged, in blocks (S, G); the first is none, so that p is never 0.
+
+    Examples:
+        >>> [block.tolist() for block in exchanges(2, draws=2000, seed=0)]
+        [[[False, False], [False, True], [True, False], [True, True]]]
+    """
     if n_groups < 63 and 2**n_groups <= draws:
         yield np.array(list(product([False, True], repeat=n_groups)))
         return

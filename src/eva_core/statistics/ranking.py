@@ -25,6 +25,12 @@ def ranks(values: NDArray[np.floating], draws: NDArray[np.floating], seed: int =
     Args:
         values: Scores, greater is better, (M, T).
         draws: Their bootstrap draws, (M, T, draws); draw d took the same groups for all models.
+        seed: Chooses the tasks of each draw.
+
+    Examples:
+        >>> scores = np.array([[0.9, 0.8], [0.7, 0.6]])
+        >>> ranks(scores, np.repeat(scores[..., None], 100, axis=2))
+        [Rank(mean=1.0, ci95=(1.0, 1.0)), Rank(mean=2.0, ci95=(2.0, 2.0))]
     """
     models, tasks, count = draws.shape
     observed = _places(values).mean(1)
@@ -42,4 +48,5 @@ def ranks(values: NDArray[np.floating], draws: NDArray[np.floating], seed: int =
 
 def _places(values: NDArray[np.floating]) -> NDArray[np.float64]:
     """Places among the models, column by column: (M, K) -> (M, K), from 1."""
-    return rankdata(-values, axis=0)
+    places: NDArray[np.float64] = rankdata(-values, axis=0)
+    return places

@@ -24,10 +24,10 @@ def measured_record(
 
     Args:
         selected: Measures of the selected heads, one for each run.
-        last: Of the heads after their last step.
+        last: Measures of the heads after their last step, one for each run.
         n: Number of samples.
         groups: Patient or slide of each sample; None where nothing is known.
-        facts: Of the metrics, by name.
+        facts: Facts of the metrics, by name.
     """
     values, at_last = ([_unweighted(measure, n) for measure in measures] for measures in (selected, last))
     return record_of(values, at_last, selected, n, groups, facts=facts)
@@ -50,13 +50,13 @@ def record_of(
     """Values of each run, mean, spread and interval of every metric; and the intervals behind them.
 
     Args:
-        values: Of the selected heads, by run.
-        at_last: Of the heads after their last step, by run.
-        measures: Of the selected heads, under weights of the samples.
+        values: Values of the selected heads, by run.
+        at_last: Values of the heads after their last step, by run.
+        measures: Measures of the selected heads under weights of the samples, by run.
         n: Number of samples.
         groups: Patient or slide of each sample; None where nothing is known.
-        gaps: As `interval` takes them.
-        facts: Of the metrics, by name.
+        gaps: What the calibration error of each run sums, as `interval` takes it.
+        facts: Facts of the metrics, by name.
     """
     intervals = interval(measures, n, groups, gaps=gaps, metrics=facts)
     metrics = {

@@ -69,7 +69,7 @@ def test_draws_without_a_class_are_left_out_of_both():
         assert found.left_out / 2000 == pytest.approx((7 / 8) ** 8, abs=0.03)
         assert found.few
         assert found.t95 is None
-        assert not found.told_apart(0.001)  # one patient says nothing of others
+        assert not found.is_significant(0.001)  # one patient says nothing of others
     assert paired(good, blind, targets, CLASSES, groups, "accuracy").left_out == 0
 
 
@@ -80,9 +80,9 @@ def test_seeds_are_part_of_the_interval():
     found = paired(*seeds, targets, CLASSES, None, "accuracy")
     assert found.p < 0.01
     assert found.ci95[0] < 0 < found.ci95[1]
-    assert not found.told_apart(found.p)
+    assert not found.is_significant(found.p)
     one = paired(seeds[0][:1], seeds[1][:1], targets, CLASSES, None, "accuracy")
-    assert one.told_apart(one.p)
+    assert one.is_significant(one.p)
 
 
 SEEDS = ((0.9, 0.7, 0.75), (0.7, 0.8, 0.7))

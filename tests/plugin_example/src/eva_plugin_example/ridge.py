@@ -18,7 +18,7 @@ from eva_core.contracts.metric import Metric
 from eva_core.evaluation.splits import cost, make_plan, summary
 from eva_core.job import Answer, Job
 from eva_core.results.predictions import identity_columns, read_split
-from eva_core.statistics.comparison import Difference, difference_of
+from eva_core.statistics.comparison import Difference, Paired, difference_of
 from eva_core.statistics.intervals import members
 from eva_core.statistics.permutation import permutation_of_means
 from eva_core.statistics.summary import measured_record
@@ -78,7 +78,8 @@ class Values(Scores):
         member, grouped = members([g or None for g in self.groups], len(self.ids))
         means = tuple(partial(_mean_over_runs, v.predicted, self.targets, metric) for v in (self, other))
         runs = (len(self.predicted), len(other.predicted))
-        return difference_of(means, runs, member, grouped, self.test(other, metric), 2000, 0, bounds=(-np.inf, np.inf))
+        pair = Paired(means, runs, member, grouped)
+        return difference_of(pair, self.test(other, metric), bounds=(-np.inf, np.inf))
 
     def test(self, other: "Values", metric: str) -> tuple[float, float]:
         """By the mean error: R2 differs by the mean squared error over the variance, which is the same for both."""
