@@ -48,6 +48,7 @@ class Remote(NamedTuple):
 
     @property
     def name(self) -> str:
+        """Name of the file on its server."""
         return PurePosixPath(urllib.parse.urlsplit(self.url).path).name
 
 
@@ -90,7 +91,7 @@ def fetch(
     path: Path,
     checksum: str | None = None,
     tell: Callable[[str], None] = say,
-    faulty: Callable[[Path], str | None] = lambda part: None,
+    faulty: Callable[[Path], str | None] = lambda _: None,
 ) -> None:
     """Download a file; what has arrived lies in `<path>.part`, and the next call goes on from there.
 
@@ -146,7 +147,10 @@ def _refuse_wrong(part: Path, shown: str, checksum: str | None, faulty: Callable
     """Delete what came, and say why, where it is not what was wanted.
 
     Args:
+        part: What came.
         shown: The address, as users may read it.
+        checksum: `md5:...` or `sha256:...`; None where none is known.
+        faulty: Says what is wrong with a file.
     Raises:
         EvaError: It has another checksum, or `faulty` names what it is.
     """

@@ -32,6 +32,11 @@ class ResizeAndCrop:
         self.mode = InterpolationMode(geometry.interpolation)
 
     def __call__(self, image: np.ndarray) -> Tensor:
+        """Bring an image to the square: uint8 (H, W, 3) -> uint8 (3, crop, crop).
+
+        Raises:
+            EvaError: One side is more than 64 times as long as the other.
+        """
         short, long = sorted(image.shape[:2])
         if long > LONGEST * short:
             raise EvaError(
@@ -40,4 +45,5 @@ class ResizeAndCrop:
         tensor = torch.from_numpy(np.require(image, requirements=["C", "W"])).permute(2, 0, 1)
         if min(tensor.shape[1:]) != self.geometry.resize:
             tensor = F.resize(tensor, [self.geometry.resize], self.mode, antialias=True)
-        return F.center_crop(tensor, [self.geometry.crop, self.geometry.crop]).contiguous()
+        square: Tensor = F.center_crop(tensor, [self.geometry.crop, self.geometry.crop])
+        return square.contiguous()

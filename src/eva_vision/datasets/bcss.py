@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.dataset import Sample
@@ -85,11 +86,13 @@ class Bcss(MaskFiles):
         ]
         check_counts(folder, self.counts, self.samples, self.card)
 
+    @override
     def annotation(self, sample: Sample) -> Annotation:
         """Classes from the codes of the mask."""
         assert sample.label_path is not None
         return Annotation(to_classes(read_labels(sample.label_path), CLASS_OF, sample.label_path))
 
+    @override
     def labels(self, sample: Sample, hashes: Mapping[Path, str]) -> str | None:
         """The content of the mask."""
         return None if sample.label_path is None else known(hashes[sample.label_path])

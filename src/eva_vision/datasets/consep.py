@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy.io import loadmat
+from typing_extensions import override
 
 from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.dataset import Sample
@@ -69,6 +70,7 @@ class Consep(MaskFiles):
             for split, part, stem in stems
         ]
 
+    @override
     def annotation(self, sample: Sample) -> Annotation:
         """Classes from `type_map`, objects from `inst_map`."""
         path = sample.label_path
@@ -83,6 +85,7 @@ class Consep(MaskFiles):
             to_instances(arrays["inst_map"], path),
         )
 
+    @override
     def labels(self, sample: Sample, hashes: Mapping[Path, str]) -> str | None:
         """The content of the label file."""
         return None if sample.label_path is None else known(hashes[sample.label_path])

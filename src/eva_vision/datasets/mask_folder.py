@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from typing_extensions import override
 
 from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.dataset import Sample
@@ -101,6 +102,7 @@ class MaskFolder(MaskFiles):
             access=str(folder),
         )
 
+    @override
     def annotation(self, sample: Sample) -> Annotation:
         """Classes and, where npz files hold them, objects."""
         assert sample.label_path is not None
@@ -111,6 +113,7 @@ class MaskFolder(MaskFiles):
             None if objects is None else to_instances(objects, sample.label_path),
         )
 
+    @override
     def labels(self, sample: Sample, hashes: Mapping[Path, str]) -> str | None:
         """The content of the mask, and how it is read."""
         return (
@@ -119,6 +122,7 @@ class MaskFolder(MaskFiles):
             else f"{hashes[sample.label_path]} {(self.key, self.objects, self.ignore)}"
         )
 
+    @override
     def fingerprint(self) -> str:
         """The fingerprint of any dataset of masks, with how the masks are read."""
         how = (self.key, self.objects, self.ignore, self.card.background, self.card.mpp)

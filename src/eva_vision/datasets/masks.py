@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import ImageOps
+from typing_extensions import override
 
 from eva_core.contracts.dataset import Sample
 from eva_core.errors import EvaError, some
@@ -40,6 +41,7 @@ class MaskFiles(SegmentationDataset):
     def annotation(self, sample: Sample) -> Annotation:
         """Read the file of labels of a sample. Its size is checked against the image's by who calls."""
 
+    @override
     def image(self, sample: Sample) -> np.ndarray:
         """Decode the image of a sample: uint8 RGB, (H, W, 3).
 
@@ -51,11 +53,13 @@ class MaskFiles(SegmentationDataset):
         with reading(sample.path, "an image"):
             return read_image(sample.path)
 
+    @override
     def pixels(self, sample: Sample, hashes: Mapping[Path, str]) -> str | None:
         """The content of the image file."""
         assert sample.path is not None
         return known(hashes[sample.path])
 
+    @override
     def size(self, sample: Sample) -> tuple[int, int]:
         """Height and width of the image in pixels, from its header.
 
@@ -69,6 +73,7 @@ class MaskFiles(SegmentationDataset):
             raise EvaError(f"Expected an image in {sample.path}, but it is {height} x {width}. Get the file again.")
         return height, width
 
+    @override
     def mask(self, sample: Sample) -> np.ndarray:
         """The class of every pixel: uint8 (H, W), indices into the card's classes or `IGNORE`.
 
@@ -77,6 +82,7 @@ class MaskFiles(SegmentationDataset):
         """
         return self._checked(sample).classes.copy()
 
+    @override
     def instances(self, sample: Sample) -> np.ndarray | None:
         """The number of the object at every pixel, 0 for none: int32 (H, W); None where objects are not told apart.
 
@@ -163,7 +169,7 @@ def to_classes(stored: np.ndarray, table: np.ndarray, file: Path, ignore: int | 
             f"Expected labels from 0 to {len(table) - 1}{'' if ignore is None else f', or {ignore} to ignore,'} in "
             f"{file}, but got {some(str(label) for label in strange.tolist())}. Correct the mask or its classes."
         )
-    classes = table[labels]
+    classes: np.ndarray = table[labels]
     classes[ignored] = IGNORE
     return classes
 

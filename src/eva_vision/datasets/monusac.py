@@ -10,6 +10,7 @@ from typing import ClassVar
 from xml.etree import ElementTree
 
 import numpy as np
+from typing_extensions import override
 
 from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.dataset import Sample
@@ -87,6 +88,7 @@ class Monusac(MaskFiles):
         tell_crossing(self.samples, self.card)
         check_counts(Path(root), self.counts, self.samples, self.card)
 
+    @override
     def annotation(self, sample: Sample) -> Annotation:
         """Draw the polygons, or take what was drawn of the same file before."""
         assert sample.label_path is not None
@@ -104,10 +106,12 @@ class Monusac(MaskFiles):
             _keep(kept, *drawn)
         return Annotation(*drawn)
 
+    @override
     def labels(self, sample: Sample, hashes: Mapping[Path, str]) -> str | None:
         """The polygons, and how they become pixels."""
         return None if sample.label_path is None else f"{VERSION} {hashes[sample.label_path]}"
 
+    @override
     def fingerprint(self) -> str:
         """The fingerprint of any dataset of masks, with how polygons become pixels."""
         return hashlib.sha256(f"{super().fingerprint()} {VERSION}".encode()).hexdigest()

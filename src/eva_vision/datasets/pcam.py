@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import h5py
 import numpy as np
+from typing_extensions import override
 
 from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.dataset import Dataset, Sample
@@ -94,6 +95,7 @@ class Pcam(Dataset):
         tell_crossing(self.samples, self.card)
         check_counts(folder, self.counts, self.samples, self.card)
 
+    @override
     def image(self, sample: Sample) -> np.ndarray:
         """The pixels of a sample: uint8 RGB, (96, 96, 3)."""
         assert sample.path is not None
@@ -103,8 +105,10 @@ class Pcam(Dataset):
             self._readers, self._process = {}, os.getpid()
         if sample.path not in self._readers:
             self._readers[sample.path] = h5py.File(sample.path, "r")["x"]
-        return self._readers[sample.path][int(sample.id.rpartition("_")[2])]
+        pixels: np.ndarray = self._readers[sample.path][int(sample.id.rpartition("_")[2])]
+        return pixels
 
+    @override
     def pixels(self, sample: Sample, hashes: Mapping[Path, str]) -> str | None:
         """The content of the file of images, and the number of this one."""
         assert sample.path is not None

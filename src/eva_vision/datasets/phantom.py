@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from typing_extensions import override
 
 from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.dataset import Dataset, Sample
@@ -43,6 +44,7 @@ class Phantom(Dataset):
         self.size = size
         self.seed = seed
 
+    @override
     def image(self, sample: Sample) -> np.ndarray:
         """Draw the pixels of a sample: uint8 RGB, (size, size, 3)."""
         if sample.target is None:
@@ -52,10 +54,12 @@ class Phantom(Dataset):
         stain = random_stain(np.random.default_rng((self.seed, split, 0, number // _IMAGES_PER_PATIENT)))
         return phantom_patch(sample.target, np.random.default_rng((self.seed, split, 1, number)), stain, self.size)
 
+    @override
     def pixels(self, sample: Sample, hashes: Mapping[Path, str]) -> str | None:
         """Whatever is drawn with."""
         return f"{VERSION} {self.size} {self.seed} {sample.id} {sample.target}"
 
+    @override
     def fingerprint(self) -> str:
         """SHA-256 over the samples and whatever decides their pixels, as there are no files to measure."""
         return hashlib.sha256(f"{super().fingerprint()} {VERSION} {self.size} {self.seed}".encode()).hexdigest()
@@ -67,6 +71,13 @@ def made_up_samples(
     """The samples of a dataset without files: so many images of each split, so many of each patient.
 
     Args:
+        train: Number of training images.
+        val: Number of validation images.
+        test: Number of test images.
+        size: Side of an image in pixels.
+        seed: Seed of the dataset.
+        per_patient: Images of one patient.
+        mpp: Micrometres per pixel.
         classes: Targets go round so many classes; None: samples have none.
     Raises:
         UsageError: A number makes no sense.

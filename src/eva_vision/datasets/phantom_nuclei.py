@@ -6,6 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from typing_extensions import override
 
 from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.dataset import Sample
@@ -49,33 +50,41 @@ class PhantomNuclei(SegmentationDataset):
         self.side = size
         self.seed = seed
 
+    @override
     def labelled(self, sample: Sample) -> bool:
         return True
 
+    @override
     def size(self, sample: Sample) -> tuple[int, int]:
         """Height and width in pixels, the same for all."""
         return self.side, self.side
 
+    @override
     def image(self, sample: Sample) -> np.ndarray:
         """Draw the pixels of a sample: uint8 RGB, (size, size, 3)."""
         return self._drawn(sample)[0].copy()
 
+    @override
     def mask(self, sample: Sample) -> np.ndarray:
         """The class of every pixel: uint8 (size, size)."""
         return self._drawn(sample)[1].copy()
 
+    @override
     def instances(self, sample: Sample) -> np.ndarray:
         """The number of the nucleus at every pixel, 0 for none: int32 (size, size)."""
         return self._drawn(sample)[2].copy()
 
+    @override
     def pixels(self, sample: Sample, hashes: Mapping[Path, str]) -> str | None:
         """Whatever is drawn with."""
         return f"{VERSION} {self.side} {self.seed} {sample.id}"
 
+    @override
     def labels(self, sample: Sample, hashes: Mapping[Path, str]) -> str | None:
         """The same as of the pixels."""
         return self.pixels(sample, hashes)
 
+    @override
     def fingerprint(self) -> str:
         """SHA-256 over the samples and whatever decides their pixels, as there are no files to hash."""
         return hashlib.sha256(f"{super().fingerprint()} {VERSION} {self.side} {self.seed}".encode()).hexdigest()

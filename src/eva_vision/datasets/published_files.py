@@ -110,6 +110,7 @@ def refuse_crossing(places: Iterable[tuple[str | None, str]], remedy: str = "Mov
 
     Args:
         places: Group and split of each sample; None is no group.
+        remedy: What to do about it, as the end of the message.
     Raises:
         UsageError: Names them.
     """

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from typing_extensions import override
 
 from eva_core.classification.predictions import Predictions
 from eva_core.contracts.cards import DatasetCard
@@ -122,6 +123,7 @@ class Tp53(Dataset):
         if without:
             say(f"tp53: {len(without)} slides have no patch with {TISSUE:.0%} tissue: {some(without)}.")
 
+    @override
     def image(self, sample: Sample) -> np.ndarray:
         """Read a patch at 0.5 micrometres per pixel: uint8 RGB, (size, size, 3)."""
         assert sample.path is not None
@@ -133,6 +135,7 @@ class Tp53(Dataset):
         x, y = map(int, sample.id.rpartition("/")[2].split("_"))
         return self._last[2].read(x, y, self.size, MPP)
 
+    @override
     def report(self, predictions: Sequence[Predictions]) -> dict[str, Any]:
         """Scores per slide, by run, and what the cohort or the site alone would score."""
         train = [slide for slide in self.slides if slide.split == "train"]
@@ -146,16 +149,19 @@ class Tp53(Dataset):
             }
         return told
 
+    @override
     def hashes(self) -> Mapping[Path, str]:
         """SHA-256 of 64 blocks of each slide: all of them are too much to read."""
         return file_hashes((slide.path for slide in self.slides), self.card.name, sampled)
 
+    @override
     def pixels(self, sample: Sample, hashes: Mapping[Path, str]) -> str | None:
         """The content of the slide, and place and size of the patch."""
         assert sample.path is not None
         stated = self._mpp[sample.path]
         return f"{hashes[sample.path]} {sample.id.rpartition('/')[2]} {self.size} {stated}"
 
+    @override
     def fingerprint(self) -> str:
         """SHA-256 over the samples, whose ids hold their place, and the size of a patch."""
         return hashlib.sha256(f"{super().fingerprint()} {self.size}".encode()).hexdigest()
@@ -166,11 +172,9 @@ class Tp53(Dataset):
 
 def _index(slides: Sequence[Line]) -> dict[float | None, Index]:
     """Where the tissue of each slide is, by the mpp that the manifest gives; slides that are known are not opened."""
-    code = Path(tissue_detection.__file__).read_bytes()  # other rules give other masks
-    made_by = hashlib.sha256(code).hexdigest()[:8]
     indexes = {}
     for mpp in {slide.mpp for slide in slides}:
-        folder = cache_root() / "tp53" / f"{made_by}-{'stated' if mpp is None else f'{mpp:g}'}"
+        folder = index_folder(mpp)
         paths = {str(slide.path.absolute()) for slide in slides if slide.mpp == mpp}
         with locked(folder):
             index = indexes[mpp] = build(sorted(paths), folder, "hsv", mpp, here)
@@ -184,6 +188,15 @@ def _index(slides: Sequence[Line]) -> dict[float | None, Index]:
                 f"Expected {MPP} micrometres per pixel or finer, but {one.path} has {one.mpp:g}. Leave it out."
             )
     return indexes
+
+
+def index_folder(mpp: float | None) -> Path:
+    """Where the index of slides is cached: a folder for each version of the tissue detection and each mpp.
+
+    Args:
+        mpp: Micrometres per pixel of level 0 by the manifest; None: as the files state them.
+    """
+    return cache_root() / "tp53" / f"tissue{tissue_detection.VERSION}-{'stated' if mpp is None else f'{mpp:g}'}"
 
 
 def _choose(slide: Line, index: Index, patches: int, size: int, seed: int) -> list[tuple[int, int]]:

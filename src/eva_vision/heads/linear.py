@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from eva_core.classification.gradient_head import GradientHead, loss_gradient, per_run
 
@@ -9,13 +10,16 @@ from eva_core.classification.gradient_head import GradientHead, loss_gradient, p
 class Linear(GradientHead):
     """Logits x W^T + b, as by `nn.Linear`."""
 
+    @override
     def parameters(self, in_features: int, outputs: int, generator: torch.Generator) -> dict[str, Tensor]:
         weight, bias = linear_layer(in_features, outputs, generator)
         return {"weight": weight, "bias": bias}
 
+    @override
     def forward(self, params: dict[str, Tensor], x: Tensor) -> Tensor:
         return x @ params["weight"].mT + params["bias"].unsqueeze(-2)
 
+    @override
     def gradients(self, params: dict[str, Tensor], x: Tensor, targets: Tensor, out: dict[str, Tensor]) -> None:
         """In closed form, all runs at once: at these sizes autograd costs more than the arithmetic."""
         runs, batch, _ = x.shape

@@ -59,9 +59,10 @@ class LogisticRegression:
         self.features = _Features([part.x for part in parts])
 
     def solve(self, c: float, start: Affine | None = None) -> Affine:
-        """The minimum for one C.
+        """Find the minimum for one C.
 
         Args:
+            c: Inverse of the strength of the penalty, above 0.
             start: A model to start at, such as that of the C before on the same samples.
         """
         features, penalty = self.features, 1 / (c * self.n)
@@ -118,8 +119,11 @@ class LogisticRegression:
         """Solve H s = -g by conjugate gradients, the more exactly the nearer the optimum.
 
         Args:
-            gradient: By the weight and by the bias.
-            enough: A norm of what is left that is of no consequence.
+            bend: The second derivative of the loss by the logits.
+            gradient: Gradient by the weight (K, R) and by the bias (K,).
+            penalty: Factor of ||W||^2 / 2 in the objective.
+            objective: The value of the objective here, a scalar.
+            enough: A norm of the residual that is of no consequence.
         """
         scale = bend.total[:, None] * self.features.spread + penalty  # (K, R), the diagonal of H along the axes, about
 
@@ -276,7 +280,7 @@ class _Features:
 
 
 def _split(x: Tensor) -> tuple[Tensor, ...]:
-    return x.split(max(1, _CHUNK // max(1, x.shape[1])))
+    return torch.split(x, max(1, _CHUNK // max(1, x.shape[1])))
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from eva_core.classification.gradient_head import threads
 from eva_core.classification.metric_names import METRICS
@@ -23,10 +24,12 @@ class LogReg(Head):
     of train, the head is then fitted once more on both.
     """
 
+    @override
     def runs(self, protocol: Protocol) -> range:
         """One, as nothing is random, unless each run draws its own few shots."""
         return range(protocol.runs if protocol.shots else 1)
 
+    @override
     def fit(self, data: FittingData, protocol: Protocol) -> list[FittedRun]:
         train, select = data.train, data.select
         if not protocol.C:
@@ -53,6 +56,7 @@ class LogReg(Head):
         params = {name: value.cpu() for name, value in problem.params(model).items()}
         return [FittedRun(data.runs[0], params, params, value, {"C": c})]
 
+    @override
     def logits(self, params: dict[str, Tensor], x: Tensor) -> Tensor:
         return affine(x, params["centre"], params["weight"], params["bias"]).float()
 
@@ -61,7 +65,7 @@ class _Problem:
     """The regression over the classes that some samples have: what has no sample is not a class to scikit-learn."""
 
     def __init__(self, parts: Sequence[Embedded], classes: int) -> None:
-        self.seen = torch.cat([part.y for part in parts]).unique()  # ascending
+        self.seen: Tensor = torch.unique(torch.cat([part.y for part in parts]))  # ascending
         self.classes = classes
         self.regression: LogisticRegression | None = None
         if len(self.seen) > 1:

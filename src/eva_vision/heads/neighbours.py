@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import override
 
 from eva_core.classification.metric_names import METRICS
 from eva_core.classification.metrics import selection_metric
@@ -33,10 +34,12 @@ class Knn(Head):
             raise UsageError(f"Expected argument k to list numbers of at least 1, but got {list(k)}.")
         self.k = tuple(k)
 
+    @override
     def runs(self, protocol: Protocol) -> range:
         """One, as nothing is random, unless each run draws its own few shots."""
         return range(protocol.runs if protocol.shots else 1)
 
+    @override
     def fit(self, data: FittingData, protocol: Protocol) -> list[FittedRun]:
         train, select = data.train, data.select
         score, sign = selection_metric(data.metric), METRICS[data.metric].sign
@@ -52,6 +55,7 @@ class Knn(Head):
         data.progress(1, 1)
         return [FittedRun(data.runs[0], params, params, value, {"k": k})]
 
+    @override
     def logits(self, params: dict[str, Tensor], x: Tensor) -> Tensor:
         return _as_logits(_shares(params, x, [int(params["k"])])[0])
 
@@ -64,7 +68,7 @@ def _bank(data: Embedded, classes: int) -> dict[str, Tensor]:
 def _shares(params: dict[str, Tensor], x: Tensor, ks: Sequence[int]) -> Tensor:
     """Share of the votes of each class among the k nearest: x (N, D) -> float64 (len(ks), N, C)."""
     parts = []
-    for rows in x.split(max(1, _SIMILARITIES // len(params["bank"]))):
+    for rows in torch.split(x, max(1, _SIMILARITIES // len(params["bank"]))):
         similarity, nearest = (F.normalize(rows) @ params["bank"].T).topk(max(ks))  # (n, k) each
         weights = ((similarity - similarity[:, :1]) / _TEMPERATURE).exp()  # the nearest counts 1: nothing overflows
         votes = (weights[..., None] * params["votes"][nearest]).cumsum(1)  # (n, k, C)
@@ -99,10 +103,12 @@ class SimpleShot(Head):
                 raise UsageError(f"Expected argument {name} to be at least 1, but got {value}.")
         self.shots, self.draws = shots, draws
 
+    @override
     def runs(self, protocol: Protocol) -> range:
         """One for each draw, whatever the protocol repeats."""
         return range(self.draws)
 
+    @override
     def fit(self, data: FittingData, protocol: Protocol) -> list[FittedRun]:
         train, select = data.train, data.select
         score, fitted = selection_metric(data.metric), []
@@ -117,6 +123,7 @@ class SimpleShot(Head):
             data.progress(len(fitted), len(data.runs))
         return fitted
 
+    @override
     def logits(self, params: dict[str, Tensor], x: Tensor) -> Tensor:
         """Minus the squared distance to each mean, (N, C); -inf where there is none."""
         x, means = F.normalize(x.double() - params["centre"]), params["means"].double()

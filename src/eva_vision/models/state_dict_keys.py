@@ -85,6 +85,6 @@ def _on_grid(positions: torch.Tensor, side: int) -> torch.Tensor:
     n = round((positions.shape[1] - 1) ** 0.5)
     if n == side or n * n != positions.shape[1] - 1:
         return positions
-    grid = positions[:, 1:].unflatten(1, (n, n)).permute(0, 3, 1, 2).float()  # (1, D, n, n)
+    grid = positions[:, 1:].reshape(len(positions), n, n, -1).permute(0, 3, 1, 2).float()  # (1, D, n, n)
     grid = F.interpolate(grid, (side, side), mode="bicubic", align_corners=False)
     return torch.cat([positions[:, :1], grid.flatten(2).transpose(1, 2).to(positions.dtype)], dim=1)

@@ -29,7 +29,7 @@ def timm_model(
             of a file. Without it, and not `pretrained`, the weights are random, from seed 0.
         pretrained: Load the weights that timm knows for `arch`.
         mean: Per-channel mean for pixels in 0-1; timm's own unless given.
-        std: Per-channel standard deviation, likewise.
+        std: Per-channel standard deviation for pixels in 0-1; timm's own unless given.
         size: Side of the image that the network is for, a multiple of its patch; timm's own unless given.
         layer: The embedding is the mean over the feature map of this block or stage, counted from 0; the network's own
             pooling unless given.
@@ -43,7 +43,8 @@ def timm_model(
     if checkpoint is not None and pretrained:
         raise UsageError("Expected either a checkpoint or pretrained: true, but got both. Leave one out.")
     from eva_core.files.addresses import public_address
-    from eva_vision.models.timm_backbone import HUB, build
+    from eva_vision.models.timm_backbone import build
+    from eva_vision.models.weights import HUB
 
     backbone = build(arch, pretrained, mean, std, size, arch_args, layer)
     if checkpoint is not None:

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from huggingface_hub.errors import GatedRepoError
 from torch import Tensor, nn
+from typing_extensions import override
 
 from eva_core.contracts.backbone import Backbone
 from eva_core.contracts.cards import Geometry, ModelCard
@@ -30,7 +31,13 @@ def build(
     """Build a network of timm; its weights are random, from seed 0, unless `pretrained`.
 
     Args:
-        arch: As for `eva_vision.models.timm.timm_model`, and so are the other arguments.
+        arch: A name that `timm.create_model` takes.
+        pretrained: Load the weights that timm knows for `arch`.
+        mean: Per-channel mean for pixels in 0-1; timm's own unless given.
+        std: Per-channel standard deviation for pixels in 0-1; timm's own unless given.
+        size: Side of the image that the network is for, in pixels; timm's own unless given.
+        arch_args: Architecture arguments for timm.
+        layer: Embed by the mean over the feature map of this block or stage, counted from 0.
     Raises:
         UsageError: timm does not know the architecture or an argument.
         EvaError: Its weights cannot be had.
@@ -74,8 +81,10 @@ class TimmBackbone(Backbone):
 
     @property
     def has_class_token(self) -> bool:
+        """Whether token 0 is a class token."""
         return _has_class_token(self.network)
 
+    @override
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) -> (B, D), or (B, 2 D) for `cls_mean`.
 
@@ -84,15 +93,17 @@ class TimmBackbone(Backbone):
         if self.layer is not None:
             return self.feature_map(images, [self.layer]).mean((2, 3))
         with self._told_of_sizes(images):
-            features = self.network.forward_features(images)
+            features: Tensor = self.network.forward_features(images)
         if not self.has_class_token:
-            return self.network.forward_head(features, pre_logits=True)
+            pooled: Tensor = self.network.forward_head(features, pre_logits=True)
+            return pooled
         if self.pooling == "cls":
             return features[:, 0]
         mean = features[:, self.card.prefix_tokens :].mean(1)  # registers stay out of the mean
         mean = getattr(self.network, "fc_norm", nn.Identity())(mean)  # of networks that normalise after their mean
         return mean if self.pooling == "mean" else torch.cat([features[:, 0], mean], dim=1)
 
+    @override
     def feature_map(self, images: Tensor, layers: Sequence[int] | None = None) -> Tensor:
         """Normalised images (B, 3, H, W) -> (B, D' * len(layers), h, w); maps of several sizes take the first's.
 
@@ -110,9 +121,10 @@ class TimmBackbone(Backbone):
         """Maps of some layers; as they are where a network has no norm for them, which timm says by an assertion."""
         for norm in (True, False) if self._norms_maps else (False,):
             try:
-                return self.network.forward_intermediates(
+                maps: list[Tensor] = self.network.forward_intermediates(
                     images, indices=indices, norm=norm, output_fmt="NCHW", intermediates_only=True
                 )
+                return maps
             except AssertionError as error:
                 if not norm or "norm" not in str(error):
                     raise
@@ -121,7 +133,7 @@ class TimmBackbone(Backbone):
 
     @contextmanager
     def _told_of_sizes(self, images: Tensor) -> Iterator[None]:
-        """timm asserts sizes in the first forward pass, or fails in a product of shapes; what fits is in its config."""
+        """Explain a size that timm refuses: it asserts, or fails in a product of shapes; what fits is in its config."""
         try:
             yield
         except (AssertionError, ValueError, RuntimeError, IndexError) as error:
@@ -180,7 +192,7 @@ LOADING = ("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache
 
 
 def layer_arguments(arch_args: dict[str, Any]) -> dict[str, Any]:
-    """timm finds activations by name, but wants this layer as a class, which no YAML can hold.
+    """Find the class of `mlp_layer` by its name: timm finds activations so, but wants this layer as a class.
 
     Raises:
         UsageError: No such layer, or an argument by which timm would load something.

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import huggingface_hub.constants
 from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HFValidationError, LocalEntryNotFoundError
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # public, but not in its __all__
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -61,7 +61,7 @@ def load_weights(
     """
     path = _find(checkpoint)
     wanted = network.state_dict()
-    found = candidates(read_checkpoint(path), wanted.__contains__ if convert is None else lambda name: False)
+    found = candidates(read_checkpoint(path), wanted.__contains__ if convert is None else lambda _: False)
     taken, others = _choose(found, key, lambda one: _problems(_fitted(one, classifier, convert), wanted), checkpoint)
     network.load_state_dict(_fitted(taken, classifier, convert))
     source = provenance(checkpoint, path)

@@ -29,20 +29,24 @@ class Context:
 
     @property
     def dataset(self) -> SegmentationDataset:
+        """The dataset of the job."""
         assert isinstance(self.job.dataset, SegmentationDataset)
         return self.job.dataset
 
     @property
     def card(self) -> DatasetCard:
+        """The card of the dataset."""
         return self.job.dataset.card
 
     @property
     def head(self) -> SegmentationHead:
+        """The head of the job."""
         assert isinstance(self.job.head, SegmentationHead)
         return self.job.head
 
     @property
     def device(self) -> torch.device:
+        """Where decoders are trained and run."""
         return self.fabric.device
 
     def stored(self, samples: np.ndarray, flips: bool = False) -> Stored:

@@ -3,13 +3,10 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import nn
 
-if TYPE_CHECKING:
-    pass
 from eva_core.contracts.dataset import Dataset, Sample
 
 IGNORE = 255
@@ -37,11 +34,9 @@ class SegmentationDataset(Dataset):
 
     def instances(self, sample: Sample) -> np.ndarray | None:
         """The number of the object at every pixel, 0 for none: int32 (H, W); None where objects are not told apart."""
-        return None
 
     def labels(self, sample: Sample, hashes: Mapping[Path, str]) -> str | None:
         """Say what decides `mask(sample)`, as `pixels` does for the image; None where it is not known."""
-        return None
 
 
 class SegmentationHead(ABC):

@@ -40,8 +40,9 @@ def evaluate(at: Context, folder: Path, key: str) -> Answer:
     """Train the decoders of all runs and a linear model of colour, and score both.
 
     Args:
-        folder: Of the result: pictures and finished runs go there.
-        key: Of the result.
+        at: The job on its store.
+        folder: The folder of the result: pictures and finished runs go there.
+        key: Key of the result.
     Raises:
         UsageError: There is nothing to learn from.
     """
@@ -104,7 +105,9 @@ def _record(at: Context, scored: Scored, runs: int) -> tuple[dict[str, Any], np.
     """What results.json says of a split, and the draws of its main metric.
 
     Args:
-        scored: By the selected decoders of all runs, then by those after the last step.
+        at: The job on its store.
+        scored: What the selected decoders of all runs score, then those after the last step.
+        runs: Number of runs.
     """
     measures = scored.measures(at)
     record, intervals = measured_record(measures[:runs], measures[runs:], len(scored.units), _groups(scored))

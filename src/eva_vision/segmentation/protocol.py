@@ -78,7 +78,8 @@ class Segmentation:
         """The rules for one dataset.
 
         Args:
-            published: The rules as shipped: what differs from them was asked for, and holds for this dataset too.
+            dataset: Name of the dataset.
+            published: The section as shipped: what differs from it was asked for, and holds for this dataset too.
         """
         departures = {k: tuple(v) if isinstance(v, list) else v for k, v in self.datasets.get(dataset, {}).items()}
         asked = {k for k in departures if published is not None and getattr(self, k) != getattr(published, k)}

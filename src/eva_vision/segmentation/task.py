@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import override
+
 from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.metric import Metric
 from eva_core.contracts.protocol import Protocol
@@ -35,14 +37,17 @@ class SegmentationTask(Task):
     reads = frozenset({"transform", "geometry", "precision", "selection", "holdout", "runs", "seed"})
 
     @property
+    @override
     def head(self) -> Any:
         from eva_vision.segmentation.contracts import SegmentationHead
 
         return SegmentationHead
 
+    @override
     def metrics(self, dataset: DatasetCard) -> Mapping[str, Metric]:
         return METRICS
 
+    @override
     def check(self, job: "Job") -> None:
         from eva_core.evaluation.class_checks import refuse_few_classes, refuse_one_class_by_two_names
         from eva_core.evaluation.splits import refuse_unfit
@@ -57,11 +62,13 @@ class SegmentationTask(Task):
                 "got --online false. Use eva-0.4-offline, or leave it out."
             )
 
+    @override
     def check_targets(self, dataset: "Dataset") -> None:
         from eva_core.evaluation.class_checks import refuse_wrong_classes
 
         refuse_wrong_classes(dataset)
 
+    @override
     def check_applying(self, job: "Job") -> None:
         if not job.resolved.section.stitch:
             raise UsageError(
@@ -69,28 +76,33 @@ class SegmentationTask(Task):
                 "Fit the heads with --protocol strict."
             )
 
+    @override
     def key(self, job: "Job") -> "StoreKey":
         from eva_vision.segmentation.features.feature_maps import maps_key
 
         return maps_key(job.backbone, _checked(job.dataset), job.protocol, job.resolved.section)
 
+    @override
     def extract(self, key: "StoreKey", job: "Job", tell: Callable[[str], None]) -> "MapStore":
         from eva_vision.segmentation.features.feature_maps import extract_maps
 
         dataset, section = _checked(job.dataset), job.resolved.section
         return extract_maps(key, job.backbone, dataset, job.protocol, section, job.how, tell)
 
+    @override
     def evaluate(self, job: "Job", store: "MapStore", folder: Path, key: str) -> "Answer":
         from eva_vision.segmentation.context import context
         from eva_vision.segmentation.evaluation import evaluate
 
         return evaluate(context(job, store), folder, key)
 
+    @override
     def tidy(self, folder: Path) -> None:
         from eva_vision.segmentation.decoders.run_checkpoints import forget
 
         forget(folder)
 
+    @override
     def apply(self, job: "Job", store: "MapStore", heads: Heads, classes: list[str], output: Path) -> Path:
         """Write a mask for every image, of its own size: PNG with a palette; classes.txt names the labels."""
         from eva_vision.segmentation.context import context
@@ -102,14 +114,17 @@ class SegmentationTask(Task):
             at, [decoder_of(at, dict(params), len(classes)) for params in heads.values()], classes, output
         )
 
+    @override
     def read(self, folder: Path, split: str) -> "ImageDice":
         from eva_vision.segmentation.scoring.predictions import read_dice
 
         return read_dice(folder, split)
 
+    @override
     def comparable(self, metric: str) -> bool:
         return metric == DICE  # of single images only the Dice is kept
 
+    @override
     def at_mpp(self, mpp: float, native: float, dataset: "Dataset", protocol: Protocol, card: Any) -> Protocol | None:
         """A protocol that brings images to an mpp before they are cut.
 
@@ -125,9 +140,11 @@ class SegmentationTask(Task):
             return None
         return replace(protocol, segmentation=replace(section, mpp=mpp))  # type: ignore[call-arg]
 
+    @override
     def always_said(self, section: Segmentation) -> dict[str, Any]:
         return {"ignore": section.ignore} if section.ignore == "prediction" else {}
 
+    @override
     def notes(self, results: Mapping[str, Any]) -> list[str]:
         from eva_core.results.report import number
 
@@ -142,16 +159,20 @@ class SegmentationTask(Task):
             found.append("the backbone ran in every step")
         return found
 
+    @override
     def by_class(self, results: Mapping[str, Any]) -> bool:
         return True
 
+    @override
     def beside(self, results: Mapping[str, Any]) -> list[str]:
         metrics = results["splits"][results["main"]["split"]]["metrics"]
         return [name for name in BESIDE if name in metrics]
 
+    @override
     def remark(self, results: Mapping[str, Any]) -> str:
         return WRONG_IGNORE if "ignore=prediction" in results["identity"]["protocol"] else ""
 
+    @override
     def pictures(self, results: Mapping[str, Any]) -> list[dict[str, Any]]:
         return list(results.get("overlays", []))
 

@@ -173,7 +173,9 @@ def on_ray(work: Work, paths: Sequence[str], address: str | None) -> Iterator[In
     """Slides over a Ray cluster that reaches the same files, as they are done.
 
     Args:
-        address: Of the cluster; None: the one that RAY_ADDRESS names, else a local one.
+        work: What is done with each slide.
+        paths: Files and URLs.
+        address: Address of the cluster; None: the one that RAY_ADDRESS names, else a local one.
 
     Raises:
         UsageError: Ray is not installed.

@@ -21,6 +21,7 @@ Whole slides, on disk or in blob storage.
 
 
 def main(argv: list[str]) -> int:
+    """Run `eva slides` with these arguments; returns the exit status."""
     commands = {"index": index, "show": show}
     if not argv or argv[0] in ("-h", "--help"):
         print(_HELP)

@@ -11,8 +11,8 @@ from typing import Any
 
 from eva_core.errors import UsageError
 from eva_core.evaluation.tcga import from_barcode, tcga
+from eva_core.files.atomic_files import write_bytes
 from eva_core.files.checked_lines import checked_line, fields_of
-from eva_core.results.record import write_bytes
 from eva_vision.slides.names import file_name
 
 LINES, BLOBS, LISTED = "slides.jsonl", "blobs.bin", "listed.json"
@@ -118,6 +118,9 @@ def write_list(folder: Path, tissue: str, method: str, slides: Mapping[str, int 
     """Say what belongs to the index.
 
     Args:
+        folder: The folder of the index.
+        tissue: Name of the method of the masks.
+        method: What that is, with its parameters.
         slides: Path -> checksum of its line; None: yet to be indexed.
         lines: Bytes from which on lines on the latter count.
     """

@@ -87,11 +87,16 @@ class Described(Protocol):
     """What sampling needs to know of a slide."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Path below the folder that was listed."""
+
     @property
-    def mpp(self) -> float: ...
+    def mpp(self) -> float:
+        """Micrometres per level-0 pixel."""
+
     @property
-    def area(self) -> float: ...
+    def area(self) -> float:
+        """Tissue in mm2."""
 
 
 def choose(slides: Sequence[Described], sampling: Sampling, seed: int) -> list[int]:

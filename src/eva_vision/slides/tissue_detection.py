@@ -21,6 +21,8 @@ from eva_vision.slides.tissue_mask import TissueMask
 
 SHARE = 0.4
 """Of a patch that must be tissue for it to be kept, as Kaiko's models were trained."""
+VERSION = 1
+"""Raise it whenever `hsv` or `otsu` find other tissue: masks that were made before are then not used any more."""
 MPP = 8.0
 """Micrometres per pixel of a mask: the smallest patch in use, 224 px at 0.25, is 7 of its pixels wide."""
 MOST_SIDE = 2048
@@ -85,6 +87,9 @@ def otsu(pixels: np.ndarray, mpp: float) -> np.ndarray:
     return clean(hue & (high >= _DEEP) & (saturation > max(threshold, _SATURATION)) & ~ink, ink, mpp)
 
 
+vars(hsv)["version"] = vars(otsu)["version"] = VERSION  # as `eva_core.identity.version_of` reads it
+
+
 def patch_filter(pixels: np.ndarray, share: float = 0.6) -> bool:
     """Whether at least a share of a patch, uint8 (H, W, 3), has the colours of H&E.
 
@@ -108,12 +113,14 @@ def clean(mask: np.ndarray, ink: np.ndarray, mpp: float) -> np.ndarray:
     mask = (_boxed(mask) > _HALF) & ~ink
     speck = _SPECK * 1e6 / mpp**2
     labels, areas = _labelled(mask)
-    mask = (areas >= speck)[labels] & mask
-    labels, areas = _labelled(~mask)
+    pieces = (areas >= speck)[labels] & mask
+    labels, areas = _labelled(~pieces)
     for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
         areas[edge] = np.iinfo(areas.dtype).max  # what goes on beyond the border is no hole
     inked = np.bincount(labels[ink], minlength=len(areas))
-    return (mask | ((areas < speck) & (inked < 0.3 * areas))[labels]).astype(bool)
+    holes = ((areas < speck) & (inked < 0.3 * areas))[labels]
+    whole: np.ndarray = pieces | holes
+    return whole
 
 
 def _planes(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -136,7 +143,8 @@ def _glass(pixels: np.ndarray) -> list[float]:
     if len(white) <= 0.005 * len(few):
         return [255.0, 255.0, 255.0]
     level = white.max(1)
-    return np.median(white[level >= np.percentile(level, 75)], axis=0).tolist()
+    colour: list[float] = np.median(white[level >= np.percentile(level, 75)], axis=0).tolist()
+    return colour
 
 
 def _value_and_chroma(red: np.ndarray, green: np.ndarray, blue: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -148,7 +156,8 @@ def _value_and_chroma(red: np.ndarray, green: np.ndarray, blue: np.ndarray) -> t
 
 def _stained(red: np.ndarray, green: np.ndarray, blue: np.ndarray) -> np.ndarray:
     """Hue from 118 to 170 on OpenCV's scale, 236 to 340 degrees, without dividing."""
-    return (3 * (blue - green) >= red - green) & (15 * (green - red) <= blue - red)
+    purple: np.ndarray = (3 * (blue - green) >= red - green) & (15 * (green - red) <= blue - red)
+    return purple
 
 
 def _ink(
@@ -159,7 +168,8 @@ def _ink(
     coloured = ~hue & (chroma > _INK_SATURATION * high) & (high >= _DEEP)
     # bluer than any haematoxylin: hue below 135 at a saturation that only ink has
     bluish = (2 * (red - green) < blue - green) & (chroma > _BLUE_SATURATION * high)
-    return coloured | (bluish & hue) | _black(high)
+    ink: np.ndarray = coloured | (bluish & hue) | _black(high)
+    return ink
 
 
 def _black(high: np.ndarray) -> np.ndarray:
@@ -174,7 +184,8 @@ def _black(high: np.ndarray) -> np.ndarray:
     deep = np.bincount(labels[high < _DEEP], minlength=count + 1)
     black = deep > _DEEP_SHARE * areas
     black[0] = False
-    return black[labels]
+    pixels: np.ndarray = black[labels]
+    return pixels
 
 
 def _boxed(mask: np.ndarray) -> np.ndarray:

@@ -43,7 +43,7 @@ class TissueMask:
 
     @property
     def pixels(self) -> np.ndarray:
-        """bool (height, width)."""
+        """Unpack the mask: bool (height, width)."""
         return np.unpackbits(self.bits, axis=1, count=self.width).astype(bool)
 
     @property
@@ -154,4 +154,5 @@ def _difference(total: np.ndarray, length: float, axis: int) -> np.ndarray:
     starts = np.arange(max(0, int(size - length + 1e-9) + 1))
     ends = np.minimum(starts + whole, size)  # a square may be a pixel of the mask longer than the slide
     end = total.take(ends, axis) * (1 - part) + total.take(np.minimum(ends + 1, size), axis) * part
-    return end - total.take(starts, axis)
+    sums: np.ndarray = end - total.take(starts, axis)
+    return sums

@@ -122,10 +122,10 @@ def _chromatin(
 ) -> np.ndarray:
     """Relative density in a nucleus, (h, w), from the distance to its centre, 1 on the outline, and the place."""
     if label == _LYMPHOCYTE:
-        return 1 + 0.12 * clumps
+        return np.asarray(1 + 0.12 * clumps)
     if label == _STROMAL:
-        return 0.85 + 0.2 * np.minimum(distance, 1) + 0.1 * clumps
-    texture = 0.65 + 0.5 * np.minimum(distance, 1) ** 3 + 0.12 * clumps
+        return np.asarray(0.85 + 0.2 * np.minimum(distance, 1) + 0.1 * clumps)
+    texture: np.ndarray = 0.65 + 0.5 * np.minimum(distance, 1) ** 3 + 0.12 * clumps
     for place in rng.normal(0, 3, (int(rng.integers(1, 3)), 2)):
         texture = texture + 0.6 * soft_step(2.2 - np.abs(at - complex(*place)), 1.5)
     return texture

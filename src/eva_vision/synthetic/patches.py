@@ -106,7 +106,8 @@ def value_noise(rng: np.random.Generator, side: int, cell: float) -> np.ndarray:
     weight = at - np.floor(at)  # not `low`: float32 less int64 is float64, at twice the time
     weight = weight * weight * (3 - 2 * weight)
     rows = knots[:, low] + weight * (knots[:, low + 1] - knots[:, low])
-    return rows[low] + weight[:, None] * np.diff(rows, axis=0)[low]
+    noise: np.ndarray = rows[low] + weight[:, None] * np.diff(rows, axis=0)[low]
+    return noise
 
 
 def soft_step(x: np.ndarray, width: float) -> np.ndarray:
@@ -148,7 +149,8 @@ def within(region: np.ndarray, nuclei: np.ndarray) -> np.ndarray:
     """The nuclei whose centre is in the patch and in a region, bool (side, side)."""
     side = len(region)
     nuclei = nuclei[((nuclei[:, :2] >= 0) & (nuclei[:, :2] < side)).all(axis=1)]
-    return nuclei[region[nuclei[:, 1].astype(int), nuclei[:, 0].astype(int)]]
+    inside: np.ndarray = nuclei[region[nuclei[:, 1].astype(int), nuclei[:, 0].astype(int)]]
+    return inside
 
 
 def scatter(rng: np.random.Generator, area: float, fraction: float, side: int) -> tuple[np.ndarray, np.ndarray]:
@@ -183,12 +185,14 @@ def lymphocytes(rng: np.random.Generator, fraction: float, side: int) -> np.ndar
 
 def outline(unit: np.ndarray, wobble: np.ndarray) -> np.ndarray:
     """Radius of a closed curve, relative to its mean, in the direction of complex numbers of length 1."""
-    return 1 + (unit * unit * (wobble[0] + wobble[1] * unit)).real
+    radius: np.ndarray = 1 + (unit * unit * (wobble[0] + wobble[1] * unit)).real
+    return radius
 
 
 def random_wobble(rng: np.random.Generator, amount: float) -> np.ndarray:
     """Second and third harmonic of an outline, complex (2,)."""
-    return (amount * np.exp(2j * np.pi * rng.uniform(0, 1, 2))).astype(np.complex64)
+    harmonics: np.ndarray = amount * np.exp(2j * np.pi * rng.uniform(0, 1, 2))
+    return harmonics.astype(np.complex64)
 
 
 def _disc(

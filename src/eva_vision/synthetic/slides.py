@@ -21,7 +21,7 @@ _TYPES = {str: (2, 1), int: (4, 4), bytes: (7, 1)}
 """TIFF type and bytes of a value: ASCII, LONG, UNDEFINED (TIFF 6.0, section 2)."""
 
 
-def write_phantom_slide(
+def write_phantom_slide(  # one argument for each thing that tests vary
     path: str | Path,
     width: int = 4096,
     height: int = 3072,
@@ -37,9 +37,15 @@ def write_phantom_slide(
 
     Args:
         path: The file; its folder is made.
-        width: Of level 0 in pixels.
-        height: Likewise.
+        width: Width of level 0 in pixels.
+        height: Height of level 0 in pixels.
         seed: Decides the pixels.
+        mpp: Stated micrometres per pixel of level 0; None: none are.
+        levels: Number of levels of the pyramid.
+        tile: Side of a tile in pixels, a multiple of 16.
+        colour: What the JPEG streams hold.
+        step: Factor between levels.
+        quality: Quality of the JPEG streams, 1 to 100.
 
     Raises:
         UsageError: A size is not positive, a tile no multiple of 16, or the last level would be empty.
@@ -64,12 +70,12 @@ def write_slide(
         path: The file; its folder is made.
         image: Level 0, uint8 RGB (height, width, 3).
         mpp: Stated micrometres per pixel; None: none are.
-        levels: Of the pyramid.
+        levels: Number of levels of the pyramid.
         tile: Side of a tile, a multiple of 16.
         colour: What the JPEG streams hold: `YCbCr` at 4:2:0 with tables that the tiles share, or `RGB` at 4:4:4 with
             tables of their own.
         step: Factor between levels.
-        quality: Of the JPEG streams.
+        quality: Quality of the JPEG streams, 1 to 100.
 
     Raises:
         UsageError: A tile is no multiple of 16, or the last level would be empty.
@@ -183,9 +189,12 @@ def _thumbnail(image: np.ndarray) -> _Page:
 
 def _encode(pixels: np.ndarray, colour: str, quality: int) -> bytes:
     if colour == "YCbCr":
-        return simplejpeg.encode_jpeg(pixels, quality, "RGB", "420")
+        subsampled: bytes = simplejpeg.encode_jpeg(pixels, quality, "RGB", "420")
+        return subsampled
     # planes are stored as they are, so that the components are red, green and blue
-    stream = simplejpeg.encode_jpeg_yuv_planes(*(np.ascontiguousarray(pixels[..., c]) for c in range(3)), quality)
+    stream: bytes = simplejpeg.encode_jpeg_yuv_planes(
+        *(np.ascontiguousarray(pixels[..., c]) for c in range(3)), quality
+    )
     return stream[:2] + stream[4 + int.from_bytes(stream[4:6], "big") :]  # JFIF, which would say YCbCr, goes
 
 

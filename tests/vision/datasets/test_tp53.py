@@ -11,8 +11,8 @@ import pytest
 from eva_core.api import fit
 from eva_core.contracts.protocol import Protocol
 from eva_core.extraction.settings import Extraction
-from eva_vision.datasets.tp53 import Tp53
-from eva_vision.slides import open_slide
+from eva_vision.datasets.tp53 import Tp53, index_folder
+from eva_vision.slides import open_slide, tissue_detection
 from eva_vision.slides.reading.openslide import over_white
 from eva_vision.synthetic.slides import write_slide
 from tests.conftest import picture
@@ -75,6 +75,25 @@ def many(root: Path, patients: int = 40) -> Path:
             )
     trees.write_table(root / "manifest.csv", rows)
     return root
+
+
+# The index.
+
+
+def test_a_comment_in_the_tissue_detection_changes_no_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    before = index_folder(None)
+    source = Path(tissue_detection.__file__).read_text()
+    edited = tmp_path / "tissue_detection.py"
+    edited.write_text(source + "# another comment\n")
+    monkeypatch.setattr(tissue_detection, "__file__", str(edited))
+    assert index_folder(None) == before
+    assert before.name == f"tissue{tissue_detection.VERSION}-stated"
+
+
+def test_another_version_of_the_tissue_detection_has_an_index_of_its_own(monkeypatch: pytest.MonkeyPatch):
+    before = {index_folder(None), index_folder(0.5)}
+    monkeypatch.setattr(tissue_detection, "VERSION", tissue_detection.VERSION + 1)
+    assert not before & {index_folder(None), index_folder(0.5)}
 
 
 # Patches.

@@ -147,7 +147,7 @@ def test_only_a_format_that_openslide_does_not_open_is_not_compared(three, tmp_p
     def undecoded(self, *region):
         raise EvaError("Could not read it.")
 
-    monkeypatch.setattr(OpenSlideSlide, "_region", undecoded)
+    monkeypatch.setattr(OpenSlideSlide, "region", undecoded)
     index = built(three[:1], tmp_path / "undecoded")
     assert [entry.error for entry in index.failed] == ["Could not read it."]
 

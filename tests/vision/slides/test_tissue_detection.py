@@ -10,7 +10,7 @@ from PIL import Image
 from eva_core import registry
 from eva_core.errors import UsageError
 from eva_vision.slides.reading.open import open_slide
-from eva_vision.slides.tissue_detection import _otsu, clean, hsv, otsu, patch_filter, tissue_mask
+from eva_vision.slides.tissue_detection import VERSION, _otsu, clean, described, hsv, otsu, patch_filter, tissue_mask
 from eva_vision.synthetic.patches import phantom_patch, random_stain
 
 INKS = {"blue": (0.1, 0.25, 0.75), "green": (0.15, 0.65, 0.5), "red": (0.9, 0.12, 0.15), "black": (0.08, 0.08, 0.09)}
@@ -192,3 +192,7 @@ def test_crowded_epithelium_is_not_taken_for_ink(real_data):
         mask = tissue_mask(slide)
     assert mask.area == pytest.approx(0.60, abs=0.05)
     assert mask.share(1000, 1300, 200) == pytest.approx(1)
+
+
+def test_an_index_knows_the_version_of_its_masks():
+    assert [described(method).split()[1] for method in ("hsv", "otsu")] == [str(VERSION)] * 2

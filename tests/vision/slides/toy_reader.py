@@ -28,7 +28,7 @@ class PpmSlide(Slide):
         shape = (int(height), int(width), 3)
         self.pixels = np.memmap(path, np.uint8, "r", int(self.begin), shape)
 
-    def _region(self, level: int, reduce: int, left: int, top: int, width: int, height: int) -> np.ndarray:
+    def region(self, level: int, reduce: int, left: int, top: int, width: int, height: int) -> np.ndarray:
         out = np.full((height, width, 3), 255, np.uint8)
         x, y = max(left, 0), max(top, 0)
         part = self.pixels[y : max(top + height, 0), x : max(left + width, 0)]

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import override
 
 from eva_vision.segmentation.contracts import IGNORE
 from eva_vision.segmentation.features.batches import Batch
@@ -24,8 +25,10 @@ class ColourPixels(nn.Module):
         super().__init__()
         self.linear = nn.Conv2d(6, classes, 1)
 
+    @override
     def forward(self, features: Tensor, images: Tensor) -> Tensor:
-        return self.linear(colours(images))
+        logits: Tensor = self.linear(colours(images))
+        return logits
 
 
 def colours(images: Tensor) -> Tensor:
@@ -40,9 +43,11 @@ def fit_colour(
     """Fit to convergence on at most 65,536 pixels: by cross entropy, then from there by the loss of the protocol.
 
     Args:
-        batches: Of all training tiles.
-        tiles: Their number.
-        loss: Of logits (B, C, H, W) and a target (B, H, W).
+        batches: Batches of all training tiles.
+        tiles: Number of tiles.
+        classes: Number of classes C.
+        loss: Loss of logits (B, C, H, W) against a target (B, H, W).
+        seed: Decides which pixels are drawn.
     """
     x, y = _sampled(batches, max(1, _PIXELS // tiles), seed)
     model = ColourPixels(classes)
@@ -85,7 +90,7 @@ def _minimise(layer: nn.Module, objective: Callable[[], Tensor]) -> None:
     def closure() -> Tensor:
         optimiser.zero_grad()
         value = objective()
-        value.backward()
+        value.backward()  # type: ignore[no-untyped-call]  # torch states no types
         return value
 
-    optimiser.step(closure)
+    optimiser.step(closure)  # type: ignore[no-untyped-call]  # torch states no types

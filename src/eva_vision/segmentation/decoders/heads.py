@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import override
 
 from eva_vision.segmentation.contracts import SegmentationHead
 
@@ -10,6 +11,7 @@ from eva_vision.segmentation.contracts import SegmentationHead
 class LinearSeg(SegmentationHead):
     """One linear layer on every position of the feature map."""
 
+    @override
     def decoder(self, channels: int, classes: int) -> nn.Module:
         return _FromFeatures(nn.Conv2d(channels, classes, 1))
 
@@ -17,6 +19,7 @@ class LinearSeg(SegmentationHead):
 class ConvSeg(SegmentationHead):
     """Two convolutions, each after upsampling by 2, without the image: the decoder of kaiko-eva's offline configs."""
 
+    @override
     def decoder(self, channels: int, classes: int) -> nn.Module:
         return _FromFeatures(
             nn.Upsample(scale_factor=2),
@@ -29,6 +32,7 @@ class ConvSeg(SegmentationHead):
 class ConvSegImage(SegmentationHead):
     """Feature map and image together: the decoder behind the published kaiko-eva board."""
 
+    @override
     def decoder(self, channels: int, classes: int) -> nn.Module:
         return _WithImage(channels, classes)
 
@@ -38,8 +42,10 @@ class _FromFeatures(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(*layers)
 
+    @override
     def forward(self, features: Tensor, images: Tensor) -> Tensor:
-        return self.layers(features)
+        logits: Tensor = self.layers(features)
+        return logits
 
 
 class _WithImage(nn.Module):
@@ -50,9 +56,11 @@ class _WithImage(nn.Module):
         self.reduce = nn.Sequential(nn.Upsample(scale_factor=2), *_conv(channels, width))
         self.refine = nn.Sequential(*_conv(width + 3, 32), *_conv(32, 32), nn.Conv2d(32, classes, 1))
 
+    @override
     def forward(self, features: Tensor, images: Tensor) -> Tensor:
         reduced = F.interpolate(self.reduce(features), images.shape[-2:], mode="bilinear")
-        return self.refine(torch.cat([reduced, images], dim=1))
+        logits: Tensor = self.refine(torch.cat([reduced, images], dim=1))
+        return logits
 
 
 def _conv(channels: int, out: int) -> tuple[nn.Module, ...]:

@@ -15,10 +15,12 @@ from eva_core.results.record import tensors_metadata
 
 
 def keep(folder: Path, run: FittedRun, key: str) -> None:
-    """Write a run down.
+    """Write a finished run into the folder of its result.
 
     Args:
-        key: Of the result that it belongs to.
+        folder: The folder of the result.
+        run: The run, with its parameters.
+        key: Key of the result that the run belongs to.
     """
     tensors = {f"{part}.{name}": v for part in ("params", "last") for name, v in getattr(run, part).items()}
     about = {"key": key, "value": json.dumps(run.selected_value), "selected": json.dumps(run.selected)}

@@ -38,14 +38,16 @@ def train(
     rules: Segmentation,
     run: int,
     seed: int,
-    progress: Callable[[int], None] = lambda steps: None,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> FittedRun:
     """One run.
 
     Args:
         decoder: From `new_decoder`; trained in place.
+        source: The training tiles.
         score: What is greatest in the checkpoint that is selected.
-        run: Its number.
+        rules: The section of the protocol.
+        run: Number of the run.
         seed: Decides the order of the tiles, their augmentation, and what the decoder draws.
         progress: Called after every step with their number.
     """
@@ -61,7 +63,7 @@ def train(
             for batch in source.epoch(epoch, rules.batch_size, seed):
                 loss = loss_of(logits(decoder, batch.features, batch.images, batch.masks.shape[-1]), batch.masks)
                 optimiser.zero_grad()
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]  # torch states no types
                 optimiser.step()
                 if rules.decay_by == "step":
                     schedule.step()

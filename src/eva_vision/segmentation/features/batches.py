@@ -13,6 +13,7 @@ from torch.utils.data import Dataset as TorchDataset
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import RandomResizedCrop
 from torchvision.transforms.v2 import functional as F
+from typing_extensions import override
 
 from eva_core.contracts.backbone import Backbone
 from eva_core.errors import EvaError
@@ -47,7 +48,7 @@ class Source(Interface):
         """All tiles once, in batches of `size`, the last of them smaller; decided by `seed` and `number` alone."""
 
 
-class Stored:
+class Stored(Source):
     """Tiles of a store, read in shuffled blocks within a bound of memory; kept from epoch to epoch where all fit.
 
     A block is as many neighbouring tiles as a batch has. As many random blocks as memory holds are mixed at a time.
@@ -59,7 +60,10 @@ class Stored:
         """Open.
 
         Args:
+            store: The feature maps.
             tiles: Row numbers, ascending.
+            backbone: Normalises the images.
+            device: Where batches go.
             memory: Bytes that tiles may take.
             flips: Turn maps, images and masks over, each way with probability 1/2.
         """
@@ -71,6 +75,7 @@ class Stored:
     def __len__(self) -> int:
         return len(self.tiles)
 
+    @override
     def epoch(self, number: int, size: int, seed: int) -> Iterator[Batch]:
         random = np.random.default_rng((seed, number))
         for arrays in self._windows(size, random):
@@ -113,7 +118,7 @@ class Stored:
         return Batch(features.float(), pixels, masks.long())
 
 
-class Online:
+class Online(Source):
     """Tiles read, augmented and sent through the backbone in every step."""
 
     def __init__(
@@ -131,12 +136,13 @@ class Online:
     def __len__(self) -> int:
         return len(self.tiles)
 
+    @override
     def epoch(self, number: int, size: int, seed: int) -> Iterator[Batch]:
         random = np.random.default_rng((seed, number))
         order = random.permutation(self.tiles)
         seeds = random.integers(2**63, size=len(order))  # each tile has its own: workers do not matter
         wanted = list(zip(order.tolist(), seeds.tolist(), strict=True))
-        loader: DataLoader = DataLoader(
+        loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
             self.items,
             batch_sampler=[wanted[first : first + size] for first in range(0, len(wanted), size)],
             num_workers=loader_workers(self.how, self.fabric.device.type),
@@ -151,7 +157,7 @@ class Online:
             raise EvaError(f"Cannot read image {error}. Repair it, or go on with --on_error skip.") from error
 
 
-class _Augmented(TorchDataset):
+class _Augmented(TorchDataset[tuple[Tensor, Tensor]]):
     """Items by (row number, seed): uint8 (3, S, S) and (M, M), the same augmentation on both."""
 
     def __init__(self, items: TileImages, augment: Sequence[str]) -> None:

@@ -64,6 +64,11 @@ def extract_maps(
 
     Args:
         key: From `maps_key`.
+        backbone: The model.
+        dataset: Its images and masks are read.
+        protocol: Decides transform and geometry.
+        rules: The section of the protocol: tiles and layers.
+        how: Device, batch size and the like.
         tell: Receives lines for the user.
     Raises:
         EvaError: An image or a mask cannot be read (names it), or a feature map is not finite.

@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from typing_extensions import override
 
 from eva_core.store.hdf5_files import reading
 from eva_core.store.store import Samples
@@ -16,6 +17,7 @@ _AT_ONCE = 16  # masks read in one go
 class MapStore(Samples):
     """A finished store of feature maps: a row is a tile, a sample has one tile or several."""
 
+    @override
     def _load(self, file: Mapping[str, Any]) -> bool:
         self.tiles, self.sizes = file["tiles"][:], file["sizes"][:]  # (n, 3), (samples, 2)
         self.channels = int(file["features"].shape[1])
@@ -28,10 +30,12 @@ class MapStore(Samples):
         """Row numbers of the tiles of some samples, ascending."""
         return np.flatnonzero(np.isin(self.tiles[:, 0], samples))
 
+    @override
     def signatures(self, samples: np.ndarray) -> np.ndarray:
         with reading(self.path) as file:
             first = np.searchsorted(self.tiles[:, 0], samples)  # tiles lie in the order of the samples
-            return file["signature"][:][first]
+            signatures: np.ndarray = file["signature"][:][first]
+        return signatures
 
     @cached_property
     def pixels(self) -> np.ndarray:
@@ -44,6 +48,7 @@ class MapStore(Samples):
         return counts
 
     @cached_property
+    @override
     def targets(self) -> np.ndarray:  # type: ignore[override]
         """The class that most pixels of a sample have, not counting the most frequent class of all: (samples,).
 
@@ -51,9 +56,10 @@ class MapStore(Samples):
         """
         counts = self.pixels.copy()
         counts[:, [IGNORE, counts[:, :IGNORE].sum(0).argmax()]] = 0
-        return counts.argmax(1)
+        return np.asarray(counts.argmax(1))
 
     def image(self, tile: int) -> np.ndarray:
         """What the model saw of a tile, uint8 (S, S, 3)."""
         with reading(self.path) as file:
-            return file["images"][tile].transpose(1, 2, 0).copy()
+            pixels: np.ndarray = file["images"][tile].transpose(1, 2, 0)
+        return pixels.copy()

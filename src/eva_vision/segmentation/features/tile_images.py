@@ -37,15 +37,17 @@ class Cutting:
 
     @classmethod
     def of(cls, rules: Segmentation, geometry: Geometry) -> "Cutting":
+        """How a section of a protocol cuts images for the input of a model."""
         tile = geometry.crop if rules.stitch and rules.tile is None else rules.tile
         return cls(tile, rules.mpp, rules.stitch, rules.overlap if rules.stitch else 0, geometry)
 
     @property
     def score(self) -> int:
+        """Side in pixels at which masks are learnt and scored."""
         return self.tile if self.stitch and self.tile is not None else self.geometry.crop
 
 
-class TileImages(TorchDataset):
+class TileImages(TorchDataset[tuple[Tensor, Tensor, np.ndarray, bool]]):
     """Cuts tiles in the loader's workers; the tiles of an image come one after another, so it is decoded once."""
 
     def __init__(
@@ -101,13 +103,16 @@ def fit_labels(labels: np.ndarray, geometry: Geometry, beyond: int = IGNORE) -> 
     """Labels (H, W) through the resize and crop of an image, by nearest: (crop, crop).
 
     Args:
+        labels: Labels of any integer type, (H, W).
+        geometry: Resize and crop of the model's input.
         beyond: The label past the border, where the crop is larger than the image.
     """
     height, width = labels.shape
     short = min(height, width)
     size = (geometry.resize * height // short, geometry.resize * width // short)  # as torchvision rounds
     found = torch.from_numpy(np.ascontiguousarray(rescale_labels(labels, size)))
-    return center_crop(found[None] - beyond, [geometry.crop, geometry.crop])[0] + beyond  # it fills with 0
+    cropped: Tensor = center_crop(found[None] - beyond, [geometry.crop, geometry.crop])[0] + beyond  # it fills with 0
+    return cropped
 
 
 def scaled(dataset: SegmentationDataset, number: int, size: tuple[int, ...], target: float | None) -> tuple[int, int]:

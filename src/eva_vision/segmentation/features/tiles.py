@@ -103,7 +103,8 @@ def rescale_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if labels.shape == size:
         return labels
     rows, columns = ((2 * np.arange(new) + 1) * old // (2 * new) for new, old in zip(size, labels.shape, strict=True))
-    return labels[rows[:, None], columns]
+    nearest: np.ndarray = labels[rows[:, None], columns]
+    return nearest
 
 
 def owned(height: int, width: int, tile: int, overlap: int) -> list[tuple[int, int, slice, slice]]:

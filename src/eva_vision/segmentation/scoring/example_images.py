@@ -18,8 +18,10 @@ def draw_overlays(at: Context, scored: Scored, decoder: nn.Module, folder: Path)
     """Write a picture of each under `folder`, by one decoder; returns what results.json says of them.
 
     Args:
-        scored: Of the main split; units are ordered by the mean Dice over its decoders.
+        at: The job on its store.
+        scored: Scores of the main split; units are ordered by the mean Dice over its decoders.
         decoder: The selected one of the first run.
+        folder: The folder of the result.
     """
     by_decoder = scored.dice(at)[0]
     dice = np.where(np.isnan(by_decoder).any(0), np.nan, by_decoder.mean(0))

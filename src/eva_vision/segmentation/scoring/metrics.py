@@ -83,7 +83,8 @@ def over_classes(values: NDArray[np.floating], background: int | None) -> NDArra
         values = np.delete(values, background, axis=-1)
     defined = ~np.isnan(values)
     with np.errstate(invalid="ignore"):  # 0 / 0 is how undefined becomes NaN
-        return np.nansum(values, axis=-1) / defined.sum(axis=-1)
+        means: NDArray[np.float64] = np.nansum(values, axis=-1) / defined.sum(axis=-1)
+    return means
 
 
 def weighted(

@@ -137,7 +137,8 @@ def _contours(labels: np.ndarray, background: int | None, thickness: int) -> np.
         edge[:-step] |= down
         edge[:, step:] |= right
         edge[:, :-step] |= right
-    return edge & (labels != IGNORE) & (labels != (IGNORE if background is None else background))
+    near: np.ndarray = edge & (labels != IGNORE) & (labels != (IGNORE if background is None else background))
+    return near
 
 
 def _hatched(picture: np.ndarray, where: np.ndarray) -> np.ndarray:

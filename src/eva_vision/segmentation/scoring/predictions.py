@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+from typing_extensions import override
 
 from eva_core.results.predictions import identity_columns, read_split
 from eva_core.statistics.intervals import members
@@ -38,15 +39,18 @@ class ImageDice(Scores):
     by_class: np.ndarray
     labels: Sequence[str] = ()
 
+    @override
     def same_truth(self, other: "ImageDice") -> None:
         """Nothing: masks are known by the hash of the data alone."""
 
+    @override
     def compare(self, other: "ImageDice", metric: str) -> "Difference":
         """Compare with another model on the same images, by group."""
         from eva_core.statistics.comparison import paired_means
 
         return paired_means(self.scores, other.scores, [group or None for group in self.groups])
 
+    @override
     def test(self, other: "ImageDice", metric: str) -> tuple[float, float]:
         """Difference and p of the permutation test by group; NaN for a single group."""
         member, _ = members([group or None for group in self.groups], len(self.ids))

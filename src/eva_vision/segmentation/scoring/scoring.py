@@ -125,8 +125,11 @@ def score(at: Context, decoders: Sequence[nn.Module], samples: np.ndarray, insta
     """Count hits of every decoder in every unit.
 
     Args:
-        instances: Of so many decoders, the first ones, objects are scored too, where the dataset knows them; they are
-            NaN for the rest.
+        at: The job on its store.
+        decoders: The trained decoders.
+        samples: Numbers of the samples, ascending, (n,).
+        instances: Number of decoders, the first ones, whose objects are scored too, where the dataset knows them; for
+            the others these scores are NaN.
     """
     units, counted, objects = [], [], []
     classes, background = len(at.card.classes), at.card.background

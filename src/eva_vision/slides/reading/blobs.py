@@ -4,17 +4,18 @@ import io
 import os
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import obstore
 from obstore.store import HTTPStore, from_url
+from typing_extensions import override
 
 from eva_core.errors import EvaError, UsageError
 from eva_core.files.addresses import public_address
@@ -40,6 +41,8 @@ WEB = ("http", "https")
 _SCHEMES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", *WEB)
 
 Span = tuple[int, int]
+"""First byte, and the one after the last."""
+Answer = TypeVar("Answer")
 
 
 class _Client:
@@ -143,12 +146,12 @@ class Blob:
                     part.cancel()
 
     def close(self) -> None:
-        """Connections are shared, and stay."""
+        """Do nothing: connections are shared, and stay."""
 
     def _get(self, span: Span) -> bytes:
         start, stop = span
         for _ in range(_SHORT):
-            data = self._patiently(
+            data: bytes = self._patiently(
                 lambda: obstore.get_range(_store(self.root, os.getpid()), self.key, start=start, end=stop).to_bytes()
             )
             if len(data) == stop - start:
@@ -158,7 +161,7 @@ class Blob:
             "Upload the slide again."
         )
 
-    def _patiently(self, ask: Any) -> Any:
+    def _patiently(self, ask: Callable[[], Answer]) -> Answer:
         """Ask until it works; what cannot get better fails at once."""
         until = time.monotonic() + PATIENCE
         for attempt in range(10**6):
@@ -201,19 +204,24 @@ class Remembered(io.RawIOBase):
         self._at = 0
         self.blocks: list[tuple[int, bytes]] = []
 
+    @override
     def readable(self) -> bool:
         return True
 
+    @override
     def seekable(self) -> bool:
         return True
 
+    @override
     def seek(self, offset: int, whence: int = 0) -> int:
         self._at = offset + (0, self._at, self._size)[whence]
         return self._at
 
+    @override
     def tell(self) -> int:
         return self._at
 
+    @override
     def readinto(self, buffer: Any) -> int:
         wanted = min(len(buffer), self._size - self._at)
         if wanted <= 0:
@@ -255,8 +263,8 @@ def split_address(url: str) -> tuple[str, str]:
 
 
 @lru_cache(64)
-def _store(root: str, process: int) -> Any:
-    """The client for a bucket or server in this process: obstore's threads do not survive a fork."""
+def _store(root: str, _process: int) -> Any:
+    """The client for a bucket or server, another one in each process: obstore's threads do not survive a fork."""
     if _Client.lost:  # it would wait for ever
         raise EvaError(
             "Expected a process that starts afresh, but got one forked after storage was read. "
@@ -285,5 +293,6 @@ def _store(root: str, process: int) -> Any:
 
 
 @lru_cache(1)
-def _pool(process: int) -> ThreadPoolExecutor:
+def _pool(_process: int) -> ThreadPoolExecutor:
+    """Threads for requests, others in each process: they do not survive a fork."""
     return ThreadPoolExecutor(IN_FLIGHT, "slides")

@@ -10,12 +10,14 @@ from functools import lru_cache
 import numpy as np
 import openslide
 from PIL import Image
+from typing_extensions import override
 
 from eva_core.errors import EvaError
 from eva_vision.slides.reading import tiff_pyramid
 from eva_vision.slides.reading.blobs import is_url
 from eva_vision.slides.reading.mpp import decide_mpp, openslide_mpp
 from eva_vision.slides.reading.read_plan import Level, downsample, is_smaller_copy
+from eva_vision.slides.reading.readers import SlideReader
 from eva_vision.slides.reading.slide import NotOpened, Slide
 from eva_vision.slides.reading.staging import Staged, stage
 from eva_vision.slides.reading.stored_tiles import StoredLevel, stored_level
@@ -80,6 +82,7 @@ class OpenSlideSlide(Slide):
         self._in_grid = vendor in _IN_GRIDS
         super().__init__(path, own, vendor, list(levels.values()), stated_mpp=stated)
 
+    @override
     def close(self) -> None:
         """Close the file; a second time does nothing."""
         self._closed = True
@@ -99,7 +102,8 @@ class OpenSlideSlide(Slide):
             ) from error
         return slide
 
-    def _region(self, level: int, reduce: int, left: int, top: int, width: int, height: int) -> np.ndarray:
+    @override
+    def region(self, level: int, reduce: int, left: int, top: int, width: int, height: int) -> np.ndarray:
         out = np.full((height, width, 3), 255, np.uint8)
         held = self.levels[level]
         rows = _pieces(max(top, 0), min(top + height, held.height))
@@ -126,7 +130,8 @@ class OpenSlideSlide(Slide):
         pixels = over_white(self._read(self._numbers[level], column, row, columns, rows))
         if between:
             pixels = unshifted(pixels, column / step - x, row / step - y)
-        return pixels[top - y : top - y + height, left - x : left - x + width]
+        piece: np.ndarray = pixels[top - y : top - y + height, left - x : left - x + width]
+        return piece
 
     def _as_stored(self, level: int) -> StoredLevel | None:
         """The tiles of a level, where they are what OpenSlide gives at its corner, which is on its pixels."""
@@ -173,13 +178,15 @@ class OpenSlideSlide(Slide):
         return image
 
 
-class OpenSlideReader:
+class OpenSlideReader(SlideReader):
     """Whatever OpenSlide reads; asked last."""
 
+    @override
     def opens(self, path: str, first_bytes: bytes) -> bool:
         """Whether to try: OpenSlide itself says what it does not know."""
         return True
 
+    @override
     def open(self, path: str, mpp: float | None, state: bytes | None) -> OpenSlideSlide:
         """Open; a remote file is copied to a local cache first.
 
@@ -190,8 +197,9 @@ class OpenSlideReader:
         """
         return OpenSlideSlide(path, mpp)
 
+    @override
     def state(self, slide: Slide) -> bytes:
-        """Nothing: OpenSlide parses a file anew whenever it opens it."""
+        """Keep nothing: OpenSlide parses a file anew whenever it opens it."""
         return b""
 
 
@@ -211,15 +219,16 @@ def unshifted(pixels: np.ndarray, across: float, down: float) -> np.ndarray:
     Args:
         pixels: What was painted; some pixels at its border do not come out right.
         across: By which part of a pixel it lies too far to the right in what is under it, between -0.5 and 0.5.
-        down: Likewise, too far down.
+        down: By which part of a pixel it lies too far down, between -0.5 and 0.5.
     """
     if max(abs(across), abs(down)) < _WHOLE:
         return pixels
-    found = pixels * np.float32(1 - 2 * _ROUNDED / 255) + np.float32(_ROUNDED)
+    exact: np.ndarray = pixels * np.float32(1 - 2 * _ROUNDED / 255) + np.float32(_ROUNDED)
     for axis, shift in ((1, across), (0, down)):
         if abs(shift) >= _WHOLE:
-            found = _unmixed(found, shift, axis)
-    return np.clip(np.rint(found), 0, 255).astype(np.uint8)
+            exact = _unmixed(exact, shift, axis)
+    rounded: np.ndarray = np.clip(np.rint(exact), 0, 255)
+    return rounded.astype(np.uint8)
 
 
 def _unmixed(mixed: np.ndarray, shift: float, axis: int) -> np.ndarray:
@@ -292,5 +301,6 @@ def _levels(slide: openslide.OpenSlide, stated: set[tuple[int, int]] | None) -> 
 
 
 @lru_cache(1)
-def _cache(process: int) -> openslide.OpenSlideCache:
+def _cache(_process: int) -> openslide.OpenSlideCache:
+    """One cache of tiles for all slides of a process."""
     return openslide.OpenSlideCache(_TILES)

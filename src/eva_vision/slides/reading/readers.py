@@ -46,7 +46,8 @@ def reader(name: str) -> SlideReader:
     Raises:
         UsageError: No installed package has it.
     """
-    return slide_readers.build(name)
+    built: SlideReader = slide_readers.build(name)
+    return built
 
 
 def readers_for(path: str) -> Iterator[str]:

@@ -100,8 +100,21 @@ class Slide(ABC):
         self._reduces, self._sources = (1,), self.levels[:1]
 
     @abstractmethod
-    def _region(self, level: int, reduce: int, left: int, top: int, width: int, height: int) -> np.ndarray:
-        """Pixels of a level after reduction, uint8 (height, width, 3), white beyond the border."""
+    def region(self, level: int, reduce: int, left: int, top: int, width: int, height: int) -> np.ndarray:
+        """Read pixels of a level as it decodes, which is all that a reader has to know.
+
+        Args:
+            level: Number of the level, full size first.
+            reduce: One of the scales at which a level can be decoded: so many of its pixels become one.
+            left: First column, in pixels of the level after reduction; may lie outside.
+            top: First row, in the same pixels.
+            width: Columns.
+            height: Rows.
+        Returns:
+            uint8 RGB (height, width, 3), white beyond the border.
+        Raises:
+            EvaError: The pixels cannot be had.
+        """
 
     @abstractmethod
     def close(self) -> None:
@@ -125,7 +138,7 @@ class Slide(ABC):
             EvaError: The pixels cannot be had.
         """
         where = self._plan(x, y, size, mpp)
-        return make_patch(where, self._region(*window(where)), size)
+        return make_patch(where, self.region(*window(where)), size)
 
     def read_many(self, places: Sequence[tuple[int, int, int, float]]) -> list[Patch]:
         """Read patches (x, y, size, mpp), as `read_patch` does, in this order."""
@@ -152,7 +165,7 @@ class Slide(ABC):
         for first in range(0, height, step):
             last = min(first + step, height)
             top, bottom = round(first * rows / height), round(last * rows / height)
-            strip = self._region(whole.level, whole.reduce, 0, top, columns, bottom - top)
+            strip = self.region(whole.level, whole.reduce, 0, top, columns, bottom - top)
             parts.append(area_resize(strip, width, last - first))
         return np.concatenate(parts)
 
@@ -169,7 +182,7 @@ class Slide(ABC):
 
 
 def window(where: Plan) -> tuple[int, int, int, int, int, int]:
-    """The arguments of `_region`."""
+    """The arguments of `Slide.region` for a plan."""
     return where.level, where.reduce, where.left, where.top, where.side, where.side
 
 

@@ -12,7 +12,7 @@ from eva_vision.slides.reading.tiff import TiffSlide
 from eva_vision.slides.reading.tiff_directories import read_tiff
 
 Region = tuple[int, int, int, int, int, int]
-"""Level, reduction, left, top, width and height, as `Slide._region` takes them."""
+"""Level, reduction, left, top, width and height, as `Slide.region` takes them."""
 
 
 def sparse_copy(slide: TiffSlide, regions: Sequence[Region], path: Path, levels_alone: bool = False) -> None:
@@ -42,7 +42,7 @@ def sparse_copy(slide: TiffSlide, regions: Sequence[Region], path: Path, levels_
                 for page, after in zip(pages, [page.offset for page in pages[1:]] + [0], strict=True):
                     out.seek(page.link)
                     out.write(struct.pack(f"{tiff.order}{'Q' if tiff.big else 'I'}", after))
-            spans = [span for region in regions for span in slide._touched(*region)[1]]
-            for (start, _), data in zip(spans, slide._source.ranges(spans), strict=True):
+            spans = [span for region in regions for span in slide.tiles_under(*region)[1]]
+            for (start, _), data in zip(spans, slide.source.ranges(spans), strict=True):
                 out.seek(start)
                 out.write(data)

@@ -9,10 +9,12 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import simplejpeg
+from typing_extensions import override
 
 from eva_core.errors import EvaError
 from eva_vision.slides.reading.blobs import Blob, is_url
 from eva_vision.slides.reading.mpp import decide_mpp
+from eva_vision.slides.reading.readers import SlideReader
 from eva_vision.slides.reading.slide import NotOpened, Patch, Slide, make_patch, window
 from eva_vision.slides.reading.tiff_layout import Layout, Tiles, layout_of
 
@@ -29,11 +31,14 @@ Span = tuple[int, int]
 class Source(Protocol):
     """Bytes of a file."""
 
-    def ranges(self, spans: Sequence[Span]) -> list[bytes]: ...
+    def ranges(self, spans: Sequence[Span]) -> list[bytes]:
+        """The bytes of each span."""
 
-    def many(self, batches: Iterable[Sequence[Span]]) -> Iterator[list[bytes]]: ...
+    def many(self, batches: Iterable[Sequence[Span]]) -> Iterator[list[bytes]]:
+        """`ranges` of each batch, in order."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Give the file back."""
 
 
 class LocalFile:
@@ -112,35 +117,39 @@ class TiffSlide(Slide):
         own = decide_mpp(path, mpp, layout.mpp)
         super().__init__(path, own, layout.vendor, layout.levels, (1, 2, 4, 8), layout.mpp)
         self.layout = layout
-        self._source = source
+        self.source = source
         self._prefixes = [level.prefix for level in layout.tiles]
         self._sparse = [not level.counts.all() for level in layout.tiles]
 
     @property
+    @override
     def memory(self) -> int:
         """Bytes of its tables of tiles."""
         return sum(level.offsets.nbytes + level.counts.nbytes for level in self.layout.tiles)
 
+    @override
     def close(self) -> None:
         """Close the file."""
-        self._source.close()
+        self.source.close()
 
+    @override
     def read_many(self, places: Sequence[tuple[int, int, int, float]]) -> list[Patch]:
         """Read patches (x, y, size, mpp) in this order; from blob storage, many requests are under way at once."""
         plans = [self._plan(*place) for place in places]
-        wanted = [self._touched(*window(where)) for where in plans]
+        wanted = [self.tiles_under(*window(where)) for where in plans]
         patches = []
         for (_, _, size, _), where, (tiles, _), parts in zip(
-            places, plans, wanted, self._source.many([spans for _, spans in wanted]), strict=True
+            places, plans, wanted, self.source.many([spans for _, spans in wanted]), strict=True
         ):
             patches.append(make_patch(where, self._assemble(tiles, parts, *window(where)), size))
         return patches
 
-    def _region(self, level: int, reduce: int, left: int, top: int, width: int, height: int) -> np.ndarray:
-        tiles, spans = self._touched(level, reduce, left, top, width, height)
-        return self._assemble(tiles, self._source.ranges(spans), level, reduce, left, top, width, height)
+    @override
+    def region(self, level: int, reduce: int, left: int, top: int, width: int, height: int) -> np.ndarray:
+        tiles, spans = self.tiles_under(level, reduce, left, top, width, height)
+        return self._assemble(tiles, self.source.ranges(spans), level, reduce, left, top, width, height)
 
-    def _touched(
+    def tiles_under(
         self, level: int, reduce: int, left: int, top: int, width: int, height: int
     ) -> tuple[list[_Tile], list[Span]]:
         """Tiles under a region, and the spans to read: tiles of a row that lie together in the file make one."""
@@ -198,7 +207,7 @@ class TiffSlide(Slide):
         try:
             if stream[:2] != b"\xff\xd8":
                 raise ValueError("no JPEG stream")
-            pixels = simplejpeg.decode_jpeg(
+            pixels: np.ndarray = simplejpeg.decode_jpeg(
                 self._prefixes[level] + stream[2:],
                 min_width=width,
                 min_height=height,
@@ -215,13 +224,15 @@ class TiffSlide(Slide):
         return pixels
 
 
-class TiffReader:
+class TiffReader(SlideReader):
     """The fast path: tiled TIFF with JPEG, local and remote."""
 
+    @override
     def opens(self, path: str, first_bytes: bytes) -> bool:
         """Whether a file is a TIFF, or one that was compressed as a whole, which `open` refuses."""
         return first_bytes[:2] in (b"II", b"MM", b"\x1f\x8b")
 
+    @override
     def open(self, path: str, mpp: float | None, state: bytes | None) -> TiffSlide:
         """Open by the layout that is in the state, else by the header of the file.
 
@@ -240,6 +251,7 @@ class TiffReader:
             source.close()
             raise
 
+    @override
     def state(self, slide: Slide) -> bytes:
         """The layout of a slide."""
         assert isinstance(slide, TiffSlide)
@@ -250,4 +262,5 @@ def _buffer(size: int) -> np.ndarray:
     """A buffer of this thread's: a new one for each tile costs page faults."""
     if getattr(_scratch, "buffer", np.empty(0)).size < size:
         _scratch.buffer = np.empty(size, np.uint8)
-    return _scratch.buffer[:size]
+    buffer: np.ndarray = _scratch.buffer[:size]
+    return buffer

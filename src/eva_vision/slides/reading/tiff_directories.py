@@ -85,7 +85,8 @@ class Tiff:
         if tag.kind not in _PAIRS:
             return values
         with np.errstate(divide="ignore", invalid="ignore"):
-            return values[::2].astype(float) / values[1::2]
+            ratios: np.ndarray = values[::2].astype(float) / values[1::2]
+        return ratios
 
     def number(self, directory: Directory, code: int, default: int) -> int:
         """The first value of a tag, as a whole number."""

@@ -79,6 +79,7 @@ class Layout:
 
     @property
     def levels(self) -> tuple[Level, ...]:
+        """The pyramid, full size first."""
         full = (self.tiles[0].width, self.tiles[0].height)
         return tuple(Level(t.width, t.height, downsample(full, (t.width, t.height))) for t in self.tiles)
 
@@ -238,7 +239,8 @@ def _decodes(layout: Layout, file: BinaryIO) -> bool:
 def _gaps(level: Tiles) -> np.ndarray:
     """Bytes between the end of the tile before and the begin of each, int64, in file order of a scanner mostly 0."""
     offsets, counts = level.offsets.ravel().astype("<i8"), level.counts.ravel().astype("<i8")
-    return np.diff(offsets, prepend=0) - np.concatenate([[0], counts[:-1]])
+    gaps: np.ndarray = np.diff(offsets, prepend=0) - np.concatenate([[0], counts[:-1]])
+    return gaps
 
 
 def _shuffled(values: np.ndarray) -> bytes:

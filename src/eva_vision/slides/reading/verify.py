@@ -71,7 +71,7 @@ def agrees(slide: Slide) -> bool | None:
     """
     if not isinstance(slide, TiffSlide):
         return True
-    regions = [_region(slide, level) for level in range(len(slide.levels))]
+    regions = [_richest_region(slide, level) for level in range(len(slide.levels))]
     with tempfile.TemporaryDirectory() as folder:
         for alone in (False, True):
             path = slide.path
@@ -94,17 +94,17 @@ def _same(slide: TiffSlide, other: OpenSlideSlide, regions: Sequence[Region]) ->
         return False
     for region, step in zip(regions, other.steps, strict=True):
         try:
-            ours = slide._region(*region)
+            ours = slide.region(*region)
         except Undecodable:
             return False
-        theirs = other._region(*region)
+        theirs = other.region(*region)
         if not np.array_equal(ours, theirs) and (float(step).is_integer() or psnr(ours, theirs) < _BETWEEN):
             return False
     return True
 
 
-def _region(slide: TiffSlide, level: int) -> Region:
-    """Where the largest tile of a level and its neighbours meet, as the arguments of `_region`."""
+def _richest_region(slide: TiffSlide, level: int) -> Region:
+    """Where the largest tile of a level and its neighbours meet, as the arguments of `Slide.region`."""
     tiles = slide.layout.tiles[level]
     row, column = divmod(int(tiles.counts.argmax()), tiles.counts.shape[1])
     side = min(_SIDE, tiles.width, tiles.height)

@@ -44,7 +44,7 @@ def test_a_level_of_odd_size_is_read_as_it_is(tmp_path, full, level):
         assert (beyond[:64] == 255).all()
         assert (beyond[:, 64:] == 255).all()
         assert np.abs(beyond[64:, :64].astype(int) - small[:64, -64:]).max() <= 3
-        whole = slide._region(1, 1, 0, 0, *level)
+        whole = slide.region(1, 1, 0, 0, *level)
         assert np.abs(whole.astype(int) - small).max() <= 3
 
 
@@ -56,7 +56,7 @@ def test_large_regions_of_odd_levels_lie_right(tmp_path, monkeypatch):
     with open_slide(
         write_tiff(tmp_path / "odd.tif", [flat_page(white, mpp=0.25), flat_page(small, tag254=1)])
     ) as slide:
-        assert np.abs(slide._region(1, 1, -7, -9, 520, 320)[9:309, 7:508].astype(int) - small).max() <= 3
+        assert np.abs(slide.region(1, 1, -7, -9, 520, 320)[9:309, 7:508].astype(int) - small).max() <= 3
 
 
 @pytest.mark.parametrize("value", [0, 1, 100, 254, 255])

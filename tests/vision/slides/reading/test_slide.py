@@ -16,7 +16,7 @@ class Array(Slide):
         super().__init__("a/b/c.svs/", 0.5, "array", [Level(PIXELS.shape[1], PIXELS.shape[0], 1.0)])
         self.closed = False
 
-    def _region(self, level, reduce, left, top, width, height):
+    def region(self, level, reduce, left, top, width, height):
         out = np.full((height, width, 3), 255, np.uint8)
         y, x = np.mgrid[top : top + height, left : left + width]
         inside = (y >= 0) & (x >= 0) & (y < PIXELS.shape[0]) & (x < PIXELS.shape[1])

@@ -64,7 +64,7 @@ def test_resampled_above_40_db(pairs, name, factor, x, y, size):
     native = fast.read_patch(x, y, size, fast.mpp * level.downsample * k)
     if native.inside == 1:
         left, top = round(native.x / level.downsample), round(native.y / level.downsample)
-        whole = other._region(native.level, 1, left, top, size * k, size * k)
+        whole = other.region(native.level, 1, left, top, size * k, size * k)
         assert psnr(native.pixels, area_resize(whole, size, size)) > 40
 
 
