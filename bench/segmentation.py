@@ -45,11 +45,11 @@ def prepared(root: Path, images: int) -> Context:
     dataset.samples = [s for samples in by_split for s in samples[:images]]
     protocol = load_protocol("eva-0.4-offline")
     backbone, head = registry.build_model(MODEL), registry.heads.build("linear_seg")
-    rules, how = resolve(protocol, dataset.card), Extraction(device="cpu")
-    key = maps_key(backbone, dataset, protocol, rules.section)
-    store = extract_maps(key, backbone, dataset, protocol, rules.section, how, lambda line: None)
+    resolved, how = resolve(protocol, dataset.card), Extraction(device="cpu")
+    key = maps_key(backbone, dataset, protocol, resolved.section)
+    store = extract_maps(key, backbone, dataset, protocol, resolved.section, how, lambda line: None)
     prepare(backbone, protocol, torch.device("cpu"))
-    return context(Job(MODEL, backbone.card, backbone, dataset, "linear_seg", head, protocol, rules, how), store)
+    return context(Job(MODEL, backbone, dataset, protocol, resolved, how, "linear_seg", head), store)
 
 
 def in_the_loop(at: Context, samples: np.ndarray) -> Online:

@@ -2,12 +2,13 @@
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from eva_core.api import fit
+from eva_core.api import fit_job
 from eva_core.config.parser import parse
 from eva_core.config.protocols import plain
 from eva_core.config.result_config import TRUST
@@ -16,7 +17,6 @@ from eva_core.files.atomic_files import write_bytes, write_text
 from eva_core.files.file_names import as_name
 from eva_core.progress import say
 from eva_core.shown import for_matplotlib
-from eva_core.task import task_named
 
 
 def profile(
@@ -35,27 +35,23 @@ def profile(
     """
     curves: dict[str, Any] = {}
     for model in models:
-        rules_given = ["--protocol", protocol] if protocol else []
-        trusted = [TRUST] if trust else []
-        asked = parse("fit", ["--config", config, "--model", model, *rules_given, *trusted])
-        card, dataset, name = asked.backbone.card, asked.dataset, asked.backbone.name
+        flags = [*(["--protocol", protocol] if protocol else []), *([TRUST] if trust else [])]
+        job = parse("fit", ["--config", config, "--model", model, *flags])
+        card, dataset, name = job.card, job.dataset, job.model
         native = dataset.card.mpp
         if native is None:
             raise UsageError(f"Expected a dataset that states its mpp, but {dataset.card.name!r} does not.")
         points = []
         for mpp in mpps:
-            rules = task_named(dataset.card.task).at_mpp(mpp, native, dataset, asked.protocol, card)
-            if rules is None:
+            coarser = job.task.at_mpp(mpp, native, dataset, job.protocol, card)
+            if coarser is None:
                 say(f"{mpp:g} mpp is left out: images of {native:g} mpp cannot show it to {name}.")
                 continue
-            text = yaml.safe_dump({**yaml.safe_load(asked.text), "protocol": plain(rules)}, sort_keys=False)
-            result = fit(
-                asked.backbone, dataset, asked.head, rules, output / as_name(name) / f"{mpp:g}", asked.how, text
-            )
-            main = result["main"]
-            points.append(
-                {"mpp": mpp, "crop": rules.geometry_for(card).crop, "mean": main["mean"], "ci95": main["ci95"]}
-            )
+            text = yaml.safe_dump({**yaml.safe_load(job.config or ""), "protocol": plain(coarser)}, sort_keys=False)
+            folder = output / as_name(name) / f"{mpp:g}"
+            main = fit_job(replace(job.with_protocol(coarser), output=folder, config=text))["main"]
+            crop = coarser.geometry_for(card).crop
+            points.append({"mpp": mpp, "crop": crop, "mean": main["mean"], "ci95": main["ci95"]})
         if not points:
             raise UsageError(f"Expected an --mpp of {native:g} or coarser for {dataset.card.name!r}, but got none.")
         curves[name] = {"trained_at": list(card.mpp), "metric": main["metric"], "points": points}

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from eva_core.contracts.dataset import Dataset
     from eva_core.job import Answer, Job
+    from eva_core.results.schema import Picture, Results
     from eva_core.statistics.comparison import Difference
     from eva_core.store.store import StoreKey
 
@@ -161,24 +162,24 @@ class Task(ABC):
 
         return resized(mpp, native, dataset, protocol, card)
 
-    def notes(self, results: Mapping[str, Any]) -> list[str]:
+    def notes(self, results: "Results") -> list[str]:
         """What a reader must know beside the number, and only this kind of task knows."""
         return []
 
-    def by_class(self, results: Mapping[str, Any]) -> bool:
+    def by_class(self, results: "Results") -> bool:
         """Whether the report has a table with the main metric of each class."""
         return False
 
-    def beside(self, results: Mapping[str, Any]) -> list[str]:
+    def beside(self, results: "Results") -> list[str]:
         """Metrics that boards show beside the main one."""
         return []
 
-    def remark(self, results: Mapping[str, Any]) -> str:
+    def remark(self, results: "Results") -> str:
         """Why this score does not compare with others of its name; empty where it does."""
         return ""
 
-    def pictures(self, results: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Images that a board shows of a result: `which`, `id`, `score`, and `file` below its folder."""
+    def pictures(self, results: "Results") -> "list[Picture]":
+        """Images that a board shows of a result."""
         return []
 
 
@@ -188,4 +189,5 @@ def task_named(name: str) -> Task:
     Raises:
         UsageError: No installed package has it.
     """
-    return registry.tasks.build(name)
+    task: Task = registry.tasks.build(name)
+    return task

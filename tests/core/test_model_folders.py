@@ -65,7 +65,7 @@ def test_the_command_line(folder: Path, joined: bool):
     given = [f"--model={folder}"] if joined else ["--model", str(folder)]
     asked = parse("fit", [*given, "--dataset", "phantom"])
     assert asked.backbone.name == asked.backbone.card.name == NAME
-    assert yaml.safe_load(asked.text)["model"]["init_args"] == {"folder": str(folder)}
+    assert yaml.safe_load(asked.config)["model"]["init_args"] == {"folder": str(folder)}
 
 
 def test_a_folder_and_a_name_override_each_other(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,31 +48,25 @@ def leave_reason(folder: Path, error: Exception) -> str:
 def _fit_heads(pair: Pair, how: dict[str, Any], threads: int | None) -> None:
     import torch
 
-    from eva_core.api import fit
+    from eva_core.api import fit_job
     from eva_core.config.parser import parse
     from eva_core.extraction.settings import Extraction
 
     if threads is not None:
         torch.set_num_threads(threads)
-    request = parse("fit", ["--protocol", pair.protocol], config=pair.config)
+    job = replace(
+        parse("fit", ["--protocol", pair.protocol], config=pair.config), model=pair.model, how=Extraction(**how)
+    )
     for head in pair.heads:
         if is_whole(pair.result(head)):
             continue
-        built, text = None, request.text
+        chosen = job
         if head.config is not None:
             config = head.config if isinstance(head.config, dict) else {"class_path": head.config}
             built = registry.heads.build(config["class_path"], **config.get("init_args", {}))
-            text = yaml.safe_dump({**yaml.safe_load(request.text), "head": config}, sort_keys=False)
-        fit(
-            request.backbone,
-            request.dataset,
-            built,
-            request.protocol,
-            pair.result(head),
-            Extraction(**how),
-            text,
-            name=pair.model,
-        )
+            text = yaml.safe_dump({**yaml.safe_load(job.config or ""), "head": config}, sort_keys=False)
+            chosen = replace(job.with_head(built), config=text)
+        fit_job(replace(chosen, output=pair.result(head)))
 
 
 Told = Callable[[Pair, str | None], None]

@@ -17,6 +17,7 @@ from eva_core.errors import EvaError
 from eva_core.files.file_names import below
 from eva_core.files.sealed_records import read_record_or_nothing
 from eva_core.results.record import RESULTS, read_draws, read_results
+from eva_core.results.schema import Picture, Results
 from eva_core.statistics.ranking import ranks
 from eva_core.task import Task, task_named
 
@@ -58,12 +59,12 @@ class Cell:
     delta: float | None = None
     checks: list[tuple[str, float, float]] = field(default_factory=list)
     headroom: float | None = None
-    contamination: dict[str, Any] = field(default_factory=dict)
+    contamination: Mapping[str, Any] = field(default_factory=dict)
     mpp: float | None = None
     robustness: float | None = None
-    cost: dict[str, float] = field(default_factory=dict)
+    cost: Mapping[str, Any] = field(default_factory=dict)
     extras: dict[str, float] = field(default_factory=dict)
-    pictures: list[dict[str, Any]] = field(default_factory=list)
+    pictures: list[Picture] = field(default_factory=list)
     tied: bool | None = None
     folder: str = ""
     key: str = ""
@@ -218,16 +219,17 @@ def _read(pair: Pair, head: Part, output: Path) -> _Entry | str | None:
         return pair.failure or f"{folder / RESULTS} lacks what a board shows ({type(error).__name__}: {error})."
 
 
-def _cell(pair: Pair, head: str, content: dict[str, Any], folder: str) -> Cell:
-    main, identity = content["main"], content["identity"]
+def _cell(pair: Pair, head: str, content: Results, folder: str) -> Cell:
+    main, identity, confounds = content["main"], content["identity"], content["confounds"]
     split = content["splits"][main["split"]]
     published = _published(pair.model, content, main["split"])
     same = published.get(identity["protocol"])
     other = next(iter(published.items()), (None, None))
     checks = [
-        (name, record["metrics"][main["metric"]]["mean"], value)
+        (name, mean, value)
         for name, record in content["splits"].items()
-        if (value := _published(pair.model, content, name).get(identity["protocol"])) is not None
+        if (mean := record["metrics"][main["metric"]]["mean"]) is not None
+        and (value := _published(pair.model, content, name).get(identity["protocol"])) is not None
     ]
     kind = _kind(content["task"])
     extras = {} if kind is None else {name: split["metrics"][name]["mean"] for name in kind.beside(content)}
@@ -251,7 +253,7 @@ def _cell(pair: Pair, head: str, content: dict[str, Any], folder: str) -> Cell:
         headroom=_headroom(content),
         contamination=content["contamination"],
         mpp=content["mpp"]["reached"],
-        robustness=(content["confounds"] or {}).get("robustness_index"),
+        robustness=None if confounds is None else confounds["robustness_index"],
         cost=content["cost"],
         extras={name: value for name, value in extras.items() if value is not None},
         pictures=[{**p, "file": below(Path(folder), p["file"]).as_posix()} for p in pictures],
@@ -260,11 +262,11 @@ def _cell(pair: Pair, head: str, content: dict[str, Any], folder: str) -> Cell:
     )
 
 
-def _published(model: str, content: dict[str, Any], split: str) -> dict[str, float]:
+def _published(model: str, content: Results, split: str) -> dict[str, float]:
     return published_values().get((model, content["identity"]["dataset"], split, content["main"]["metric"]), {})
 
 
-def _headroom(content: dict[str, Any]) -> float | None:
+def _headroom(content: Results) -> float | None:
     main, baseline = content["main"], next(iter(content["baselines"].values()), None)  # of colour, as the task has it
     if baseline is None or main["mean"] is None:
         return None

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from eva_core.evaluation.site_bias import confounds
 from eva_core.evaluation.splits import Plan, cost, make_plan, summary
 from eva_core.job import Answer, Job
 from eva_core.progress import Bar
+from eva_core.results.schema import Baseline, Confounds, Contamination, Magnification, SplitRecord, TaskRecord
 from eva_core.store.reuse import CONTENT, copies_of_train
 from eva_core.store.store import Store
 
@@ -45,13 +46,13 @@ def evaluate(job: Job, store: Store, metric: Metric) -> Answer:
     splits, predictions, draws = _score(job, store, plan, runs, "embeddings")
     main_split = plan.main
     fit_s = time.monotonic() - started
-    baselines = {COLOUR: {"splits": splits}}
+    baselines: dict[str, Baseline] = {COLOUR: {"splits": splits}}
     if store.imported:
         baselines = {}  # colour needs the images
     elif job.model != COLOUR:
         baselines[COLOUR]["splits"] = _score(job, store, plan, _fit(job, store, plan, COLOUR), COLOUR)[0]
 
-    record = {
+    record: TaskRecord = {
         **summary(plan, splits, card.metric, metric),
         "baselines": baselines,
         "contamination": _contamination(job, predictions[main_split]),
@@ -106,7 +107,7 @@ def _refit(job: Job, store: Store, plan: Plan, runs: Sequence[FittedRun]) -> flo
 
 def _score(
     job: Job, store: Store, plan: Plan, runs: Sequence[FittedRun], what: str
-) -> tuple[dict[str, Any], dict[str, Predictions], dict[str, np.ndarray]]:
+) -> tuple[dict[str, SplitRecord], dict[str, Predictions], dict[str, np.ndarray]]:
     """By reported split: its record, the scores behind it, and the draws of the main metric."""
     splits, parts, draws = {}, {}, {}
     for split in plan.reported:
@@ -142,10 +143,10 @@ def _copies(store: Store) -> dict[str, int]:
     return copies_of_train(store.read(rows, CONTENT), store.splits[rows])
 
 
-def _contamination(job: Job, predictions: Predictions) -> dict[str, Any]:
+def _contamination(job: Job, predictions: Predictions) -> Contamination:
     """Whether the model was trained on these slides."""
 
-    def rescored(chosen: np.ndarray) -> dict[str, Any]:
+    def rescored(chosen: np.ndarray) -> SplitRecord:
         groups = [g or None for g in np.asarray(predictions.groups)[chosen]]
         scores, ranking = predictions.scores[:, chosen], predictions.ranking[:, chosen]
         targets = predictions.targets[chosen]
@@ -155,7 +156,7 @@ def _contamination(job: Job, predictions: Predictions) -> dict[str, Any]:
     return marked(job.card, job.dataset.card, known, rescored)
 
 
-def _confounds(store: Store, split: str) -> dict[str, Any] | None:
+def _confounds(store: Store, split: str) -> Confounds | None:
     """How the embeddings mix class and site, where samples carry a site and a group."""
     rows = store.rows(split)
     sites, groups = store.sites[rows], store.groups[rows]
@@ -164,10 +165,10 @@ def _confounds(store: Store, split: str) -> dict[str, Any] | None:
     data = store.embedded(rows)
     numbered = (torch.from_numpy(np.unique(names, return_inverse=True)[1]) for names in (sites, groups))
     measured = confounds(data.x, data.y, *numbered)
-    return None if measured is None else asdict(measured)
+    return None if measured is None else cast(Confounds, asdict(measured))
 
 
-def _mpp(job: Job, store: Store, split: str) -> dict[str, float | None]:
+def _mpp(job: Job, store: Store, split: str) -> Magnification:
     """Micrometres per pixel of the files, and of what reached the model: median over the images of a split."""
     native = job.dataset.card.mpp
     if native is None:

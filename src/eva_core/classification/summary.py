@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
 
 from eva_core.classification.metric_names import METRICS
 from eva_core.classification.metrics import calibration_gaps, evaluate, weighted
+from eva_core.results.schema import SplitRecord
 from eva_core.statistics.intervals import Intervals, members
 from eva_core.statistics.summary import record_of
 
@@ -21,7 +21,7 @@ def split_record(
     groups: Sequence[str | None] | None,
     ranking: np.ndarray | None = None,
     ranking_last: np.ndarray | None = None,
-) -> tuple[dict[str, Any], Intervals]:
+) -> tuple[SplitRecord, Intervals]:
     """What results.json says of one split of a classification, and the intervals behind it.
 
     Args:
@@ -45,7 +45,9 @@ def split_record(
     gaps = [partial(calibration_gaps, scores, targets) for scores in selected]
     record, intervals = record_of(values, at_last, measures, len(targets), groups, gaps, METRICS)
     alone = _held_by_one(targets, classes, groups) if intervals.n_groups > 1 else []
-    return {**record, **({"held_by_one": alone} if alone else {})}, intervals
+    if alone:
+        record["held_by_one"] = alone
+    return record, intervals
 
 
 def _held_by_one(targets: np.ndarray, classes: Sequence[str], groups: Sequence[str | None] | None) -> list[str]:

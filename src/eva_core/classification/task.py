@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from eva_core.classification.predictions import Predictions
     from eva_core.contracts.dataset import Dataset
     from eva_core.job import Answer, Job
+    from eva_core.results.schema import Results
     from eva_core.store.store import Store, StoreKey
 
 
@@ -109,7 +110,7 @@ class Classification(Task):
         return read_predictions(folder, split)
 
     @override
-    def notes(self, results: Mapping[str, Any]) -> list[str]:
+    def notes(self, results: "Results") -> list[str]:
         metrics = results["splits"][results["main"]["split"]]["metrics"]
         recalls = [m["mean"] for name, m in metrics.items() if name.startswith("recall/") and m["mean"] is not None]
         if len(recalls) > 1 and max(recalls) == sum(recalls) == 1:

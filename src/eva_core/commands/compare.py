@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from eva_core.config.argparser import Parser
 from eva_core.contracts.cards import DatasetCard
@@ -14,6 +14,7 @@ from eva_core.shown import visible
 from eva_core.task import task_named
 
 if TYPE_CHECKING:
+    from eva_core.results.schema import Results
     from eva_core.statistics.comparison import Difference
     from eva_core.task import Scores
 
@@ -128,7 +129,7 @@ def _span(bounds: list[float], sign: int) -> str:
     return f"{low:+.3f} to {high:+.3f}"
 
 
-def _refuse_other_images(folders: list[Path], results: list[dict[str, Any]], read: Sequence["Scores"]) -> None:
+def _refuse_other_images(folders: list[Path], results: "list[Results]", read: Sequence["Scores"]) -> None:
     ours = read[0]
     made_on: dict[str, str] = {}
     for folder, result, theirs in zip(folders, results, read, strict=True):
@@ -148,10 +149,11 @@ def _refuse_other_images(folders: list[Path], results: list[dict[str, Any]], rea
             )
 
 
-def _names(folders: list[Path], results: list[dict[str, Any]]) -> list[str]:
+def _names(folders: list[Path], results: "list[Results]") -> list[str]:
     """The model, with the head or the folder where that alone does not tell them apart."""
-    for parts in (("model",), ("model", "head"), ("model", "head", "protocol")):
-        names = [" / ".join(result["identity"][part] for part in parts) for result in results]
+    parts = [[r["identity"]["model"], r["identity"]["head"], r["identity"]["protocol"]] for r in results]
+    for count in (1, 2, 3):
+        names = [" / ".join(part[:count]) for part in parts]
         if len(set(names)) == len(names):
             return names
     return [str(folder) for folder in folders]

@@ -5,7 +5,7 @@ The configuration of that result is read as data; see `eva_core.config.result_co
 
 from pathlib import Path
 
-from eva_core.api import MADE_FROM_PYTHON, apply_heads, predict
+from eva_core.api import MADE_FROM_PYTHON, apply_job, extract_job
 from eva_core.config.parser import parse
 from eva_core.errors import UsageError
 from eva_core.results.record import CONFIG, read_result_file
@@ -14,16 +14,14 @@ from eva_core.results.record import CONFIG, read_result_file
 def main(argv: list[str]) -> int:
     argv, result = _without_head(argv)
     if result is None:
-        asked = parse("predict", argv)
-        print(predict(asked.backbone, asked.dataset, asked.protocol, asked.how))
+        print(extract_job(parse("predict", argv)))
         return 0
     if read_result_file(result, CONFIG).startswith(MADE_FROM_PYTHON.encode()):
         raise UsageError(
             f"Expected a result that `eva fit` made, but {result} was made from Python objects, whose arguments nobody "
             "wrote down. Apply its heads with eva_core.api.apply_heads."
         )
-    asked = parse("predict", ["--config", str(result / CONFIG), *argv])
-    print(apply_heads(result, asked.backbone, asked.dataset, asked.head, asked.protocol, asked.output, asked.how))
+    print(apply_job(result, parse("predict", ["--config", str(result / CONFIG), *argv])))
     return 0
 
 

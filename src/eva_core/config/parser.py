@@ -3,14 +3,14 @@
 import os
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import fields, replace
 from functools import reduce
 from operator import or_
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace
+from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace  # type: ignore[attr-defined]
 from omegaconf.errors import OmegaConfBaseException
 
 from eva_core import registry
@@ -19,34 +19,21 @@ from eva_core.config.protocols import load_protocol, plain, protocol_class
 from eva_core.config.result_config import REGISTRIES, TRUST, as_written, came_with_a_result, literal, read_result_config
 from eva_core.contracts.backbone import Backbone
 from eva_core.contracts.dataset import Dataset
-from eva_core.contracts.protocol import Protocol
 from eva_core.errors import EvaError, UsageError
 from eva_core.extraction.settings import Extraction
 from eva_core.files.addresses import free_of_secrets
+from eva_core.job import Job, job_of
 from eva_core.task import task_named
 from eva_core.text import printable
 
 SHORT = {"--precision": "--protocol.precision"}
 
 
-@dataclass(frozen=True)
-class Request:
-    """What a command line asks for, built; `text` is the resolved configuration."""
-
-    backbone: Backbone
-    dataset: Dataset
-    head: Any
-    protocol: Protocol
-    how: Extraction
-    output: str | None
-    text: str
-
-
-def parse(command: str, argv: list[str], config: dict[str, Any] | None = None) -> Request:
+def parse(command: str, argv: list[str], config: dict[str, Any] | None = None) -> Job:
     """Parse and build; later configs and flags override earlier ones.
 
     Args:
-        command: `fit` or `predict`, for messages.
+        command: `fit` or `predict`, for messages; a job of `predict` has a head only where one is given.
         argv: The words of the command line; with `--trust` among them, class paths and addresses are taken also from
             a configuration that came with a result.
         config: A configuration after the words, as a file of the user's would hold it.
@@ -60,18 +47,13 @@ def parse(command: str, argv: list[str], config: dict[str, Any] | None = None) -
         if given[needed] is None:
             raise UsageError(f"Expected --{needed} NAME. `eva {needed}s` lists them.")
     built = instantiated(parser, given)
-    path, arguments = given.model.class_path, given.model.get("init_args", Namespace()).as_dict()
-    name = names.of("model", path)
-    builder = registry.import_object(path)
-    return Request(
-        registry.as_asked(name, builder, built.model, {k: v for k, v in arguments.items() if v is not None}),
-        built.dataset,
-        _named(built.head, given, names),
-        built.protocol,
-        Extraction(**{f.name: built[f.name] for f in fields(Extraction)}),
-        given.output,
-        text,
-    )
+    path, arguments = given.model.class_path, given.model.get("init_args", Namespace()).as_dict()  # type: ignore[no-untyped-call]
+    stated = {k: v for k, v in arguments.items() if v is not None}
+    backbone = registry.as_asked(names.of("model", path), registry.import_object(path), built.model, stated)
+    head, how = _named(built.head, given, names), Extraction(**{f.name: built[f.name] for f in fields(Extraction)})
+    job = job_of(backbone, built.dataset, head, built.protocol, how, trains=command == "fit")
+    output = None if given.output is None else Path(given.output).expanduser()
+    return replace(job, output=output, config=text)
 
 
 def parse_embeddings(argv: list[str]) -> dict[str, Any]:
@@ -304,9 +286,10 @@ def instantiated(parser: ArgumentParser, given: Namespace) -> Namespace:
             said; the first is the one that was asked for.
     """
     try:
-        return parser.instantiate(given)
+        built: Namespace = parser.instantiate(given)
     except ValueError as error:
         _, several, said = str(error).partition("Errors:")
         if not several or "Union subtypes" not in str(error):
             raise
         raise UsageError(" ".join(said.strip().removeprefix("- ").partition("\n  - ")[0].split())) from error
+    return built

@@ -67,9 +67,10 @@ def _read(path: Path, name: str) -> Protocol:
     content = read_protocol(str(path))
     try:
         parser = _protocol_parser()
-        return parser.instantiate(parser.parse_object({"protocol": content})).protocol
+        protocol: Protocol = parser.instantiate(parser.parse_object({"protocol": content})).protocol
     except (ArgumentError, TypeError, ValueError, OmegaConfBaseException) as error:
         raise UsageError(f"Expected the fields of a protocol in {name}, but: {first_reason(error)}") from error
+    return protocol
 
 
 @cache
@@ -130,8 +131,8 @@ def resolve(protocol: Protocol, dataset: DatasetCard, head: str | None = None) -
 def _departures(protocol: Protocol, as_shipped: Protocol | None, task: Task, dataset: DatasetCard) -> dict[str, Any]:
     """What differs from the protocol as shipped, of what the task reads; a hash where none is shipped."""
     if as_shipped is not None:
-        mine, theirs = (_read_by(task, dataset.task, rules) for rules in (protocol, as_shipped))
-        return {name: value for name, value in mine.items() if value != theirs[name]}
+        fields, shipped_fields = (_read_by(task, dataset.task, whole) for whole in (protocol, as_shipped))
+        return {name: value for name, value in fields.items() if value != shipped_fields[name]}
     said = task.always_said(section_of(protocol, dataset))
     named = {f"{dataset.task}.{name}": value for name, value in said.items()}
     return {"unpublished": digest(changed_fields(protocol))[:8], **named}

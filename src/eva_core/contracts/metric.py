@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,16 @@ class Metric:
         return self.sign * (value - baseline) / left if 0 < left < math.inf else None
 
 
-def recorded(metric: Metric) -> dict[str, Any]:
+class MetricFacts(TypedDict):
     """What results.json holds of a metric beside its value; a bound that is not there is null."""
+
+    higher_is_better: bool
+    bounds: list[float | None]
+    chance: float | None
+
+
+def recorded(metric: Metric) -> MetricFacts:
+    """The facts of a metric for results.json."""
     bounds = [bound if math.isfinite(bound) else None for bound in metric.bounds]
     return {"higher_is_better": metric.higher_is_better, "bounds": bounds, "chance": metric.chance}
 

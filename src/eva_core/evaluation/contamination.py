@@ -3,12 +3,13 @@
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from eva_core.contracts.cards import DatasetCard, ModelCard
 from eva_core.evaluation.tcga import patients
+from eva_core.results.schema import Contamination, SplitRecord
 
 OTHERS = "others"
 """In a model's collections: there are more that its makers do not name."""
@@ -65,8 +66,8 @@ def seen(model: ModelCard, ids: Sequence[str], groups: Sequence[str]) -> np.ndar
 
 
 def marked(
-    model: ModelCard, dataset: DatasetCard, known: np.ndarray, rescored: Callable[[np.ndarray], dict[str, Any]]
-) -> dict[str, Any]:
+    model: ModelCard, dataset: DatasetCard, known: np.ndarray, rescored: Callable[[np.ndarray], SplitRecord]
+) -> Contamination:
     """What results.json says: what the cards declare; by exact ids, also the score on samples that were never seen.
 
     Args:
@@ -75,8 +76,9 @@ def marked(
     """
     if not known.any():
         return {"kind": contamination(model, dataset)}
-    mark = {"kind": "exact", "n_seen": int(known.sum())}
+    mark: Contamination = {"kind": "exact", "n_seen": int(known.sum())}
     if known.all():
         return mark
     rest = rescored(~known)
-    return {**mark, "unseen": {"n": rest["n"], **rest["metrics"][dataset.metric]}}
+    mark["unseen"] = {"n": rest["n"], **rest["metrics"][dataset.metric]}
+    return mark

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from eva_core.contracts.metric import Metric, recorded
 from eva_core.contracts.protocol import Protocol
 from eva_core.errors import UsageError, some
 from eva_core.evaluation.holdout import divide_single_groups, hold_out, near_duplicates
+from eva_core.results.schema import Cost, SplitRecord, Summary
 from eva_core.store.store import Samples
 
 HELD_OUT = ("val", "test")
@@ -29,25 +29,26 @@ class Plan:
     selection: str
 
 
-def refuse_unfit(dataset: Dataset, bare: Sequence[str], what: str) -> None:
+def refuse_unfit(dataset: Dataset, unlabelled: Sequence[str], what: str) -> None:
     """Refuse a dataset that cannot be learnt from, before anything is extracted.
 
     Args:
-        bare: Ids of the samples without a label.
+        dataset: Its splits are looked at, where it has samples.
+        unlabelled: Ids of the samples without a label.
         what: A label of this task, in a word.
     Raises:
         UsageError: Splits, labels or classes are missing.
     """
     if dataset.samples:
         reported_splits((s.split for s in dataset.samples), dataset.card)
-    if bare:
+    if unlabelled:
         raise UsageError(
-            f"Expected a {what} for every image, but {len(bare)} have none, first {bare[0]!r}. "
+            f"Expected a {what} for every image, but {len(unlabelled)} have none, first {unlabelled[0]!r}. "
             "Add them, or apply finished heads with `eva predict --head RESULT`."
         )
 
 
-def summary(plan: Plan, splits: dict[str, Any], name: str, metric: Metric) -> dict[str, Any]:
+def summary(plan: Plan, splits: dict[str, SplitRecord], name: str, metric: Metric) -> Summary:
     """The parts of results.json that say what the main score is and how it was selected.
 
     Args:
@@ -61,7 +62,9 @@ def summary(plan: Plan, splits: dict[str, Any], name: str, metric: Metric) -> di
             "split": plan.main,
             "metric": name,
             **recorded(metric),
-            **{k: main[k] for k in ("mean", "std", "ci95")},
+            "mean": main["mean"],
+            "std": main["std"],
+            "ci95": main["ci95"],
             "selected_on": plan.selected_on,
         },
         "selection": plan.selection,
@@ -69,9 +72,10 @@ def summary(plan: Plan, splits: dict[str, Any], name: str, metric: Metric) -> di
     }
 
 
-def cost(store: Samples, fit_s: float) -> dict[str, float]:
+def cost(store: Samples, fit_s: float) -> Cost:
     """Seconds, as results.json holds them."""
-    return {**{name: float(store.attributes[name]) for name in ("embed_s", "images_per_s")}, "fit_s": fit_s}
+    embed_s, images_per_s = (float(store.attributes[name]) for name in ("embed_s", "images_per_s"))
+    return {"embed_s": embed_s, "images_per_s": images_per_s, "fit_s": fit_s}
 
 
 def reported_splits(splits: Iterable[str], dataset: DatasetCard) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ of the result. A reader takes only what is still so.
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,7 @@ def vouch(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def read_file(folder: Path, name: str, record: dict[str, Any]) -> bytes:
+def read_file(folder: Path, name: str, record: Mapping[str, Any]) -> bytes:
     """The content of a file that a record vouches for.
 
     Raises:
@@ -101,7 +101,7 @@ def read_file(folder: Path, name: str, record: dict[str, Any]) -> bytes:
     return content
 
 
-def check_files(folder: Path, record: dict[str, Any], notes: Verified | None = None) -> None:
+def check_files(folder: Path, record: Mapping[str, Any], notes: Verified | None = None) -> None:
     """Check every file that a record vouches for.
 
     Args:
@@ -125,7 +125,7 @@ def check_files(folder: Path, record: dict[str, Any], notes: Verified | None = N
                 notes.note(known, state, began)
 
 
-def _compare(path: Path, record: dict[str, Any], name: str, size: int, digest: str) -> None:
+def _compare(path: Path, record: Mapping[str, Any], name: str, size: int, digest: str) -> None:
     known = record.get(FILES, {}).get(name)
     if known is None:
         raise Damaged(f"{path} is not of the result beside it, which does not name it.")

@@ -8,35 +8,40 @@ from typing import Any
 from eva_core.errors import UsageError
 from eva_core.files.checksums import Damaged
 from eva_core.results import record
+from eva_core.results.schema import Identity, Results
 
 
 def finished(
     folder: Path,
     key: str,
-    identity: dict[str, str],
+    identity: Identity,
     settings: dict[str, Any],
     tell: Callable[[str], None] | None = None,
-) -> dict[str, Any] | None:
+) -> Results | None:
     """The result that was asked for, where it is there and whole.
 
     Args:
-        tell: Receives the reason where it is not whole.
+        folder: That of the result.
+        key: Hash of all that decides the result.
+        identity: Whose score is asked for.
+        settings: What decides it besides, as results.json holds it.
+        tell: Receives the reason where the result is not whole.
     Raises:
         UsageError: The folder holds another result.
     """
     if not (folder / record.RESULTS).exists():
         return None
     try:
-        found = record.read_results(folder)
-        if found["key"] == key:
+        results = record.read_results(folder)
+        if results["key"] == key:
             return record.read_whole_result(folder)
     except Damaged as error:
         if tell is not None:
             tell(f"{str(error).removesuffix(record.AGAIN)}The result is made again.")
         return None
-    theirs, ours = _differing({**found["identity"], **found.get("settings", {})}, {**identity, **settings})
+    theirs, ours = _differing({**results["identity"], **results.get("settings", {})}, {**identity, **settings})
     raise UsageError(
-        f"{folder} holds another result (key {found['key'][:12]}{theirs}), "
+        f"{folder} holds another result (key {results['key'][:12]}{theirs}), "
         f"not the one asked for (key {key[:12]}{ours}). Choose another --output."
     )
 

@@ -6,11 +6,11 @@ import math
 import platform
 import resource
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -24,19 +24,11 @@ from eva_core.files.cache import locked
 from eva_core.files.checksums import Damaged, Verified
 from eva_core.files.sealed_records import FILES, check_files, read_file, read_record, vouch, write_record
 from eva_core.progress import say
-
-SCHEMA = 3
-
+from eva_core.results.schema import SCHEMA, Results
 
 RESULTS, CONFIG, PREDICTIONS, HEADS = "results.json", "config.yaml", "predictions.parquet", "heads.safetensors"
-
-
 DRAWS = "bootstrap.npy"
-
-
 RESULT_FILES = (CONFIG, PREDICTIONS, HEADS, DRAWS)
-
-
 AGAIN = "Run `eva fit` or `eva leaderboard` again: it makes the result anew."
 
 
@@ -60,7 +52,7 @@ def claimed(folder: Path, tell: Callable[[str], None] = say) -> Iterator[None]:
         yield
 
 
-def write_results(folder: Path, results: dict[str, Any], files: Iterable[str] = ()) -> None:
+def write_results(folder: Path, results: Mapping[str, object], files: Iterable[str] = ()) -> None:
     """Write results.json: last, as its presence means done.
 
     Args:
@@ -87,7 +79,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def read_results(folder: Path) -> dict[str, Any]:
+def read_results(folder: Path) -> Results:
     """The results of a finished fit.
 
     Raises:
@@ -96,34 +88,34 @@ def read_results(folder: Path) -> dict[str, Any]:
         EvaError: They could not be read.
     """
     try:
-        found = read_record(folder / RESULTS)
+        content = read_record(folder / RESULTS)
     except FileNotFoundError as error:
         raise UsageError(
             f"Expected a finished result in {folder}, but it has no {RESULTS}. Run `eva fit` first."
         ) from error
     except Damaged as error:
         raise Damaged(f"{error} {AGAIN}") from error
-    if found.get("schema") != SCHEMA:
-        raise Damaged(f"{folder / RESULTS} is of another version of eva (schema {found.get('schema')!r}). {AGAIN}")
-    return found
+    if content.get("schema") != SCHEMA:
+        raise Damaged(f"{folder / RESULTS} is of another version of eva (schema {content.get('schema')!r}). {AGAIN}")
+    return cast(Results, content)
 
 
-def read_whole_result(folder: Path, notes: Verified | None = None) -> dict[str, Any]:
+def read_whole_result(folder: Path, notes: Verified | None = None) -> Results:
     """The results of a finished fit of which every file is there, as it was written.
 
     Args:
-        notes: Of files that were found whole before: those are not read again.
+        notes: Names the files that were found whole before: those are not read again.
     Raises:
         UsageError: There are none in this folder.
         Damaged: Names the first file that is missing or not as it was written.
         EvaError: One could not be read.
     """
-    found = read_results(folder)
+    results = read_results(folder)
     try:
-        check_files(folder, found, notes)
+        check_files(folder, results, notes)
     except Damaged as error:
         raise Damaged(f"{error} {AGAIN}") from error
-    return found
+    return results
 
 
 def is_whole(folder: Path, notes: Verified | None = None) -> bool:
@@ -135,11 +127,11 @@ def is_whole(folder: Path, notes: Verified | None = None) -> bool:
     return True
 
 
-def read_result_file(folder: Path, name: str, results: dict[str, Any] | None = None) -> bytes:
+def read_result_file(folder: Path, name: str, results: Results | None = None) -> bytes:
     """The content of a file of a finished result, as it was written.
 
     Args:
-        results: Of `read_results`; read unless given.
+        results: The content of results.json; read unless given.
     Raises:
         UsageError: There is no result in this folder.
         Damaged: The file is missing, or not as it was written.
@@ -152,13 +144,14 @@ def read_result_file(folder: Path, name: str, results: dict[str, Any] | None = N
         raise Damaged(f"{error} {AGAIN}") from error
 
 
-def read_draws(folder: Path, results: dict[str, Any] | None = None) -> np.ndarray:
+def read_draws(folder: Path, results: Results | None = None) -> np.ndarray:
     """Bootstrap values of the main metric of a finished result, (draws,).
 
     Raises:
         Damaged: They are missing, or not as they were written.
     """
-    return np.load(io.BytesIO(read_result_file(folder, DRAWS, results)), allow_pickle=False)
+    draws: np.ndarray = np.load(io.BytesIO(read_result_file(folder, DRAWS, results)), allow_pickle=False)
+    return draws
 
 
 def write_config(folder: Path, text: str) -> None:
@@ -204,7 +197,8 @@ def read_heads(path: Path) -> tuple[list[str], dict[int, dict[str, np.ndarray]]]
 def tensors_metadata(content: bytes) -> dict[str, str]:
     """The texts that a file of safetensors carries."""
     size = int.from_bytes(content[:8], "little")
-    return json.loads(content[8 : 8 + size]).get("__metadata__", {})
+    metadata: dict[str, str] = json.loads(content[8 : 8 + size]).get("__metadata__", {})
+    return metadata
 
 
 def _without_nan(value: Any) -> Any:

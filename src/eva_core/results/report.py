@@ -1,5 +1,6 @@
 """Short tables on screen."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
@@ -8,6 +9,7 @@ from rich.table import Table
 
 from eva_core.errors import some
 from eva_core.evaluation.class_checks import untrained_line
+from eva_core.results.schema import MetricRecord, Results, SplitRecord
 from eva_core.shown import visible
 from eva_core.task import task_named
 
@@ -15,7 +17,7 @@ REFIT = 0.02
 """By how much a head that was fitted again may score less on the hold-out than the one that was selected by it."""
 
 
-def show(results: dict[str, Any], console: Console | None = None) -> None:
+def show(results: Results, console: Console | None = None) -> None:
     """Print a finished result: each split, the model beside what colour alone explains; each class where that tells."""
     console = console or Console()
     identity, main = results["identity"], results["main"]
@@ -61,7 +63,7 @@ def _cell(text: str) -> str:
     return escape(visible(text))
 
 
-def notes(results: dict[str, Any]) -> list[str]:
+def notes(results: Results) -> list[str]:
     """What a reader must know beside the number."""
     main, task = results["main"], task_named(results["task"])
     split = results["splits"][main["split"]]
@@ -102,7 +104,7 @@ def notes(results: dict[str, Any]) -> list[str]:
     return found
 
 
-def _disagreements(results: dict[str, Any]) -> list[str]:
+def _disagreements(results: Results) -> list[str]:
     """Where what a hold-out promised is not what came."""
     main = results["main"]
     found: list[str] = []
@@ -123,7 +125,7 @@ def _disagreements(results: dict[str, Any]) -> list[str]:
     return found
 
 
-def _of_the_interval(split: dict[str, Any], score: dict[str, Any]) -> list[str]:
+def _of_the_interval(split: SplitRecord, score: MetricRecord) -> list[str]:
     """How far the interval of a score is to be believed."""
     found: list[str] = []
     if score.get("left_out"):
@@ -139,7 +141,7 @@ def _of_the_interval(split: dict[str, Any], score: dict[str, Any]) -> list[str]:
     return found
 
 
-def score(record: dict[str, Any]) -> str:
+def score(record: Mapping[str, Any]) -> str:
     """Mean, and the spread over runs where there are several."""
     spread = "" if record["std"] is None else f" ± {record['std']:.3f}"
     return number(record["mean"]) + spread

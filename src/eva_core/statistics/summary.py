@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 
 from eva_core.contracts.metric import Metric
+from eva_core.results.schema import MetricRecord, SplitRecord
 from eva_core.statistics.calibration import Gaps
 from eva_core.statistics.intervals import Intervals, Measure, interval
 
@@ -19,7 +19,7 @@ def measured_record(
     n: int,
     groups: Sequence[str | None] | None,
     facts: Mapping[str, Metric] = MappingProxyType({}),
-) -> tuple[dict[str, Any], Intervals]:
+) -> tuple[SplitRecord, Intervals]:
     """What results.json says of one split, of whatever is measured under weights of the samples.
 
     Args:
@@ -46,7 +46,7 @@ def record_of(
     groups: Sequence[str | None] | None,
     gaps: Sequence[Gaps] | None = None,
     facts: Mapping[str, Metric] = MappingProxyType({}),
-) -> tuple[dict[str, Any], Intervals]:
+) -> tuple[SplitRecord, Intervals]:
     """Values of each run, mean, spread and interval of every metric; and the intervals behind them.
 
     Args:
@@ -60,17 +60,10 @@ def record_of(
     """
     intervals = interval(measures, n, groups, gaps=gaps, metrics=facts)
     metrics = {
-        name: {
-            **_summary([v[name] for v in values]),
-            "ci95": intervals.ci95[name],
-            **_left_out(intervals, name, [v[name] for v in values]),
-            **({"t95": intervals.t95[name]} if intervals.t95 else {}),
-            "values": [v[name] for v in values],
-            "last": _mean([v[name] for v in at_last]),
-        }
+        name: _metric_record(name, [v[name] for v in values], [v[name] for v in at_last], intervals)
         for name in values[0]
     }
-    record = {
+    record: SplitRecord = {
         "n": n,
         "n_groups": intervals.n_groups if groups is not None else None,
         "interval": intervals.kind,
@@ -79,18 +72,26 @@ def record_of(
     return record, intervals
 
 
-def _left_out(intervals: Intervals, name: str, values: Sequence[float | None]) -> dict[str, int]:
-    """How many draws a metric is not defined in, where it is in the split itself."""
-    count = intervals.left_out[name]
-    return {"left_out": count} if count and any(value is not None for value in values) else {}
+def _metric_record(
+    name: str, values: list[float | None], at_last: list[float | None], intervals: Intervals
+) -> MetricRecord:
+    """One metric of one split; the standard deviation over runs is null for a single run."""
+    known = [v for v in values if v is not None]
+    std = float(np.std(known, ddof=1)) if len(known) > 1 else None
+    record: MetricRecord = {
+        "mean": _mean(values),
+        "std": std,
+        "ci95": intervals.ci95[name],
+        "values": values,
+        "last": _mean(at_last),
+    }
+    if known and intervals.left_out[name]:
+        record["left_out"] = intervals.left_out[name]
+    if intervals.t95:
+        record["t95"] = intervals.t95[name]
+    return record
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [v for v in values if v is not None]
     return sum(known) / len(known) if known else None
-
-
-def _summary(values: Sequence[float | None]) -> dict[str, float | None]:
-    """Mean, and the standard deviation over runs: null for a single run."""
-    known = [v for v in values if v is not None]
-    return {"mean": _mean(values), "std": float(np.std(known, ddof=1)) if len(known) > 1 else None}

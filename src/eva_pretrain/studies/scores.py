@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from eva_core.errors import EvaError
 from eva_core.files.sealed_records import read_record_or_nothing
+from eva_core.results import schema as results_schema
 from eva_core.results.record import PREDICTIONS, read_draws, read_result_file, read_whole_result
 from eva_core.statistics.intervals import filled, quantiles
 from eva_pretrain.studies.cut_patches import DONE
@@ -32,7 +33,7 @@ COLOUR = "colour_stats"
 class _Result:
     """Scores of a run on a task; `other`: made on other files than the first."""
 
-    content: dict[str, Any]
+    content: results_schema.Results
     folder: Path
     other: bool
 
@@ -242,4 +243,5 @@ def _colour(tasks: Sequence[str], results: Results) -> float | None:
             return None
         main = content["main"]
         means.append(baseline["splits"][main["split"]]["metrics"][main["metric"]]["mean"])
-    return float(np.mean(means)) if all(mean is not None for mean in means) else None
+    known = [mean for mean in means if mean is not None]
+    return float(np.mean(known)) if len(known) == len(means) else None

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
@@ -18,6 +17,7 @@ from eva_core.extraction.engine import full_precision, prepare
 from eva_core.extraction.pixels import transform_of
 from eva_core.job import Answer
 from eva_core.progress import Bar, say
+from eva_core.results.schema import Contamination, Magnification, SplitRecord
 from eva_core.statistics.summary import measured_record
 from eva_core.store.reuse import contents_of, copies_of_train
 from eva_vision.segmentation.context import Context
@@ -29,6 +29,7 @@ from eva_vision.segmentation.features.batches import Online, Source
 from eva_vision.segmentation.features.tile_images import TileImages
 from eva_vision.segmentation.features.tiles import Tile
 from eva_vision.segmentation.metric_names import METRICS
+from eva_vision.segmentation.schema import SegmentationRecord
 from eva_vision.segmentation.scoring.example_images import draw_overlays
 from eva_vision.segmentation.scoring.predictions import ImageDice, dice_table
 from eva_vision.segmentation.scoring.scoring import AT_ONCE, Scored, mean_dice, score
@@ -65,7 +66,7 @@ def evaluate(at: Context, folder: Path, key: str) -> Answer:
     records = {split: _record(at, found, len(runs)) for split, found in scored.items()}
     fit_s = time.monotonic() - started
     splits = {split: record for split, (record, _) in records.items()}
-    record = {
+    record: SegmentationRecord = {
         **summary(plan, splits, at.card.metric, METRICS[at.card.metric]),
         "baselines": {colour_baseline.NAME: {"splits": _colour(at, plan)}},
         "contamination": _contamination(at, scored[plan.main], len(runs)),
@@ -101,7 +102,7 @@ def _class_pixels(at: Context, plan: Plan) -> dict[str, dict[str, int]]:
     return found
 
 
-def _record(at: Context, scored: Scored, runs: int) -> tuple[dict[str, Any], np.ndarray]:
+def _record(at: Context, scored: Scored, runs: int) -> tuple[SplitRecord, np.ndarray]:
     """What results.json says of a split, and the draws of its main metric.
 
     Args:
@@ -174,7 +175,7 @@ def _groups(scored: Scored) -> list[str | None] | None:
     return known if any(known) else None
 
 
-def _colour(at: Context, plan: Plan) -> dict[str, Any]:
+def _colour(at: Context, plan: Plan) -> dict[str, SplitRecord]:
     """The records of a linear model of colour, by split."""
     source = at.stored(plan.train)
     batches = source.in_order(AT_ONCE)
@@ -187,10 +188,10 @@ def _colour(at: Context, plan: Plan) -> dict[str, Any]:
     return found
 
 
-def _contamination(at: Context, scored: Scored, runs: int) -> dict[str, Any]:
+def _contamination(at: Context, scored: Scored, runs: int) -> Contamination:
     """Whether the model was trained on these images."""
 
-    def rescored(chosen: np.ndarray) -> dict[str, Any]:
+    def rescored(chosen: np.ndarray) -> SplitRecord:
         units = [unit for unit, wanted in zip(scored.units, chosen, strict=True) if wanted]
         rest = Scored(units, scored.counts[:runs, chosen], {})
         measures = rest.measures(at)
@@ -201,7 +202,7 @@ def _contamination(at: Context, scored: Scored, runs: int) -> dict[str, Any]:
     return marked(card, at.card, seen(card, ids, [u.group for u in scored.units]), rescored)
 
 
-def _mpp(at: Context, split: str) -> dict[str, float | None]:
+def _mpp(at: Context, split: str) -> Magnification:
     """Micrometres per pixel of the files, and of what reached the model: median over the images of a split."""
     samples = [at.dataset.samples[n] for n in at.store.rows(split)]
     natives = [s.mpp or at.card.mpp for s in samples]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from typing_extensions import override
 
@@ -18,9 +18,11 @@ from eva_vision.segmentation.protocol import Segmentation
 if TYPE_CHECKING:
     from eva_core.contracts.dataset import Dataset
     from eva_core.job import Answer, Job
+    from eva_core.results.schema import Picture, Results
     from eva_core.store.store import StoreKey
     from eva_vision.segmentation.contracts import SegmentationDataset
     from eva_vision.segmentation.features.map_store import MapStore
+    from eva_vision.segmentation.schema import SegmentationResults
     from eva_vision.segmentation.scoring.predictions import ImageDice
 
 WRONG_IGNORE = "Pixels to ignore were chosen by the prediction, which is wrong: only to compare with numbers made so"
@@ -145,36 +147,37 @@ class SegmentationTask(Task):
         return {"ignore": section.ignore} if section.ignore == "prediction" else {}
 
     @override
-    def notes(self, results: Mapping[str, Any]) -> list[str]:
+    def notes(self, results: "Results") -> list[str]:
         from eva_core.results.report import number
 
         main, metrics = results["main"], results["splits"][results["main"]["split"]]["metrics"]
         others = [name for name in _NOT_BY_CLASS if name in metrics and name != main["metric"]]
         values = ", ".join(f"{name} {number(metrics[name]['mean'])}" for name in others)
-        left_out = results["background"]
+        own = cast("SegmentationResults", results)
+        left_out = own["background"]
         found = [f"means {f'leave {left_out} out' if left_out else 'go over all classes'}; {values}"]
         if main["mean"] == 0:
             found.append("no pixel of any class is found: the head has learned nothing; more steps, or another head")
-        if results["features"] == "online":
+        if own["features"] == "online":
             found.append("the backbone ran in every step")
         return found
 
     @override
-    def by_class(self, results: Mapping[str, Any]) -> bool:
+    def by_class(self, results: "Results") -> bool:
         return True
 
     @override
-    def beside(self, results: Mapping[str, Any]) -> list[str]:
+    def beside(self, results: "Results") -> list[str]:
         metrics = results["splits"][results["main"]["split"]]["metrics"]
         return [name for name in BESIDE if name in metrics]
 
     @override
-    def remark(self, results: Mapping[str, Any]) -> str:
+    def remark(self, results: "Results") -> str:
         return WRONG_IGNORE if "ignore=prediction" in results["identity"]["protocol"] else ""
 
     @override
-    def pictures(self, results: Mapping[str, Any]) -> list[dict[str, Any]]:
-        return list(results.get("overlays", []))
+    def pictures(self, results: "Results") -> "list[Picture]":
+        return list(cast("SegmentationResults", results).get("overlays", []))
 
 
 def _checked(dataset: "Dataset") -> "SegmentationDataset":

@@ -8,12 +8,13 @@ import torch
 import yaml
 
 from eva_core import fit, predict
-from eva_core.api import apply_heads
+from eva_core.api import apply_heads, fit_job
 from eva_core.config.protocols import load_protocol
 from eva_core.errors import UsageError
 from eva_core.extraction import launching
 from eva_core.extraction.launching import open_fabric
 from eva_core.extraction.settings import Extraction
+from eva_core.job import job_of
 from eva_core.store.store import Store
 from eva_vision.models.timm import timm_model
 
@@ -62,7 +63,8 @@ def test_a_card_that_says_fp16_runs_in_fp32_on_a_cpu_and_the_result_says_so(made
 
 def test_a_resolved_configuration_is_saved_with_the_precision_that_ran(made_for_fp16, pictures, tmp_path):
     config = yaml.safe_dump({"protocol": {"name": "strict", "precision": "card"}})
-    fit(made_for_fp16, pictures, "logreg", STRICT, tmp_path / "result", CPU, config, lambda line: None)
+    job = job_of(made_for_fp16, pictures, "logreg", STRICT, CPU)
+    fit_job(replace(job, output=tmp_path / "result", config=config), lambda line: None)
     assert yaml.safe_load((tmp_path / "result" / "config.yaml").read_text())["protocol"]["precision"] == "fp32"
 
 

@@ -155,8 +155,8 @@ def laid_out(
 ) -> Context:
     """A job on its extracted store."""
     backbone, recipe = backbone or Pixels(), recipe or protocol()
-    rules = resolve(recipe, dataset.card)
-    job = Job("pixels", backbone.card, backbone, dataset, "linear_seg", head or LinearSeg(), recipe, rules, how)
+    resolved = resolve(recipe, dataset.card)
+    job = Job("pixels", backbone, dataset, recipe, resolved, how, "linear_seg", head or LinearSeg())
     return context(job, extracted(dataset, backbone, recipe, how))
 
 

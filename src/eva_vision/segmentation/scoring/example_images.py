@@ -1,11 +1,11 @@
 """Which images of a result are drawn: the best, the median and the worst."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import nn
 
+from eva_core.results.schema import Picture
 from eva_vision.segmentation.context import Context
 from eva_vision.segmentation.features.tile_images import read_pair
 from eva_vision.segmentation.scoring.overlays import write_overlay
@@ -14,7 +14,7 @@ from eva_vision.segmentation.scoring.scoring import Scored, Unit, masks
 FOLDER = "overlays"
 
 
-def draw_overlays(at: Context, scored: Scored, decoder: nn.Module, folder: Path) -> list[dict[str, Any]]:
+def draw_overlays(at: Context, scored: Scored, decoder: nn.Module, folder: Path) -> list[Picture]:
     """Write a picture of each under `folder`, by one decoder; returns what results.json says of them.
 
     Args:
@@ -33,7 +33,7 @@ def draw_overlays(at: Context, scored: Scored, decoder: nn.Module, folder: Path)
     samples = np.unique([scored.units[n].sample for n in chosen.values()])
     drawn = {u.id: (u, p[0], t) for u, p, t in masks(at, [decoder], samples) if u.id in wanted}
     (folder / FOLDER).mkdir(exist_ok=True)
-    records = []
+    records: list[Picture] = []
     for which, n in chosen.items():
         unit, prediction, target = drawn[scored.units[n].id]
         file = f"{FOLDER}/{which}.png"

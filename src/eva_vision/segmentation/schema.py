@@ -1,0 +1,19 @@
+"""What segmentation adds to results.json."""
+
+from typing import Literal, TypedDict
+
+from eva_core.results.schema import Picture, Results, TaskRecord
+
+
+class _Own(TypedDict):
+    features: Literal["stored", "online"]
+    background: str | None
+    overlays: list[Picture]
+
+
+class SegmentationRecord(TaskRecord, _Own):
+    """The part that segmentation decides; `background` is the class that means leave out."""
+
+
+class SegmentationResults(Results, _Own):
+    """All of results.json."""
