@@ -17,6 +17,7 @@ from eva_core.contracts.cards import DatasetCard, ModelCard
 from eva_core.contracts.checks import crossing_line
 from eva_core.contracts.dataset import Dataset, Sample
 from eva_core.contracts.protocol import Protocol
+from eva_core.contracts.results import Identity, Results
 from eva_core.errors import UsageError
 from eva_core.extraction.engine import refuse_skipped
 from eva_core.extraction.precision import in_config, settled
@@ -28,7 +29,6 @@ from eva_core.progress import say
 from eva_core.results import record
 from eva_core.results.applying import finish, output_of
 from eva_core.results.finished import finished
-from eva_core.results.schema import Identity, Results
 from eva_core.store.store import Store
 
 MADE_FROM_PYTHON = "# Made from Python"

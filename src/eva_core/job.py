@@ -15,10 +15,10 @@ from eva_core.contracts.cards import DatasetCard, ModelCard
 from eva_core.contracts.checks import refuse_wrong_samples
 from eva_core.contracts.dataset import Dataset
 from eva_core.contracts.protocol import Protocol, ResolvedProtocol
+from eva_core.contracts.results import TaskRecord
 from eva_core.errors import UsageError
 from eva_core.extraction.settings import Extraction
 from eva_core.identity import settings_of
-from eva_core.results.schema import TaskRecord
 from eva_core.task import Task, task_named
 
 
@@ -60,8 +60,8 @@ class Job:
         """The kind of task of the dataset."""
         return task_named(self.dataset.card.task)
 
-    def with_head(self, head: Any) -> "Job":
-        """The same job with another head; see `job_of`."""
+    def with_head(self, head: Any = None) -> "Job":
+        """The same job with another head, the protocol's first unless given; see `job_of`."""
         name, built = _head(head, self.protocol, self.dataset.card)
         return replace(self, head_name=name, head=built).with_protocol(self.protocol)
 

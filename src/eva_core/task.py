@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from eva_core.contracts.dataset import Dataset
+    from eva_core.contracts.results import Picture, Results
     from eva_core.job import Answer, Job
-    from eva_core.results.schema import Picture, Results
     from eva_core.statistics.comparison import Difference
     from eva_core.store.store import StoreKey
 

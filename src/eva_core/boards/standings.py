@@ -13,11 +13,11 @@ import numpy as np
 from eva_core.boards.board import Board, Pair, Part, pairs
 from eva_core.config.files import find_config, read_yaml, shipped
 from eva_core.contracts.metric import Metric, read_metric
+from eva_core.contracts.results import Picture, Results
 from eva_core.errors import EvaError
 from eva_core.files.file_names import below
 from eva_core.files.sealed_records import read_record_or_nothing
 from eva_core.results.record import RESULTS, read_draws, read_results
-from eva_core.results.schema import Picture, Results
 from eva_core.statistics.ranking import ranks
 from eva_core.task import Task, task_named
 

@@ -13,6 +13,7 @@ from eva_core.classification.predictions import Predictions, predictions_table
 from eva_core.classification.summary import split_record
 from eva_core.contracts.head import Embedded, FittedRun, FittingData, Head
 from eva_core.contracts.metric import Metric
+from eva_core.contracts.results import Baseline, Confounds, Contamination, Magnification, SplitRecord, TaskRecord
 from eva_core.errors import EvaError
 from eva_core.evaluation.class_checks import class_counts, untrained
 from eva_core.evaluation.contamination import marked, seen
@@ -22,7 +23,6 @@ from eva_core.evaluation.site_bias import confounds
 from eva_core.evaluation.splits import Plan, cost, make_plan, summary
 from eva_core.job import Answer, Job
 from eva_core.progress import Bar
-from eva_core.results.schema import Baseline, Confounds, Contamination, Magnification, SplitRecord, TaskRecord
 from eva_core.store.reuse import CONTENT, copies_of_train
 from eva_core.store.store import Store
 

@@ -8,7 +8,7 @@ import torch
 
 from eva_core.classification.metric_names import METRICS
 from eva_core.classification.metrics import calibration_gaps, evaluate, weighted
-from eva_core.results.schema import SplitRecord
+from eva_core.contracts.results import SplitRecord
 from eva_core.statistics.intervals import Intervals, members
 from eva_core.statistics.summary import record_of
 

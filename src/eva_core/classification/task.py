@@ -17,8 +17,8 @@ from eva_core.task import Heads, Task
 if TYPE_CHECKING:
     from eva_core.classification.predictions import Predictions
     from eva_core.contracts.dataset import Dataset
+    from eva_core.contracts.results import Results
     from eva_core.job import Answer, Job
-    from eva_core.results.schema import Results
     from eva_core.store.store import Store, StoreKey
 
 

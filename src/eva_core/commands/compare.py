@@ -14,7 +14,7 @@ from eva_core.shown import visible
 from eva_core.task import task_named
 
 if TYPE_CHECKING:
-    from eva_core.results.schema import Results
+    from eva_core.contracts.results import Results
     from eva_core.statistics.comparison import Difference
     from eva_core.task import Scores
 

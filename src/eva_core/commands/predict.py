@@ -21,7 +21,8 @@ def main(argv: list[str]) -> int:
             f"Expected a result that `eva fit` made, but {result} was made from Python objects, whose arguments nobody "
             "wrote down. Apply its heads with eva_core.api.apply_heads."
         )
-    print(apply_job(result, parse("predict", ["--config", str(result / CONFIG), *argv])))
+    job = parse("predict", ["--config", str(result / CONFIG), *argv])
+    print(apply_job(result, job if job.head else job.with_head()))
     return 0
 
 

@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 
 from eva_core.contracts.cards import DatasetCard, ModelCard
+from eva_core.contracts.results import Contamination, SplitRecord
 from eva_core.evaluation.tcga import patients
-from eva_core.results.schema import Contamination, SplitRecord
 
 OTHERS = "others"
 """In a model's collections: there are more that its makers do not name."""

@@ -9,9 +9,9 @@ from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.dataset import Dataset
 from eva_core.contracts.metric import Metric, recorded
 from eva_core.contracts.protocol import Protocol
+from eva_core.contracts.results import Cost, SplitRecord, Summary
 from eva_core.errors import UsageError, some
 from eva_core.evaluation.holdout import divide_single_groups, hold_out, near_duplicates
-from eva_core.results.schema import Cost, SplitRecord, Summary
 from eva_core.store.store import Samples
 
 HELD_OUT = ("val", "test")

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from eva_core.contracts.results import Identity, Results
 from eva_core.errors import UsageError
 from eva_core.files.checksums import Damaged
 from eva_core.results import record
-from eva_core.results.schema import Identity, Results
 
 
 def finished(

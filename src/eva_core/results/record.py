@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors.numpy import load, save
 
+from eva_core.contracts.results import SCHEMA, Results
 from eva_core.errors import EvaError, UsageError
 from eva_core.files.addresses import free_of_secrets
 from eva_core.files.atomic_files import make_folder, write_bytes, write_text
@@ -24,7 +25,6 @@ from eva_core.files.cache import locked
 from eva_core.files.checksums import Damaged, Verified
 from eva_core.files.sealed_records import FILES, check_files, read_file, read_record, vouch, write_record
 from eva_core.progress import say
-from eva_core.results.schema import SCHEMA, Results
 
 RESULTS, CONFIG, PREDICTIONS, HEADS = "results.json", "config.yaml", "predictions.parquet", "heads.safetensors"
 DRAWS = "bootstrap.npy"

@@ -7,9 +7,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from eva_core.contracts.results import MetricRecord, Results, SplitRecord
 from eva_core.errors import some
 from eva_core.evaluation.class_checks import untrained_line
-from eva_core.results.schema import MetricRecord, Results, SplitRecord
 from eva_core.shown import visible
 from eva_core.task import task_named
 

@@ -6,7 +6,7 @@ from types import MappingProxyType
 import numpy as np
 
 from eva_core.contracts.metric import Metric
-from eva_core.results.schema import MetricRecord, SplitRecord
+from eva_core.contracts.results import MetricRecord, SplitRecord
 from eva_core.statistics.calibration import Gaps
 from eva_core.statistics.intervals import Intervals, Measure, interval
 

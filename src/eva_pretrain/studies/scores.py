@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from eva_core.contracts import results as results_schema
 from eva_core.errors import EvaError
 from eva_core.files.sealed_records import read_record_or_nothing
-from eva_core.results import schema as results_schema
 from eva_core.results.record import PREDICTIONS, read_draws, read_result_file, read_whole_result
 from eva_core.statistics.intervals import filled, quantiles
 from eva_pretrain.studies.cut_patches import DONE

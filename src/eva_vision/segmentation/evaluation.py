@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from eva_core.contracts.head import FittedRun
+from eva_core.contracts.results import Contamination, Magnification, SplitRecord
 from eva_core.errors import UsageError
 from eva_core.evaluation.class_checks import untrained, untrained_line
 from eva_core.evaluation.contamination import marked, seen
@@ -17,7 +18,6 @@ from eva_core.extraction.engine import full_precision, prepare
 from eva_core.extraction.pixels import transform_of
 from eva_core.job import Answer
 from eva_core.progress import Bar, say
-from eva_core.results.schema import Contamination, Magnification, SplitRecord
 from eva_core.statistics.summary import measured_record
 from eva_core.store.reuse import contents_of, copies_of_train
 from eva_vision.segmentation.context import Context

@@ -2,7 +2,7 @@
 
 from typing import Literal, TypedDict
 
-from eva_core.results.schema import Picture, Results, TaskRecord
+from eva_core.contracts.results import Picture, Results, TaskRecord
 
 
 class _Own(TypedDict):

@@ -17,8 +17,8 @@ from eva_vision.segmentation.protocol import Segmentation
 
 if TYPE_CHECKING:
     from eva_core.contracts.dataset import Dataset
+    from eva_core.contracts.results import Picture, Results
     from eva_core.job import Answer, Job
-    from eva_core.results.schema import Picture, Results
     from eva_core.store.store import StoreKey
     from eva_vision.segmentation.contracts import SegmentationDataset
     from eva_vision.segmentation.features.map_store import MapStore

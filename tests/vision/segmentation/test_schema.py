@@ -1,6 +1,6 @@
-"""What segmentation adds to results.json; tests/core/results/test_schema.py holds a result against it."""
+"""What segmentation adds to results.json; tests/core/contracts/test_results.py holds a result against it."""
 
-from eva_core.results.schema import Results
+from eva_core.contracts.results import Results
 from eva_vision.segmentation.schema import SegmentationRecord, SegmentationResults
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from eva_core.results.schema import Picture
+from eva_core.contracts.results import Picture
 from eva_vision.segmentation.context import Context
 from eva_vision.segmentation.features.tile_images import read_pair
 from eva_vision.segmentation.scoring.overlays import write_overlay

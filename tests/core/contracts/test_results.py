@@ -7,8 +7,8 @@ from typing import Any, Literal, NotRequired, Union, get_args, get_origin, get_t
 import pytest
 
 from eva_core import fit
+from eva_core.contracts.results import Results
 from eva_core.extraction.settings import Extraction
-from eva_core.results.schema import Results
 from eva_vision.datasets.folder import Folder
 from eva_vision.segmentation.schema import SegmentationResults
 from tests.vision.segmentation.tiny import Painted, Pixels, protocol
@@ -22,6 +22,8 @@ def misfits(value: Any, kind: Any, at: str = "results") -> list[str]:
     if kind is Any:
         return []
     if is_typeddict(kind):
+        if not isinstance(value, dict):
+            return [f"{at}: {value!r} is no {kind.__name__}"]
         hints, required = get_type_hints(kind), kind.__required_keys__
         extra = [f"{at}.{name}: not in {kind.__name__}" for name in value if name not in hints]
         missing = [f"{at}.{name}: missing" for name in required if name not in value]
@@ -33,12 +35,13 @@ def misfits(value: Any, kind: Any, at: str = "results") -> list[str]:
         return [] if value in inner else [f"{at}: {value!r}"]
     if origin in (NotRequired, typing.Required):
         return misfits(value, inner[0], at)
+    if not isinstance(value, origin or kind) and not (kind is float and isinstance(value, int)):
+        return [f"{at}: {value!r} is no {kind}"]
     if origin is list:
         return [m for n, one in enumerate(value) for m in misfits(one, inner[0], f"{at}[{n}]")]
     if origin is dict:
         return [m for name, one in value.items() for m in misfits(one, inner[1], f"{at}.{name}")]
-    fits = isinstance(value, (int, float) if kind is float else kind) and not (kind is not bool and value is True)
-    return [] if fits else [f"{at}: {value!r} is no {kind.__name__}"]
+    return []
 
 
 @pytest.fixture(scope="module")
