@@ -64,7 +64,7 @@ def settings_of(thing: object) -> dict[str, Any]:
 
 
 def changed_fields(settings: Any) -> dict[str, Any]:
-    """Fields of a dataclass that differ from their defaults, nested ones likewise."""
+    """Fields of a dataclass that differ from their defaults, at every level."""
     changed = {}
     for field in fields(settings):
         value = getattr(settings, field.name)

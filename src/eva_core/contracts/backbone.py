@@ -3,15 +3,12 @@
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from eva_core.contracts.cards import ModelCard, Pooling
-
-if TYPE_CHECKING:
-    pass
 
 
 class Backbone(nn.Module, ABC):
@@ -42,6 +39,7 @@ class Backbone(nn.Module, ABC):
         """Normalised float images (B, 3, H, W) -> dense features (B, D', h, w), prefix tokens left out.
 
         Args:
+            images: (B, 3, H, W).
             layers: Numbers of blocks (ViT) or of stages (CNN), stacked along D'; None means the last.
         """
 

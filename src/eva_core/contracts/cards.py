@@ -34,7 +34,7 @@ class ModelCard:
         name: The name under which results are reported.
         dim: Size of the embedding under `pooling`, None where it depends on arguments.
         mean: Per-channel mean that the model was trained with, for pixels in 0-1.
-        std: Per-channel standard deviation, likewise.
+        std: Per-channel standard deviation that it was trained with.
         patch_size: Side of a token in pixels, None for a network without tokens.
         prefix_tokens: Class token plus registers, ahead of the patch tokens.
         sizes: Input sides that the model takes, in pixels; empty: any multiple of the patch size.
@@ -114,10 +114,18 @@ Builder = TypeVar("Builder", bound=Callable[..., Any])
 
 
 def card(model_card: ModelCard) -> Callable[[Builder], Builder]:
-    """Attach a card to a model builder, so that it can be read without weights."""
+    """Attach a card to a model builder, so that it can be read without weights.
+
+    Examples:
+        >>> @card(ModelCard("my_model", dim=384))
+        ... def my_model():
+        ...     raise NotImplementedError
+        >>> my_model.card.dim
+        384
+    """
 
     def attach(builder: Builder) -> Builder:
-        builder.card = model_card  # type: ignore[attr-defined]
+        builder.card = model_card  # type: ignore[attr-defined]  # functions and classes take any attribute
         return builder
 
     return attach

@@ -1,4 +1,4 @@
-"""What datasets and models give, held to what `eva_core.types` asks of them: plugins may give anything."""
+"""What datasets and models give, held to what `eva_core.contracts` asks of them: plugins may give anything."""
 
 from collections import Counter, defaultdict
 from typing import Any
@@ -55,7 +55,7 @@ def crossing_line(dataset: Dataset) -> str | None:
     for sample in dataset.samples:
         if sample.group is not None and sample.split != "new":
             splits[sample.group].add(sample.split)
-    crossing = [f"{group} ({', '.join(sorted(found))})" for group, found in splits.items() if len(found) > 1]
+    crossing = [f"{group} ({', '.join(sorted(names))})" for group, names in splits.items() if len(names) > 1]
     if not crossing:
         return None
     return (
@@ -69,7 +69,9 @@ def refuse_other_than(shape: str, values: Any, images: Tensor, backbone: Backbon
 
     Args:
         shape: What was expected, as `(B, D)`.
+        values: What the model gave.
         images: What the model was given, (B, 3, H, W).
+        backbone: The model.
     Raises:
         EvaError: Says what came.
     """

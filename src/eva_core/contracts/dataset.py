@@ -17,7 +17,7 @@ from eva_core.text import printable
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One image of a dataset. Bytes of id, group or site that are not UTF-8 become escapes such as `\\xfc`.
+    r"""One image of a dataset. Bytes of id, group or site that are not UTF-8 become escapes such as `\xfc`.
 
     Attributes:
         id: Unique within the dataset and stable between machines.
@@ -63,8 +63,10 @@ class Dataset(ABC):
         """What else this dataset has to say of a result, such as scores per slide; results.json holds it as `report`.
 
         Args:
-            predictions: Of each reported split, as the task has them: of classes `eva_core.classification.predictions`.
+            predictions: Predictions of each reported split, in the class of the task:
+                `eva_core.classification.predictions.Predictions` for one of classes.
         """
+        del predictions  # only what this dataset adds reads them
         return {}
 
     def files(self, sample: Sample) -> Sequence[Path]:
@@ -82,10 +84,12 @@ class Dataset(ABC):
         it anew; until it does, embeddings are taken over for the very same dataset alone.
 
         Args:
+            sample: One of `samples`.
             hashes: From `hashes()`.
         Returns:
             A text without the label and the split; None where it is not known.
         """
+        del sample, hashes  # for classes that know what decides their pixels
         return None
 
     def fingerprint(self) -> str:

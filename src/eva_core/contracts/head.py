@@ -11,7 +11,12 @@ from eva_core.contracts.protocol import Protocol
 
 @dataclass(frozen=True)
 class Embedded:
-    """Embeddings of one split with their labels: x float32 (N, D), y int64 (N,)."""
+    """Embeddings of one split with their labels.
+
+    Attributes:
+        x: Embeddings, float32 (N, D).
+        y: Class numbers, int64 (N,).
+    """
 
     x: Tensor
     y: Tensor
@@ -40,7 +45,7 @@ class FittingData:
     runs: Sequence[int] = (0,)
     metric: str = "balanced_accuracy"
     patience: int | None = None
-    progress: Callable[[int, int], None] = lambda done, total: None
+    progress: Callable[[int, int], None] = lambda *_: None
 
 
 @dataclass(frozen=True)

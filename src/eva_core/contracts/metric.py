@@ -33,7 +33,14 @@ class Metric:
         return self.bounds[1] if self.higher_is_better else self.bounds[0]
 
     def gain(self, value: float, baseline: float) -> float | None:
-        """Share of what could be gained over a baseline; None where that has no end, or nothing is left to gain."""
+        """Share of what could be gained over a baseline; None where that has no end, or nothing is left to gain.
+
+        Examples:
+            >>> Metric().gain(0.9, baseline=0.6)
+            0.75
+            >>> Metric(higher_is_better=False).gain(0.1, baseline=0.2)
+            0.5
+        """
         left = self.sign * (self.best - baseline)
         return self.sign * (value - baseline) / left if 0 < left < math.inf else None
 

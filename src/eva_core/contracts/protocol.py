@@ -81,12 +81,15 @@ class Protocol:
         )
 
     def geometry_for(self, card: ModelCard) -> Geometry:
+        """The resize and crop for a model."""
         return card.geometry if self.geometry == "card" else self.geometry
 
     def pooling_for(self, card: ModelCard) -> Pooling:
+        """The pooling for a model."""
         return card.pooling if self.pooling == "card" else self.pooling
 
     def precision_for(self, card: ModelCard) -> str:
+        """The precision of the forward pass for a model: `fp32`, `bf16` or `fp16`."""
         return card.precision if self.precision == "card" else self.precision
 
 

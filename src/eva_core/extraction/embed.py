@@ -59,6 +59,10 @@ def extract(
 
     Args:
         key: From `store_key`.
+        backbone: The model.
+        dataset: The images.
+        protocol: Decides preprocessing, pooling and precision.
+        how: Device, batch size and the like.
         tell: Receives lines for the user.
     Raises:
         EvaError: An image cannot be read (names it), or an embedding is not finite (names the id).
@@ -100,7 +104,7 @@ def _embed(fabric: Fabric, backbone: Backbone, batch: Sequence[Tensor]) -> dict[
     }
 
 
-class _Images(TorchDataset):
+class _Images(TorchDataset[tuple[Tensor, np.ndarray, int, bool]]):
     """Decodes and transforms in the loader's workers; what cannot be read becomes a black image, marked."""
 
     def __init__(self, dataset: Dataset, transform: Callable[[np.ndarray], Tensor], side: int, skip: bool) -> None:

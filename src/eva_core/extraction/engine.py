@@ -29,7 +29,7 @@ PART_BYTES = 2**28  # a part is also written once it holds so much, so that memo
 
 
 def refuse_skipped(skipped: Sequence[str], how: Extraction) -> None:
-    """Embeddings or results that left images out serve only those who allow it.
+    """Refuse embeddings or results that left images out, but for those who allow it.
 
     Raises:
         EvaError: Some were left out, and `on_error` is not `skip`.
@@ -60,7 +60,7 @@ class Work:
     key: StoreKey
     backbone: Backbone
     protocol: Protocol
-    items: TorchDataset
+    items: TorchDataset[tuple[Any, ...]]
     ids: Sequence[str]
     contents: np.ndarray
     forward: Forward
@@ -100,14 +100,14 @@ def _run(fabric: Fabric, work: Work, how: Extraction) -> None:
 
 
 def prepare(backbone: Backbone, protocol: Protocol, device: torch.device) -> None:
-    """Frozen, on its device, pooled as asked."""
+    """Freeze a model, move it to its device, and set its pooling."""
     full_precision()
     backbone.to(device).eval().requires_grad_(False)
     backbone.pooling = protocol.pooling_for(backbone.card)
 
 
 def full_precision() -> None:
-    """fp32 means fp32: no TF32 anywhere (cuDNN has it on by default)."""
+    """Turn TF32 off everywhere, so that fp32 means fp32 (cuDNN has it on by default)."""
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
 
@@ -143,18 +143,19 @@ class Unreadable(EvaError):
     """An image that does not decode; takes one message, because loader workers raise it anew with that alone."""
 
     def __init__(self, message: str) -> None:
-        found = message.rpartition("Unreadable: ")[2].strip().splitlines()[-1]
-        super().__init__(found)
+        line = message.rpartition("Unreadable: ")[2].strip().splitlines()[-1]
+        super().__init__(line)
 
 
 def unreadable(sample: Sample, error: Exception) -> Unreadable:
+    """Say in a line which image does not decode, and why."""
     reason = " ".join(str(error).split()).rstrip(".")  # what to do next follows
     return Unreadable(f"{sample.id!r} ({sample.path or 'no file'}): {reason}")
 
 
 def _loader(work: Work, how: Extraction, batches: list[np.ndarray], device: torch.device) -> Iterator[Sequence[Tensor]]:
     workers = loader_workers(how, device.type)
-    loader: DataLoader = DataLoader(
+    loader = DataLoader(
         work.items,
         batch_sampler=[rows.tolist() for rows in batches],
         num_workers=min(workers, len(batches)),

@@ -23,7 +23,16 @@ def geometry_at(mpp: float, native: float, side: int, protocol: Protocol, card: 
     """The resize that makes `native` into `mpp`, and the largest crop that the model takes; None where it cannot be.
 
     Args:
+        mpp: Micrometres per pixel that are wanted.
+        native: Micrometres per pixel of the images.
         side: Short side of the images, in pixels.
+        protocol: Its geometry says how large the crop may be.
+        card: Card of the model.
+
+    Examples:
+        >>> card = ModelCard("a_vit", patch_size=14)
+        >>> geometry_at(0.5, native=0.25, side=896, protocol=Protocol("example"), card=card)
+        Geometry(resize=448, crop=224, interpolation='bilinear')
     """
     usual, cell = protocol.geometry_for(card), card.patch_size or CONVOLUTION
     resize = round(side * native / mpp)

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.plugins import MixedPrecision
-from lightning.fabric.plugins.environments import LightningEnvironment
-from lightning.fabric.plugins.environments.lightning import find_free_network_port
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment, find_free_network_port
+from typing_extensions import override
 
 from eva_core.accelerator import gpus
 from eva_core.errors import UsageError
+from eva_core.extraction.settings import FabricPrecision
 
 _STARTED_BY = "EVA_STARTED_BY"
 """Holds the process that started this one as another rank of its run."""
@@ -28,59 +29,60 @@ class ThisMachine(LightningEnvironment):
 
     def __init__(self) -> None:
         super().__init__()
-        self._ours = os.environ.get(_STARTED_BY) == str(os.getppid())
+        self._is_rank = os.environ.get(_STARTED_BY) == str(os.getppid())
         self._made_in = os.getpid()
 
     def announce(self) -> None:
         """Tell the processes that are started from here on that they are ranks of this one."""
-        if not self._ours:
+        if not self._is_rank:
             os.environ[_STARTED_BY] = str(os.getpid())
 
+    @override
     def teardown(self) -> None:
         """Leave the environment as it was."""
         super().teardown()
-        if not self._ours:
+        if not self._is_rank:
             os.environ.pop(_STARTED_BY, None)
 
     @property
-    def ours(self) -> bool:
-        """Whether this process was started as a rank of another."""
-        return self._ours
-
-    @property
+    @override
     def creates_processes_externally(self) -> bool:
-        """The same, as Lightning asks."""
-        return self._ours
+        """Whether this process was started as a rank of another."""
+        return self._is_rank
 
     @property
+    @override
     def main_address(self) -> str:
         """Where ranks meet."""
-        return super().main_address if self._ours else "127.0.0.1"
+        return super().main_address if self._is_rank else "127.0.0.1"
 
     @property
+    @override
     def main_port(self) -> int:
         """The port there: the one that we were told, or a free one."""
-        if not self._ours and self._main_port == -1:
+        if not self._is_rank and self._main_port == -1:
             self._main_port = find_free_network_port()
         return super().main_port
 
+    @override
     def local_rank(self) -> int:
         """Number of this process among those of the machine."""
         spawned = os.getpid() != self._made_in  # with this object, and told its number by Lightning
-        return super().local_rank() if self._ours or spawned else 0
+        return super().local_rank() if self._is_rank or spawned else 0
 
+    @override
     def node_rank(self) -> int:
         """There is one machine."""
         return 0
 
 
-def open_fabric(device: str, devices: int, precision: str) -> Fabric:
+def open_fabric(device: str, devices: int, precision: FabricPrecision) -> Fabric:
     """Lightning's handle on devices of this machine: one process, or as many as devices.
 
     Args:
         device: `auto`, `cpu`, `cuda` or `mps`.
         devices: How many.
-        precision: In Lightning's words, such as `32-true`.
+        precision: One of the values of `PRECISIONS`.
 
     Raises:
         UsageError: There are fewer, or they do not compute in this precision.
@@ -98,7 +100,7 @@ def open_fabric(device: str, devices: int, precision: str) -> Fabric:
         accelerator=device,
         devices=devices,
         strategy="ddp_spawn" if devices > 1 else "auto",
-        precision=precision if len(plugins) == 1 else None,  # type: ignore[arg-type]
+        precision=precision if len(plugins) == 1 else None,
         plugins=plugins,
     )
     _refuse_another_precision(fabric, precision)
@@ -110,7 +112,7 @@ def on_cpu(device: str) -> bool:
     return device == "cpu" or (device == "auto" and not gpus() and not torch.backends.mps.is_available())
 
 
-def _refuse_another_precision(fabric: Fabric, precision: str) -> None:
+def _refuse_another_precision(fabric: Fabric, precision: FabricPrecision) -> None:
     """Where a device lacks a precision, torch warns and goes on in float32, or fails with the first product."""
     if precision == "32-true":
         return

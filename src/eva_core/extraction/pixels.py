@@ -10,13 +10,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from eva_core.contracts.backbone import Backbone
-from eva_core.contracts.cards import ModelCard
+from eva_core.contracts.cards import Geometry, ModelCard
 from eva_core.contracts.protocol import Protocol
 from eva_core.errors import UsageError
 from eva_core.identity import qualified_name
 from eva_core.registry import import_object
 
+Transform = Callable[[Geometry], Callable[[np.ndarray], Tensor]]
+"""Makes of a geometry what turns a uint8 (H, W, 3) image into uint8 (3, S, S)."""
 SIGNATURE = 32
+"""Side of the thumbnail by which near-duplicates are found, in pixels."""
 
 
 def preprocessing(protocol: Protocol, card: ModelCard) -> dict[str, Any]:
@@ -32,7 +35,7 @@ def preprocessing(protocol: Protocol, card: ModelCard) -> dict[str, Any]:
 
 
 def refuse_partial_patches(side: int, backbone: Backbone) -> None:
-    """A side that is no multiple of the patch would fail in the first batch."""
+    """Refuse a side that is no multiple of the patch: it would fail in the first batch."""
     patch = backbone.card.patch_size or 1
     if side % patch:
         raise UsageError(f"Expected protocol.geometry.crop as a multiple of the patch, {patch}, but got {side}.")
@@ -45,7 +48,12 @@ def normalised(pixels: Tensor, backbone: Backbone) -> Tensor:
 
 
 def colour_statistics(pixels: Tensor) -> Tensor:
-    """Mean, then standard deviation, of each channel: pixels in 0-1, (B, 3, H, W) -> (B, 6)."""
+    """Mean, then standard deviation, of each channel: pixels in 0-1, (B, 3, H, W) -> (B, 6).
+
+    Examples:
+        >>> colour_statistics(torch.full((1, 3, 4, 4), 0.5)).tolist()
+        [[0.5, 0.5, 0.5, 0.0, 0.0, 0.0]]
+    """
     std, mean = torch.std_mean(pixels, dim=(2, 3), correction=0)
     return torch.cat([mean, std], dim=1)
 
@@ -57,9 +65,10 @@ def signature(image: np.ndarray) -> np.ndarray:
     return F.adaptive_avg_pool2d(grey[None], SIGNATURE).reshape(-1).half().numpy()
 
 
-def transform_of(protocol: Protocol) -> Callable:
+def transform_of(protocol: Protocol) -> Transform:
     """The function that the protocol names."""
     try:
-        return import_object(protocol.transform)
+        transform: Transform = import_object(protocol.transform)
     except (ImportError, AttributeError, ValueError) as error:
         raise UsageError(f"Expected protocol.transform as module.function, but got {protocol.transform!r}.") from error
+    return transform

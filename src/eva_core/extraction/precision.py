@@ -20,6 +20,8 @@ def settled(
     its title says. Who asks for fp16 by name gets it.
 
     Args:
+        protocol: What was asked for.
+        card: Card of the model.
         device: `auto`, `cpu`, `cuda` or `mps`.
         there: Whether nothing needs to be computed under a protocol, as the cache holds it.
         tell: Receives lines for the user.

@@ -7,7 +7,9 @@ from typing import Literal
 
 from eva_core.errors import refuse
 
-PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+FabricPrecision = Literal["32-true", "bf16-mixed", "16-mixed"]
+PRECISIONS: dict[str, FabricPrecision] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+"""Each precision of a protocol as Lightning calls it."""
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,8 @@ class Column:
     """An array to be written, block by block.
 
     Attributes:
-        dtype: Of numpy; strings as `h5py.string_dtype` of a fixed length.
+        shape: Its shape, (n, ...).
+        dtype: Its dtype of numpy; strings as `h5py.string_dtype` of a fixed length.
         blocks: Gives the rows in order.
     """
 
@@ -64,14 +65,16 @@ def texts(dataset: h5py.Dataset) -> np.ndarray:
 
 def attributes(file: h5py.File) -> dict[str, Any]:
     """The attributes that `write` was given."""
-    found = {name: value.decode() if isinstance(value, bytes) else value for name, value in file.attrs.items()}
-    return found | {name.removeprefix(_LONG): texts(file[name])[0] for name in file if name.startswith(_LONG)}
+    short = {name: value.decode() if isinstance(value, bytes) else value for name, value in file.attrs.items()}
+    return short | {name.removeprefix(_LONG): texts(file[name])[0] for name in file if name.startswith(_LONG)}
 
 
 def write(path: Path, columns: Mapping[str, Column], facts: Mapping[str, Any]) -> None:
     """Write a file, durably.
 
     Args:
+        path: The file that is to be.
+        columns: The arrays, by name.
         facts: The attributes: numbers and strings.
     Raises:
         EvaError: There is no room.
@@ -152,13 +155,13 @@ def _lay_out(columns: Mapping[str, Column], facts: Mapping[str, Any]) -> tuple[_
     layout, offsets = _Layout(), {}
     # the earliest format: later ones are marked, and so changed, where somebody opens them for writing
     with h5py.File(layout, "w", libver=("earliest", "v108"), userblock_size=_HEAD.size) as file:
-        kept = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-        kept.set_layout(h5py.h5d.CONTIGUOUS)
-        kept.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-        kept.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        creation.set_layout(h5py.h5d.CONTIGUOUS)
+        creation.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        creation.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
         for name, values in columns.items():
             kind = h5py.h5t.py_create(values.dtype, logical=True)
-            dataset = h5py.h5d.create(file.id, name.encode(), kind, h5py.h5s.create_simple(values.shape), kept)
+            dataset = h5py.h5d.create(file.id, name.encode(), kind, h5py.h5s.create_simple(values.shape), creation)
             if dataset.get_storage_size():
                 offsets[name] = dataset.get_offset()
         for name, value in facts.items():
@@ -218,7 +221,8 @@ def verify(path: Path, notes: Verified | None = None) -> None:
     """Read a file and compare its digest, unless that was done before.
 
     Args:
-        notes: Of the files that were found whole; those of this process unless given.
+        path: The file.
+        notes: Notes of the files that were whole when they were last read; those of this process unless given.
     Raises:
         Damaged: It is not as it was written.
         EvaError: It could not be read.

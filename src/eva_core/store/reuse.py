@@ -60,20 +60,22 @@ def copies_of_train(contents: np.ndarray, splits: np.ndarray) -> dict[str, int]:
 
     Args:
         contents: From `contents_of`, uint8 (N, 32).
-        splits: Of each sample, (N,).
+        splits: Split of each sample, (N,).
     """
     rows = [content.tobytes() for content in contents]
     taught = {row for row, split in zip(rows, splits, strict=True) if split == "train"} - {bytes(32)}
-    found = Counter(str(split) for row, split in zip(rows, splits, strict=True) if split != "train" and row in taught)
-    return dict(found)
+    copies = Counter(str(split) for row, split in zip(rows, splits, strict=True) if split != "train" and row in taught)
+    return dict(copies)
 
 
 def refuse_changed(key: StoreKey, dataset: Dataset, rows: np.ndarray, contents: np.ndarray) -> None:
     """Refuse a store whose images were replaced while it was filled; the parts that hold them go.
 
     Args:
+        key: Identity of the store.
+        dataset: The dataset.
         rows: The number of the sample behind each row, (n,).
-        contents: Of all samples as the work began, uint8 (N, 32).
+        contents: What decided each sample as the work began, from `contents_of`, uint8 (N, 32).
     Raises:
         EvaError: The data are not what they were.
     """
@@ -90,17 +92,18 @@ def take_over(key: StoreKey, contents: np.ndarray, missing: np.ndarray) -> int:
     """Copy rows that earlier stores have into parts of a store to be.
 
     Args:
-        contents: Of all rows of the store, uint8 (n, 32).
+        key: Identity of the store to be.
+        contents: What decides each row of the store, uint8 (n, 32).
         missing: Row numbers that are wanted.
     Returns:
-        How many rows were found.
+        How many rows were copied.
     """
     wanted = defaultdict(list)
     for row in missing.tolist():
         content = contents[row].tobytes()
         if any(content):
             wanted[content].append(row)
-    found = 0
+    copied = 0
     for path in _others(key):
         if not wanted:
             break
@@ -108,15 +111,15 @@ def take_over(key: StoreKey, contents: np.ndarray, missing: np.ndarray) -> int:
             hdf5_files.verify(path, Verified(Path(f"{path}.verified")) if path.suffix == ".h5" else None)
             with hdf5_files.reading(path) as file:
                 if hdf5_files.attributes(file).get("base") == key.base and CONTENT in file:
-                    found += _copy(file, key, wanted)
-    return found
+                    copied += _copy(file, key, wanted)
+    return copied
 
 
 def _others(key: StoreKey) -> Iterator[Path]:
     """Stores of the same model, the newest first; then parts of unfinished ones."""
-    mine = str(key.path)
+    own = str(key.path)
     for pattern in (f"*/{key.file_stem}-*.h5", f"*/{key.file_stem}-*.h5.*.part"):
-        paths = [path for path in cache_root().glob(pattern) if not str(path).startswith(mine)]
+        paths = [path for path in cache_root().glob(pattern) if not str(path).startswith(own)]
         yield from sorted(paths, key=lambda path: path.stat().st_mtime_ns if path.exists() else 0, reverse=True)
 
 

@@ -4,6 +4,7 @@ import os
 import weakref
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,9 @@ class Rows:
     def __init__(self, path: Path, name: str) -> None:
         with reading(path) as file:
             array = file[name]
-            self.shape, self.dtype, self._begin = array.shape, array.dtype, array.id.get_offset()
+            self.shape: tuple[int, ...] = array.shape
+            self.dtype: np.dtype[Any] = array.dtype
+            self._begin: int = array.id.get_offset()
         self._file = os.open(path, os.O_RDONLY)
         self._close = weakref.finalize(self, os.close, self._file)  # every evaluation opens some
 
@@ -30,6 +33,7 @@ class Rows:
 
     @property
     def row_bytes(self) -> int:
+        """Size of a row."""
         return int(np.prod(self.shape[1:])) * self.dtype.itemsize
 
     def read(self, rows: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import h5py
 import numpy as np
 import torch
+from typing_extensions import override
 
 from eva_core.contracts.head import Embedded
 from eva_core.errors import EvaError
@@ -40,6 +41,7 @@ class StoreKey:
 
     @property
     def sha256(self) -> str:
+        """Digest of all of it, in hexadecimal."""
         return digest(self.content)
 
     @property
@@ -54,6 +56,7 @@ class StoreKey:
 
     @property
     def path(self) -> Path:
+        """Where the store lies in the cache."""
         return cache_root() / self.dataset / f"{self.file_stem}-{self.sha256[:12]}.h5"
 
 
@@ -111,11 +114,13 @@ class Samples(ABC):
 class Store(Samples):
     """A store of embeddings: a row is a sample."""
 
+    @override
     def _load(self, file: h5py.File) -> bool:
         self.shape = file["embeddings"].shape
         self.targets, self.readable = file["targets"][:], file["readable"][:]
         return all(len(file[name]) == self.attributes["n"] for name in (*ROWS, *TEXTS, "targets"))
 
+    @override
     def signatures(self, samples: np.ndarray) -> np.ndarray:
         return self.read(samples, "signature")
 
@@ -123,7 +128,8 @@ class Store(Samples):
         """Rows of `embeddings` (n, D), `colour_stats` (n, 6), `signature` (n, 1024) or `short_side` (n,).
 
         Args:
-            rows: Ascending row numbers. They are copied block by block, so that memory holds one copy.
+            rows: Ascending row numbers, (n,). They are copied block by block, so that memory holds one copy.
+            what: Name of the array.
         """
         with hdf5_files.reading(self.path) as file:
             source = file[what]
@@ -158,6 +164,8 @@ def store_at(path: Path, kind: type[Kind], make: Callable[[], None], tell: Calla
     One that is whole is taken without a lock, so that a cache may be one that is only read.
 
     Args:
+        path: Where it lies.
+        kind: The class that reads it.
         make: Writes it.
         tell: Receives lines for the user.
     Raises:

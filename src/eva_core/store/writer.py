@@ -103,6 +103,7 @@ def keep_parts_of(store: Path, layout: str) -> None:
     """Remove the parts of an earlier call whose rows were others: by a file beside them, which goes with the store.
 
     Args:
+        store: The file that is to be.
         layout: Says which row is what.
     """
     file = Path(f"{store}.layout")
@@ -117,6 +118,9 @@ def merge(store: Path, key: StoreKey, dataset: Dataset, about: dict[str, Any]) -
     """Join all parts into a store with a row for each sample, then remove them.
 
     Args:
+        store: The file that is to be.
+        key: Its identity.
+        dataset: Gives labels and texts of the samples.
         about: Facts for the attributes: versions and device.
     """
     join_parts(store, key, len(dataset.samples), sample_columns(dataset), about)
@@ -126,7 +130,10 @@ def join_parts(store: Path, key: StoreKey, n: int, columns: dict[str, np.ndarray
     """Join all parts into a store of `n` rows, then remove them.
 
     Args:
-        columns: What is known beforehand; arrays of str become UTF-8.
+        store: The file that is to be.
+        key: Its identity.
+        n: Number of rows.
+        columns: Arrays that are known beforehand, by name; those of str become UTF-8.
         about: Facts for the attributes: versions and device.
     """
     parts = finished_parts(store)
@@ -169,6 +176,12 @@ def targets_of(targets: Sequence[Any]) -> np.ndarray:
 
     Returns:
         int64 (N,) of whole numbers, -1 where unknown; else float64 (N, ...), NaN where unknown.
+
+    Examples:
+        >>> targets_of([2, None, 0])
+        array([ 2, -1,  0])
+        >>> targets_of([3.7, None])
+        array([3.7, nan])
     """
     known = [target for target in targets if target is not None]
     if all(isinstance(target, int | np.integer) for target in known):

@@ -72,7 +72,7 @@ def environment_of(devices: int, nodes: int) -> ClusterEnvironment:
         UsageError: A launcher has started another number of processes than the run has devices.
     """
     machine = ThisMachine()
-    if machine.ours:
+    if machine.creates_processes_externally:
         return machine
     name, kind, started = _launcher()
     wanted = devices * nodes

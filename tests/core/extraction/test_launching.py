@@ -49,15 +49,10 @@ def test_a_process_that_we_started_knows_its_rank(monkeypatch):
         parent.setattr(os, "getppid", os.getpid)  # as in a child of this process
         parent.setattr(os, "environ", told)
         rank = ThisMachine()
-        assert (rank.ours, rank.creates_processes_externally, rank.local_rank(), rank.main_port) == (
-            True,
-            True,
-            1,
-            12345,
-        )
+        assert (rank.creates_processes_externally, rank.local_rank(), rank.main_port) == (True, 1, 12345)
         rank.announce()
         rank.teardown()
-    assert not ThisMachine().ours
+    assert not ThisMachine().creates_processes_externally
 
 
 @pytest.mark.parametrize(
