@@ -17,7 +17,7 @@ def slide_scores(predictions: Predictions, slides: Sequence[str]) -> list[dict[s
     """Score slides by the mean probability of their patches, for two classes; AUROC ranks by the log-odds of the mean.
 
     Args:
-        predictions: Of the patches, N.
+        predictions: Predictions of N patches.
         slides: The slide of each patch, (N,).
     Returns:
         `balanced_accuracy` and `auroc` of each run; None where undefined.
@@ -43,7 +43,7 @@ def metadata_baseline(
 
     Args:
         train: Cohort or site, and target, of each training slide.
-        asked: The same of the slides to predict.
+        test: Cohort or site, and target, of each slide to predict.
     Returns:
         `balanced_accuracy`, a slide being called positive where the share is above one half, and `auroc`; None where
         undefined.

@@ -171,7 +171,7 @@ class _Bend:
 
     Attributes:
         p: Probabilities, (n, K).
-        own: Of each logit alone, (n, K).
+        own: Second derivative by each logit alone, (n, K).
         total: Its sum over the samples, (K,).
     """
 

@@ -37,7 +37,7 @@ class Candidate:
     Attributes:
         path: Keys that lead to them in the file.
         prefix: What is cut off their names.
-        state: By name, as they are in the file.
+        state: The tensors by name, as they are in the file.
     """
 
     path: tuple[str, ...]
@@ -82,7 +82,7 @@ def candidates(content: Any, wanted: Callable[[str], bool]) -> list[Candidate]:
     """Every way to take weights from a checkpoint, best first.
 
     Args:
-        content: Of the file.
+        content: What the file holds.
         wanted: Whether a name is one of the network.
     """
     found = [Candidate(c.path, prefix, c.state) for c in states(content) for prefix in _prefixes(c.state, wanted)]

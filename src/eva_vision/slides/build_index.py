@@ -57,7 +57,7 @@ def build(
         paths: Files and URLs.
         output: Folder of the index; others that are in it stay.
         tissue: A name of the group `eva.tissue`.
-        mpp: Of slides that state none.
+        mpp: Micrometres per pixel of slides that state none.
         run: `here`, `in_processes` or `on_ray`.
         root: The folder that was listed: slides are called by their paths below; none: that which holds all.
 

@@ -21,7 +21,7 @@ def one_per_series(paths: Sequence[str], known: Collection[str] = ()) -> list[st
 
     Args:
         paths: Files and URLs.
-        known: Of these, the file that stands for a series already.
+        known: Those of the paths that stand for a series already.
 
     Returns:
         In the order given; the first file of a series in that order, where none is known.

@@ -155,7 +155,7 @@ class Writer:
         """Make the folder, or go on where a killed process stopped.
 
         Args:
-            folder: Of the index.
+            folder: The folder of the index.
             tissue: Name of the method of the masks: one index has one.
             method: What that is, with its parameters.
 

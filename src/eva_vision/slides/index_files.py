@@ -29,9 +29,9 @@ class Entry:
         bytes: Size of the file.
         modified: Its time in nanoseconds; 0 for a URL.
         error: Why it could not be indexed; then the rest is empty.
-        sha256: Of its first 64 kB and its size.
-        width: Level-0 pixels.
-        height: Likewise.
+        sha256: SHA-256 of its first 64 kB and its size.
+        width: Width in level-0 pixels.
+        height: Height in level-0 pixels.
         mpp: Micrometres per level-0 pixel.
         vendor: As OpenSlide calls it.
         levels: Width and height of each level in pixels, full size first.
@@ -39,12 +39,12 @@ class Entry:
         reader: Name of the reader that opens it: `tiff` is the fast path.
         agreed: Whether the fast path gave what OpenSlide gives; None where they were not compared.
         offset: Where its blobs begin.
-        state_bytes: Of what its reader keeps, which comes first; 0 where it needs nothing.
-        mask_bytes: Of the tissue mask.
-        crc32: Of both.
+        state_bytes: Length of what its reader keeps, which comes first; 0 where it needs nothing.
+        mask_bytes: Length of the tissue mask.
+        crc32: CRC-32 of both.
         root: The folder that was listed.
-        version: Of an object, its ETag or time.
-        sample: Of a file, SHA-256 of blocks from end to end.
+        version: ETag or time of an object; empty for a file.
+        sample: SHA-256 of blocks of a file from end to end; empty for an object.
         given_mpp: The mpp by which it was indexed, where the file states none.
     """
 
@@ -93,8 +93,8 @@ class Content:
     Attributes:
         tissue: Name of the method of the masks; None where no file says.
         method: What that was, with its parameters.
-        entries: Of each slide what its last line says, by path.
-        checks: The checksum of that line.
+        entries: What the last line on each slide says, by path.
+        checks: The checksum of that line, by path.
         missing: Slides that belong to the index, but whose line or blobs are not there, or are of an earlier state.
         listed: Whether the list of what belongs to the index is there and whole.
         lines: Bytes of whole lines.

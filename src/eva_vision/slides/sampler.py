@@ -30,11 +30,11 @@ class Window:
 
     Attributes:
         slide: Its number among the slides.
-        x: Level-0 pixels of the corner.
-        y: Likewise.
+        x: Level-0 column of the corner.
+        y: Level-0 row of the corner.
         size: Side in pixels at this mpp.
         mpp: Micrometres per pixel.
-        corners: Of the patches, (x, y) in pixels of the region.
+        corners: Corners of the patches, (x, y) in pixels of the region.
         patch: Side of a patch in pixels.
     """
 

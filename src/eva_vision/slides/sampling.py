@@ -35,7 +35,7 @@ class Sampling:
         tissue: Least share of a patch that is tissue, above 0.
         codes: TCGA kinds of slide that are kept (`DX`, `TS`, `BS`, `MS`); none: all, also those that are not from TCGA.
         exclude: File of patients or slides that are left out, one a line, such as those of evaluation tasks.
-        fraction: Of the slides that are used; a smaller one has a part of the slides of a larger one.
+        fraction: Share of the slides that are used; a smaller one has a part of the slides of a larger one.
         distinct: Patches after which the same ones come again; none: never.
         per_window: Patches that are cut from one region: cheaper to read, but alike.
         window: Side of such a region in pixels.

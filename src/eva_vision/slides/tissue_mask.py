@@ -18,10 +18,10 @@ class TissueMask:
 
     Attributes:
         bits: Rows of the mask, 8 pixels a byte, uint8 (height, ceil(width / 8)).
-        width: Of the mask, in its pixels.
-        height: Likewise.
-        slide_width: Of the slide, in level-0 pixels.
-        slide_height: Likewise.
+        width: Width of the mask in its pixels.
+        height: Height of the mask in its pixels.
+        slide_width: Width of the slide in level-0 pixels.
+        slide_height: Height of the slide in level-0 pixels.
         slide_mpp: Micrometres per level-0 pixel.
         row_sums: Pixels of tissue in each row and all above, int64 (height,).
     """
@@ -61,9 +61,9 @@ class TissueMask:
         """Share of tissue in a square, exactly; what lies beyond the slide is none.
 
         Args:
-            x: Level-0 pixels of its corner.
-            y: Likewise.
-            side: In level-0 pixels.
+            x: Level-0 column of its corner.
+            y: Level-0 row of its corner.
+            side: Side in level-0 pixels.
         """
         columns, across = _weights(x, side, self.slide_width / self.width, self.width)
         rows, down = _weights(y, side, self.slide_height / self.height, self.height)
@@ -75,7 +75,7 @@ class TissueMask:
         """The share of squares at the corner of every pixel of the mask, as far as they lie in the slide.
 
         Args:
-            side: In level-0 pixels.
+            side: Side of a square in level-0 pixels.
 
         Returns:
             float64 (rows, columns).
@@ -91,7 +91,7 @@ class TissueMask:
         """The share of squares side by side from the corner on, as far as they lie in the slide, exactly.
 
         Args:
-            side: In level-0 pixels.
+            side: Side of a square in level-0 pixels.
 
         Returns:
             float64 (rows, columns).

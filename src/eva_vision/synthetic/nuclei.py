@@ -83,7 +83,7 @@ def _paint(
         rng: Decides outlines and chromatin.
         nuclei: Rows as those of `phantom`, (n, 6).
         labels: Their classes, (n,).
-        side: Of the square to draw on, in pixels.
+        side: Side of the square to draw on, in pixels.
 
     Returns:
         Density of haematoxylin, float32, class, uint8, and row of the nucleus from 1, int32: (side, side) each.

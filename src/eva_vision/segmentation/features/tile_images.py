@@ -25,7 +25,7 @@ class Cutting:
 
     Attributes:
         tile: Side in pixels; None: the whole image.
-        geometry: Of the model's input.
+        geometry: Resize and crop of the model's input.
         score: Side at which masks are learnt and scored: that of the tile where tiles are stitched, else of the input.
     """
 

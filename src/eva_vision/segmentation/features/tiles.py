@@ -36,8 +36,8 @@ def grid(height: int, width: int, tile: int, overlap: int) -> list[tuple[int, in
     The first begins at 0 and the last ends at the border; an image smaller than a tile has one that reaches beyond it.
 
     Args:
-        height: Of the image, in pixels.
-        width: Of the image, in pixels.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
         tile: Side of a tile in pixels.
         overlap: Pixels that neighbours share at least.
 
@@ -122,8 +122,8 @@ def stitch(predictions: Iterable[np.ndarray], height: int, width: int, tile: int
     Args:
         predictions: Maps of the tiles of `grid` in its order, (..., tile, tile): of classes, of one run or of several.
             As many are taken as the image has tiles, so the tiles of many images can come from one iterator.
-        height: Of the image, in pixels.
-        width: Of the image, in pixels.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
         tile: Side of a tile in pixels.
         overlap: As the tiles were cut.
 

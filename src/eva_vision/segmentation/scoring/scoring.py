@@ -27,9 +27,9 @@ class Unit:
     """What is scored as one image: an image, or a tile where tiles are not stitched.
 
     Attributes:
-        row: Of its first tile in the store.
-        height: As scored, in pixels.
-        width: Likewise.
+        row: Row of its first tile in the store.
+        height: Height in pixels, as scored.
+        width: Width in pixels, as scored.
     """
 
     id: str
@@ -45,7 +45,7 @@ class Scored:
     """All units of a split.
 
     Attributes:
-        counts: Of every decoder, (P, N, 3, C), as `metrics.counts` gives them.
+        counts: Pixel counts by every decoder, (P, N, 3, C), as `metrics.counts` gives them.
         extras: Scores by name, (P, N); empty where the dataset has no instances.
     """
 

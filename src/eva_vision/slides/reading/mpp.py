@@ -40,7 +40,7 @@ def of_both_axes(across: float | None, down: float | None) -> float | None:
 
     Args:
         across: Micrometres per pixel along a row; None where only the other axis states any.
-        down: Likewise, along a column.
+        down: Micrometres per pixel along a column; None where only the other axis states any.
     """
     stated = [mpp for mpp in (across, down) if mpp is not None]
     if not stated or any(plausible(mpp) is None for mpp in stated) or max(stated) > min(stated) * (1 + _ALIKE):
@@ -53,7 +53,7 @@ def micrometres(text: str, unit: str = "um") -> float | None:
 
     Args:
         text: A number, a unit where it has one.
-        unit: Of a number alone.
+        unit: The unit of a number alone.
     """
     found = _LENGTH.fullmatch(text.replace("\xb5", "u").replace("\u03bc", "u"))  # micro sign, Greek mu
     if found is None:

@@ -37,7 +37,7 @@ def open_by(name: str, path: str, mpp: float | None, state: bytes | None, exact:
     """Open a slide by one reader.
 
     Args:
-        name: Of the reader.
+        name: Name of the reader.
         path: File or URL.
         mpp: Micrometres per pixel of level 0; None: as the file says.
         state: What an index has of the slide: then nothing is parsed; None: of a slide that no index has.

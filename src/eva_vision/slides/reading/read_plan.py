@@ -29,13 +29,13 @@ class Plan:
         level: Level of the pyramid.
         reduce: Scale of the JPEG decoder: 1, 2, 4 or 8 level pixels become one.
         left: First column, in pixels of the level after reduction; may lie outside.
-        top: First row, likewise.
+        top: First row, in the same pixels.
         span: Side of the region in the same pixels, a fraction where no whole number gives the exact mpp.
         mpp: Micrometres per pixel of the patch: those that were asked, or of the source that is as good as that.
         side: Pixels to read for it.
         step: Level-0 pixels that one of them spans.
-        x: Level-0 pixels of the corner, after snapping.
-        y: Likewise.
+        x: Level-0 column of the corner, after snapping.
+        y: Level-0 row of the corner, after snapping.
         inside: Share of the region that lies in the slide.
     """
 
@@ -56,11 +56,11 @@ def plan(levels: Sequence[Level], reduces: Sequence[int], own: float, x: int, y:
     """Choose the coarsest source that is fine enough, and snap the corner to its pixels.
 
     Args:
-        levels: Of the slide, the largest first.
+        levels: Levels of the slide, the largest first.
         reduces: Scales that the decoder offers, ascending from 1.
         own: Micrometres per pixel of level 0.
-        x: Level-0 pixels of the corner; it may lie outside.
-        y: Likewise.
+        x: Level-0 column of the corner; it may lie outside.
+        y: Level-0 row of the corner; it may lie outside.
         size: Side of the patch in pixels.
         mpp: Micrometres per pixel of the patch.
 
@@ -116,12 +116,12 @@ def is_smaller_copy(full: tuple[int, int], level: tuple[int, int], tile: tuple[i
     """Whether a level has the shape of level 0: its sides have one ratio to those of level 0, within rounding.
 
     Levels that are padded to whole tiles (Philips) have not, or one that is no whole number, by which they are told
-    where both axes are padded alike; likewise where level 0 alone is padded.
+    where both axes are padded alike, or level 0 alone is padded.
 
     Args:
         full: Width and height of level 0.
-        level: Of the level.
-        tile: Of its tiles, where it has any.
+        level: Width and height of the level.
+        tile: Width and height of its tiles, where it has any.
     """
     low, high = _scales(full, level)
     if low > high or high < 1:

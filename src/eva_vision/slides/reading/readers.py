@@ -20,7 +20,7 @@ class SlideReader(Protocol):
 
         Args:
             path: File or URL.
-            first_bytes: Of the file, 64 kB where it has as many.
+            first_bytes: The beginning of the file, 64 kB where it has as many.
         """
 
     def open(self, path: str, mpp: float | None, state: bytes | None) -> Slide:

@@ -20,10 +20,10 @@ def area_resize(pixels: np.ndarray, width: int, height: int, span: float | None 
 
     Args:
         pixels: At least as large as the result.
-        width: New.
-        height: New.
-        span: Of a square, how many old pixels from the corner are covered; None: all, of any shape.
-        order: Even; 12 at most.
+        width: Width of the result in pixels.
+        height: Height of the result in pixels.
+        span: How many old pixels of a square are covered from its corner on; None: all, of any shape.
+        order: Number of places that a sum is interpolated through: even, 12 at most.
     """
     rows, columns = pixels.shape[:2]
     down, across = (span, span) if span else (float(rows), float(columns))

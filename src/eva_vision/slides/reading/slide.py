@@ -28,8 +28,8 @@ class Patch:
 
     Attributes:
         pixels: uint8 RGB (size, size, 3).
-        x: Level-0 pixels of the corner, after snapping to the grid of the level.
-        y: Likewise.
+        x: Level-0 column of the corner, after snapping to the grid of the level.
+        y: Level-0 row of the corner, after snapping.
         mpp: Micrometres per pixel: as asked, or the source's own where that is within 0.2 % and its pixels are kept.
         level: Level of the pyramid that was read.
         reduce: Scale at which JPEG was decoded: 1, 2, 4 or 8.
@@ -75,7 +75,7 @@ class Slide(ABC):
         Args:
             path: File or URL.
             mpp: Micrometres per pixel of level 0.
-            vendor: Of the scanner or the format.
+            vendor: Vendor of the scanner or the format.
             levels: The pyramid, full size first.
             reduces: Scales at which a level can be decoded at once: 1, and perhaps 2, 4 and 8.
             stated_mpp: Micrometres per pixel by the file itself, where it states any.
@@ -128,8 +128,8 @@ class Slide(ABC):
         """Read one patch.
 
         Args:
-            x: Level-0 pixels of its corner; what lies outside the slide is white.
-            y: Likewise.
+            x: Level-0 column of its corner; what lies outside the slide is white.
+            y: Level-0 row of its corner.
             size: Side in pixels.
             mpp: Micrometres per pixel; finer than the slide's own is interpolated.
 

@@ -25,9 +25,9 @@ class StoredLevel:
         file: Open for reading.
         tile: Width and height in pixels.
         offsets: First byte of each tile, (rows, columns).
-        counts: Its bytes, likewise.
+        counts: Bytes of each tile, (rows, columns).
         compression: As TIFF numbers it.
-        tags: Of a TIFF with one tile: code -> type and values.
+        tags: What a TIFF with one tile has to state: code -> type and values.
     """
 
     file: LocalFile
@@ -93,7 +93,7 @@ def stored_level(tiff: Tiff, page: Directory, path: str) -> StoredLevel | None:
 
     Args:
         tiff: Its directories.
-        page: Of the level.
+        page: The directory of the level.
         path: A local file.
     """
     (width, height), tile = tiff_pyramid.size(tiff, page), tiff_pyramid.tile(tiff, page)

@@ -109,7 +109,7 @@ class TiffSlide(Slide):
             path: File or URL.
             source: Its bytes.
             layout: Where its tiles lie.
-            mpp: Of level 0; None: as the layout says.
+            mpp: Micrometres per pixel of level 0; None: as the layout says.
 
         Raises:
             UsageError: No mpp is known.
