@@ -24,7 +24,7 @@ from eva_core.extraction.pixels import transform_of
 from eva_core.extraction.settings import Extraction
 from eva_core.job import Job
 from eva_vision.datasets.mask_folder import MaskFolder
-from eva_vision.segmentation.context import Context, context
+from eva_vision.segmentation.context import Context, open_context
 from eva_vision.segmentation.decoders.training import new_decoder, train
 from eva_vision.segmentation.features.batches import Online, Source, Stored
 from eva_vision.segmentation.features.feature_maps import extract_maps, maps_key
@@ -49,14 +49,14 @@ def prepared(root: Path, images: int) -> Context:
     key = maps_key(backbone, dataset, protocol, resolved.section)
     store = extract_maps(key, backbone, dataset, protocol, resolved.section, how, lambda line: None)
     prepare(backbone, protocol, torch.device("cpu"))
-    return context(Job(MODEL, backbone, dataset, protocol, resolved, how, "linear_seg", head), store)
+    return open_context(Job(MODEL, backbone, dataset, protocol, resolved, how, "linear_seg", head), store)
 
 
 def in_the_loop(at: Context, samples: np.ndarray) -> Online:
     """The same tiles through the backbone."""
     tiles = [Tile(*map(int, place)) for place in at.store.tiles]
     items = TileImages(at.dataset, tiles, at.cutting, transform_of(at.job.protocol)(at.cutting.geometry), skip=False)
-    return Online(items, at.store.tiles_of(samples), at.rules, at.job.backbone, at.fabric, at.job.how)
+    return Online(items, at.store.tiles_of(samples), at.section, at.job.backbone, at.fabric, at.job.how)
 
 
 def seconds(job: Callable[[], object]) -> float:
@@ -69,8 +69,8 @@ def trained(at: Context, name: str, source: Source, epochs: int) -> torch.nn.Mod
     """A decoder after some epochs, without any evaluation."""
     decoder = new_decoder(registry.heads.build(name), at.store.channels, len(at.card.classes), 0, at.device)
     steps = epochs * -(-len(source) // BATCH)
-    rules = replace(at.rules, batch_size=BATCH, steps=steps, evaluate_every=steps + 1, patience=None)
-    train(decoder, source, lambda _: 0.0, rules, run=0, seed=0)
+    section = replace(at.section, batch_size=BATCH, steps=steps, evaluate_every=steps + 1, patience=None)
+    train(decoder, source, lambda _: 0.0, section, run=0, seed=0)
     return decoder
 
 

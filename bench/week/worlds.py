@@ -135,7 +135,7 @@ class World:
 
 
 def images(root: Path) -> None:
-    """Two tinted classes of noise, 32 px; the rules of a quick fit."""
+    """Two tinted classes of noise, 32 px; the protocol of a quick fit."""
     from PIL import Image
 
     (root / "quick.yaml").write_text(yaml.safe_dump(RULES))

@@ -75,8 +75,8 @@ def obtain(card: DatasetCard, remotes: Iterable[Remote], root: Path, tell: Calla
                 continue
             ours = not archive.exists()  # what a user put there stays
             kind = "".join(archive.suffixes[-1:])
-            if not ours and (what := faulty_archive(archive, kind, whole=False)):
-                raise EvaError(f"Expected {remote.name} in {root}, but it is {what}. Delete it and run again.")
+            if not ours and (impostor := faulty_archive(archive, kind, whole=False)):
+                raise EvaError(f"Expected {remote.name} in {root}, but it is {impostor}. Delete it and run again.")
             fetch(remote.url, archive, remote.checksum, tell, partial(faulty_archive, suffix=kind))
             if remote.gives != remote.name:
                 unpack(archive, root)
@@ -106,14 +106,14 @@ def fetch(
             checksum.
     """
     if path.exists():
-        found = _mismatch(path, checksum)
-        if found:
-            raise EvaError(f"Expected {checksum} in {path}, but got {found}. Delete the file and run again.")
+        mismatch = _mismatch(path, checksum)
+        if mismatch:
+            raise EvaError(f"Expected {checksum} in {path}, but got {mismatch}. Delete the file and run again.")
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
-    shown = public_address(url)
-    tell(f"Downloading {shown} to {path.parent}.")
+    public = public_address(url)
+    tell(f"Downloading {public} to {path.parent}.")
     failures = 0
     while True:
         before = part.stat().st_size if part.exists() else 0
@@ -123,7 +123,7 @@ def fetch(
         except (OSError, HTTPException) as error:  # urllib lets errors of three libraries through
             if isinstance(error, urllib.error.HTTPError) and error.code not in _TEMPORARY:
                 raise EvaError(
-                    f"Cannot get {shown}: HTTP {error.code} {error.reason}. Check it in a browser."
+                    f"Cannot get {public}: HTTP {error.code} {error.reason}. Check it in a browser."
                 ) from error
             if isinstance(error, OSError) and error.errno in FULL | READ_ONLY:
                 raise not_written(part, error) from error
@@ -133,34 +133,36 @@ def fetch(
             if failures >= ATTEMPTS:
                 reason = " ".join(str(error).split()) or type(error).__name__
                 raise EvaError(
-                    f"Cannot get {shown} after {ATTEMPTS} attempts ({reason}). Run again: it goes on from {part.name}."
+                    f"Cannot get {public} after {ATTEMPTS} attempts ({reason}). Run again: it goes on from {part.name}."
                 ) from error
             time.sleep(min(60.0, BACKOFF * 2 ** (failures - 1)))
-    _refuse_wrong(part, shown, checksum, faulty)
+    _refuse_wrong(part, public, checksum, faulty)
     with part.open("rb") as handle:
         os.fsync(handle.fileno())
     part.replace(path)
     sync_folder(path.parent)
 
 
-def _refuse_wrong(part: Path, shown: str, checksum: str | None, faulty: Callable[[Path], str | None]) -> None:
+def _refuse_wrong(part: Path, public: str, checksum: str | None, faulty: Callable[[Path], str | None]) -> None:
     """Delete what came, and say why, where it is not what was wanted.
 
     Args:
         part: What came.
-        shown: The address, as users may read it.
+        public: The address, as users may read it.
         checksum: `md5:...` or `sha256:...`; None where none is known.
         faulty: Says what is wrong with a file.
     Raises:
         EvaError: It has another checksum, or `faulty` names what it is.
     """
-    found = _mismatch(part, checksum)
-    if found:
+    mismatch = _mismatch(part, checksum)
+    if mismatch:
         part.unlink()  # going on from it would never end well
-        raise EvaError(f"Expected {checksum} of {shown}, but got {found}. The download was deleted: run again.")
-    if checksum is None and (what := faulty(part)) is not None:
+        raise EvaError(f"Expected {checksum} of {public}, but got {mismatch}. The download was deleted: run again.")
+    if checksum is None and (impostor := faulty(part)) is not None:
         part.unlink()
-        raise EvaError(f"Expected the file of {shown}, but what came is {what}. It was not kept: log in, or run again.")
+        raise EvaError(
+            f"Expected the file of {public}, but what came is {impostor}. It was not kept: log in, or run again."
+        )
 
 
 def unpack(archive: Path, folder: Path) -> None:
@@ -245,8 +247,8 @@ def _mismatch(path: Path, checksum: str | None) -> str | None:
         return None
     algorithm = checksum.partition(":")[0]
     with path.open("rb") as handle:
-        found = f"{algorithm}:{hashlib.file_digest(handle, algorithm).hexdigest()}"
-    return None if found == checksum else found
+        actual = f"{algorithm}:{hashlib.file_digest(handle, algorithm).hexdigest()}"
+    return None if actual == checksum else actual
 
 
 def _members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:

@@ -35,6 +35,6 @@ def image_size(path: Path) -> tuple[int, int]:
         return shown_size(image)
 
 
-def known(hash_of_file: str) -> str | None:
-    """A hash as `Dataset.pixels` gives it: None for a file that does not read."""
+def readable_hash(hash_of_file: str) -> str | None:
+    """Pass on the hash of a file, or None for a file that does not read, as `Dataset.pixels` tells it."""
     return None if hash_of_file == UNREADABLE else hash_of_file

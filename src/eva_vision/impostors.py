@@ -22,7 +22,7 @@ def impostor(path: Path) -> str | None:
     if lower.startswith("version https://git-lfs"):
         return "a pointer of Git LFS, not the file that it points to"
     kinds = {("<!doctype html", "<html", "<head", "<body"): "a web page", ("<?xml", "<error", "<"): "a message in XML"}
-    kind = next((said for starts, said in kinds.items() if lower.startswith(starts)), "a text")
+    kind = next((name for beginnings, name in kinds.items() if lower.startswith(beginnings)), "a text")
     if kind == "a web page" or (kind != "a text" and "<html" in lower):
         kind = "a web page, such as a login,"
     shown = ascii(" ".join(text.split())[:_SHOWN])[1:-1]
@@ -36,8 +36,8 @@ def faulty_weights(path: Path, whole: bool = True) -> str | None:
         path: The file, whatever its name.
         whole: Read all of it, so that every checksum is tried.
     """
-    if (found := impostor(path)) is not None:
-        return found
+    if (other := impostor(path)) is not None:
+        return other
     with path.open("rb") as handle:
         head = handle.read(9)
     if head[:2] == b"PK":
@@ -51,8 +51,8 @@ def faulty_archive(path: Path, suffix: str, whole: bool = True) -> str | None:
     """What is wrong with an archive or a gzip file of this suffix, in words; a table must not be a page."""
     if suffix in (".csv", ".txt", ".tsv", ".json", ".xml"):
         return None if path.stat().st_size and not (impostor(path) or "").startswith("a web page") else impostor(path)
-    if (found := impostor(path)) is not None:
-        return found
+    if (other := impostor(path)) is not None:
+        return other
     with path.open("rb") as handle:
         head = handle.read(2)
     if suffix in _ARCHIVES and head != _ARCHIVES[suffix]:

@@ -57,8 +57,10 @@ class Bach(ImageFiles):
             obtain(self.card, self.remotes, Path(root).expanduser())
         photos = locate(root, "ICIAR2018_BACH_Challenge/Photos", self.card)
         sizes = scan(photos, ".tif")
-        wanted = {f"{name}/{PREFIX[name]}{n:03d}.tif": (name, n) for name in PREFIX for n in range(1, PER_CLASS + 1)}
-        refuse(photos, sizes, missing=sorted(wanted.keys() - sizes.keys()), extra=sorted(sizes.keys() - wanted.keys()))
+        expected = {f"{name}/{PREFIX[name]}{n:03d}.tif": (name, n) for name in PREFIX for n in range(1, PER_CLASS + 1)}
+        refuse(
+            photos, sizes, missing=sorted(expected.keys() - sizes.keys()), extra=sorted(sizes.keys() - expected.keys())
+        )
         self.samples = [
             Sample(
                 id=id,
@@ -67,5 +69,5 @@ class Bach(ImageFiles):
                 path=photos / id,
                 bytes=sizes[id],
             )
-            for id, (name, n) in wanted.items()
+            for id, (name, n) in expected.items()
         ]

@@ -7,7 +7,7 @@ import numpy as np
 from typing_extensions import override
 
 from eva_core.contracts.dataset import Dataset, Sample
-from eva_vision.images import known, read_image
+from eva_vision.images import read_image, readable_hash
 
 
 class ImageFiles(Dataset):
@@ -23,4 +23,4 @@ class ImageFiles(Dataset):
     def pixels(self, sample: Sample, hashes: Mapping[Path, str]) -> str | None:
         """The content of the file."""
         assert sample.path is not None
-        return known(hashes[sample.path])
+        return readable_hash(hashes[sample.path])

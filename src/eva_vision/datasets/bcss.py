@@ -12,7 +12,7 @@ from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.dataset import Sample
 from eva_vision.datasets.masks import Annotation, MaskFiles, read_labels, to_classes
 from eva_vision.datasets.published_files import check_counts, locate, refuse, scan
-from eva_vision.images import known
+from eva_vision.images import readable_hash
 
 IMAGES, MASKS = "rgbs_colorNormalized", "masks"
 CLASSES = ("outside_roi", "tumor", "stroma", "inflammatory", "necrosis", "other")
@@ -95,4 +95,4 @@ class Bcss(MaskFiles):
     @override
     def labels(self, sample: Sample, hashes: Mapping[Path, str]) -> str | None:
         """The content of the mask."""
-        return None if sample.label_path is None else known(hashes[sample.label_path])
+        return None if sample.label_path is None else readable_hash(hashes[sample.label_path])

@@ -44,8 +44,8 @@ class Bracs(ImageFiles):
         extra = []
         self.samples = []
         for path, size in sizes.items():
-            split, _, rest = path.partition("/")
-            label, _, file = rest.partition("/")
+            split, _, below = path.partition("/")
+            label, _, file = below.partition("/")
             name = _NAME.fullmatch(file)
             if split not in self.counts or label not in FOLDERS or name is None:
                 extra.append(path)

@@ -12,7 +12,7 @@ from eva_core.contracts.dataset import Sample
 from eva_core.errors import EvaError
 from eva_vision.datasets.masks import Annotation, MaskFiles, reading, to_classes, to_instances
 from eva_vision.datasets.published_files import locate, refuse, scan
-from eva_vision.images import known
+from eva_vision.images import readable_hash
 
 PARTS = {"train": ("Train", 27), "val": ("Test", 14)}
 """Official folder and number of images; the official test is validated on, as published."""
@@ -55,8 +55,8 @@ class Consep(MaskFiles):
             for name, size in scan(folder / part / kind, suffix).items()
         }
         stems = [(split, part, f"{part.lower()}_{i}") for split, (part, n) in PARTS.items() for i in range(1, n + 1)]
-        wanted = {f"{part}/{end}" for _, part, stem in stems for end in (f"Images/{stem}.png", f"Labels/{stem}.mat")}
-        refuse(folder, sizes, missing=sorted(wanted - sizes.keys()), extra=sorted(sizes.keys() - wanted))
+        expected = {f"{part}/{end}" for _, part, stem in stems for end in (f"Images/{stem}.png", f"Labels/{stem}.mat")}
+        refuse(folder, sizes, missing=sorted(expected - sizes.keys()), extra=sorted(sizes.keys() - expected))
         self.samples = [
             Sample(
                 id=stem,
@@ -88,4 +88,4 @@ class Consep(MaskFiles):
     @override
     def labels(self, sample: Sample, hashes: Mapping[Path, str]) -> str | None:
         """The content of the label file."""
-        return None if sample.label_path is None else known(hashes[sample.label_path])
+        return None if sample.label_path is None else readable_hash(hashes[sample.label_path])

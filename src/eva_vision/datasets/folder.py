@@ -84,9 +84,9 @@ class Folder(ImageFiles):
 
 
 def _from_tree(root: Path) -> list[Row]:
-    found = look(root, is_image)
+    walked = look(root, is_image)
     rows, strange = [], []
-    for path in sorted(found.files, key=lambda path: path.split("/")):
+    for path in sorted(walked.files, key=lambda path: path.split("/")):
         parts = path.split("/")
         if len(parts) == 1:
             rows.append(Row(root / path, "new", None, None, path))
@@ -99,7 +99,7 @@ def _from_tree(root: Path) -> list[Row]:
             f"Expected images under {root} as (train|val|test)/class/image, but got {some(strange)}. "
             f"Rename the folders or write a {MANIFEST}."
         )
-    _refuse_two_labels(root, found.same_files)
+    _refuse_two_labels(root, walked.same_files)
     return rows
 
 
@@ -179,10 +179,10 @@ def _sizes(rows: list[Row]) -> dict[Path, int]:
 
 
 def _refuse_duplicates(rows: list[Row], sizes: dict[Path, int]) -> None:
-    for what, values in (("path", (str(r.path) for r in rows)), ("id", (r.id for r in rows))):
+    for field, values in (("path", (str(r.path) for r in rows)), ("id", (r.id for r in rows))):
         twice = [value for value, n in Counter(values).items() if n > 1]
         if twice:
-            raise UsageError(f"{len(twice)} duplicates: the same {what} stands twice: {some(twice)}. Remove one each.")
+            raise UsageError(f"{len(twice)} duplicates: the same {field} stands twice: {some(twice)}. Remove one each.")
     same = _same_content(rows, sizes)
     if same:
         pairs = [" = ".join(r.id for r in twins) for twins in same]

@@ -125,8 +125,8 @@ class MaskFolder(MaskFiles):
     @override
     def fingerprint(self) -> str:
         """The fingerprint of any dataset of masks, with how the masks are read."""
-        how = (self.key, self.objects, self.ignore, self.card.background, self.card.mpp)
-        return hashlib.sha256(f"{super().fingerprint()} {how}".encode()).hexdigest()
+        settings = (self.key, self.objects, self.ignore, self.card.background, self.card.mpp)
+        return hashlib.sha256(f"{super().fingerprint()} {settings}".encode()).hexdigest()
 
     def _stored(self, file: Path) -> tuple[np.ndarray, np.ndarray | None]:
         """Labels, and the numbers of objects where they are asked for."""
@@ -134,10 +134,10 @@ class MaskFolder(MaskFiles):
             return read_labels(file), None
         with reading(file, "arrays"), np.load(file, allow_pickle=False) as arrays:
             key = self.key or (arrays.files[0] if len(arrays.files) == 1 else None)
-            for argument, wanted in (("key", key), ("instances", self.objects or key)):
-                if wanted not in arrays.files:
+            for argument, name in (("key", key), ("instances", self.objects or key)):
+                if name not in arrays.files:
                     raise EvaError(
-                        f"Expected {'one array' if wanted is None else repr(wanted)} in {file}, but it holds "
+                        f"Expected {'one array' if name is None else repr(name)} in {file}, but it holds "
                         f"{some(arrays.files) or 'none'}. Set --dataset.{argument} to one of them."
                     )
             return arrays[key], arrays[self.objects] if self.objects else None
@@ -147,18 +147,19 @@ class MaskFolder(MaskFiles):
         masks = [sample.label_path for sample in self.samples if sample.label_path is not None]
         if not masks:
             return ()
-        seen: set[int] = set()
+        labels: set[int] = set()
         with Bar(f"{self.card.name}: looking for classes", len(masks), "masks") as bar:
             for mask in masks:
-                seen |= set(np.unique(whole_numbers(self._stored(mask)[0], mask)).tolist())
+                labels |= set(np.unique(whole_numbers(self._stored(mask)[0], mask)).tolist())
                 bar.advance(1)
-        found = sorted(seen - {self.ignore})
-        if len(found) < 2 or found[0] < 0 or found[-1] >= IGNORE:
+        numbers = sorted(labels - {self.ignore})
+        if len(numbers) < 2 or numbers[0] < 0 or numbers[-1] >= IGNORE:
             raise UsageError(
                 f"Expected labels 0, 1, 2 and so on, at most {IGNORE - 1}, in the masks under {folder}, but got "
-                f"{some(map(str, found)) or 'none'} ({self.ignore} is ignored). Renumber them or set --dataset.ignore."
+                f"{some(map(str, numbers)) or 'none'} ({self.ignore} is ignored). Renumber them, or set "
+                "--dataset.ignore."
             )
-        return tuple(f"class_{i}" for i in range(found[-1] + 1))
+        return tuple(f"class_{i}" for i in range(numbers[-1] + 1))
 
 
 def _samples(folder: Path, pattern: re.Pattern[str] | None, mpp: float | None) -> list[Sample]:
@@ -180,18 +181,18 @@ def _samples(folder: Path, pattern: re.Pattern[str] | None, mpp: float | None) -
 
 def _pairs(root: Path) -> list[tuple[str, Path, Path | None]]:
     """Split, image and mask, by split and name; refuses what has no place."""
-    seen = look(root, lambda path: "/" in path or is_image(path))
+    walked = look(root, lambda path: "/" in path or is_image(path))
     problems: dict[str, list[str]] = defaultdict(list)
     problems["images by a second name"] = [
-        f"{path} = {known}" for path, known in seen.same_files.items() if not (_is_mask(path) and _is_mask(known))
+        f"{path} = {other}" for path, other in walked.same_files.items() if not (_is_mask(path) and _is_mask(other))
     ]
-    found: list[tuple[str, Path, Path | None]] = []
+    pairs: list[tuple[str, Path, Path | None]] = []
     for entry in _visible(root):
         if entry.is_file():
             if is_image(entry.name):
-                found.append(("new", entry, None))
+                pairs.append(("new", entry, None))
         elif entry.name == "images":
-            found += [("new", image, None) for image in _files(root, entry, SUFFIXES, problems).values()]
+            pairs += [("new", image, None) for image in _files(root, entry, SUFFIXES, problems).values()]
         elif entry.name not in SPLITS:
             problems["unknown folders"].append(entry.name)
     for split in (split for split in SPLITS if (root / split).is_dir()):
@@ -205,16 +206,16 @@ def _pairs(root: Path) -> list[tuple[str, Path, Path | None]]:
         masks = _files(root, root / split / of_masks, MASK_SUFFIXES, problems)
         problems["images without a mask"] += [_at(root, images[stem]) for stem in images if stem not in masks]
         problems["masks without an image"] += [_at(root, masks[stem]) for stem in masks if stem not in images]
-        found += [(split, images[stem], masks.get(stem)) for stem in images]
-    refused = [f"{len(names)} {what} ({some(names)})" for what, names in problems.items() if names]
+        pairs += [(split, images[stem], masks.get(stem)) for stem in images]
+    refused = [f"{len(names)} {problem} ({some(names)})" for problem, names in problems.items() if names]
     if refused:
         raise UsageError(
             f"Expected (train|val|test)/images and (train|val|test)/masks with the same names in {root}, but got "
             f"{'; '.join(refused)}. Images to predict on belong in images/."
         )
-    if not found:
+    if not pairs:
         raise UsageError(f"Expected images under {root} as (train|val|test)/images, but found none.")
-    return found
+    return pairs
 
 
 def _files(root: Path, folder: Path, suffixes: set[str], problems: dict[str, list[str]]) -> dict[str, Path]:
@@ -241,18 +242,18 @@ def _at(root: Path, file: Path) -> str:
     return file.relative_to(root).as_posix()
 
 
-def _names(root: Path, given: Sequence[str] | None) -> tuple[str, ...]:
+def _names(root: Path, names: Sequence[str] | None) -> tuple[str, ...]:
     """The names of the classes where they are given or listed; else none."""
-    where = "--dataset.classes" if given is not None else str(root / NAMES)
-    if given is None:
+    origin = "--dataset.classes" if names is not None else str(root / NAMES)
+    if names is None:
         if not (root / NAMES).is_file():
             return ()
-        given = [line.strip() for line in read_text(root / NAMES).splitlines() if line.strip()]
-    if not 1 < len(given) <= IGNORE or len({folded(name) for name in given}) < len(given):
+        names = [line.strip() for line in read_text(root / NAMES).splitlines() if line.strip()]
+    if not 1 < len(names) <= IGNORE or len({folded(name) for name in names}) < len(names):
         raise UsageError(
-            f"Expected 2 to {IGNORE} different names in {where}, but got {some(given) or 'none'}. Name label 0 first."
+            f"Expected 2 to {IGNORE} different names in {origin}, but got {some(names) or 'none'}. Name label 0 first."
         )
-    return tuple(given)
+    return tuple(names)
 
 
 def _pattern(group: str | None) -> re.Pattern[str] | None:

@@ -13,7 +13,7 @@ from typing_extensions import override
 from eva_core.contracts.dataset import Sample
 from eva_core.errors import EvaError, some
 from eva_vision.decoding import opened
-from eva_vision.images import image_size, known, read_image
+from eva_vision.images import image_size, read_image, readable_hash
 from eva_vision.segmentation.contracts import IGNORE, SegmentationDataset
 
 _LABEL_MODES = {"1", "L", "P", "I", "I;16", "I;16L", "I;16B", "I;16N"}
@@ -57,7 +57,7 @@ class MaskFiles(SegmentationDataset):
     def pixels(self, sample: Sample, hashes: Mapping[Path, str]) -> str | None:
         """The content of the image file."""
         assert sample.path is not None
-        return known(hashes[sample.path])
+        return readable_hash(hashes[sample.path])
 
     @override
     def size(self, sample: Sample) -> tuple[int, int]:
@@ -89,8 +89,8 @@ class MaskFiles(SegmentationDataset):
         Raises:
             EvaError: As for the mask.
         """
-        found = self._checked(sample).instances
-        return None if found is None else found.copy()
+        instances = self._checked(sample).instances
+        return None if instances is None else instances.copy()
 
     def _checked(self, sample: Sample) -> Annotation:
         last = self._last
@@ -101,12 +101,12 @@ class MaskFiles(SegmentationDataset):
                 )
             last = self._last = (sample.id, self.annotation(sample))
             size = self.size(sample)
-            for found in last[1]:
-                if found is not None and found.shape != size:
+            for array in last[1]:
+                if array is not None and array.shape != size:
                     self._last = None
                     raise EvaError(
                         f"Expected a mask of {_by(size)} as {sample.path}, but {sample.label_path} is "
-                        f"{_by(found.shape)} (height x width). Make both the same size."
+                        f"{_by(array.shape)} (height x width). Make both the same size."
                     )
         return last[1]
 
@@ -119,7 +119,7 @@ def _by(shape: tuple[int, ...]) -> str:
 
 
 @contextmanager
-def reading(file: Path, what: str) -> Iterator[None]:
+def reading(file: Path, content: str) -> Iterator[None]:
     """Whatever a decoder raises becomes one line.
 
     Raises:
@@ -131,7 +131,7 @@ def reading(file: Path, what: str) -> Iterator[None]:
         raise
     except Exception as error:  # of damaged files, decoders raise many kinds
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise EvaError(f"Expected {what} in {file}, but it does not read: {reason}. Get the file again.") from error
+        raise EvaError(f"Expected {content} in {file}, but it does not read: {reason}. Get the file again.") from error
 
 
 def read_labels(file: Path) -> np.ndarray:

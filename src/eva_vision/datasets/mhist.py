@@ -41,10 +41,10 @@ class Mhist(ImageFiles):
         folder = locate(root, "images", self.card)
         table = folder.parent / "annotations.csv"
         rows = read_table(table, (_IMAGE, _LABEL, _PART)).rows
-        for column, known in ((_LABEL, self.card.classes), (_PART, SPLITS)):
-            unknown = sorted({row[column] for row in rows} - set(known))
+        for column, values in ((_LABEL, self.card.classes), (_PART, SPLITS)):
+            unknown = sorted({row[column] for row in rows} - set(values))
             if unknown:
-                raise UsageError(f"Expected {column} to be {' or '.join(known)} in {table}, but got {some(unknown)}.")
+                raise UsageError(f"Expected {column} to be {' or '.join(values)} in {table}, but got {some(unknown)}.")
         sizes = scan(folder, ".png")
         names = [row[_IMAGE] for row in rows]
         refuse(

@@ -99,11 +99,11 @@ class Monusac(MaskFiles):
                 f"Expected polygons in {sample.label_path}, but it does not read: {error.strerror}."
             ) from error
         size = self.size(sample)
-        kept = cache_root() / "masks" / f"monusac-{VERSION}" / f"{hashlib.sha256(xml).hexdigest()}-{_by(size)}.npz"
-        drawn = _kept(kept, size)
+        cached = cache_root() / "masks" / f"monusac-{VERSION}" / f"{hashlib.sha256(xml).hexdigest()}-{_by(size)}.npz"
+        drawn = _kept(cached, size)
         if drawn is None:
             drawn = draw(read_polygons(xml, sample.label_path), size)
-            _keep(kept, *drawn)
+            _keep(cached, *drawn)
         return Annotation(*drawn)
 
     @override
@@ -198,11 +198,11 @@ def fill(vertices: np.ndarray, size: tuple[int, int]) -> tuple[int, int, np.ndar
     x1, y1 = np.roll(vertices, -1, 0).T
     low, high = np.minimum(y0, y1), np.maximum(y0, y1)
     with np.errstate(divide="ignore", invalid="ignore"):  # level edges, which no row crosses
-        at = x0 + (rows - y0) * (x1 - x0) / (y1 - y0)  # (h, V)
+        crossing = x0 + (rows - y0) * (x1 - x0) / (y1 - y0)  # (h, V)
     change = np.zeros((height, width + 1), np.int32)
     # An edge without its upper end, then without its lower: either way crossings pair up, together with the border.
     for crossed in ((low <= rows) & (rows < high), (low < rows) & (rows <= high)):
-        x = np.sort(np.where(crossed, at, np.inf), axis=1)[:, : crossed.sum(1).max()]
+        x = np.sort(np.where(crossed, crossing, np.inf), axis=1)[:, : crossed.sum(1).max()]
         starts, stops = np.ceil(x[:, ::2]), np.floor(x[:, 1::2]) + 1
         starts, stops = (np.clip(v, left, left + width) - left for v in (starts, stops))
         span = starts < stops

@@ -119,12 +119,12 @@ class Pcam(Dataset):
 
         Reads all pixels, which takes minutes.
         """
-        seen: set[int] = set()
+        hashes: set[int] = set()
         repeats = Counter(dict.fromkeys(self.counts, 0))
         for sample in self.samples:
             key = hash(self.image(sample).tobytes())
-            repeats[sample.split] += key in seen
-            seen.add(key)
+            repeats[sample.split] += key in hashes
+            hashes.add(key)
         return dict(repeats)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -39,9 +39,9 @@ def scan(folder: Path, suffix: str) -> dict[str, int]:
     Raises:
         UsageError: A folder cannot be looked at, is there by two names, or a link leads nowhere.
     """
-    found = look(folder, lambda path: path.lower().endswith(suffix))
-    sizes = {path: info.st_size for path, info in found.files.items()}
-    return dict(sorted((sizes | {path: sizes[known] for path, known in found.same_files.items()}).items()))
+    walked = look(folder, lambda path: path.lower().endswith(suffix))
+    sizes = {path: info.st_size for path, info in walked.files.items()}
+    return dict(sorted((sizes | {path: sizes[other] for path, other in walked.same_files.items()}).items()))
 
 
 def look(folder: Path, wanted: Callable[[str], bool]) -> Walk:
@@ -50,17 +50,17 @@ def look(folder: Path, wanted: Callable[[str], bool]) -> Walk:
     Raises:
         UsageError: A folder cannot be looked at, is there by two names, or a link leads nowhere.
     """
-    found = walk(folder, wanted) if folder.is_dir() else Walk()
-    if found.failed:
-        named = some(f"{folder / path} ({reason})" for path, reason in found.failed.items())
+    walked = walk(folder, wanted) if folder.is_dir() else Walk()
+    if walked.failed:
+        named = some(f"{folder / path} ({reason})" for path, reason in walked.failed.items())
         raise UsageError(f"Expected to see all files in {folder}, but could not look at {named}. Allow or remove it.")
-    if found.same_folders:
-        named = some(f"{path} = {known}" for path, known in found.same_folders.items())
+    if walked.same_folders:
+        named = some(f"{path} = {other}" for path, other in walked.same_folders.items())
         raise UsageError(
             f"Expected each folder in {folder} once, but links make the same files count by two names: {named}. "
             "Remove one of each."
         )
-    return found
+    return walked
 
 
 def repeated(names: Iterable[str]) -> list[str]:
@@ -79,10 +79,10 @@ def refuse(where: Path, sizes: Mapping[str, int], **problems: Collection[str]) -
         UsageError: One line that counts and names every kind of problem.
     """
     problems["empty"] = [name for name, size in sizes.items() if size == 0]
-    found = [f"{len(names)} {kind} ({some(names)})" for kind, names in problems.items() if names]
-    if found:
+    counted = [f"{len(names)} {kind} ({some(names)})" for kind, names in problems.items() if names]
+    if counted:
         raise UsageError(
-            f"Expected the images in {where} as published, but got {'; '.join(found)}. "
+            f"Expected the images in {where} as published, but got {'; '.join(counted)}. "
             "Unpack the originals again and keep other files elsewhere."
         )
 
@@ -93,14 +93,14 @@ def check_counts(where: Path, expected: Mapping[str, int], samples: Collection[S
     Raises:
         UsageError: They differ; says by how many, and how many there are of each class, to find where they are lost.
     """
-    found = Counter(sample.split for sample in samples)
+    counts = Counter(sample.split for sample in samples)
     wrong = []
     for split, n in expected.items():
-        if found[split] != n:
+        if counts[split] != n:
             classes = Counter(card.classes[s.target] for s in samples if s.split == split and s.target is not None)
             listed = f" ({', '.join(f'{name} {classes[name]:,}' for name in card.classes)})" if classes else ""
-            differ = f"{n - found[split]:,} missing" if found[split] < n else f"{found[split] - n:,} extra"
-            wrong.append(f"{found[split]:,} of {n:,} in {split}: {differ}{listed}")
+            differ = f"{n - counts[split]:,} missing" if counts[split] < n else f"{counts[split] - n:,} extra"
+            wrong.append(f"{counts[split]:,} of {n:,} in {split}: {differ}{listed}")
     if wrong:
         raise UsageError(f"Expected the images in {where} as published, but got {'; '.join(wrong)}. Unpack it again.")
 
@@ -119,8 +119,10 @@ def refuse_crossing(places: Iterable[tuple[str | None, str]], remedy: str = "Mov
         if group is not None:
             splits[group].add(split)
             spellings[folded(group)].add(group)
-    named = {group: f"{group} ({', '.join(sorted(found))})" for group, found in sorted(splits.items())}
-    crossing = [named[group] for group, found in sorted(splits.items()) if len(found) > 1]
+    named = {
+        group: f"{group} ({', '.join(sorted(names_of_splits))})" for group, names_of_splits in sorted(splits.items())
+    }
+    crossing = [named[group] for group, names_of_splits in sorted(splits.items()) if len(names_of_splits) > 1]
     if crossing:
         raise UsageError(f"{len(crossing)} groups cross splits: {some(crossing)}. {remedy}.")
     alike = [sorted(names) for names in spellings.values() if len(set().union(*(splits[n] for n in names))) > 1]
@@ -135,6 +137,6 @@ def tell_crossing(samples: Iterable[Sample], card: DatasetCard) -> None:
     for sample in samples:
         if sample.group is not None:
             splits[sample.group].add(sample.split)
-    crossing = sorted(group for group, found in splits.items() if len(found) > 1)
+    crossing = sorted(group for group, names in splits.items() if len(names) > 1)
     if crossing:
         say(f"{card.name}: {len(crossing)} groups are in several splits as published: {some(crossing)}.")

@@ -35,7 +35,7 @@ def slide_scores(predictions: Predictions, slides: Sequence[str]) -> list[dict[s
 
 
 def metadata_baseline(
-    train: Sequence[tuple[Hashable, int]], asked: Sequence[tuple[Hashable, int]]
+    train: Sequence[tuple[Hashable, int]], test: Sequence[tuple[Hashable, int]]
 ) -> dict[str, float | None]:
     """Predict each slide by the share of positives among the training slides of its cohort, or its site.
 
@@ -48,12 +48,12 @@ def metadata_baseline(
         `balanced_accuracy`, a slide being called positive where the share is above one half, and `auroc`; None where
         undefined.
     """
-    known = defaultdict(list)
+    targets = defaultdict(list)
     for name, target in train:
-        known[name].append(target)
+        targets[name].append(target)
     overall = [target for _, target in train]
-    scores = np.array([np.mean(known.get(name, overall)) for name, _ in asked])
-    return _two(scores, np.array([target for _, target in asked]), scores)
+    scores = np.array([np.mean(targets.get(name, overall)) for name, _ in test])
+    return _two(scores, np.array([target for _, target in test]), scores)
 
 
 def _two(positive: np.ndarray, targets: np.ndarray, ranking: np.ndarray) -> dict[str, float | None]:

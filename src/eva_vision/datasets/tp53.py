@@ -139,15 +139,15 @@ class Tp53(Dataset):
     def report(self, predictions: Sequence[Predictions]) -> dict[str, Any]:
         """Scores per slide, by run, and what the cohort or the site alone would score."""
         train = [slide for slide in self.slides if slide.split == "train"]
-        told: dict[str, Any] = {}
+        report: dict[str, Any] = {}
         for part in predictions:
-            asked = [slide for slide in self.slides if slide.split == part.split]
-            told[part.split] = {
+            test = [slide for slide in self.slides if slide.split == part.split]
+            report[part.split] = {
                 "slide_level": slide_scores(part, [id.rpartition("/")[0] for id in part.ids]),
-                "cohort_only": metadata_baseline(*([(s.cohort, s.target) for s in x] for x in (train, asked))),
-                "site_only": metadata_baseline(*([(s.site, s.target) for s in x] for x in (train, asked))),
+                "cohort_only": metadata_baseline(*([(s.cohort, s.target) for s in x] for x in (train, test))),
+                "site_only": metadata_baseline(*([(s.site, s.target) for s in x] for x in (train, test))),
             }
-        return told
+        return report
 
     @override
     def hashes(self) -> Mapping[Path, str]:
@@ -204,9 +204,9 @@ def _choose(slide: Line, index: Index, patches: int, size: int, seed: int) -> li
     number = index.number(str(slide.path.absolute()))
     cell = size * MPP / index.entries[number].mpp
     places = np.argwhere(index.mask(number).grid(cell) >= TISSUE)
-    own = int.from_bytes(hashlib.sha256(slide.name.encode()).digest()[:8])
-    kept = np.random.default_rng((seed, own)).permutation(len(places))[:patches]
-    return [(round(column * cell), round(row * cell)) for row, column in places[np.sort(kept)].tolist()]
+    stream = int.from_bytes(hashlib.sha256(slide.name.encode()).digest()[:8])
+    chosen = np.random.default_rng((seed, stream)).permutation(len(places))[:patches]
+    return [(round(column * cell), round(row * cell)) for row, column in places[np.sort(chosen)].tolist()]
 
 
 def _read_manifest(file: Path, seed: int, by_site: bool) -> list[Line]:
@@ -217,10 +217,10 @@ def _read_manifest(file: Path, seed: int, by_site: bool) -> list[Line]:
         say(unread)
     if not rows:
         raise UsageError(f"Expected slides in {file}, but it lists none.")
-    for column, known in (("label", Tp53.card.classes), ("split", _SPLITS)):
-        unknown = sorted({row[column] for row in rows if column in row} - set(known))
+    for column, values in (("label", Tp53.card.classes), ("split", _SPLITS)):
+        unknown = sorted({row[column] for row in rows if column in row} - set(values))
         if unknown:
-            raise UsageError(f"Expected {column} to be one of {', '.join(known)} in {file}, but got {some(unknown)}.")
+            raise UsageError(f"Expected {column} to be one of {', '.join(values)} in {file}, but got {some(unknown)}.")
     blank = [row["slide"] for row in rows if not all(row[column] for column in _COLUMNS)]
     if blank:
         raise UsageError(f"Expected {', '.join(_COLUMNS)} in every line of {file}, but got none for {some(blank)}.")
@@ -264,8 +264,8 @@ def _split(rows: list[dict[str, str]], file: Path, seed: int, by_site: bool) -> 
         row["split"] = "test" if in_test else "val" if in_val else "train"
     absent = set(_SPLITS) - {row["split"] for row in rows}
     if absent:
-        what = "sites" if by_site else "patients"
+        groups_are = "sites" if by_site else "patients"
         raise UsageError(
-            f"Expected enough {what} in {file} for train, val and test, but {some(sorted(absent))} stays empty. "
+            f"Expected enough {groups_are} in {file} for train, val and test, but {some(sorted(absent))} stays empty. "
             "Add a column split."
         )

@@ -102,16 +102,16 @@ class LogisticRegression:
             sign = 1 - 2 * self.y[:, None].double()  # of the logit that speaks against the class
             against = sign * logits
             return nn.functional.softplus(against).mean(), sign * against.sigmoid() / self.n
-        own = self.y[:, None]
-        against = (logits - logits.gather(1, own)).scatter(1, own, -torch.inf).logsumexp(1)
-        slopes = logits.softmax(1).scatter(1, own, 0)
-        slopes = slopes.scatter(1, own, -slopes.sum(1, keepdim=True))  # what 1 - p would lose near p = 1
+        label = self.y[:, None]
+        against = (logits - logits.gather(1, label)).scatter(1, label, -torch.inf).logsumexp(1)
+        slopes = logits.softmax(1).scatter(1, label, 0)
+        slopes = slopes.scatter(1, label, -slopes.sum(1, keepdim=True))  # what 1 - p would lose near p = 1
         return nn.functional.softplus(against).mean(), slopes / self.n
 
     def _bend(self, logits: Tensor) -> "_Bend":
         p = logits.sigmoid() if self.outputs == 1 else logits.softmax(1)
-        own = (p * (logits.neg().sigmoid() if self.outputs == 1 else 1 - p)) / self.n
-        return _Bend(p, own, own.sum(0).clamp(min=torch.finfo(torch.float64).tiny))
+        diagonal = (p * (logits.neg().sigmoid() if self.outputs == 1 else 1 - p)) / self.n
+        return _Bend(p, diagonal, diagonal.sum(0).clamp(min=torch.finfo(torch.float64).tiny))
 
     def _newton_step(
         self, bend: "_Bend", gradient: tuple[Tensor, Tensor], penalty: float, objective: Tensor, enough: Tensor
@@ -130,11 +130,11 @@ class LogisticRegression:
         def conditioned(by_weight: Tensor, by_bias: Tensor) -> tuple[Tensor, Tensor]:
             return self.features.divided(by_weight, scale), by_bias / bend.total
 
-        rest, rest_bias = -gradient[0], -gradient[1]
-        to, to_bias = conditioned(rest, rest_bias)
-        square = first = _dot(rest, to) + _dot(rest_bias, to_bias)
-        step = _Step(torch.zeros_like(rest), torch.zeros_like(rest_bias), torch.zeros_like(bend.p), square)
-        wanted = first * (first / objective).clamp(1e-10, 0.01)
+        residual, residual_bias = -gradient[0], -gradient[1]
+        to, to_bias = conditioned(residual, residual_bias)
+        square = first = _dot(residual, to) + _dot(residual_bias, to_bias)
+        step = _Step(torch.zeros_like(residual), torch.zeros_like(residual_bias), torch.zeros_like(bend.p), square)
+        target = first * (first / objective).clamp(1e-10, 0.01)
         for _ in range(_PRODUCTS):
             moved, turned, turned_bias = self.features.turned(to, to_bias, bend.turned)
             turned += penalty * to
@@ -142,10 +142,10 @@ class LogisticRegression:
             step.weight += size * to
             step.bias += size * to_bias
             step.logits += size * moved
-            rest, rest_bias = rest - size * turned, rest_bias - size * turned_bias
-            next_to, next_bias = conditioned(rest, rest_bias)
-            before, square = square, _dot(rest, next_to) + _dot(rest_bias, next_bias)
-            if square <= wanted or (rest.norm() <= enough / 4 and next_bias.norm() <= TOLERANCE / 4):
+            residual, residual_bias = residual - size * turned, residual_bias - size * turned_bias
+            next_to, next_bias = conditioned(residual, residual_bias)
+            before, square = square, _dot(residual, next_to) + _dot(residual_bias, next_bias)
+            if square <= target or (residual.norm() <= enough / 4 and next_bias.norm() <= TOLERANCE / 4):
                 break
             to, to_bias = next_to + square / before * to, next_bias + square / before * to_bias
         step.decrement = -_dot(gradient[0], step.weight) - _dot(gradient[1], step.bias)
@@ -157,10 +157,10 @@ class LogisticRegression:
         """The share of a step by which the objective falls enough (Armijo), and the loss there; 0: by none."""
         size = 1.0
         while size > 1e-10:
-            found = self._loss(logits + size * step.logits)
-            value = found[0] + penalty / 2 * (weight + size * step.weight).square().sum()
+            loss = self._loss(logits + size * step.logits)
+            value = loss[0] + penalty / 2 * (weight + size * step.weight).square().sum()
             if value <= objective * (1 + 1e-14) - 1e-4 * size * step.decrement:
-                return size, found
+                return size, loss
             size /= 2
         return 0.0, self._loss(logits)
 
@@ -171,18 +171,18 @@ class _Bend:
 
     Attributes:
         p: Probabilities, (n, K).
-        own: Second derivative by each logit alone, (n, K).
+        diagonal: Second derivative by each logit alone, (n, K).
         total: Its sum over the samples, (K,).
     """
 
     p: Tensor
-    own: Tensor
+    diagonal: Tensor
     total: Tensor
 
     def turned(self, rows: slice, moved: Tensor) -> Tensor:
         """How the gradient by the logits of some rows changes as these move, (rows, K) each."""
         if moved.shape[1] == 1:
-            return self.own[rows] * moved
+            return self.diagonal[rows] * moved
         weighted = self.p[rows] * moved
         return (weighted - self.p[rows] * weighted.sum(1, keepdim=True)) / len(self.p)
 
@@ -221,8 +221,8 @@ class _Features:
         if self.n <= features:
             x = torch.cat([piece for _, piece in self.pieces()])
             spread, left = torch.linalg.eigh(x @ x.T)
-            kept = spread > spread[-1].clamp(min=1) * self.n * _EPS
-            spread, left = spread[kept], left[:, kept]
+            spanning = spread > spread[-1].clamp(min=1) * self.n * _EPS
+            spread, left = spread[spanning], left[:, spanning]
             self.spanned, self.span, self.spread = left * spread.sqrt(), x.T @ left / spread.sqrt(), spread / self.n
             return
         moment = sum((piece.T @ piece for _, piece in self.pieces()), torch.zeros(())) / self.n

@@ -38,18 +38,18 @@ class LogReg(Head):
                 "use --protocol strict or --protocol.C '[0.01, 1, 100]'."
             )
         score, sign = selection_metric(data.metric), METRICS[data.metric].sign
-        tried: list[tuple[float, float, Affine]] = []
+        candidates: list[tuple[float, float, Affine]] = []
 
         with threads(torch.get_num_threads() if train.x.numel() >= _THREADED else 1):
             problem = _Problem([train], data.classes)
             for c in sorted(protocol.C):
-                data.progress(len(tried), len(protocol.C) + 1)
-                model = problem.solve(c, tried[-1][2] if tried else None)
+                data.progress(len(candidates), len(protocol.C) + 1)
+                model = problem.solve(c, candidates[-1][2] if candidates else None)
                 value = score(self.logits(problem.params(model), select.x)[None], select.y).item()
-                tried.append((value, c, model))
-            value, c, model = max(tried, key=lambda one: sign * one[0])
+                candidates.append((value, c, model))
+            value, c, model = max(candidates, key=lambda one: sign * one[0])
             if protocol.selection == "holdout":  # else `select` is the split that is reported
-                data.progress(len(tried), len(protocol.C) + 1)
+                data.progress(len(candidates), len(protocol.C) + 1)
                 problem = _Problem([train, select], data.classes)
                 model = problem.solve(c)  # from nothing: a model that is sure of itself is a bad start on new samples
         data.progress(len(protocol.C) + 1, len(protocol.C) + 1)
@@ -65,12 +65,12 @@ class _Problem:
     """The regression over the classes that some samples have: what has no sample is not a class to scikit-learn."""
 
     def __init__(self, parts: Sequence[Embedded], classes: int) -> None:
-        self.seen: Tensor = torch.unique(torch.cat([part.y for part in parts]))  # ascending
+        self.present: Tensor = torch.unique(torch.cat([part.y for part in parts]))  # ascending
         self.classes = classes
         self.regression: LogisticRegression | None = None
-        if len(self.seen) > 1:
-            numbered = [Embedded(part.x, torch.searchsorted(self.seen, part.y)) for part in parts]
-            self.regression = LogisticRegression(numbered, len(self.seen) if len(self.seen) > 2 else 1)
+        if len(self.present) > 1:
+            numbered = [Embedded(part.x, torch.searchsorted(self.present, part.y)) for part in parts]
+            self.regression = LogisticRegression(numbered, len(self.present) if len(self.present) > 2 else 1)
         self.nothing = parts[0].x.new_zeros(1, parts[0].x.shape[1], dtype=torch.float64)
 
     def solve(self, c: float, start: Affine | None = None) -> Affine:
@@ -85,10 +85,10 @@ class _Problem:
         A class without a sample has a bias of -inf: it is never predicted.
         """
         weight, bias = model.weight, model.bias
-        if len(self.seen) < self.classes:
-            speaking = self.seen[1:] if len(self.seen) == 2 else self.seen
+        if len(self.present) < self.classes:
+            speaking = self.present[1:] if len(self.present) == 2 else self.present
             weight, bias = self.nothing.repeat(self.classes, 1), torch.full((self.classes,), -torch.inf).to(bias)
-            bias[self.seen] = 0
+            bias[self.present] = 0
             weight[speaking], bias[speaking] = model.weight, model.bias
             if self.classes == 2:
                 weight, bias = self.nothing, bias[1:] - bias[:1]

@@ -43,11 +43,11 @@ class Knn(Head):
     def fit(self, data: FittingData, protocol: Protocol) -> list[FittedRun]:
         train, select = data.train, data.select
         score, sign = selection_metric(data.metric), METRICS[data.metric].sign
-        tried = sorted({min(k, len(train)) for k in self.k})
+        ks = sorted({min(k, len(train)) for k in self.k})
         bank = _bank(train, data.classes)
-        shares = _shares(bank, select.x, tried)  # (len(tried), N, C)
+        shares = _shares(bank, select.x, ks)  # (len(tried), N, C)
         values = [score(_as_logits(share)[None], select.y).item() for share in shares]
-        value, k = max(zip(values, tried, strict=True), key=lambda one: (sign * one[0], -one[1]))
+        value, k = max(zip(values, ks, strict=True), key=lambda one: (sign * one[0], -one[1]))
         if protocol.selection == "holdout":  # else `select` is the split that is reported
             both = Embedded(torch.cat([train.x, select.x]), torch.cat([train.y, select.y]))
             bank = _bank(both, data.classes)

@@ -75,18 +75,18 @@ class Candidate:
 
 def states(content: Any) -> list[Candidate]:
     """Every mapping of names to tensors in a checkpoint, best first."""
-    return sorted(_states(content, ()), key=lambda found: found.rank)
+    return sorted(_states(content, ()), key=lambda candidate: candidate.rank)
 
 
-def candidates(content: Any, wanted: Callable[[str], bool]) -> list[Candidate]:
+def candidates(content: Any, fits: Callable[[str], bool]) -> list[Candidate]:
     """Every way to take weights from a checkpoint, best first.
 
     Args:
         content: What the file holds.
-        wanted: Whether a name is one of the network.
+        fits: Whether a name is one of the network.
     """
-    found = [Candidate(c.path, prefix, c.state) for c in states(content) for prefix in _prefixes(c.state, wanted)]
-    return sorted(found, key=lambda candidate: candidate.rank)
+    ways = [Candidate(c.path, prefix, c.state) for c in states(content) for prefix in _prefixes(c.state, fits)]
+    return sorted(ways, key=lambda candidate: candidate.rank)
 
 
 def _states(content: Any, path: tuple[str, ...]) -> Iterator[Candidate]:
@@ -100,14 +100,14 @@ def _states(content: Any, path: tuple[str, ...]) -> Iterator[Candidate]:
                 yield from _states(value, (*path, str(key)))
 
 
-def _prefixes(state: State, wanted: Callable[[str], bool]) -> list[str]:
+def _prefixes(state: State, fits: Callable[[str], bool]) -> list[str]:
     """None, and each that makes names of the network of some names."""
-    found = {""}
+    prefixes = {""}
     for name in state:
         parts = name.split(".")
         for n in range(1, len(parts)):
             prefix = ".".join(parts[:n]) + "."
-            known = all(part in AVERAGED | ONLINE | PLAIN for part in parts[:n])
-            if prefix not in found and (known or wanted(name.removeprefix(prefix))):
-                found.add(prefix)
-    return sorted(found)
+            familiar = all(part in AVERAGED | ONLINE | PLAIN for part in parts[:n])
+            if prefix not in prefixes and (familiar or fits(name.removeprefix(prefix))):
+                prefixes.add(prefix)
+    return sorted(prefixes)

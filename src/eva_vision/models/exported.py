@@ -57,7 +57,7 @@ def exported(folder: str) -> "Backbone":
     content = check_files(path)
     weights = str(path / WEIGHTS)
     backbone = timm_model(content["arch"], weights, mean=content["mean"], std=content["std"], **content["arch_args"])
-    seen = read_seen(path)
+    slides = read_seen(path)
     backbone.name = content["name"]
     backbone.card = replace(
         backbone.card,
@@ -67,9 +67,9 @@ def exported(folder: str) -> "Backbone":
         mpp=tuple(content["mpp"]),
         source=f"eva pretrain, {content['weights_of']}",
         revision=f"step {content['step']}",
-        trained_on=_trained_on(seen),
-        collections=_collections(seen),
-        training_ids=tuple(sorted({name for pair in seen for name in pair if name is not None})),
+        trained_on=_trained_on(slides),
+        collections=_collections(slides),
+        training_ids=tuple(sorted({name for pair in slides for name in pair if name is not None})),
     )
     # the run in place of the path, which is part of no key: the same export in another place is the same model
     backbone.arguments = {**backbone.arguments, "folder": content["name"]}
@@ -87,8 +87,8 @@ def check_files(folder: Path) -> dict[str, Any]:
     """
     content = read_card(folder)
     _check_weights(folder / WEIGHTS, content["file_sha256"])
-    config, wanted = folder / CONFIG, content.get("config_sha256")
-    if wanted is not None and config.is_file() and hashlib.sha256(config.read_bytes()).hexdigest() != wanted:
+    config, sha256 = folder / CONFIG, content.get("config_sha256")
+    if sha256 is not None and config.is_file() and hashlib.sha256(config.read_bytes()).hexdigest() != sha256:
         raise EvaError(
             f"Expected the configuration that {CARD} was written with, but {config} has changed. Copy or export both "
             "again, or delete it."
@@ -109,9 +109,9 @@ def read_card(folder: Path) -> dict[str, Any]:
         EvaError: It does not parse, or a field is missing or of the wrong kind.
     """
     if not (folder / CARD).is_file():
-        what = f"has no {CARD}" if folder.is_dir() else "is not a folder"
+        state = f"has no {CARD}" if folder.is_dir() else "is not a folder"
         raise UsageError(
-            f"Expected the export of `eva pretrain`, but {folder} {what}. Give its folder, or a name of `eva models`."
+            f"Expected the export of `eva pretrain`, but {folder} {state}. Give its folder, or a name of `eva models`."
         )
     content = _read_json(folder / CARD)
     if (schema := content.get("schema")) != SCHEMA:
@@ -128,8 +128,10 @@ def read_card(folder: Path) -> dict[str, Any]:
         raise EvaError(
             f"Expected an architecture of timm in {folder / CARD}, but got {content['arch']!r}. Export again."
         )
-    if taken := sorted(content["arch_args"].keys() & _OURS):
-        raise EvaError(f"Expected arguments of an architecture in {folder / CARD}, but got {taken[0]}. Export again.")
+    if reserved := sorted(content["arch_args"].keys() & _OURS):
+        raise EvaError(
+            f"Expected arguments of an architecture in {folder / CARD}, but got {reserved[0]}. Export again."
+        )
     if SUM in content and content[SUM] != sha256_of({k: v for k, v in content.items() if k != SUM}):
         raise EvaError(
             f"Expected {folder / CARD} as it was written, but its checksum does not fit: it has changed. Copy or "
@@ -146,18 +148,18 @@ def read_seen(folder: Path) -> list[tuple[str, str | None]]:
     """
     content = _read_json(folder / SLIDES)
     try:
-        seen = [(str(entry["slide"]), entry["patient"]) for entry in content["seen"]]
+        slides = [(str(entry["slide"]), entry["patient"]) for entry in content["seen"]]
     except (KeyError, TypeError) as error:
         raise EvaError(
             f"Expected slide and patient of all that was seen in {folder / SLIDES}, but it holds something else. "
             "Export again."
         ) from error
-    if seen and SUM in content and content[SUM] != sha256_of(content["seen"]):
+    if slides and SUM in content and content[SUM] != sha256_of(content["seen"]):
         raise EvaError(
             f"Expected the list in {folder / SLIDES} as it was written, but it has changed. Copy or export it again; "
             f"if the change is meant, delete its field {SUM}."
         )
-    return seen
+    return slides
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -175,24 +177,24 @@ def _check_weights(path: Path, sha256: str) -> None:
     if not path.is_file():
         raise EvaError(f"Expected weights at {path}, but there is no such file. Copy or export them again.")
     with path.open("rb") as handle:
-        found = hashlib.file_digest(handle, "sha256").hexdigest()
-    if found != sha256:
+        actual = hashlib.file_digest(handle, "sha256").hexdigest()
+    if actual != sha256:
         raise EvaError(
-            f"Expected weights with sha256 {sha256[:12]} as in {CARD}, but {path} has {found[:12]}: it is cut short or "
-            "of another export. Copy or export both again."
+            f"Expected weights with sha256 {sha256[:12]} as in {CARD}, but {path} has {actual[:12]}: it is cut short "
+            "or of another export. Copy or export both again."
         )
 
 
-def _trained_on(seen: list[tuple[str, str | None]]) -> str:
-    if not seen:
+def _trained_on(slides: list[tuple[str, str | None]]) -> str:
+    if not slides:
         return "unknown"
-    patients = {patient for _, patient in seen if patient is not None}
-    return f"{len(seen)} slides" + (f" of {len(patients)} patients" if patients else "") + f", listed in its {SLIDES}"
+    patients = {patient for _, patient in slides if patient is not None}
+    return f"{len(slides)} slides" + (f" of {len(patients)} patients" if patients else "") + f", listed in its {SLIDES}"
 
 
-def _collections(seen: list[tuple[str, str | None]]) -> tuple[str, ...] | None:
+def _collections(slides: list[tuple[str, str | None]]) -> tuple[str, ...] | None:
     """TCGA is known by its barcodes; what other slides belong to, nobody says."""
-    public = [tcga(slide) is not None or tcga(patient or "") is not None for slide, patient in seen]
+    public = [tcga(slide) is not None or tcga(patient or "") is not None for slide, patient in slides]
     if not any(public):
         return None
     return ("TCGA",) if all(public) else ("TCGA", OTHERS)

@@ -65,8 +65,8 @@ class TimmBackbone(Backbone):
         super().__init__(_card(network, arch, mean, std, size))
         self.network, self.layer = network, layer
         self._norms_maps = True
-        given = {name: value for name, value in (("size", size), ("layer", layer)) if value is not None}
-        self.arguments = {"arch": arch, **given, **(arch_args or {})}
+        arguments = {name: value for name, value in (("size", size), ("layer", layer)) if value is not None}
+        self.arguments = {"arch": arch, **arguments, **(arch_args or {})}
         if layer is not None:
             info = network.feature_info[self._layers([layer])[0]]
             self.card = replace(self.card, dim=info["num_chs"], pooling="mean")
@@ -109,11 +109,11 @@ class TimmBackbone(Backbone):
 
         Without `layers` it is that of `layer`, else the last.
         """
-        wanted = self._layers(layers or (-1 if self.layer is None else self.layer,))
-        indices = sorted(set(wanted))  # timm gives each once, in the order of the network
+        numbers = self._layers(layers or (-1 if self.layer is None else self.layer,))
+        indices = sorted(set(numbers))  # timm gives each once, in the order of the network
         with self._told_of_sizes(images):
-            found = self._intermediates(images, indices)
-        maps = [found[indices.index(layer)] for layer in wanted]
+            by_layer = self._intermediates(images, indices)
+        maps = [by_layer[indices.index(layer)] for layer in numbers]
         size = maps[0].shape[-2:]
         return torch.cat([m if m.shape[-2:] == size else F.interpolate(m, size, mode="bilinear") for m in maps], dim=1)
 
@@ -203,8 +203,8 @@ def layer_arguments(arch_args: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(name, str):
         return {}
     layer = getattr(timm.layers, name, None)
-    made = getattr(layer, "func", layer)  # SwiGLUPacked is a partial
-    if not (isinstance(made, type) and issubclass(made, nn.Module)):
+    network_class = getattr(layer, "func", layer)  # SwiGLUPacked is a partial
+    if not (isinstance(network_class, type) and issubclass(network_class, nn.Module)):
         raise UsageError(f"Expected mlp_layer to be a name in timm.layers such as SwiGLUPacked, but got {name!r}.")
     return {"mlp_layer": layer}
 
@@ -225,8 +225,8 @@ def _check_size(network: Any, size: int | None) -> None:
 
 def _unknown(arch: str) -> str:
     stem = arch.partition(".")[0]
-    known = timm.list_models()
-    close = difflib.get_close_matches(stem, known, n=3) or [name for name in known if stem and stem in name][:3]
+    names = timm.list_models()
+    close = difflib.get_close_matches(stem, names, n=3) or [name for name in names if stem and stem in name][:3]
     hint = f"Did you mean {' or '.join(close)}?" if close else "`timm.list_models()` lists them."
     return f"Unknown timm architecture {arch!r}. {hint}"
 

@@ -60,17 +60,17 @@ def load_weights(
         EvaError: Missing, unexpected or misshapen keys (names them), or a pickle that wants to run code.
     """
     path = _find(checkpoint)
-    wanted = network.state_dict()
-    found = candidates(read_checkpoint(path), wanted.__contains__ if convert is None else lambda _: False)
-    taken, others = _choose(found, key, lambda one: _problems(_fitted(one, classifier, convert), wanted), checkpoint)
-    network.load_state_dict(_fitted(taken, classifier, convert))
+    own = network.state_dict()
+    ways = candidates(read_checkpoint(path), own.__contains__ if convert is None else lambda _: False)
+    chosen, others = _choose(ways, key, lambda one: _problems(_fitted(one, classifier, convert), own), checkpoint)
+    network.load_state_dict(_fitted(chosen, classifier, convert))
     source = provenance(checkpoint, path)
-    if not taken.prefix and not others:
+    if not chosen.prefix and not others:
         return source
-    left = f"; left out: {some(taken.left, 3)}" if taken.left else ""
-    also = f"; also there: {some(dict.fromkeys(other.name for other in others), 3)}" if others else ""
-    say(f"Weights of {public_address(checkpoint)}: {taken.name}{left}{also}.")
-    return {**source, "part": taken.name}
+    remainder = f"; left out: {some(chosen.left, 3)}" if chosen.left else ""
+    further = f"; also there: {some(dict.fromkeys(other.name for other in others), 3)}" if others else ""
+    say(f"Weights of {public_address(checkpoint)}: {chosen.name}{remainder}{further}.")
+    return {**source, "part": chosen.name}
 
 
 def _fitted(one: Candidate, classifier: tuple[str, ...], convert: Convert | None) -> State:
@@ -79,37 +79,37 @@ def _fitted(one: Candidate, classifier: tuple[str, ...], convert: Convert | None
     return {k: v for k, v in state.items() if not any(k.startswith(f"{layer}.") for layer in classifier)}
 
 
-def _problems(state: State, wanted: Mapping[str, Tensor]) -> dict[str, list[str]]:
+def _problems(state: State, own: Mapping[str, Tensor]) -> dict[str, list[str]]:
     """What does not fit, by kind."""
     misshapen = [
-        f"{k} {tuple(state[k].shape)} instead of {tuple(wanted[k].shape)}"
-        for k in sorted(wanted.keys() & state.keys())
-        if state[k].shape != wanted[k].shape
+        f"{k} {tuple(state[k].shape)} instead of {tuple(own[k].shape)}"
+        for k in sorted(own.keys() & state.keys())
+        if state[k].shape != own[k].shape
     ]
     kinds = {
-        "missing": sorted(wanted.keys() - state.keys()),
-        "unexpected": sorted(state.keys() - wanted.keys()),
+        "missing": sorted(own.keys() - state.keys()),
+        "unexpected": sorted(state.keys() - own.keys()),
         "misshapen": misshapen,
     }
     return {kind: names for kind, names in kinds.items() if names}
 
 
 def _choose(
-    found: list[Candidate], key: str | None, problems: Callable[[Candidate], dict[str, list[str]]], checkpoint: str
+    ways: list[Candidate], key: str | None, problems: Callable[[Candidate], dict[str, list[str]]], checkpoint: str
 ) -> tuple[Candidate, list[Candidate]]:
     """The best that fits, and what else would have."""
     checkpoint = public_address(checkpoint)
-    asked = [one for one in found if key is None or key in (*one.words, one.prefix[:-1], ".".join(one.path))]
-    if not asked:
-        names = some(dict.fromkeys(one.name for one in found if not one.prefix))
+    matching = [one for one in ways if key is None or key in (*one.words, one.prefix[:-1], ".".join(one.path))]
+    if not matching:
+        names = some(dict.fromkeys(one.name for one in ways if not one.prefix))
         raise UsageError(f"Expected {key!r} in {checkpoint}, but it holds {names}. Name one of its networks.")
-    faults = [problems(one) for one in asked]
-    fitting = [one for one, fault in zip(asked, faults, strict=True) if not fault]
+    faults = [problems(one) for one in matching]
+    fitting = [one for one, fault in zip(matching, faults, strict=True) if not fault]
     if not fitting:
         least = min(faults, key=lambda fault: sum(map(len, fault.values())))
-        said = "; ".join(f"{kind} {some(names)}" for kind, names in least.items())
-        raise EvaError(f"Expected weights that fit the architecture, but {checkpoint} does not: {said}.")
-    return fitting[0], [one for one in found if one is not fitting[0] and not problems(one)]
+        listed = "; ".join(f"{kind} {some(names)}" for kind, names in least.items())
+        raise EvaError(f"Expected weights that fit the architecture, but {checkpoint} does not: {listed}.")
+    return fitting[0], [one for one in ways if one is not fitting[0] and not problems(one)]
 
 
 def provenance(source: str, path: Path) -> dict[str, str]:
@@ -136,10 +136,10 @@ def read_state_dict(path: Path) -> State:
         UsageError: No such file.
         EvaError: Not a file of weights, or one that wants to run code.
     """
-    found = states(read_checkpoint(path))
-    if len(found) > 1:
-        say(f"Weights of {path}: {found[0].name}; also there: {some((one.name for one in found[1:]), 3)}.")
-    return found[0].state
+    networks = states(read_checkpoint(path))
+    if len(networks) > 1:
+        say(f"Weights of {path}: {networks[0].name}; also there: {some((one.name for one in networks[1:]), 3)}.")
+    return networks[0].state
 
 
 def read_checkpoint(path: Path) -> Any:
@@ -161,8 +161,8 @@ def read_checkpoint(path: Path) -> Any:
     except Refused:
         raise
     except Exception as error:  # torch fails in many ways on a file that is cut short, or is no file of weights
-        if (found := faulty_weights(path)) is not None:
-            raise EvaError(f"Expected a file of weights, but {path} is {found}. {remedy}") from error
+        if (impostor := faulty_weights(path)) is not None:
+            raise EvaError(f"Expected a file of weights, but {path} is {impostor}. {remedy}") from error
         reason = str(error).rpartition("WeightsUnpickler error: ")[2]
         reason = type(error).__name__ if "weights_only" in reason else reason  # torch advises to run what is in it
         raise EvaError(
@@ -192,10 +192,10 @@ def _find(checkpoint: str) -> Path:
 
 def _from_hub(checkpoint: str) -> Path:
     """Download (or find in the cache) a file of a hub repository."""
-    owner, _, rest = checkpoint.removeprefix(HUB).partition("/")
-    name, _, file = rest.partition("/")
-    name, _, at = name.partition("@")
-    repo, revision = f"{owner}/{name}", at or None
+    owner, _, path = checkpoint.removeprefix(HUB).partition("/")
+    name, _, file = path.partition("/")
+    name, _, tag = name.partition("@")
+    repo, revision = f"{owner}/{name}", tag or None
     try:
         validate_repo_id(repo)
     except HFValidationError as error:
@@ -204,9 +204,9 @@ def _from_hub(checkpoint: str) -> Path:
     held = sorted(
         HUB_FILES, key=lambda f: not file and not isinstance(try_to_load_from_cache(repo, f, revision=revision), str)
     )
-    for wanted in [file] if file else held:
+    for candidate in [file] if file else held:
         try:
-            return Path(hf_hub_download(repo, wanted, revision=revision))
+            return Path(hf_hub_download(repo, candidate, revision=revision))
         except GatedRepoError as error:
             raise EvaError(gated(repo)) from error
         except Exception as error:  # the hub's client lets its HTTP library's errors through
@@ -228,15 +228,15 @@ def _from_release(checkpoint: str) -> Path:
         )
     name = as_name(PurePosixPath(urlsplit(url).path).name)
     path = cache_root() / "weights" / f"{hashlib.sha256(address_of(url).encode()).hexdigest()[:12]}-{name}"
-    shown = public_address(url)
+    public = public_address(url)
     only_read = path.exists() and not os.access(path.parent, os.W_OK)
     with nullcontext() if only_read else locked(path, say):
-        if path.exists() and not checksum and (found := faulty_weights(path, whole=False)):
-            say(f"{path} is {found}, not the weights of {shown}: they are asked for again.")
+        if path.exists() and not checksum and (impostor := faulty_weights(path, whole=False)):
+            say(f"{path} is {impostor}, not the weights of {public}: they are asked for again.")
             path.unlink()
         if huggingface_hub.constants.HF_HUB_OFFLINE and not path.exists():
             raise EvaError(
-                f"Expected {path}, as HF_HUB_OFFLINE is set, but it does not exist. Put the file of {shown} there."
+                f"Expected {path}, as HF_HUB_OFFLINE is set, but it does not exist. Put the file of {public} there."
             )
         fetch(url, path, checksum.replace("=", ":") or None, faulty=faulty_weights)
     return path

@@ -23,7 +23,7 @@ class Context:
 
     job: Job
     store: MapStore
-    rules: Segmentation
+    section: Segmentation
     cutting: Cutting
     fabric: Fabric
 
@@ -55,9 +55,9 @@ class Context:
         return Stored(self.store, tiles, self.job.backbone, self.device, self.job.how.memory_gb * 1e9, flips)
 
 
-def context(job: Job, store: MapStore) -> Context:
-    """A job on its store, on the device that it asks for."""
-    rules: Segmentation = job.resolved.section
-    cutting = Cutting.of(rules, job.protocol.geometry_for(job.card))
+def open_context(job: Job, store: MapStore) -> Context:
+    """Open a job on its store, on the device that it asks for."""
+    section: Segmentation = job.resolved.section
+    cutting = Cutting.of(section, job.protocol.geometry_for(job.card))
     precision = PRECISIONS[job.protocol.precision_for(job.card)]
-    return Context(job, store, rules, cutting, open_fabric(job.how.device, 1, precision))
+    return Context(job, store, section, cutting, open_fabric(job.how.device, 1, precision))

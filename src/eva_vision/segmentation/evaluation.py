@@ -23,7 +23,7 @@ from eva_core.store.reuse import contents_of, copies_of_train
 from eva_vision.segmentation.context import Context
 from eva_vision.segmentation.contracts import IGNORE
 from eva_vision.segmentation.decoders import colour_baseline
-from eva_vision.segmentation.decoders.run_checkpoints import keep, kept
+from eva_vision.segmentation.decoders.run_checkpoints import read_run, write_run
 from eva_vision.segmentation.decoders.training import LOSSES, new_decoder, train
 from eva_vision.segmentation.features.batches import Online, Source
 from eva_vision.segmentation.features.tile_images import TileImages
@@ -37,11 +37,11 @@ from eva_vision.segmentation.scoring.scoring import AT_ONCE, Scored, mean_dice, 
 Params = dict[str, Tensor]
 
 
-def evaluate(at: Context, folder: Path, key: str) -> Answer:
+def evaluate(context: Context, folder: Path, key: str) -> Answer:
     """Train the decoders of all runs and a linear model of colour, and score both.
 
     Args:
-        at: The job on its store.
+        context: The job on its store.
         folder: The folder of the result: pictures and finished runs go there.
         key: Key of the result.
     Raises:
@@ -49,167 +49,178 @@ def evaluate(at: Context, folder: Path, key: str) -> Answer:
     """
     started = time.monotonic()
     full_precision()
-    plan = make_plan(at.store, at.job.protocol, at.card)
-    if not at.store.pixels[plan.train, :IGNORE].any():
+    plan = make_plan(context.store, context.job.protocol, context.card)
+    if not context.store.pixels[plan.train, :IGNORE].any():
         raise UsageError(
-            f"Expected pixels of some class in the train split of {at.card.name!r}, but all are ignored. "
+            f"Expected pixels of some class in the train split of {context.card.name!r}, but all are ignored. "
             "Correct its masks."
         )
-    foreign = untrained(_class_pixels(at, plan), at.card.name, "pixels")
+    foreign = untrained(_class_pixels(context, plan), context.card.name, "pixels")
     for split, classes in foreign.items():
-        say(f"{at.card.name}: {untrained_line(split, classes, 'pixels')}.")
-    runs = _fit(at, plan, folder, key)
-    selected, last = [decoder_of(at, r.params) for r in runs], [decoder_of(at, r.last) for r in runs]
+        say(f"{context.card.name}: {untrained_line(split, classes, 'pixels')}.")
+    runs = _fit(context, plan, folder, key)
+    selected, last = [decoder_of(context, r.params) for r in runs], [decoder_of(context, r.last) for r in runs]
     scored = {
-        split: score(at, [*selected, *last], at.store.rows(split), instances=len(runs)) for split in plan.reported
+        split: score(context, [*selected, *last], context.store.rows(split), instances=len(runs))
+        for split in plan.reported
     }
-    records = {split: _record(at, found, len(runs)) for split, found in scored.items()}
+    records = {split: _record(context, part, len(runs)) for split, part in scored.items()}
     fit_s = time.monotonic() - started
     splits = {split: record for split, (record, _) in records.items()}
     record: SegmentationRecord = {
-        **summary(plan, splits, at.card.metric, METRICS[at.card.metric]),
-        "baselines": {colour_baseline.NAME: {"splits": _colour(at, plan)}},
-        "contamination": _contamination(at, scored[plan.main], len(runs)),
+        **summary(plan, splits, context.card.metric, METRICS[context.card.metric]),
+        "baselines": {colour_baseline.NAME: {"splits": _colour(context, plan)}},
+        "contamination": _contamination(context, scored[plan.main], len(runs)),
         "confounds": None,
-        "mpp": _mpp(at, plan.main),
+        "mpp": _mpp(context, plan.main),
         "selected": [{"run": r.run, "value": r.selected_value, **r.selected} for r in runs],
         "refit": None,
-        "skipped": at.store.skipped,
+        "skipped": context.store.skipped,
         "untrained": foreign,
-        "copies": copies_of_train(contents_of(at.dataset), at.store.splits),
-        "turned_copies": turned_copies_across(at.store, plan),
-        "features": "online" if online(at) else "stored",
-        "background": None if at.card.background is None else at.card.classes[at.card.background],
-        "overlays": draw_overlays(at, scored[plan.main], selected[0], folder),
+        "copies": copies_of_train(contents_of(context.dataset), context.store.splits),
+        "turned_copies": turned_copies_across(context.store, plan),
+        "features": "online" if online(context) else "stored",
+        "background": None if context.card.background is None else context.card.classes[context.card.background],
+        "overlays": draw_overlays(context, scored[plan.main], selected[0], folder),
         "report": {},
-        "cost": cost(at.store, fit_s),
+        "cost": cost(context.store, fit_s),
     }
-    parts = [_dice(at, split, found, len(runs)) for split, found in scored.items()]
-    table = dice_table(parts, at.card.classes, [r.run for r in runs])
+    parts = [_dice(context, split, part, len(runs)) for split, part in scored.items()]
+    table = dice_table(parts, context.card.classes, [r.run for r in runs])
     return Answer(record, {r.run: r.params for r in runs}, table, records[plan.main][1])
 
 
-def _class_pixels(at: Context, plan: Plan) -> dict[str, dict[str, int]]:
+def _class_pixels(context: Context, plan: Plan) -> dict[str, dict[str, int]]:
     """How many pixels each class has, by split; of reported splits without the class that means leave out."""
-    found = {}
+    counts = {}
     for split in ("train", *plan.reported):
-        pixels = at.store.pixels[at.store.rows(split)].sum(0)
-        found[split] = {
+        pixels = context.store.pixels[context.store.rows(split)].sum(0)
+        counts[split] = {
             name: int(pixels[label])
-            for label, name in enumerate(at.card.classes)
-            if split == "train" or label != at.card.background
+            for label, name in enumerate(context.card.classes)
+            if split == "train" or label != context.card.background
         }
-    return found
+    return counts
 
 
-def _record(at: Context, scored: Scored, runs: int) -> tuple[SplitRecord, np.ndarray]:
+def _record(context: Context, scored: Scored, runs: int) -> tuple[SplitRecord, np.ndarray]:
     """What results.json says of a split, and the draws of its main metric.
 
     Args:
-        at: The job on its store.
+        context: The job on its store.
         scored: What the selected decoders of all runs score, then those after the last step.
         runs: Number of runs.
     """
-    measures = scored.measures(at)
+    measures = scored.measures(context)
     record, intervals = measured_record(measures[:runs], measures[runs:], len(scored.units), _groups(scored))
-    return record, intervals.draws[at.card.metric]
+    return record, intervals.draws[context.card.metric]
 
 
-def _dice(at: Context, split: str, scored: Scored, runs: int) -> ImageDice:
-    dice, by_class = (values[:runs] for values in scored.dice(at))
+def _dice(context: Context, split: str, scored: Scored, runs: int) -> ImageDice:
+    dice, by_class = (values[:runs] for values in scored.dice(context))
     return ImageDice(split, [u.id for u in scored.units], [u.group for u in scored.units], dice, by_class)
 
 
-def online(at: Context) -> bool:
+def online(context: Context) -> bool:
     """Whether the backbone runs in every step."""
-    return "crops" in at.rules.augment if at.job.how.online is None else at.job.how.online
+    return "crops" in context.section.augment if context.job.how.online is None else context.job.how.online
 
 
-def _fit(at: Context, plan: Plan, folder: Path, key: str) -> list[FittedRun]:
+def _fit(context: Context, plan: Plan, folder: Path, key: str) -> list[FittedRun]:
     """All runs; a finished one is kept in the folder of the result until all are there."""
-    runs = range(at.job.protocol.runs)
-    name = f"{at.job.head_name} on {at.job.model}"
-    source = _source(at, plan)
+    runs = range(context.job.protocol.runs)
+    name = f"{context.job.head_name} on {context.job.model}"
+    source = _source(context, plan)
     fitted = []
-    with Bar(name, len(runs) * at.rules.steps, "steps") as bar:
+    with Bar(name, len(runs) * context.section.steps, "steps") as bar:
         for run in runs:
 
-            def steps(step: int, before: int = run * at.rules.steps) -> None:
+            def steps(step: int, before: int = run * context.section.steps) -> None:
                 bar.update(before + step, bar.total)
 
-            found = kept(folder, run, key)
-            if found is None:
-                found = _train(at, plan, source, run, steps)
-                keep(folder, found, key)
-            fitted.append(found)
-            bar.update((run + 1) * at.rules.steps, bar.total)
+            fitted_run = read_run(folder, run, key)
+            if fitted_run is None:
+                fitted_run = _train(context, plan, source, run, steps)
+                write_run(folder, fitted_run, key)
+            fitted.append(fitted_run)
+            bar.update((run + 1) * context.section.steps, bar.total)
     return fitted
 
 
-def _source(at: Context, plan: Plan) -> Source:
-    if not online(at):
-        return at.stored(plan.train, "flips" in at.rules.augment)
-    say(f"The backbone runs in every step on {at.card.name}: {at.job.protocol.runs} x {at.rules.steps} steps.")
-    prepare(at.job.backbone, at.job.protocol, at.device)
-    tiles = [Tile(*map(int, place)) for place in at.store.tiles]
-    transform = transform_of(at.job.protocol)(at.cutting.geometry)
-    items = TileImages(at.dataset, tiles, at.cutting, transform, skip=False)
-    return Online(items, at.store.tiles_of(plan.train), at.rules, at.job.backbone, at.fabric, at.job.how)
+def _source(context: Context, plan: Plan) -> Source:
+    if not online(context):
+        return context.stored(plan.train, "flips" in context.section.augment)
+    runs, steps = context.job.protocol.runs, context.section.steps
+    say(f"The backbone runs in every step on {context.card.name}: {runs} x {steps} steps.")
+    prepare(context.job.backbone, context.job.protocol, context.device)
+    tiles = [Tile(*map(int, place)) for place in context.store.tiles]
+    transform = transform_of(context.job.protocol)(context.cutting.geometry)
+    items = TileImages(context.dataset, tiles, context.cutting, transform, skip=False)
+    return Online(
+        items,
+        context.store.tiles_of(plan.train),
+        context.section,
+        context.job.backbone,
+        context.fabric,
+        context.job.how,
+    )
 
 
-def _train(at: Context, plan: Plan, source: Source, run: int, progress: Callable[[int], None]) -> FittedRun:
-    seed = at.job.protocol.seed + run
-    decoder = new_decoder(at.head, at.store.channels, len(at.card.classes), seed, at.device)
-    return train(decoder, source, lambda d: mean_dice(at, d, plan.select), at.rules, run, seed, progress)
+def _train(context: Context, plan: Plan, source: Source, run: int, progress: Callable[[int], None]) -> FittedRun:
+    seed = context.job.protocol.seed + run
+    decoder = new_decoder(context.head, context.store.channels, len(context.card.classes), seed, context.device)
+    return train(decoder, source, lambda d: mean_dice(context, d, plan.select), context.section, run, seed, progress)
 
 
-def decoder_of(at: Context, params: Params, classes: int | None = None) -> nn.Module:
+def decoder_of(context: Context, params: Params, classes: int | None = None) -> nn.Module:
     """A trained decoder; of as many classes as the dataset has, unless given."""
-    decoder = new_decoder(at.head, at.store.channels, classes or len(at.card.classes), 0, at.device)
+    decoder = new_decoder(context.head, context.store.channels, classes or len(context.card.classes), 0, context.device)
     decoder.load_state_dict(params)
     return decoder
 
 
 def _groups(scored: Scored) -> list[str | None] | None:
-    known = [unit.group or None for unit in scored.units]
-    return known if any(known) else None
+    groups = [unit.group or None for unit in scored.units]
+    return groups if any(groups) else None
 
 
-def _colour(at: Context, plan: Plan) -> dict[str, SplitRecord]:
+def _colour(context: Context, plan: Plan) -> dict[str, SplitRecord]:
     """The records of a linear model of colour, by split."""
-    source = at.stored(plan.train)
+    source = context.stored(plan.train)
     batches = source.in_order(AT_ONCE)
-    model = colour_baseline.fit_colour(batches, len(source), len(at.card.classes), LOSSES[at.rules.loss]).to(at.device)
-    found = {}
+    model = colour_baseline.fit_colour(
+        batches, len(source), len(context.card.classes), LOSSES[context.section.loss]
+    ).to(context.device)
+    records = {}
     for split in plan.reported:
-        scored = score(at, [model], at.store.rows(split))
-        measures = scored.measures(at)
-        found[split] = measured_record(measures, measures, len(scored.units), _groups(scored))[0]
-    return found
+        scored = score(context, [model], context.store.rows(split))
+        measures = scored.measures(context)
+        records[split] = measured_record(measures, measures, len(scored.units), _groups(scored))[0]
+    return records
 
 
-def _contamination(at: Context, scored: Scored, runs: int) -> Contamination:
+def _contamination(context: Context, scored: Scored, runs: int) -> Contamination:
     """Whether the model was trained on these images."""
 
     def rescored(chosen: np.ndarray) -> SplitRecord:
-        units = [unit for unit, wanted in zip(scored.units, chosen, strict=True) if wanted]
-        rest = Scored(units, scored.counts[:runs, chosen], {})
-        measures = rest.measures(at)
-        return measured_record(measures, measures, len(units), _groups(rest))[0]
+        units = [unit for unit, is_chosen in zip(scored.units, chosen, strict=True) if is_chosen]
+        subset = Scored(units, scored.counts[:runs, chosen], {})
+        measures = subset.measures(context)
+        return measured_record(measures, measures, len(units), _groups(subset))[0]
 
-    card = at.job.backbone.card
-    ids = [str(at.store.ids[u.sample]) for u in scored.units]  # of images: a tile has a name of its own
-    return marked(card, at.card, seen(card, ids, [u.group for u in scored.units]), rescored)
+    card = context.job.backbone.card
+    ids = [str(context.store.ids[u.sample]) for u in scored.units]  # of images: a tile has a name of its own
+    return marked(card, context.card, seen(card, ids, [u.group for u in scored.units]), rescored)
 
 
-def _mpp(at: Context, split: str) -> Magnification:
+def _mpp(context: Context, split: str) -> Magnification:
     """Micrometres per pixel of the files, and of what reached the model: median over the images of a split."""
-    samples = [at.dataset.samples[n] for n in at.store.rows(split)]
-    natives = [s.mpp or at.card.mpp for s in samples]
+    samples = [context.dataset.samples[n] for n in context.store.rows(split)]
+    natives = [s.mpp or context.card.mpp for s in samples]
     if any(mpp is None for mpp in natives):
         return {"native": None, "reached": None}
-    cutting = at.cutting
-    sides = at.store.sizes[at.store.rows(split)].min(1) if cutting.tile is None else cutting.tile
+    cutting = context.cutting
+    sides = context.store.sizes[context.store.rows(split)].min(1) if cutting.tile is None else cutting.tile
     brought = np.array(natives if cutting.mpp is None else [cutting.mpp] * len(natives), float)
     reached = brought * sides / (cutting.geometry.crop if cutting.stitch else cutting.geometry.resize)
     return {"native": float(np.median(np.array(natives, float))), "reached": float(np.median(reached))}

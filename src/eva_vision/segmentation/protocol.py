@@ -10,7 +10,7 @@ from eva_core.errors import UsageError, refuse
 
 @dataclass(frozen=True)
 class Segmentation:
-    """The rules for masks: how images are cut, how a decoder is trained, what counts.
+    """The section of a protocol for masks: how images are cut, how a decoder is trained, what counts.
 
     Attributes:
         heads: The heads that the protocol defines; the first is the default.
@@ -59,9 +59,9 @@ class Segmentation:
     datasets: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        known = {f.name for f in fields(self)} - {"datasets"}
+        names = {f.name for f in fields(self)} - {"datasets"}
         for dataset, departures in self.datasets.items():
-            unknown = sorted(set(departures) - known)
+            unknown = sorted(set(departures) - names)
             if unknown:
                 raise UsageError(f"Expected fields of protocol.segmentation for {dataset}, but got {unknown[0]!r}.")
         refuse_small(self, "segmentation.", ("tile", "batch_size", "steps", "evaluate_every", "patience"), ("overlap",))
@@ -75,13 +75,13 @@ class Segmentation:
         )
 
     def of(self, dataset: str, published: "Segmentation | None" = None) -> "Segmentation":
-        """The rules for one dataset.
+        """The section as it holds for one dataset.
 
         Args:
             dataset: Name of the dataset.
             published: The section as shipped: what differs from it was asked for, and holds for this dataset too.
         """
         departures = {k: tuple(v) if isinstance(v, list) else v for k, v in self.datasets.get(dataset, {}).items()}
-        asked = {k for k in departures if published is not None and getattr(self, k) != getattr(published, k)}
-        changes: dict[str, Any] = {k: v for k, v in departures.items() if k not in asked}
+        overridden = {k for k in departures if published is not None and getattr(self, k) != getattr(published, k)}
+        changes: dict[str, Any] = {k: v for k, v in departures.items() if k not in overridden}
         return replace(self, datasets={}, **changes)

@@ -93,27 +93,27 @@ class SegmentationTask(Task):
 
     @override
     def evaluate(self, job: "Job", store: "MapStore", folder: Path, key: str) -> "Answer":
-        from eva_vision.segmentation.context import context
+        from eva_vision.segmentation.context import open_context
         from eva_vision.segmentation.evaluation import evaluate
 
-        return evaluate(context(job, store), folder, key)
+        return evaluate(open_context(job, store), folder, key)
 
     @override
     def tidy(self, folder: Path) -> None:
-        from eva_vision.segmentation.decoders.run_checkpoints import forget
+        from eva_vision.segmentation.decoders.run_checkpoints import remove_runs
 
-        forget(folder)
+        remove_runs(folder)
 
     @override
     def apply(self, job: "Job", store: "MapStore", heads: Heads, classes: list[str], output: Path) -> Path:
         """Write a mask for every image, of its own size: PNG with a palette; classes.txt names the labels."""
-        from eva_vision.segmentation.context import context
+        from eva_vision.segmentation.context import open_context
         from eva_vision.segmentation.evaluation import decoder_of
         from eva_vision.segmentation.scoring.whole_masks import write_masks
 
-        at = context(job, store)
+        context = open_context(job, store)
         return write_masks(
-            at, [decoder_of(at, dict(params), len(classes)) for params in heads.values()], classes, output
+            context, [decoder_of(context, dict(params), len(classes)) for params in heads.values()], classes, output
         )
 
     @override
@@ -155,12 +155,12 @@ class SegmentationTask(Task):
         values = ", ".join(f"{name} {number(metrics[name]['mean'])}" for name in others)
         own = cast("SegmentationResults", results)
         left_out = own["background"]
-        found = [f"means {f'leave {left_out} out' if left_out else 'go over all classes'}; {values}"]
+        lines = [f"means {f'leave {left_out} out' if left_out else 'go over all classes'}; {values}"]
         if main["mean"] == 0:
-            found.append("no pixel of any class is found: the head has learned nothing; more steps, or another head")
+            lines.append("no pixel of any class is found: the head has learned nothing; more steps, or another head")
         if own["features"] == "online":
-            found.append("the backbone ran in every step")
-        return found
+            lines.append("the backbone ran in every step")
+        return lines
 
     @override
     def by_class(self, results: "Results") -> bool:

@@ -74,8 +74,8 @@ def build(
         todo = [path for path, stays in current.items() if not stays]
         writer.expect(todo)
         with Bar("Indexing", len(todo), "slides") as bar:
-            for found in run(partial(index_slide, tissue=tissue, mpp=mpp, known=logins()), todo):
-                writer.add({**found.entry, "root": root}, found.state, found.mask)
+            for indexed in run(partial(index_slide, tissue=tissue, mpp=mpp, server_logins=logins()), todo):
+                writer.add({**indexed.entry, "root": root}, indexed.state, indexed.mask)
                 bar.advance(1)
     return Index(output)
 
@@ -90,10 +90,10 @@ def _common(paths: Sequence[str]) -> str:
     return "/".join(level[0] for level in takewhile(lambda level: len(set(level)) == 1, levels))
 
 
-def _once(paths: Sequence[str], known: Mapping[str, Entry]) -> list[str]:
+def _once(paths: Sequence[str], entries: Mapping[str, Entry]) -> list[str]:
     """Leave out files that the index has by another name."""
-    new = [path for path in paths if path not in known and not is_url(path)]
-    old = {_file(path) for path, entry in known.items() if not entry.error and not is_url(path)} if new else set()
+    new = [path for path in paths if path not in entries and not is_url(path)]
+    old = {_file(path) for path, entry in entries.items() if not entry.error and not is_url(path)} if new else set()
     again = {path for path in new if _file(path) in old - {None}}
     if again:
         say(f"{len(again)} slides are in the index by another name: {some(sorted(again))}.")
@@ -109,16 +109,23 @@ def _file(path: str) -> tuple[int, int] | None:
     return (info.st_dev, info.st_ino) if info.st_ino else None
 
 
-def index_slide(path: str, tissue: str, mpp: float | None, known: dict[str, str] | None = None) -> Indexed:
-    """All of one slide, or the reason why it cannot be had; `known` are logins of web servers, by their address."""
-    take_logins(known or {})
+def index_slide(path: str, tissue: str, mpp: float | None, server_logins: dict[str, str] | None = None) -> Indexed:
+    """Read what an index keeps of one slide, or the reason why it cannot be had.
+
+    Args:
+        path: File or URL.
+        tissue: A name of the group `eva.tissue`.
+        mpp: Micrometres per pixel, where the file states none.
+        server_logins: Logins of web servers, by their address.
+    """
+    take_logins(server_logins or {})
     state = _UNKNOWN
     try:
         state = state_of(path)
-        found = _indexed(path, state, tissue, mpp)
+        indexed = _indexed(path, state, tissue, mpp)
         if state_of(path) != state:
             raise EvaError(f"Expected {path} to stay as it is, but it was written while it was read. Index it again.")
-        return found
+        return indexed
     except Exception as error:  # a slide may be damaged in any way
         return failure(path, error, state)
 
@@ -126,8 +133,8 @@ def index_slide(path: str, tissue: str, mpp: float | None, known: dict[str, str]
 def failure(path: str, error: Exception, state: State = _UNKNOWN) -> Indexed:
     """What is kept of a slide that does not work."""
     reason = str(error) if isinstance(error, EvaError | OSError) else f"{type(error).__name__}: {error}"
-    said = without_secrets(" ".join(reason.split()))
-    return Indexed({"path": public_address(path), **state._asdict(), "error": said})
+    line = without_secrets(" ".join(reason.split()))
+    return Indexed({"path": public_address(path), **state._asdict(), "error": line})
 
 
 def here(work: Work, paths: Sequence[str]) -> Iterator[Indexed]:
@@ -152,18 +159,18 @@ def in_processes(work: Work, paths: Sequence[str], workers: int) -> Iterator[Ind
                         running[pool.submit(work, waiting[0])] = waiting[0]
                         waiting.popleft()
                     for done in wait(running, return_when=FIRST_COMPLETED).done:
-                        found = done.result()
+                        indexed = done.result()
                         del running[done]
-                        yield found
+                        yield indexed
             except BrokenProcessPool:
                 suspects += running.values()
     while suspects:  # one at a time, so that it is known which
         with _pool(1) as pool:
             try:
                 while suspects:
-                    found = pool.submit(work, suspects[0]).result()
+                    indexed = pool.submit(work, suspects[0]).result()
                     suspects.popleft()
-                    yield found
+                    yield indexed
             except BrokenProcessPool:
                 died = EvaError("The process that read it died. Leave the slide out, or give more memory.")
                 yield failure(suspects.popleft(), died)
@@ -181,7 +188,7 @@ def on_ray(work: Work, paths: Sequence[str], address: str | None) -> Iterator[In
         UsageError: Ray is not installed.
     """
     outcomes = each_on_ray(work, paths, address=address)
-    return (failure(path, found) if isinstance(found, Exception) else found for path, found in outcomes)
+    return (failure(path, outcome) if isinstance(outcome, Exception) else outcome for path, outcome in outcomes)
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
@@ -238,5 +245,5 @@ def _indexed(path: str, state: State, tissue: str, mpp: float | None) -> Indexed
             "reader": slide.reader,
             "agreed": agreed,
         }
-        kept = reader(slide.reader).state(slide)
-    return Indexed(entry, kept, mask.to_bytes())
+        reader_state = reader(slide.reader).state(slide)
+    return Indexed(entry, reader_state, mask.to_bytes())

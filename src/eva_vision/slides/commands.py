@@ -46,31 +46,31 @@ def index(argv: list[str]) -> int:
     parser.add_argument("--strict", action="store_true", help="exit 1 where a slide could not be indexed")
     parser.add_argument("--engine", choices=("local", "ray"), default="local", help="ray: slides over a cluster")
     parser.add_argument("--address", help="of the Ray cluster; a local one unless given")
-    given = parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
     from eva_vision.slides.build_index import build, on_ray, on_this_machine
     from eva_vision.slides.listing import find_slides
 
-    if given.mpp is not None and not 0 < given.mpp < float("inf"):
-        raise UsageError(f"Expected --mpp above 0, but got {given.mpp}. Give micrometres per pixel.")
-    workers = given.workers if given.workers is not None else len(os.sched_getaffinity(0))
+    if arguments.mpp is not None and not 0 < arguments.mpp < float("inf"):
+        raise UsageError(f"Expected --mpp above 0, but got {arguments.mpp}. Give micrometres per pixel.")
+    workers = arguments.workers if arguments.workers is not None else len(os.sched_getaffinity(0))
     if workers < 1:
         raise UsageError(f"Expected --workers of at least 1, but got {workers}.")
-    run = partial(on_ray, address=given.address) if given.engine == "ray" else on_this_machine(workers)
-    listed = find_slides(given.pattern)
-    found = build(listed.paths, given.output, given.tissue, given.mpp, run, listed.root)
-    fast = sum(entry.reader == "tiff" for entry in found.entries)
-    area = sum(entry.area for entry in found.entries)
-    print(f"{len(found)} slides in {given.output}: {area:,.0f} mm2 of tissue, {fast} by the fast path.")
-    differ = [entry.name for entry in found.entries if entry.agreed is False]
+    run = partial(on_ray, address=arguments.address) if arguments.engine == "ray" else on_this_machine(workers)
+    listed = find_slides(arguments.pattern)
+    slides = build(listed.paths, arguments.output, arguments.tissue, arguments.mpp, run, listed.root)
+    fast = sum(entry.reader == "tiff" for entry in slides.entries)
+    area = sum(entry.area for entry in slides.entries)
+    print(f"{len(slides)} slides in {arguments.output}: {area:,.0f} mm2 of tissue, {fast} by the fast path.")
+    differ = [entry.name for entry in slides.entries if entry.agreed is False]
     if differ:
         say(f"{len(differ)} are read by OpenSlide, because the fast path gave other pixels: {some(differ)}.")
-    alone = [entry.name for entry in found.entries if entry.reader == "tiff" and entry.agreed is None]
+    alone = [entry.name for entry in slides.entries if entry.reader == "tiff" and entry.agreed is None]
     if alone:
         say(f"{len(alone)} were not compared with OpenSlide, which does not open them: {some(alone)}.")
-    failed = {**{entry.path: entry.error for entry in found.failed}, **listed.failed}
+    failed = {**{entry.path: entry.error for entry in slides.failed}, **listed.failed}
     for path, reason in failed.items():
         say(f"{path}: {reason}")
-    if failed and (given.strict or not len(found)):
+    if failed and (arguments.strict or not len(slides)):
         raise EvaError(f"Expected every slide to be indexed, but {len(failed)} were not: see above.")
     return 0
 
@@ -82,17 +82,17 @@ def show(argv: list[str]) -> int:
     parser.add_argument("--output", type=Path, help="PNG to write; NAME.png here unless given")
     parser.add_argument("--mpp", type=float, help="micrometres per pixel of a slide that states none")
     parser.add_argument("--tissue", default="hsv", help="how tissue is found: hsv, otsu, or a plugin's name")
-    given = parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
     from eva_vision.slides.names import stem
     from eva_vision.slides.reading.open import open_as_stated
     from eva_vision.slides.show import describe, draw
     from eva_vision.slides.tissue_detection import tissue_mask
 
-    with open_as_stated(given.file, given.mpp) as slide:
-        mask = tissue_mask(slide, given.tissue)
+    with open_as_stated(arguments.file, arguments.mpp) as slide:
+        mask = tissue_mask(slide, arguments.tissue)
         for name, value in describe(slide, mask).items():
             print(f"{name:<10} {visible(value)}")
-        output = given.output or Path(f"{as_name(stem(slide.name))}.png")
+        output = arguments.output or Path(f"{as_name(stem(slide.name))}.png")
         draw(slide, mask, output)
     print(f"{'picture':<10} {output}")
     return 0

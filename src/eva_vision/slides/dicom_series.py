@@ -16,12 +16,12 @@ _LONG = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b
 _AT_ONCE = 32
 
 
-def one_per_series(paths: Sequence[str], known: Collection[str] = ()) -> list[str]:
+def one_per_series(paths: Sequence[str], representatives: Collection[str] = ()) -> list[str]:
     """Leave out all but one file of each series of a folder; what is no DICOM file stays.
 
     Args:
         paths: Files and URLs.
-        known: Those of the paths that stand for a series already.
+        representatives: Those of the paths that stand for a series already.
 
     Returns:
         In the order given; the first file of a series in that order, where none is known.
@@ -30,15 +30,15 @@ def one_per_series(paths: Sequence[str], known: Collection[str] = ()) -> list[st
     for path in paths:
         if path.lower().endswith(".dcm"):
             folders.setdefault(path.rpartition("/")[0], []).append(path)
-    asked = [path for files in folders.values() if len(files) > 1 for path in files]
+    candidates = [path for files in folders.values() if len(files) > 1 for path in files]
     with ThreadPoolExecutor(_AT_ONCE) as pool:  # a bucket may hold thousands
-        found = dict(zip(asked, pool.map(_series_of_file, asked), strict=True))
+        series_of_path = dict(zip(candidates, pool.map(_series_of_file, candidates), strict=True))
     members: dict[tuple[str, str], list[str]] = {}
-    for path, series in found.items():
+    for path, series in series_of_path.items():
         members.setdefault((path.rpartition("/")[0], series or path), []).append(path)
-    known = set(known)
-    kept = {next((path for path in files if path in known), files[0]) for files in members.values()}
-    return [path for path in paths if path not in found or path in kept]
+    representatives = set(representatives)
+    chosen = {next((path for path in files if path in representatives), files[0]) for files in members.values()}
+    return [path for path in paths if path not in series_of_path or path in chosen]
 
 
 def _series_of_file(path: str) -> str | None:
@@ -61,26 +61,26 @@ def series_of(start: bytes) -> str | None:
     """
     if start[128:132] != b"DICM":
         return None
-    at, depth = 132, 0
-    while at + 12 <= len(start):
-        tag = struct.unpack_from("<HH", start, at)
+    place, depth = 132, 0
+    while place + 12 <= len(start):
+        tag = struct.unpack_from("<HH", start, place)
         if tag[0] == 0xFFFE:  # items and ends, which have no value representation
-            (length,) = struct.unpack_from("<I", start, at + 4)
+            (length,) = struct.unpack_from("<I", start, place + 4)
             depth -= tag == _SEQUENCE_ENDS
-            at += 8 + (0 if length == _UNKNOWN or tag != _ITEM else length)
+            place += 8 + (0 if length == _UNKNOWN or tag != _ITEM else length)
             continue
         if depth == 0 and tag >= _SERIES:  # elements are in order; within sequences others have UIDs of theirs
-            (length,) = struct.unpack_from("<H", start, at + 6)
-            value = start[at + 8 : at + 8 + length]
+            (length,) = struct.unpack_from("<H", start, place + 6)
+            value = start[place + 8 : place + 8 + length]
             return value.decode("ascii", "replace").strip("\0 ") or None if tag == _SERIES else None
-        if start[at + 4 : at + 6] in _LONG:
-            (length,) = struct.unpack_from("<I", start, at + 8)
-            at += 12
+        if start[place + 4 : place + 6] in _LONG:
+            (length,) = struct.unpack_from("<I", start, place + 8)
+            place += 12
         else:
-            (length,) = struct.unpack_from("<H", start, at + 6)
-            at += 8
+            (length,) = struct.unpack_from("<H", start, place + 6)
+            place += 8
         if length == _UNKNOWN:
             depth += 1
         else:
-            at += length
+            place += length
     return None

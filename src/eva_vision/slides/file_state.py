@@ -36,8 +36,8 @@ def state_of(path: str) -> State:
         EvaError: It is gone, or cannot be reached.
     """
     if is_url(path):
-        found = Blob(path).described()
-        return State(found.size, 0, found.version)
+        described = Blob(path).described()
+        return State(described.size, 0, described.version)
     try:
         info = os.stat(path)
     except OSError as error:

@@ -82,9 +82,9 @@ class Index:
             say(_missing(self.folder, self.missing))
         elif not content.listed and tell:
             say(f"{folder} lacks a whole {LISTED}, so that slides may be missing. Run `eva slides index` again.")
-        known = [content.entries[path] for path in sorted(content.entries)]
-        self.entries = tuple(entry for entry in known if not entry.error)
-        self.failed = tuple(entry for entry in known if entry.error)
+        entries = [content.entries[path] for path in sorted(content.entries)]
+        self.entries = tuple(entry for entry in entries if not entry.error)
+        self.failed = tuple(entry for entry in entries if entry.error)
         self._masks: OrderedDict[int, TissueMask] = OrderedDict()
 
     def __len__(self) -> int:
@@ -102,10 +102,10 @@ class Index:
         Raises:
             UsageError: It is not in the index, or could not be indexed.
         """
-        found = bisect_left(self.entries, path, key=lambda entry: entry.path)
-        if found == len(self) or self.entries[found].path != path:
+        number = bisect_left(self.entries, path, key=lambda entry: entry.path)
+        if number == len(self) or self.entries[number].path != path:
             raise UsageError(f"Expected {path} in {self.folder}, but it is not there. `eva slides index` adds it.")
-        return found
+        return number
 
     def open(self, number: int, exact: bool = False) -> Slide:
         """Open a slide without parsing it; see `open_slide`.
@@ -129,18 +129,18 @@ class Index:
             self._masks.move_to_end(number)
             return self._masks[number]
         entry = self.entries[number]
-        found = self._masks[number] = TissueMask.from_bytes(self._blobs(entry)[entry.state_bytes :])
+        decoded = self._masks[number] = TissueMask.from_bytes(self._blobs(entry)[entry.state_bytes :])
         if len(self._masks) > _MASKS:
             self._masks.popitem(last=False)
-        return found
+        return decoded
 
     def _blobs(self, entry: Entry) -> bytes:
         return _read_blobs(self.folder, entry)
 
 
-def _reopened(folder: Path, known: dict[str, str]) -> Index:
+def _reopened(folder: Path, server_logins: dict[str, str]) -> Index:
     """An index in another process, with the logins that it is read with."""
-    take_logins(known)
+    take_logins(server_logins)
     return Index(folder, False)
 
 
@@ -272,13 +272,13 @@ def _read_blobs(folder: Path, entry: Entry) -> bytes:
     return blobs
 
 
-def _refuse_other_masks(folder: Path, made_by: str | None, made_so: str, tissue: str, method: str) -> None:
-    if made_by not in (None, tissue):
-        raise UsageError(f"Expected --tissue {made_by} for {folder}, but got {tissue}. Give another --output.")
-    if made_so and method and made_so != method:
+def _refuse_other_masks(folder: Path, tissue_before: str | None, method_before: str, tissue: str, method: str) -> None:
+    if tissue_before not in (None, tissue):
+        raise UsageError(f"Expected --tissue {tissue_before} for {folder}, but got {tissue}. Give another --output.")
+    if method_before and method and method_before != method:
         raise UsageError(
-            f"Expected {tissue} as the masks of {folder} were made ({made_so}), but it is {method} now. Give another "
-            "--output."
+            f"Expected {tissue} as the masks of {folder} were made ({method_before}), but it is {method} now. Give "
+            "another --output."
         )
 
 

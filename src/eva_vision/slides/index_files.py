@@ -167,10 +167,10 @@ def read_content(folder: Path) -> Content:
 
 
 def _lines(text: bytes) -> Iterator[tuple[int, bytes]]:
-    at = 0
+    place = 0
     for line in text.splitlines(keepends=True):
-        yield at, line
-        at += len(line)
+        yield place, line
+        place += len(line)
 
 
 def _read_list(folder: Path) -> Any:
@@ -183,13 +183,13 @@ def _read_list(folder: Path) -> Any:
 
 def _refuse_others(folder: Path, text: bytes) -> None:
     """Raise where lines without slides are not those of an index that was just begun."""
-    first, _, rest = text.partition(b"\n")
+    first, _, others = text.partition(b"\n")
     if not text.strip(b"\0"):  # a power cut can leave zeros
         return
     if not _BEGIN.startswith(first) and not first.startswith(_BEGIN):
         raise UsageError(f"Expected an index in {folder}, but {LINES} holds something else. Index elsewhere.")
     version = first.removeprefix(_BEGIN).partition(b",")[0]
-    if rest[: rest.rfind(b"\n") + 1].strip(b"\0\n") and version != str(SCHEMA).encode():
+    if others[: others.rfind(b"\n") + 1].strip(b"\0\n") and version != str(SCHEMA).encode():
         raise UsageError(
             f"Expected an index of version {SCHEMA} in {folder}, but got another. Index the slides again elsewhere."
         )

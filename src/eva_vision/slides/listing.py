@@ -37,42 +37,42 @@ def find_slides(pattern: str) -> Found:
         UsageError: Nothing matches, or wildcards in a web address: web servers list nothing.
         EvaError: The storage does not answer, or nothing is found where something could not be looked at.
     """
-    found = _objects(pattern) if is_url(pattern) else _files(str(Path(pattern).expanduser()))
-    if not found.paths and found.failed:
-        named = some(f"{path} ({reason})" for path, reason in found.failed.items())
+    listing = _objects(pattern) if is_url(pattern) else _files(str(Path(pattern).expanduser()))
+    if not listing.paths and listing.failed:
+        named = some(f"{path} ({reason})" for path, reason in listing.failed.items())
         raise EvaError(f"Expected slides at {pattern}, but found none, and could not look at {named}. Allow it.")
-    if not found.paths:
+    if not listing.paths:
         raise UsageError(f"Expected slides at {pattern}, but nothing matches. Quote the pattern, and check the path.")
-    return found
+    return listing
 
 
 def list_slides(pattern: str) -> list[str]:
     """The files or objects that `find_slides` finds, sorted. What it could not look at is said."""
-    found = find_slides(pattern)
-    for path, reason in found.failed.items():
+    listing = find_slides(pattern)
+    for path, reason in listing.failed.items():
         say(f"{path}: {reason}")
-    return found.paths
+    return listing.paths
 
 
 def _files(pattern: str) -> Found:
     if not is_pattern(pattern) or os.path.isfile(pattern):
         return Found(os.path.dirname(pattern), [pattern] * os.path.isfile(pattern), {})
-    root, rest = parted(pattern)
-    meant = Pattern(rest)
-    below = walk(root, meant.matches, meant.leads) if os.path.isdir(root or ".") else Walk()
+    root, wild = parted(pattern)
+    selection = Pattern(wild)
+    below = walk(root, selection.matches, selection.leads) if os.path.isdir(root or ".") else Walk()
     failed = {os.path.join(root, path): reason for path, reason in below.failed.items()}
     return Found(root, sorted(os.path.join(root, path) for path in below.files), failed)
 
 
 def _objects(pattern: str) -> Found:
     root, key = split_address(pattern)
-    fixed, rest = parted(key)
+    fixed, wild = parted(key)
     base = f"{root}/{fixed}" if fixed else root
     if not is_pattern(key):
         return Found(base, [pattern], {})
     if urlsplit(pattern).scheme in WEB:
         raise UsageError(f"Expected an address without wildcards, but got {pattern}. Web servers list nothing.")
-    meant = Pattern(f"{fixed}/{rest}" if fixed else rest)
+    selection = Pattern(f"{fixed}/{wild}" if fixed else wild)
     listed, odd = find_keys(root, fixed)
-    failed = {f"{root}/{shown(path)}": ODD for path in odd if meant.matches(plain(path))}
-    return Found(base, sorted(f"{root}/{path}" for path in listed if meant.matches(path)), failed)
+    failed = {f"{root}/{shown(path)}": ODD for path in odd if selection.matches(plain(path))}
+    return Found(base, sorted(f"{root}/{path}" for path in listed if selection.matches(path)), failed)

@@ -43,8 +43,8 @@ def names_of(name: str) -> Iterator[str]:
     The longest come first; the file name alone, which slides may share, last.
     """
     parts = name.split("/")
-    for at in range(len(parts)):
-        end = "/".join(parts[at:])
+    for first in range(len(parts)):
+        end = "/".join(parts[first:])
         yield end
         yield str(PurePosixPath(end).with_suffix("")) if stem(end) != end else end
 
@@ -81,10 +81,10 @@ class Excluded:
         met = [entry for barcode in patients(name) for entry in self._by_patient.get(barcode, ())]
         for folders in _folders(name):
             met += self._by_name.get(folders, ())
-        for own in dict.fromkeys(names_of(name)):
-            met += self._by_name.get(own, ())
-            if "/" not in own:
-                for entry in self._by_name.get(own, ()):
+        for alias in dict.fromkeys(names_of(name)):
+            met += self._by_name.get(alias, ())
+            if "/" not in alias:
+                for entry in self._by_name.get(alias, ()):
                     self.shared.setdefault(entry, set()).add(name)
         self.used.update(met)
         return bool(met)

@@ -110,9 +110,9 @@ class Sampler:
             drawn = np.searchsorted(self._cumulative, rng.random(), side="right")
             slide = int(self.kept[min(int(drawn), len(self.kept) - 1)])
             mpp = self._magnification(slide, rng)
-            found = self._window(slide, mpp, rng)
-            if found is not None:
-                return found
+            window = self._window(slide, mpp, rng)
+            if window is not None:
+                return window
             if slide not in self._told:
                 self._told.add(slide)
                 say(
@@ -142,10 +142,10 @@ class Sampler:
         extent = (mask.slide_width, mask.slide_height)
         side = max(size, min(self.sampling.window, *(int(length / scale) for length in extent)))
         start, first = [0, 0], [0, 0]
-        for axis, (at, length) in enumerate(zip(corner, extent, strict=True)):
-            wanted = at - int(rng.integers(side - size + 1)) * scale
-            start[axis] = int(min(max(wanted, 0), max(0.0, length - side * scale)))
-            first[axis] = min(max(round((at - start[axis]) / scale), 0), side - size)
+        for axis, (place, length) in enumerate(zip(corner, extent, strict=True)):
+            corner_of_window = place - int(rng.integers(side - size + 1)) * scale
+            start[axis] = int(min(max(corner_of_window, 0), max(0.0, length - side * scale)))
+            first[axis] = min(max(round((place - start[axis]) / scale), 0), side - size)
         corners = [(first[0], first[1])]
         for across, down in rng.integers(side - size + 1, size=(4 * self.sampling.per_window, 2)).tolist():
             x, y = start[0] + across * scale, start[1] + down * scale

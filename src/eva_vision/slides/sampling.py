@@ -106,23 +106,25 @@ def choose(slides: Sequence[Described], sampling: Sampling, seed: int) -> list[i
         UsageError: The list of exclusions does not read, or no slide is left.
     """
     finest = [slide.mpp / COARSER for slide in slides]
-    kept = list(range(len(slides)))
+    numbers = list(range(len(slides)))
     excluded = read_excluded(sampling.exclude) if sampling.exclude is not None else None
     weights = sampling.mpp_weights or (1.0,) * len(sampling.mpp)
-    wanted = sampling.mpp_range or [mpp for mpp, weight in zip(sampling.mpp, weights, strict=True) if weight > 0]
-    greatest = max(wanted)
-    rules: list[tuple[str, Callable[[int], bool]]] = [
+    magnifications = sampling.mpp_range or [
+        mpp for mpp, weight in zip(sampling.mpp, weights, strict=True) if weight > 0
+    ]
+    greatest = max(magnifications)
+    conditions: list[tuple[str, Callable[[int], bool]]] = [
         (f"are not {' or '.join(sampling.codes)}", lambda n: not sampling.codes or _code(slides[n]) in sampling.codes),
         (f"are excluded by {sampling.exclude}", lambda n: excluded is None or slides[n].name not in excluded),
         ("have no tissue", lambda n: slides[n].area > 0),
         (f"are coarser than {greatest:g} micrometres per pixel", lambda n: finest[n] <= greatest),
     ]
-    for what, stays in rules:
-        before, kept = kept, [n for n in kept if stays(n)]
-        if len(kept) < len(before):
-            gone = set(before) - set(kept)
+    for reason, keeps in conditions:
+        before, numbers = numbers, [n for n in numbers if keeps(n)]
+        if len(numbers) < len(before):
+            gone = set(before) - set(numbers)
             names = some((slides[n].name for n in sorted(gone)), 3)
-            say(f"{len(gone)} of {len(slides)} slides {what}: {names}.")
+            say(f"{len(gone)} of {len(slides)} slides {reason}: {names}.")
     if excluded is not None and len(excluded.used) < len(excluded.entries):
         unused = len(excluded.entries) - len(excluded.used)
         say(f"{unused} of {len(excluded.entries)} lines of {sampling.exclude} meet no slide.")
@@ -131,17 +133,17 @@ def choose(slides: Sequence[Described], sampling: Sampling, seed: int) -> list[i
             say(
                 f"{line} in {sampling.exclude} is the name of {len(alike)} slides, all left out: {some(sorted(alike))}."
             )
-    if not kept:
+    if not numbers:
         raise UsageError(
             "Expected a slide to sample from, but none is left. Loosen the sampling, or index other slides."
         )
-    least = min(wanted)
-    coarse = sum(finest[n] > least for n in kept)
+    least = min(magnifications)
+    coarse = sum(finest[n] > least for n in numbers)
     if coarse:
-        say(f"{coarse} of {len(kept)} slides are coarser than {least:g} micrometres per pixel: not sampled there.")
-    few = max(1, round(sampling.fraction * len(kept)))
+        say(f"{coarse} of {len(numbers)} slides are coarser than {least:g} micrometres per pixel: not sampled there.")
+    few = max(1, round(sampling.fraction * len(numbers)))
     order = sorted(
-        kept, key=lambda n: hashlib.sha256(f"{seed} {slides[n].name}".encode(errors="surrogateescape")).digest()
+        numbers, key=lambda n: hashlib.sha256(f"{seed} {slides[n].name}".encode(errors="surrogateescape")).digest()
     )
     return sorted(order[:few])
 

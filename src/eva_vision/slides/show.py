@@ -62,9 +62,11 @@ def draw(slide: Slide, mask: TissueMask, path: Path) -> None:
     sheet.paste(overview, (_MARGIN, top))
     for mpp, patches in rows:
         _swatch(pen, left, top, _COLOURS[mpp])
-        how = sorted({f"level {p.level}" + (f", decoded at 1/{p.reduce}" if p.reduce > 1 else "") for p in patches})
-        told = f"{MAGNIFICATIONS[mpp]}   {mpp:g} micrometres per pixel   {_SIZE * mpp:.0f} micrometres wide   "
-        pen.text((left + 22, top), told + ("; ".join(how) if patches else "no place with enough tissue"), _INK, small)
+        reads = sorted({f"level {p.level}" + (f", decoded at 1/{p.reduce}" if p.reduce > 1 else "") for p in patches})
+        caption = f"{MAGNIFICATIONS[mpp]}   {mpp:g} micrometres per pixel   {_SIZE * mpp:.0f} micrometres wide   "
+        pen.text(
+            (left + 22, top), caption + ("; ".join(reads) if patches else "no place with enough tissue"), _INK, small
+        )
         for k, patch in enumerate(patches):
             x = left + k * (_SIZE + _GAP)
             sheet.paste(Image.fromarray(patch.pixels), (x, top + _LABEL))

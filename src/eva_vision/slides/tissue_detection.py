@@ -59,12 +59,14 @@ def described(method: str) -> str:
     Raises:
         UsageError: No such method.
     """
-    detect, given = registry.tissue.load(method), []
+    detect, parameters = registry.tissue.load(method), []
     while isinstance(detect, partial):
-        given += [repr(value) for value in detect.args] + [f"{k}={v!r}" for k, v in sorted(detect.keywords.items())]
+        parameters += [repr(value) for value in detect.args] + [
+            f"{k}={v!r}" for k, v in sorted(detect.keywords.items())
+        ]
         detect = detect.func
     name = f"{qualified_name(detect)} {version_of(detect)}"
-    return f"{name} ({', '.join(given)}) at {MPP:g} micrometres per pixel, {MOST_SIDE} at most"
+    return f"{name} ({', '.join(parameters)}) at {MPP:g} micrometres per pixel, {MOST_SIDE} at most"
 
 
 def hsv(pixels: np.ndarray, mpp: float) -> np.ndarray:

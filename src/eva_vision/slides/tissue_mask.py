@@ -151,8 +151,8 @@ def _difference(total: np.ndarray, length: float, axis: int) -> np.ndarray:
     """Sums over stretches of a length from every whole place on, out of running sums; interpolated between pixels."""
     whole, part = int(length), length - int(length)
     size = total.shape[axis] - 1
-    starts = np.arange(max(0, int(size - length + 1e-9) + 1))
-    ends = np.minimum(starts + whole, size)  # a square may be a pixel of the mask longer than the slide
+    firsts = np.arange(max(0, int(size - length + 1e-9) + 1))
+    ends = np.minimum(firsts + whole, size)  # a square may be a pixel of the mask longer than the slide
     end = total.take(ends, axis) * (1 - part) + total.take(np.minimum(ends + 1, size), axis) * part
-    sums: np.ndarray = end - total.take(starts, axis)
+    sums: np.ndarray = end - total.take(firsts, axis)
     return sums

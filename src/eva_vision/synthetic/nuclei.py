@@ -58,11 +58,11 @@ def phantom_nuclei(
     order = rng.permutation(len(nuclei))
     drawn, mask, numbers = _paint(rng, nuclei[order], labels[order], side)
 
-    kept = (slice(_MARGIN, _MARGIN + size),) * 2
-    image = patches.render(rng, _doubled(haematoxylin)[kept], _doubled(eosin)[kept], drawn[kept], stain)
-    seen = np.bincount(numbers[kept].ravel()) > 0
-    seen[0] = False
-    return image, mask[kept].copy(), np.cumsum(seen, dtype=np.int32)[numbers[kept]]
+    inside = (slice(_MARGIN, _MARGIN + size),) * 2
+    image = patches.render(rng, _doubled(haematoxylin)[inside], _doubled(eosin)[inside], drawn[inside], stain)
+    visible = np.bincount(numbers[inside].ravel()) > 0
+    visible[0] = False
+    return image, mask[inside].copy(), np.cumsum(visible, dtype=np.int32)[numbers[inside]]
 
 
 def _epithelial(rng: np.random.Generator, fraction: float, side: int) -> np.ndarray:
@@ -96,9 +96,9 @@ def _paint(
         reach = 1.4 * length + 2
         rows = slice(max(0, int(y - reach)), min(side, int(y + reach) + 1))
         columns = slice(max(0, int(x - reach)), min(side, int(x + reach) + 1))
-        at = np.arange(columns.start, columns.stop) - x + 1j * (np.arange(rows.start, rows.stop) - y)[:, None]
-        at = (at * np.exp(-1j * turn)).astype(np.complex64)
-        u, v = at.real / length, at.imag / width
+        offset = np.arange(columns.start, columns.stop) - x + 1j * (np.arange(rows.start, rows.stop) - y)[:, None]
+        offset = (offset * np.exp(-1j * turn)).astype(np.complex64)
+        u, v = offset.real / length, offset.imag / width
         if label == _STROMAL:
             v = v + rng.normal(0, 0.12) * u * u
         radius = np.sqrt(u * u + v * v) + np.float32(1e-3)
@@ -109,7 +109,9 @@ def _paint(
         if (inside & ~free).sum() > _HIDDEN * inside.sum():
             continue
         shape = (
-            soft_step((1 - distance) * width, 2.5) * dark * _chromatin(rng, label, distance, at, clumps[rows, columns])
+            soft_step((1 - distance) * width, 2.5)
+            * dark
+            * _chromatin(rng, label, distance, offset, clumps[rows, columns])
         )
         density[rows, columns] = np.where(free, np.maximum(density[rows, columns], shape), density[rows, columns])
         mask[rows, columns][inside & free] = label

@@ -159,8 +159,8 @@ def scatter(rng: np.random.Generator, area: float, fraction: float, side: int) -
     n = int(np.ceil(side / pitch))
     grid = np.stack(np.meshgrid(np.arange(n), np.arange(n))).reshape(2, -1)
     x, y = (grid + rng.uniform(0, 1, grid.shape)) * pitch
-    kept = (x < side) & (y < side)
-    return x[kept], y[kept]
+    inside = (x < side) & (y < side)
+    return x[inside], y[inside]
 
 
 def spindles(rng: np.random.Generator, flow: np.ndarray, fraction: float) -> np.ndarray:
@@ -238,10 +238,10 @@ def _epithelium(
         window, distance = where
         hole = rng.uniform(0.3, 0.55) * (1 - 0.6 * disorder)
         cell = soft_step(1 - distance, 0.08)
-        kept = (1 - cell) * (1 - rng.uniform(0, 0.6) * soft_step(1.1 - distance, 0.15))  # stroma shrinks from glands
+        faded = (1 - cell) * (1 - rng.uniform(0, 0.6) * soft_step(1.1 - distance, 0.15))  # stroma shrinks from glands
         cell *= soft_step(distance - hole, 0.12)
         for layer, value in zip(layers, (*cytoplasm, 0.0), strict=True):
-            layer[window] = layer[window] * kept + value * cell
+            layer[window] = layer[window] * faded + value * cell
 
         count = int(2 * np.pi * mean * richness / 9 * (0.85 + 0.3 * disorder))
         turn = 2 * np.pi / max(count, 1) * (np.arange(count) + rng.normal(0, 0.1 + 2 * disorder, count))

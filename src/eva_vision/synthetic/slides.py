@@ -200,15 +200,15 @@ def _encode(pixels: np.ndarray, colour: str, quality: int) -> bytes:
 
 def _split(stream: bytes) -> tuple[bytes, bytes]:
     """A JPEG as tables alone and as an image without them (TIFF technical note 2); the JFIF header goes."""
-    tables, image, at = [b"\xff\xd8"], [b"\xff\xd8"], 2
-    while stream[at + 1] != 0xDA:
-        end = at + 2 + int.from_bytes(stream[at + 2 : at + 4], "big")
-        if stream[at + 1] in (0xDB, 0xC4):
-            tables.append(stream[at:end])
-        elif stream[at + 1] != 0xE0:
-            image.append(stream[at:end])
-        at = end
-    return b"".join([*tables, b"\xff\xd9"]), b"".join([*image, stream[at:]])
+    tables, image, place = [b"\xff\xd8"], [b"\xff\xd8"], 2
+    while stream[place + 1] != 0xDA:
+        end = place + 2 + int.from_bytes(stream[place + 2 : place + 4], "big")
+        if stream[place + 1] in (0xDB, 0xC4):
+            tables.append(stream[place:end])
+        elif stream[place + 1] != 0xE0:
+            image.append(stream[place:end])
+        place = end
+    return b"".join([*tables, b"\xff\xd9"]), b"".join([*image, stream[place:]])
 
 
 def _tiff(pages: Sequence[_Page]) -> bytes:
@@ -216,11 +216,11 @@ def _tiff(pages: Sequence[_Page]) -> bytes:
     out = bytearray(b"II*\0\0\0\0\0")
     link = 4
     for page in pages:
-        starts = []
+        offsets = []
         for piece in page.pieces:
-            starts.append(len(out))
+            offsets.append(len(out))
             out += piece
-        tags = {**page.tags, page.offsets: starts, page.counts: [len(piece) for piece in page.pieces]}
+        tags = {**page.tags, page.offsets: offsets, page.counts: [len(piece) for piece in page.pieces]}
         entries = b""
         for number, value in sorted(tags.items()):
             entries += _entry(out, number, value)

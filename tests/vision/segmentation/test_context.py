@@ -14,8 +14,8 @@ def at() -> Context:
 def test_a_context_is_a_job_with_its_store_and_rules(at: Context):
     assert at.card is at.dataset.card is at.job.dataset.card
     assert at.head is at.job.head
-    assert at.rules == at.job.resolved.section
-    assert at.cutting.stitch == at.rules.stitch
+    assert at.section == at.job.resolved.section
+    assert at.cutting.stitch == at.section.stitch
     assert at.device == torch.device("cpu")
 
 

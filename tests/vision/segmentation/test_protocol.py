@@ -13,17 +13,22 @@ DATASET = DatasetCard("bach")
 CONSEP, BCSS = (DatasetCard(name, "segmentation", background=0) for name in ("consep", "bcss"))
 
 
-def changed(**rules):
+def changed(**fields):
     protocol = load_protocol("eva-0.4")
-    return replace(protocol, segmentation=replace(protocol.segmentation, **rules))
+    return replace(protocol, segmentation=replace(protocol.segmentation, **fields))
 
 
 def test_eva_04_for_masks_as_published():
     shipped = load_protocol("eva-0.4").segmentation
     consep, monusac, bcss = (shipped.of(name) for name in ("consep", "monusac", "bcss"))
-    for rules in (consep, monusac, bcss):
-        assert (rules.lr, rules.weight_decay, rules.batch_size, rules.loss) == (2e-3, 0.01, 64, "dice")
-        assert (rules.stitch, rules.ignore, rules.empty, rules.evaluate_every) == (False, "target", "ignore", None)
+    for section in (consep, monusac, bcss):
+        assert (section.lr, section.weight_decay, section.batch_size, section.loss) == (2e-3, 0.01, 64, "dice")
+        assert (section.stitch, section.ignore, section.empty, section.evaluate_every) == (
+            False,
+            "target",
+            "ignore",
+            None,
+        )
     assert (consep.heads, consep.tile, consep.mpp, consep.steps, consep.patience, consep.decay) == (
         *(("conv_seg_image",), 250, None, 2000, 200, 0.0),
     )

@@ -54,8 +54,8 @@ def images(**more: Any) -> Painted:
     return Painted(**{"train": [(20, 24)] * 12, "val": [(20, 24)] * 2, "test": [(30, 18)] * 4, **more})
 
 
-def fitted(folder: Path, backbone: Pixels | None = None, dataset: Painted | None = None, **rules: Any) -> dict:
-    return fit(backbone or Pixels(), dataset or images(), protocol=protocol(lr=0.3, **rules), output=folder, how=HOW)
+def fitted(folder: Path, backbone: Pixels | None = None, dataset: Painted | None = None, **fields: Any) -> dict:
+    return fit(backbone or Pixels(), dataset or images(), protocol=protocol(lr=0.3, **fields), output=folder, how=HOW)
 
 
 def numbers(value: Any) -> list[float]:
@@ -368,8 +368,8 @@ def test_masks_in_which_nothing_counts_are_refused_before_training(tmp_path: Pat
 def test_a_model_that_saw_an_image_is_marked_whatever_its_tiles_are_called(tmp_path: Path):
     backbone = Pixels()
     backbone.card = replace(backbone.card, training_ids=("test1",))
-    rules = {"stitch": False, "tile": 9, "overlap": 0, "side": 12}
-    mark = fitted(tmp_path, backbone, **rules)["contamination"]
+    fields = {"stitch": False, "tile": 9, "overlap": 0, "side": 12}
+    mark = fitted(tmp_path, backbone, **fields)["contamination"]
     assert (mark["kind"], mark["n_seen"]) == ("exact", 6)  # tiles of one image
     assert mark["unseen"]["n"] == 18
 

@@ -19,7 +19,7 @@ from eva_core.contracts.dataset import Sample
 from eva_core.contracts.protocol import Protocol
 from eva_core.extraction.settings import Extraction
 from eva_core.job import Job
-from eva_vision.segmentation.context import Context, context
+from eva_vision.segmentation.context import Context, open_context
 from eva_vision.segmentation.contracts import IGNORE, SegmentationDataset, SegmentationHead
 from eva_vision.segmentation.decoders.heads import LinearSeg
 from eva_vision.segmentation.features.feature_maps import extract_maps, maps_key
@@ -132,18 +132,18 @@ class Constant(nn.Module):
         return logits
 
 
-def protocol(name: str = "strict", side: int = 16, runs: int = 2, **rules: Any) -> Protocol:
+def protocol(name: str = "strict", side: int = 16, runs: int = 2, **fields: Any) -> Protocol:
     """A shipped protocol, for inputs of `side` pixels and quick."""
     shipped = load_protocol(name)
     quick = {"overlap": 4 if shipped.segmentation.stitch else 0, "steps": 30, "batch_size": 8, "lr": 0.05}
-    segmentation = replace(shipped.segmentation, **{**quick, **rules})
+    segmentation = replace(shipped.segmentation, **{**quick, **fields})
     return replace(shipped, geometry=Geometry(side, side), runs=runs, segmentation=segmentation)
 
 
 def extracted(dataset: SegmentationDataset, backbone: Backbone, recipe: Protocol, how: Extraction = HOW) -> MapStore:
     """The feature maps of a dataset."""
-    rules = section_of(recipe, dataset.card)
-    return extract_maps(maps_key(backbone, dataset, recipe, rules), backbone, dataset, recipe, rules, how, print)
+    section = section_of(recipe, dataset.card)
+    return extract_maps(maps_key(backbone, dataset, recipe, section), backbone, dataset, recipe, section, how, print)
 
 
 def laid_out(
@@ -157,7 +157,7 @@ def laid_out(
     backbone, recipe = backbone or Pixels(), recipe or protocol()
     resolved = resolve(recipe, dataset.card)
     job = Job("pixels", backbone, dataset, recipe, resolved, how, "linear_seg", head or LinearSeg())
-    return context(job, extracted(dataset, backbone, recipe, how))
+    return open_context(job, extracted(dataset, backbone, recipe, how))
 
 
 def write_masked(root: Path, sizes: dict[str, Sizes] | None = None) -> Path:

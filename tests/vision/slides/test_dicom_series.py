@@ -131,7 +131,9 @@ def test_one_file_stands_for_a_series_of_a_folder(tmp_path):
     dropped = {str(tmp_path / "a/2.DCM")}
     assert one_per_series(paths) == [path for path in paths if path not in dropped]
     dropped = {str(tmp_path / "a/1.dcm")}
-    assert one_per_series(paths, known=[str(tmp_path / "a/2.DCM")]) == [path for path in paths if path not in dropped]
+    assert one_per_series(paths, representatives=[str(tmp_path / "a/2.DCM")]) == [
+        path for path in paths if path not in dropped
+    ]
 
 
 @pytest.mark.parametrize("unknown", [False, True])

@@ -76,10 +76,10 @@ def _sampled(batches: Iterable[Batch], each: int, seed: int) -> tuple[Tensor, Te
         side = batch.masks.shape[-1]
         # a linear layer and bilinear resizing can be exchanged
         maps = F.interpolate(colours(batch.images), (side, side), mode="bilinear").cpu()
-        for found, mask in zip(maps.flatten(2), batch.masks.flatten(1).cpu(), strict=True):
+        for pixels, mask in zip(maps.flatten(2), batch.masks.flatten(1).cpu(), strict=True):
             counted = np.flatnonzero((mask != IGNORE).numpy())
             chosen = torch.from_numpy(random.permutation(counted)[:each])
-            xs.append(found[:, chosen].T)
+            xs.append(pixels[:, chosen].T)
             ys.append(mask[chosen])
     return torch.cat(xs), torch.cat(ys)
 

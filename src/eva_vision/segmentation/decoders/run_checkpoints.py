@@ -14,7 +14,7 @@ from eva_core.files.atomic_files import write_bytes
 from eva_core.results.record import tensors_metadata
 
 
-def keep(folder: Path, run: FittedRun, key: str) -> None:
+def write_run(folder: Path, run: FittedRun, key: str) -> None:
     """Write a finished run into the folder of its result.
 
     Args:
@@ -27,7 +27,7 @@ def keep(folder: Path, run: FittedRun, key: str) -> None:
     write_bytes(_file(folder, run.run), save(tensors, {**about, "sha256": _digest(tensors, about)}))
 
 
-def kept(folder: Path, run: int, key: str) -> FittedRun | None:
+def read_run(folder: Path, run: int, key: str) -> FittedRun | None:
     """A run that an earlier call finished; None where there is none of this key, or it is damaged."""
     try:
         content = _file(folder, run).read_bytes()
@@ -44,7 +44,7 @@ def kept(folder: Path, run: int, key: str) -> FittedRun | None:
     return FittedRun(run, params, last, json.loads(about["value"]), json.loads(about["selected"]))
 
 
-def forget(folder: Path) -> None:
+def remove_runs(folder: Path) -> None:
     """Remove them: the result holds what they were kept for."""
     for file in folder.glob("run*.safetensors"):
         with suppress(OSError):  # the result of another user

@@ -1,4 +1,4 @@
-"""Training of a decoder on feature maps, by the rules of a protocol."""
+"""Training of a decoder on feature maps, as a protocol says."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,7 +35,7 @@ def train(
     decoder: nn.Module,
     source: Source,
     score: Callable[[nn.Module], float],
-    rules: Segmentation,
+    section: Segmentation,
     run: int,
     seed: int,
     progress: Callable[[int], None] = lambda _: None,
@@ -46,39 +46,39 @@ def train(
         decoder: From `new_decoder`; trained in place.
         source: The training tiles.
         score: What is greatest in the checkpoint that is selected.
-        rules: The section of the protocol.
+        section: The section of the protocol.
         run: Number of the run.
         seed: Decides the order of the tiles, their augmentation, and what the decoder draws.
         progress: Called after every step with their number.
     """
-    optimiser = torch.optim.AdamW(decoder.parameters(), lr=rules.lr, weight_decay=rules.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda n: (1 - n / rules.steps) ** rules.decay)
-    loss_of = LOSSES[rules.loss]
+    optimiser = torch.optim.AdamW(decoder.parameters(), lr=section.lr, weight_decay=section.weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda n: (1 - n / section.steps) ** section.decay)
+    loss_of = LOSSES[section.loss]
     best: dict[str, Tensor] = {}
-    value, best_step, waited, step, epoch = -1.0, 0, 0, 0, 0
-    every = rules.evaluate_every or -(-len(source) // rules.batch_size)
+    value, best_step, evaluations, step, epoch = -1.0, 0, 0, 0, 0
+    every = section.evaluate_every or -(-len(source) // section.batch_size)
     decoder.train()
     with seeded(seed):  # dropout and the like
-        while step < rules.steps and (rules.patience is None or waited < max(1, rules.patience)):
-            for batch in source.epoch(epoch, rules.batch_size, seed):
+        while step < section.steps and (section.patience is None or evaluations < max(1, section.patience)):
+            for batch in source.epoch(epoch, section.batch_size, seed):
                 loss = loss_of(logits(decoder, batch.features, batch.images, batch.masks.shape[-1]), batch.masks)
                 optimiser.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]  # torch states no types
                 optimiser.step()
-                if rules.decay_by == "step":
+                if section.decay_by == "step":
                     schedule.step()
                 step += 1
                 progress(step)
                 if step % every == 0:
-                    found = score(decoder)
+                    score_now = score(decoder)
                     decoder.train()
-                    waited += 1
-                    if not best or found > value:
-                        best, value, best_step, waited = _copy(decoder), found, step, 0
-                if step == rules.steps or (rules.patience is not None and waited >= max(1, rules.patience)):
+                    evaluations += 1
+                    if not best or score_now > value:
+                        best, value, best_step, evaluations = _copy(decoder), score_now, step, 0
+                if step == section.steps or (section.patience is not None and evaluations >= max(1, section.patience)):
                     break
             epoch += 1
-            if rules.decay_by == "epoch":
+            if section.decay_by == "epoch":
                 schedule.step()
     last = _copy(decoder)
     if not best:
@@ -89,8 +89,8 @@ def train(
 def logits(decoder: nn.Module, features: Tensor, images: Tensor, side: int) -> Tensor:
     """Scores of the classes at every pixel of a tile, (B, C, side, side)."""
     features, images = (t.contiguous(memory_format=torch.channels_last) for t in (features, images))
-    found = decoder(features, images)
-    return found if found.shape[-1] == side else F.interpolate(found, (side, side), mode="bilinear")
+    scores = decoder(features, images)
+    return scores if scores.shape[-1] == side else F.interpolate(scores, (side, side), mode="bilinear")
 
 
 def _copy(decoder: nn.Module) -> dict[str, Tensor]:

@@ -125,13 +125,13 @@ class Online(Source):
         self,
         items: TileImages,
         tiles: np.ndarray,
-        rules: Segmentation,
+        section: Segmentation,
         backbone: Backbone,
         fabric: Fabric,
-        how: Extraction,
+        settings: Extraction,
     ) -> None:
-        self.items, self.tiles, self.layers = _Augmented(items, rules.augment), tiles, rules.layers
-        self.backbone, self.fabric, self.how = backbone, fabric, how
+        self.items, self.tiles, self.layers = _Augmented(items, section.augment), tiles, section.layers
+        self.backbone, self.fabric, self.how = backbone, fabric, settings
 
     def __len__(self) -> int:
         return len(self.tiles)
@@ -141,10 +141,10 @@ class Online(Source):
         random = np.random.default_rng((seed, number))
         order = random.permutation(self.tiles)
         seeds = random.integers(2**63, size=len(order))  # each tile has its own: workers do not matter
-        wanted = list(zip(order.tolist(), seeds.tolist(), strict=True))
+        draws = list(zip(order.tolist(), seeds.tolist(), strict=True))
         loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
             self.items,
-            batch_sampler=[wanted[first : first + size] for first in range(0, len(wanted), size)],
+            batch_sampler=[draws[first : first + size] for first in range(0, len(draws), size)],
             num_workers=loader_workers(self.how, self.fabric.device.type),
         )
         try:
@@ -166,8 +166,8 @@ class _Augmented(TorchDataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self.items)
 
-    def __getitem__(self, wanted: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        index, seed = wanted
+    def __getitem__(self, draw: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        index, seed = draw
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             pixels, mask = self._cropped(index) if "crops" in self.augment else self.items[index][:2]

@@ -32,18 +32,18 @@ from eva_vision.segmentation.features.tiles import Tile, grid, inside
 from eva_vision.segmentation.protocol import Segmentation
 
 
-def maps_key(backbone: Backbone, dataset: SegmentationDataset, protocol: Protocol, rules: Segmentation) -> StoreKey:
+def maps_key(backbone: Backbone, dataset: SegmentationDataset, protocol: Protocol, section: Segmentation) -> StoreKey:
     """The identity of feature maps."""
     preprocess = preprocessing(protocol, backbone.card)
     del preprocess["pooling"]
-    cutting = Cutting.of(rules, protocol.geometry_for(backbone.card))
+    cutting = Cutting.of(section, protocol.geometry_for(backbone.card))
     tiles = {"tile": cutting.tile, "mpp": cutting.mpp, "stitch": cutting.stitch, "overlap": cutting.overlap}
     content = {
         "weights_sha256": sha256_of_weights(backbone),
         "class": qualified_name(backbone),
         "version": version_of(backbone),
         "arguments": backbone.arguments,
-        "preprocess": {**preprocess, "tiles": tiles, "layers": list(rules.layers)},
+        "preprocess": {**preprocess, "tiles": tiles, "layers": list(section.layers)},
         "dtype": "float16",
         "signature": SIGNATURE,
         "dataset_sha256": dataset.fingerprint(),
@@ -56,8 +56,8 @@ def extract_maps(
     backbone: Backbone,
     dataset: SegmentationDataset,
     protocol: Protocol,
-    rules: Segmentation,
-    how: Extraction,
+    section: Segmentation,
+    settings: Extraction,
     tell: Callable[[str], None],
 ) -> "MapStore":
     """The feature maps of every tile, from the cache where it has them.
@@ -67,17 +67,17 @@ def extract_maps(
         backbone: The model.
         dataset: Its images and masks are read.
         protocol: Decides transform and geometry.
-        rules: The section of the protocol: tiles and layers.
-        how: Device, batch size and the like.
+        section: The section of the protocol: tiles and layers.
+        settings: Device, batch size and the like.
         tell: Receives lines for the user.
     Raises:
         EvaError: An image or a mask cannot be read (names it), or a feature map is not finite.
     """
-    cutting = Cutting.of(rules, protocol.geometry_for(backbone.card))
+    cutting = Cutting.of(section, protocol.geometry_for(backbone.card))
     refuse_partial_patches(cutting.geometry.crop, backbone)
-    make = partial(_fill, key, backbone, dataset, protocol, rules, cutting, how, tell)
+    make = partial(_fill, key, backbone, dataset, protocol, section, cutting, settings, tell)
     store = store_at(key.path, MapStore, make, tell)
-    refuse_skipped(store.skipped, how)
+    refuse_skipped(store.skipped, settings)
     return store
 
 
@@ -86,13 +86,13 @@ def _fill(
     backbone: Backbone,
     dataset: SegmentationDataset,
     protocol: Protocol,
-    rules: Segmentation,
+    section: Segmentation,
     cutting: Cutting,
-    how: Extraction,
+    settings: Extraction,
     tell: Callable[[str], None],
 ) -> None:
-    tiles, sizes = lay_out(dataset, cutting, how.on_error == "skip")
-    items = TileImages(dataset, tiles, cutting, transform_of(protocol)(cutting.geometry), how.on_error == "skip")
+    tiles, sizes = lay_out(dataset, cutting, settings.on_error == "skip")
+    items = TileImages(dataset, tiles, cutting, transform_of(protocol)(cutting.geometry), settings.on_error == "skip")
     columns = {
         **{name: values for name, values in sample_columns(dataset).items() if name in TEXTS},
         "tiles": np.array([[t.sample, t.y, t.x] for t in tiles], np.int32).reshape(-1, 3),
@@ -108,11 +108,11 @@ def _fill(
         items,
         [dataset.samples[t.sample].id for t in tiles],
         _contents(dataset, tiles),
-        partial(_maps, rules.layers),
+        partial(_maps, section.layers),
         partial(_finish, key, dataset, images, columns),
         unit="tiles",
     )
-    run(work, how, tell)
+    run(work, settings, tell)
 
 
 def _finish(
@@ -137,8 +137,8 @@ def _contents(dataset: SegmentationDataset, tiles: Sequence[Tile]) -> np.ndarray
         labels = None if of_labels is None else dataset.labels(sample, hashes)
         if not dataset.labelled(sample):
             labels = "none"
-        known = (of_pixels, pixels, of_labels, labels, sample.mpp or dataset.card.mpp)
-        texts.append(None if pixels is None or labels is None else "\0".join(map(str, known)))
+        parts = (of_pixels, pixels, of_labels, labels, sample.mpp or dataset.card.mpp)
+        texts.append(None if pixels is None or labels is None else "\0".join(map(str, parts)))
     return hashed([None if (text := texts[t.sample]) is None else f"{text}\0{t.y}\0{t.x}" for t in tiles])
 
 
@@ -196,6 +196,6 @@ def feature_maps(backbone: Backbone, images: Tensor, layers: Sequence[int], fabr
         EvaError: The model gives no maps.
     """
     with torch.inference_mode(), fabric.autocast():
-        found = backbone.feature_map(normalised(images.float().div_(255), backbone), list(layers) or None)
-    refuse_other_than("(B, D, h, w)", found, images, backbone)
-    return found.half()
+        maps = backbone.feature_map(normalised(images.float().div_(255), backbone), list(layers) or None)
+    refuse_other_than("(B, D, h, w)", maps, images, backbone)
+    return maps.half()

@@ -22,8 +22,8 @@ class MapStore(Samples):
         self.tiles, self.sizes = file["tiles"][:], file["sizes"][:]  # (n, 3), (samples, 2)
         self.channels = int(file["features"].shape[1])
         tiles_of = np.bincount(self.tiles[:, 0], minlength=len(self.ids))
-        read = np.bincount(self.tiles[:, 0], file["readable"][:], minlength=len(self.ids))
-        self.readable = (tiles_of > 0) & (read == tiles_of)
+        readable_tiles = np.bincount(self.tiles[:, 0], file["readable"][:], minlength=len(self.ids))
+        self.readable = (tiles_of > 0) & (readable_tiles == tiles_of)
         return all(len(file[name]) == self.attributes["n"] for name in ("features", "images", "masks", "tiles"))
 
     def tiles_of(self, samples: np.ndarray) -> np.ndarray:

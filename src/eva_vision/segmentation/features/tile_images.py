@@ -36,10 +36,10 @@ class Cutting:
     geometry: Geometry
 
     @classmethod
-    def of(cls, rules: Segmentation, geometry: Geometry) -> "Cutting":
+    def of(cls, section: Segmentation, geometry: Geometry) -> "Cutting":
         """How a section of a protocol cuts images for the input of a model."""
-        tile = geometry.crop if rules.stitch and rules.tile is None else rules.tile
-        return cls(tile, rules.mpp, rules.stitch, rules.overlap if rules.stitch else 0, geometry)
+        tile = geometry.crop if section.stitch and section.tile is None else section.tile
+        return cls(tile, section.mpp, section.stitch, section.overlap if section.stitch else 0, geometry)
 
     @property
     def score(self) -> int:
@@ -110,8 +110,8 @@ def fit_labels(labels: np.ndarray, geometry: Geometry, beyond: int = IGNORE) -> 
     height, width = labels.shape
     short = min(height, width)
     size = (geometry.resize * height // short, geometry.resize * width // short)  # as torchvision rounds
-    found = torch.from_numpy(np.ascontiguousarray(rescale_labels(labels, size)))
-    cropped: Tensor = center_crop(found[None] - beyond, [geometry.crop, geometry.crop])[0] + beyond  # it fills with 0
+    resized = torch.from_numpy(np.ascontiguousarray(rescale_labels(labels, size)))
+    cropped: Tensor = center_crop(resized[None] - beyond, [geometry.crop, geometry.crop])[0] + beyond  # it fills with 0
     return cropped
 
 

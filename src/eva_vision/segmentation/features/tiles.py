@@ -161,10 +161,10 @@ def _starts(length: int, tile: int, overlap: int) -> list[int]:
 
 def _owned(length: int, tile: int, overlap: int) -> list[tuple[int, slice]]:
     """First pixels of the tiles along one axis, and what they own."""
-    starts = _starts(length, tile, overlap)
-    middles = [(start + tile + after) // 2 for start, after in pairwise(starts)]
+    firsts = _starts(length, tile, overlap)
+    middles = [(start + tile + after) // 2 for start, after in pairwise(firsts)]
     return [
-        (start, slice(first, end)) for start, first, end in zip(starts, [0, *middles], [*middles, length], strict=True)
+        (start, slice(first, end)) for start, first, end in zip(firsts, [0, *middles], [*middles, length], strict=True)
     ]
 
 

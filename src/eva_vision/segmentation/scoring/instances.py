@@ -26,12 +26,12 @@ def label_components(class_map: NDArray[np.integer], background: int | None) -> 
         Instances, (H, W), numbered from 1.
     """
     instances = np.zeros(class_map.shape, np.int32)
-    found = 0
+    count = 0
     for label in np.flatnonzero(np.bincount(class_map.ravel())):
         if label not in (background, IGNORE):
             parts, n = ndimage.label(class_map == label)
-            instances += np.where(parts > 0, parts + found, 0).astype(np.int32)
-            found += n
+            instances += np.where(parts > 0, parts + count, 0).astype(np.int32)
+            count += n
     return instances
 
 
@@ -100,14 +100,14 @@ def aji(truth: NDArray[np.integer], prediction: NDArray[np.integer], counted: ND
     Raises:
         ValueError: If the shapes do not fit.
     """
-    found = _overlaps(truth, prediction, counted)
-    if not found.truth.any() and not found.prediction.any():
+    pairs = _overlaps(truth, prediction, counted)
+    if not pairs.truth.any() and not pairs.prediction.any():
         return float("nan")
-    order = np.lexsort((-found.common / found.union, found.row))  # by true object, best first
-    best = order[np.unique(found.row[order], return_index=True)[1]]
-    missed = np.delete(found.truth, found.row[best]).sum()
-    unclaimed = np.delete(found.prediction, found.column[best]).sum()
-    return float(found.common[best].sum() / (found.union[best].sum() + missed + unclaimed))
+    order = np.lexsort((-pairs.common / pairs.union, pairs.row))  # by true object, best first
+    best = order[np.unique(pairs.row[order], return_index=True)[1]]
+    missed = np.delete(pairs.truth, pairs.row[best]).sum()
+    unclaimed = np.delete(pairs.prediction, pairs.column[best]).sum()
+    return float(pairs.common[best].sum() / (pairs.union[best].sum() + missed + unclaimed))
 
 
 def panoptic_quality(
@@ -129,12 +129,12 @@ def panoptic_quality(
     Raises:
         ValueError: If the shapes do not fit.
     """
-    found = _overlaps(truth, prediction, counted)
-    objects = int(np.count_nonzero(found.truth) + np.count_nonzero(found.prediction))
-    matched = 2 * found.common > found.union
+    pairs = _overlaps(truth, prediction, counted)
+    objects = int(np.count_nonzero(pairs.truth) + np.count_nonzero(pairs.prediction))
+    matched = 2 * pairs.common > pairs.union
     if not objects:
         return float("nan"), float("nan"), float("nan")
-    total, hits = float((found.common / found.union)[matched].sum()), int(matched.sum())
+    total, hits = float((pairs.common / pairs.union)[matched].sum()), int(matched.sum())
     return 2 * total / objects, 2 * hits / objects, total / hits if hits else float("nan")
 
 

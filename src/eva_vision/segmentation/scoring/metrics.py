@@ -67,12 +67,12 @@ def per_class(
     Returns:
         Two of (..., C), NaN where left out.
     """
-    hits, predicted, wanted = np.moveaxis(counted, -2, 0)
-    union = predicted + wanted - hits
-    defined = wanted > 0 if empty == "ignore" else union > 0
+    hits, predicted, in_target = np.moveaxis(counted, -2, 0)
+    union = predicted + in_target - hits
+    defined = in_target > 0 if empty == "ignore" else union > 0
     dice, iou = (
         np.divide(part, whole, out=np.full(hits.shape, np.nan), where=defined)
-        for part, whole in ((2 * hits, predicted + wanted), (hits, union))
+        for part, whole in ((2 * hits, predicted + in_target), (hits, union))
     )
     return dice, iou
 

@@ -62,7 +62,9 @@ def write_overlay(
     errors = _errors(truth, prediction, background)
     counted = max(1, int(np.count_nonzero(truth != IGNORE)))
     named = [(name, _colour(k, background)) for k, name in enumerate(classes) if k != background]
-    kinds = [(f"{kind} {100 * np.count_nonzero(at) / counted:.1f} %", _ERRORS[kind]) for kind, at in errors.items()]
+    kinds = [
+        (f"{kind} {100 * np.count_nonzero(where) / counted:.1f} %", _ERRORS[kind]) for kind, where in errors.items()
+    ]
     if (truth == IGNORE).any():
         kinds.append(("ignored", ""))
     longer = max(truth.shape)
@@ -192,17 +194,17 @@ def _sheet(
 
 def _few_colours(sheet: Image.Image, legend: list[tuple[str, str]]) -> Image.Image:
     """At most 256 colours, enough to the eye at a third of the bytes; those of the legend stay as they are."""
-    kept = list(dict.fromkeys((_INK, _PAPER, *(colour for _, colour in legend if colour))))
+    exact = list(dict.fromkeys((_INK, _PAPER, *(colour for _, colour in legend if colour))))
     pixels = np.array(sheet)
     codes = pixels.astype(np.int32) @ (65536, 256, 1)
     indices = np.zeros(codes.shape, np.uint8)
-    for k, colour in enumerate(kept):
+    for k, colour in enumerate(exact):
         indices[codes == int(colour[1:], 16)] = k
-    others = ~np.isin(codes, [int(colour[1:], 16) for colour in kept])  # by themselves, lest they become one of ours
-    few = Image.fromarray(pixels[others][None]).quantize(256 - len(kept), dither=Image.Dither.NONE)
-    indices[others] = np.array(few)[0] + len(kept)
+    others = ~np.isin(codes, [int(colour[1:], 16) for colour in exact])  # by themselves, lest they become one of ours
+    few = Image.fromarray(pixels[others][None]).quantize(256 - len(exact), dither=Image.Dither.NONE)
+    indices[others] = np.array(few)[0] + len(exact)
     result = Image.fromarray(indices, "P")
-    palette = [level for colour in kept for level in _rgb(colour)] + (few.getpalette() or [])
+    palette = [level for colour in exact for level in _rgb(colour)] + (few.getpalette() or [])
     result.putpalette(palette[: 3 * 256])
     return result
 
@@ -236,11 +238,11 @@ def _wrapped(entries: list[tuple[str, str]], width: int, font: _Font) -> Iterato
 
 def _shortened(text: str, width: int, font: _Font) -> str:
     """The text, or as much of its two ends as fits."""
-    kept = len(text)
+    length = len(text)
     short = text
-    while kept > 2 and font.getlength(short) > width:
-        kept -= 1
-        short = f"{text[: kept // 2]}...{text[len(text) - (kept - kept // 2) :]}"
+    while length > 2 and font.getlength(short) > width:
+        length -= 1
+        short = f"{text[: length // 2]}...{text[len(text) - (length - length // 2) :]}"
     return short
 
 

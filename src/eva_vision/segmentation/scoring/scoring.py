@@ -53,35 +53,35 @@ class Scored:
     counts: np.ndarray
     extras: dict[str, np.ndarray]
 
-    def measures(self, at: Context) -> list[Measure]:
+    def measures(self, context: Context) -> list[Measure]:
         """Every metric under weights of the units, for each decoder."""
         return [
             partial(
                 _weighted,
                 counts=self.counts[p],
-                classes=at.card.classes,
-                background=at.card.background,
-                empty=at.rules.empty,
+                classes=context.card.classes,
+                background=context.card.background,
+                empty=context.section.empty,
                 extra={name: values[p] for name, values in self.extras.items()},
             )
             for p in range(len(self.counts))
         ]
 
-    def dice(self, at: Context) -> tuple[np.ndarray, np.ndarray]:
+    def dice(self, context: Context) -> tuple[np.ndarray, np.ndarray]:
         """Dice of every decoder and unit, (P, N), and of every class, (P, N, C); NaN where undefined."""
-        by_class = metrics.per_class(self.counts, at.rules.empty)[0]
-        return metrics.over_classes(by_class, at.card.background), by_class
+        by_class = metrics.per_class(self.counts, context.section.empty)[0]
+        return metrics.over_classes(by_class, context.card.background), by_class
 
 
-def _weighted(weights: np.ndarray, counts: np.ndarray, **rest: object) -> dict[str, np.ndarray]:
-    return metrics.weighted(counts, weights, **rest)  # type: ignore[arg-type]
+def _weighted(weights: np.ndarray, counts: np.ndarray, **settings: object) -> dict[str, np.ndarray]:
+    return metrics.weighted(counts, weights, **settings)  # type: ignore[arg-type]
 
 
-def units_of(at: Context, samples: np.ndarray) -> list[Unit]:
+def units_of(context: Context, samples: np.ndarray) -> list[Unit]:
     """The units of some samples, in the order of the store."""
-    store = at.store
+    store = context.store
     rows = store.tiles_of(samples)
-    if at.cutting.stitch:
+    if context.cutting.stitch:
         numbers, first = np.unique(store.tiles[rows, 0], return_index=True)
         return [
             Unit(str(store.ids[n]), str(store.groups[n]), int(n), int(rows[f]), *map(int, store.sizes[n]))
@@ -89,7 +89,7 @@ def units_of(at: Context, samples: np.ndarray) -> list[Unit]:
         ]
     # tiles of an image are not independent: where no group is known it is the image
     apart = len(np.unique(store.tiles[:, 0])) < len(store.tiles)
-    side = at.cutting.score
+    side = context.cutting.score
     units = []
     for row in rows:
         n, y, x = map(int, store.tiles[row])
@@ -101,13 +101,13 @@ def units_of(at: Context, samples: np.ndarray) -> list[Unit]:
 
 
 def masks(
-    at: Context, decoders: Sequence[nn.Module], samples: np.ndarray
+    context: Context, decoders: Sequence[nn.Module], samples: np.ndarray
 ) -> Iterator[tuple[Unit, np.ndarray, np.ndarray]]:
     """Each unit with the classes that every decoder gives its pixels, uint8 (P, H, W), and those of the target."""
-    tiles = _tiles(decoders, at.stored(samples), at.cutting.score)
-    for unit in units_of(at, samples):
-        if at.cutting.stitch:
-            whole = stitch(tiles, unit.height, unit.width, at.cutting.score, at.cutting.overlap)
+    tiles = _tiles(decoders, context.stored(samples), context.cutting.score)
+    for unit in units_of(context, samples):
+        if context.cutting.stitch:
+            whole = stitch(tiles, unit.height, unit.width, context.cutting.score, context.cutting.overlap)
         else:
             whole = next(tiles)
         yield unit, whole[:-1], whole[-1]
@@ -117,26 +117,26 @@ def masks(
 def _tiles(decoders: Sequence[nn.Module], source: Stored, side: int) -> Iterator[np.ndarray]:
     """The classes of each tile by every decoder and in the target, uint8 (P + 1, side, side)."""
     for batch in source.in_order(AT_ONCE):
-        found = [logits(d.eval(), batch.features, batch.images, side).argmax(1).byte() for d in decoders]
-        yield from torch.stack([*found, batch.masks.byte()], dim=1).cpu().numpy()
+        classes = [logits(d.eval(), batch.features, batch.images, side).argmax(1).byte() for d in decoders]
+        yield from torch.stack([*classes, batch.masks.byte()], dim=1).cpu().numpy()
 
 
-def score(at: Context, decoders: Sequence[nn.Module], samples: np.ndarray, instances: int = 0) -> Scored:
+def score(context: Context, decoders: Sequence[nn.Module], samples: np.ndarray, instances: int = 0) -> Scored:
     """Count hits of every decoder in every unit.
 
     Args:
-        at: The job on its store.
+        context: The job on its store.
         decoders: The trained decoders.
         samples: Numbers of the samples, ascending, (n,).
         instances: Number of decoders, the first ones, whose objects are scored too, where the dataset knows them; for
             the others these scores are NaN.
     """
     units, counted, objects = [], [], []
-    classes, background = len(at.card.classes), at.card.background
-    for unit, predictions, target in masks(at, decoders, samples):
+    classes, background = len(context.card.classes), context.card.background
+    for unit, predictions, target in masks(context, decoders, samples):
         units.append(unit)
-        counted.append([metrics.counts(p, target, classes, at.rules.ignore) for p in predictions])
-        truth = _instances(at, unit) if instances else None
+        counted.append([metrics.counts(p, target, classes, context.section.ignore) for p in predictions])
+        truth = _instances(context, unit) if instances else None
         if truth is not None:
             of_each = [_objects(truth, p, target, background) for p in predictions[:instances]]
             objects.append([*of_each, *[(np.nan,) * len(INSTANCES)] * (len(predictions) - instances)])
@@ -148,39 +148,41 @@ def score(at: Context, decoders: Sequence[nn.Module], samples: np.ndarray, insta
 def _objects(
     truth: np.ndarray, prediction: np.ndarray, target: np.ndarray, background: int | None
 ) -> tuple[float, ...]:
-    found = part_touching(label_components(prediction, background))
-    return aji(truth, found, target != IGNORE), *panoptic_quality(truth, found, target != IGNORE)
+    objects = part_touching(label_components(prediction, background))
+    return aji(truth, objects, target != IGNORE), *panoptic_quality(truth, objects, target != IGNORE)
 
 
-def _instances(at: Context, unit: Unit) -> np.ndarray | None:
+def _instances(context: Context, unit: Unit) -> np.ndarray | None:
     """The objects of a unit as it is scored, int32 (H, W)."""
-    found = at.dataset.instances(at.dataset.samples[unit.sample])
-    if found is None:
+    instances = context.dataset.instances(context.dataset.samples[unit.sample])
+    if instances is None:
         return None
-    found = rescale_labels(found, scaled(at.dataset, unit.sample, found.shape, at.cutting.mpp))
-    if at.cutting.stitch:
-        return found
-    if at.cutting.tile is not None:
-        _, y, x = map(int, at.store.tiles[unit.row])
-        found = cut(found, y, x, at.cutting.tile, fill=0)
-    return fit_labels(found, at.cutting.geometry, beyond=0).numpy()
+    instances = rescale_labels(instances, scaled(context.dataset, unit.sample, instances.shape, context.cutting.mpp))
+    if context.cutting.stitch:
+        return instances
+    if context.cutting.tile is not None:
+        _, y, x = map(int, context.store.tiles[unit.row])
+        instances = cut(instances, y, x, context.cutting.tile, fill=0)
+    return fit_labels(instances, context.cutting.geometry, beyond=0).numpy()
 
 
-def mean_dice(at: Context, decoder: nn.Module, samples: np.ndarray) -> float:
+def mean_dice(context: Context, decoder: nn.Module, samples: np.ndarray) -> float:
     """What selects a checkpoint: mean Dice over the units; 0 where it is undefined in all."""
-    dice = score(at, [decoder], samples).dice(at)[0]
+    dice = score(context, [decoder], samples).dice(context)[0]
     return 0.0 if np.isnan(dice).all() else float(np.nanmean(dice))
 
 
 @torch.inference_mode()
-def predicted(at: Context, decoders: Sequence[nn.Module], samples: np.ndarray) -> Iterator[tuple[Unit, np.ndarray]]:
+def predicted(
+    context: Context, decoders: Sequence[nn.Module], samples: np.ndarray
+) -> Iterator[tuple[Unit, np.ndarray]]:
     """Each stitched image with its most probable classes, mean over decoders, uint8 (H, W)."""
 
     def tiles() -> Iterator[np.ndarray]:
-        for batch in at.stored(samples).in_order(AT_ONCE):
-            each = [logits(d.eval(), batch.features, batch.images, at.cutting.score).softmax(1) for d in decoders]
+        for batch in context.stored(samples).in_order(AT_ONCE):
+            each = [logits(d.eval(), batch.features, batch.images, context.cutting.score).softmax(1) for d in decoders]
             yield from torch.stack(each).mean(0).argmax(1).byte().cpu().numpy()
 
-    found = tiles()
-    for unit in units_of(at, samples):
-        yield unit, stitch(found, unit.height, unit.width, at.cutting.score, at.cutting.overlap)
+    maps = tiles()
+    for unit in units_of(context, samples):
+        yield unit, stitch(maps, unit.height, unit.width, context.cutting.score, context.cutting.overlap)

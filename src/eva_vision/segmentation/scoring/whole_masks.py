@@ -17,18 +17,18 @@ from eva_vision.segmentation.scoring.overlays import colours_of
 from eva_vision.segmentation.scoring.scoring import predicted
 
 
-def write_masks(at: Context, decoders: Sequence[nn.Module], classes: Sequence[str], output: Path) -> Path:
+def write_masks(context: Context, decoders: Sequence[nn.Module], classes: Sequence[str], output: Path) -> Path:
     """Write a mask for every image, of its own size: PNG with a palette; classes.txt names the labels.
 
     Returns:
         The folder of the masks.
     """
-    for unit, mask in predicted(at, decoders, np.flatnonzero(at.store.readable)):
-        whole = Image.fromarray(rescale_labels(mask, at.dataset.size(at.dataset.samples[unit.sample])), "P")
-        whole.putpalette(colours_of(len(classes), at.card.background))
+    for unit, mask in predicted(context, decoders, np.flatnonzero(context.store.readable)):
+        whole = Image.fromarray(rescale_labels(mask, context.dataset.size(context.dataset.samples[unit.sample])), "P")
+        whole.putpalette(colours_of(len(classes), context.card.background))
         name = Path(unit.id)  # an id may end like a file, or in an mpp
-        bare = name.with_suffix("") if name.suffix.lower() in SUFFIXES else name
-        path = below(output / "masks", f"{bare}.png")
+        stem = name.with_suffix("") if name.suffix.lower() in SUFFIXES else name
+        path = below(output / "masks", f"{stem}.png")
         make_folder(path.parent)
         content = io.BytesIO()
         whole.save(content, "PNG")

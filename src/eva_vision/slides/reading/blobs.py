@@ -104,16 +104,16 @@ class Blob:
             EvaError: There is none, or it cannot be reached.
         """
         try:
-            found = self._patiently(lambda: obstore.head(_store(self.root, os.getpid()), self.key))
+            answer = self._patiently(lambda: obstore.head(_store(self.root, os.getpid()), self.key))
         except EvaError as error:
             cause = error.__cause__
             if not self.root.startswith(WEB) or not isinstance(cause, Exception) or passes(cause):
                 raise
-            found = self._patiently(self._first_byte)
-        if not found["size"] and self.root.startswith(WEB):
+            answer = self._patiently(self._first_byte)
+        if not answer["size"] and self.root.startswith(WEB):
             with suppress(EvaError):  # it is empty indeed
-                found = self._patiently(self._first_byte)
-        return Object.told(found["size"], found["e_tag"], found["last_modified"])
+                answer = self._patiently(self._first_byte)
+        return Object.from_answer(answer["size"], answer["e_tag"], answer["last_modified"])
 
     def _first_byte(self) -> Any:
         """What an answer to a request for one byte tells of all."""
@@ -223,31 +223,31 @@ class Remembered(io.RawIOBase):
 
     @override
     def readinto(self, buffer: Any) -> int:
-        wanted = min(len(buffer), self._size - self._at)
-        if wanted <= 0:
+        length = min(len(buffer), self._size - self._at)
+        if length <= 0:
             return 0
         for start, block in self.blocks:
             if start <= self._at < start + len(block):
-                part = block[self._at - start : self._at - start + wanted]
+                part = block[self._at - start : self._at - start + length]
                 break
         else:
-            start, stop = self._block(wanted)
+            start, stop = self._block(length)
             block = self._blob.ranges([(start, stop)])[0]
             self.blocks.append((start, block))
-            while len(self.blocks) > 1 and sum(len(kept) for _, kept in self.blocks) > _KEPT:
+            while len(self.blocks) > 1 and sum(len(held) for _, held in self.blocks) > _KEPT:
                 self.blocks.pop(0)
-            part = block[self._at - start : self._at - start + wanted]
+            part = block[self._at - start : self._at - start + length]
         buffer[: len(part)] = part
         self._at += len(part)
         return len(part)
 
-    def _block(self, wanted: int) -> Span:
+    def _block(self, length: int) -> Span:
         """What to ask for: more of the head than of the middle, and the whole tail, where directories gather."""
-        if self._at + wanted <= _HEAD:
+        if self._at + length <= _HEAD:
             return 0, min(_HEAD, self._size)
         if self._at >= self._size - _TAIL:
             return max(0, min(self._at, self._size - _BLOCK)), self._size
-        return self._at, min(self._at + max(wanted, _BLOCK), self._size)
+        return self._at, min(self._at + max(length, _BLOCK), self._size)
 
 
 def split_address(url: str) -> tuple[str, str]:

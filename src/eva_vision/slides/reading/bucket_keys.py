@@ -32,8 +32,8 @@ class Object:
     version: str = ""
 
     @classmethod
-    def told(cls, size: int, etag: str | None, modified: datetime) -> "Object":
-        """By the fields of an answer; obstore has 1970 for a time that is missing."""
+    def from_answer(cls, size: int, etag: str | None, modified: datetime) -> "Object":
+        """Make one from the fields of an answer; obstore has 1970 for a time that is missing."""
         return cls(size, " ".join([etag or "", str(modified.timestamp()) if modified.timestamp() else ""]).strip())
 
 
@@ -50,21 +50,21 @@ def list_keys(store: Any, root: str, prefix: str) -> tuple[dict[str, Object], li
     """
     try:
         listed = [item for part in obstore.list(store, prefix or None) for item in part]
-        objects = {n["path"]: Object.told(n["size"], n["e_tag"], n["last_modified"]) for n in listed}
+        objects = {n["path"]: Object.from_answer(n["size"], n["e_tag"], n["last_modified"]) for n in listed}
         return without_markers(objects), []
     except InvalidPathError as error:
         if not root.startswith("s3"):
             raise EvaError(
                 f"Expected keys in {root} that can be listed, but {shown(str(error))}. Copy that object to another key."
             ) from error
-        found = dict(_by_boto3(root, prefix))
-    odd = sorted(key for key in found if is_odd(key))
-    return without_markers({key: item for key, item in found.items() if not is_odd(key)}), odd
+        objects = dict(_by_boto3(root, prefix))
+    odd = sorted(key for key in objects if is_odd(key))
+    return without_markers({key: item for key, item in objects.items() if not is_odd(key)}), odd
 
 
 def without_markers(objects: Mapping[str, Object]) -> dict[str, Object]:
     """Leave out the empty objects by which consoles show folders."""
-    folders = {key[:at] for key in objects for at, character in enumerate(key) if character == "/"}
+    folders = {key[:place] for key in objects for place, character in enumerate(key) if character == "/"}
     return {key: item for key, item in objects.items() if item.size or key not in folders}
 
 
@@ -80,7 +80,7 @@ def plain(key: str) -> str:
 
 def shown(text: str) -> str:
     """A text in one line, with its control characters written out."""
-    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text.split("\n\n")[0])
+    return _CONTROL.sub(lambda match: repr(match[0])[1:-1], text.split("\n\n")[0])
 
 
 def _by_boto3(root: str, prefix: str) -> Iterator[tuple[str, Object]]:
@@ -95,18 +95,18 @@ def _by_boto3(root: str, prefix: str) -> Iterator[tuple[str, Object]]:
             f"Expected boto3 to list {root}, which has keys with empty parts, dots or control characters, but there "
             "is none. Run pip install boto3, or copy these objects to other keys."
         ) from error
-    how: dict[str, Any] = {} if "AWS_ENDPOINT_URL" not in os.environ else {"s3": {"addressing_style": "path"}}
+    settings: dict[str, Any] = {} if "AWS_ENDPOINT_URL" not in os.environ else {"s3": {"addressing_style": "path"}}
     if os.environ.get("AWS_SKIP_SIGNATURE", "").lower() in ("1", "true"):
-        how["signature_version"] = UNSIGNED
+        settings["signature_version"] = UNSIGNED
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     try:
-        client = boto3.client("s3", region_name=region, config=Config(**how))
+        client = boto3.client("s3", region_name=region, config=Config(**settings))
         pages = client.get_paginator("list_objects_v2").paginate(
             Bucket=urlsplit(root).netloc, Prefix=f"{prefix}/" if prefix else ""
         )
         for page in pages:
             for item in page.get("Contents", ()):
                 if item["Key"][-1] != "/":
-                    yield item["Key"], Object.told(item["Size"], item.get("ETag"), item["LastModified"])
+                    yield item["Key"], Object.from_answer(item["Size"], item.get("ETag"), item["LastModified"])
     except (BotoCoreError, ClientError) as error:
         raise EvaError(f"Could not list {root} ({error}). Check the connection and the credentials.") from error

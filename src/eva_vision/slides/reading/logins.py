@@ -27,9 +27,9 @@ def logins() -> dict[str, str]:
     return dict(_KNOWN)
 
 
-def take_logins(known: dict[str, str]) -> None:
+def take_logins(others: dict[str, str]) -> None:
     """Take over those of the process that started this one."""
-    _KNOWN.update(known)
+    _KNOWN.update(others)
 
 
 def headers(root: str) -> dict[str, str]:
@@ -40,7 +40,7 @@ def headers(root: str) -> dict[str, str]:
 
 def _from_netrc(host: str) -> str:
     with suppress(OSError, netrc.NetrcParseError):
-        found = netrc.netrc().hosts.get(host)
-        if found is not None:
-            return f"{quote(found[0], safe='')}:{quote(found[2] or '', safe='')}"
+        login = netrc.netrc().hosts.get(host)
+        if login is not None:
+            return f"{quote(login[0], safe='')}:{quote(login[2] or '', safe='')}"
     return ""

@@ -42,10 +42,10 @@ def of_both_axes(across: float | None, down: float | None) -> float | None:
         across: Micrometres per pixel along a row; None where only the other axis states any.
         down: Micrometres per pixel along a column; None where only the other axis states any.
     """
-    stated = [mpp for mpp in (across, down) if mpp is not None]
-    if not stated or any(plausible(mpp) is None for mpp in stated) or max(stated) > min(stated) * (1 + _ALIKE):
+    axes = [mpp for mpp in (across, down) if mpp is not None]
+    if not axes or any(plausible(mpp) is None for mpp in axes) or max(axes) > min(axes) * (1 + _ALIKE):
         return None
-    return sum(stated) / len(stated)
+    return sum(axes) / len(axes)
 
 
 def micrometres(text: str, unit: str = "um") -> float | None:
@@ -55,18 +55,18 @@ def micrometres(text: str, unit: str = "um") -> float | None:
         text: A number, a unit where it has one.
         unit: The unit of a number alone.
     """
-    found = _LENGTH.fullmatch(text.replace("\xb5", "u").replace("\u03bc", "u"))  # micro sign, Greek mu
-    if found is None:
+    match = _LENGTH.fullmatch(text.replace("\xb5", "u").replace("\u03bc", "u"))  # micro sign, Greek mu
+    if match is None:
         return None
-    named = (found[2] or unit).lower()
-    factor = _UNITS.get(named, _UNITS.get(named.removesuffix("s")))
-    return None if factor is None else float(found[1].replace(",", ".")) * factor
+    unit_name = (match[2] or unit).lower()
+    factor = _UNITS.get(unit_name, _UNITS.get(unit_name.removesuffix("s")))
+    return None if factor is None else float(match[1].replace(",", ".")) * factor
 
 
 def aperio_mpp(description: str) -> float | None:
     """The field MPP of an Aperio description: `...|AppMag = 40|MPP = 0.2498|...`."""
-    found = re.search(r"\|\s*MPP\s*=([^|\r\n]*)", description)
-    return None if found is None else plausible(micrometres(found[1].strip("\0 ")))
+    match = re.search(r"\|\s*MPP\s*=([^|\r\n]*)", description)
+    return None if match is None else plausible(micrometres(match[1].strip("\0 ")))
 
 
 def ome_mpp(description: str) -> float | None:
@@ -85,9 +85,9 @@ def resolution_mpp(unit: int | None, across: float | None, down: float | None) -
 def openslide_mpp(properties: Mapping[str, str]) -> float | None:
     """What the properties of OpenSlide state: by its own names, else by a vendor's, whichever can be believed."""
     for names, unit in _PROPERTIES:
-        stated = [_number(text, unit) for name in names for text in _quoted(properties.get(name, ""))]
-        if len(stated) <= 2 and (found := of_both_axes(*(*stated, None, None)[:2])) is not None:
-            return found
+        axes = [_number(text, unit) for name in names for text in _quoted(properties.get(name, ""))]
+        if len(axes) <= 2 and (mpp := of_both_axes(*(*axes, None, None)[:2])) is not None:
+            return mpp
     return ome_mpp(properties.get("tiff.ImageDescription", ""))
 
 
@@ -98,16 +98,16 @@ def _quoted(text: str) -> list[str]:
 
 def _number(text: str, unit: str) -> float:
     """As `micrometres`; what it does not understand is no mpp that anything has."""
-    found = micrometres(text, unit)
-    return math.nan if found is None else found
+    length = micrometres(text, unit)
+    return math.nan if length is None else length
 
 
 def _ome_size(description: str, axis: str) -> float | None:
-    found = re.search(rf"\bPhysicalSize{axis}\s*=\s*[\"']([^\"']*)[\"']", description)
-    if found is None:
+    match = re.search(rf"\bPhysicalSize{axis}\s*=\s*[\"']([^\"']*)[\"']", description)
+    if match is None:
         return None
     unit = re.search(rf"\bPhysicalSize{axis}Unit\s*=\s*[\"']([^\"']*)[\"']", description)
-    return _number(unescape(f"{found[1]} {unit[1] if unit else ''}"), "um")
+    return _number(unescape(f"{match[1]} {unit[1] if unit else ''}"), "um")
 
 
 def decide_mpp(path: str, given: float | None, stated: float | None) -> float:

@@ -26,7 +26,7 @@ from eva_vision.slides.reading.tiff_directories import Directory, Tiff, damaged,
 _TILES = 2**25
 """Bytes of decoded tiles that OpenSlide keeps in a process, however many slides are open."""
 _ONE_CHAIN = ("aperio", "generic-tiff")
-"""Vendors whose levels are directories of a TIFF by the rules of `tiff_pyramid`."""
+"""Vendors whose levels are directories of a TIFF as `tiff_pyramid` tells them."""
 _IN_GRIDS = (*_ONE_CHAIN, "dicom", "hamamatsu", "philips-tiff", "sakura")
 """Vendors whose tiles OpenSlide places on whole pixels of a level; of others it moves each by a part of a pixel."""
 _PIECE = 2048
@@ -68,9 +68,9 @@ class OpenSlideSlide(Slide):
                 levels = _levels(self._slide, None if pages is None else set(pages))
                 self.steps = [self._slide.level_downsamples[number] for number in levels]  # by its own reckoning
                 self._stored = {
-                    at: stored_level(tiff, pages[level.width, level.height], self._local)
-                    for at, level in enumerate(levels.values())
-                    if tiff and pages and at and not self.steps[at].is_integer()
+                    place: stored_level(tiff, pages[level.width, level.height], self._local)
+                    for place, level in enumerate(levels.values())
+                    if tiff and pages and place and not self.steps[place].is_integer()
                 }
             stated = openslide_mpp(self._slide.properties)
             own = decide_mpp(path, mpp, stated)
@@ -159,14 +159,14 @@ class OpenSlideSlide(Slide):
 
         What fails is tried again by a handle of its own: another thread's tile may have been at fault.
         """
-        asked = ((x, y), number, (width, height))
+        region = ((x, y), number, (width, height))
         with suppress(*_ERRORS):
-            return self._slide.read_region(*asked)
+            return self._slide.read_region(*region)
         if self._closed:
             raise EvaError(f"Expected an open slide, but {self.path} was closed. Open it again.")
         handle = self._opened(self.path)
         try:
-            image = handle.read_region(*asked)
+            image = handle.read_region(*region)
         except _ERRORS as error:
             handle.close()
             self._slide = self._opened(self.path)
@@ -236,14 +236,14 @@ def _unmixed(mixed: np.ndarray, shift: float, axis: int) -> np.ndarray:
     ratio = -abs(shift) / (1 - abs(shift))
     weights = ratio ** np.arange(1 + math.ceil(math.log(1e-3) / math.log(-ratio)))
     weights /= weights.sum()  # so that plain areas stay
-    found = np.zeros_like(mixed)
+    exact = np.zeros_like(mixed)
     for k, weight in enumerate(weights.astype(np.float32)):
-        found += weight * np.roll(mixed, -k if shift > 0 else k, axis)
-    return found
+        exact += weight * np.roll(mixed, -k if shift > 0 else k, axis)
+    return exact
 
 
 def _pieces(first: int, end: int) -> Iterator[tuple[int, int]]:
-    return ((at, min(at + _PIECE, end)) for at in range(first, end, _PIECE))
+    return ((begin, min(begin + _PIECE, end)) for begin in range(first, end, _PIECE))
 
 
 @contextmanager
@@ -289,15 +289,15 @@ def _levels(slide: openslide.OpenSlide, stated: set[tuple[int, int]] | None) -> 
         stated: Sizes of levels by the file itself, where it tells.
     """
     full = slide.level_dimensions[0]
-    found = {0: Level(*full, 1.0)}
+    levels = {0: Level(*full, 1.0)}
     for number, size in list(enumerate(slide.level_dimensions))[1:]:
         sides = [slide.properties.get(f"openslide.level[{number}].tile-{side}", "") for side in ("width", "height")]
         tile = (int(sides[0]), int(sides[1])) if all(sides) else None
         scale = downsample(full, size)
-        further = scale > found[max(found)].downsample * tiff_pyramid.SPACING
+        further = scale > levels[max(levels)].downsample * tiff_pyramid.SPACING
         if further and is_smaller_copy(full, size, tile) and (stated is None or size in stated):
-            found[number] = Level(*size, scale)
-    return found
+            levels[number] = Level(*size, scale)
+    return levels
 
 
 @lru_cache(1)

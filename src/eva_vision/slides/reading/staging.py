@@ -120,8 +120,8 @@ def _files(blob: Blob) -> dict[str, Object]:
 
 def _sampled(blob: Blob, size: int) -> str:
     """A hash of parts of an object, in place of the ETag and the time that its server does not tell."""
-    starts = {max(0, min(n * size // _PARTS, size - _PART_BYTES)) for n in range(_PARTS + 1)}
-    parts = blob.ranges([(start, min(start + _PART_BYTES, size)) for start in sorted(starts)]) if size else []
+    firsts = {max(0, min(n * size // _PARTS, size - _PART_BYTES)) for n in range(_PARTS + 1)}
+    parts = blob.ranges([(start, min(start + _PART_BYTES, size)) for start in sorted(firsts)]) if size else []
     return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
@@ -171,7 +171,7 @@ def _few_at_once(blob: Blob, spans: list[list[tuple[int, int]]]) -> Iterator[lis
         yield from blob.many(spans[first : first + 8])
 
 
-def _make_room(root: Path, wanted: int, url: str) -> None:
+def _make_room(root: Path, size: int, url: str) -> None:
     """Remove what killed processes left, then the longest unused copies that nobody has open.
 
     Raises:
@@ -179,16 +179,16 @@ def _make_room(root: Path, wanted: int, url: str) -> None:
         EvaError: The slide is larger than the cache.
     """
     limit = _limit()
-    if wanted > limit:
+    if size > limit:
         raise EvaError(
-            f"Expected a slide of at most {_gb(limit)}, which the cache may hold, but {url} has {_gb(wanted)}. "
+            f"Expected a slide of at most {_gb(limit)}, which the cache may hold, but {url} has {_gb(size)}. "
             "Set EVA_SLIDES_CACHE_GB higher."
         )
     folders = sorted((f for f in root.iterdir() if f.is_dir()), key=lambda f: (f.suffix != _PART, f.stat().st_mtime))
     sizes = {folder: sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) for folder in folders}
     held = sum(sizes.values())
     for folder in folders:
-        if held + wanted <= limit and folder.suffix != _PART:
+        if held + size <= limit and folder.suffix != _PART:
             return
         with (folder / ".lease").open("ab") as lease:
             try:
@@ -198,9 +198,9 @@ def _make_room(root: Path, wanted: int, url: str) -> None:
             # by another name first: where this is killed, what is left is no copy
             shutil.rmtree(folder if folder.suffix == _PART else folder.replace(_part(folder)))
             held -= sizes[folder]
-    if held + wanted > limit:
+    if held + size > limit:
         raise CacheFull(
-            f"Expected room for {_gb(wanted)} in {root}, but {_gb(held)} of {_gb(limit)} are in use by slides that "
+            f"Expected room for {_gb(size)} in {root}, but {_gb(held)} of {_gb(limit)} are in use by slides that "
             f"are open or on their way: {url} was not copied. Set EVA_SLIDES_CACHE_GB higher, or keep fewer open."
         )
 
@@ -212,13 +212,13 @@ def _part(folder: Path) -> Path:
 
 def _limit() -> float:
     """Bytes that the cache may hold."""
-    said = os.environ.get("EVA_SLIDES_CACHE_GB", str(LIMIT))
+    setting = os.environ.get("EVA_SLIDES_CACHE_GB", str(LIMIT))
     try:
-        limit = float(said) * 1e9
+        limit = float(setting) * 1e9
     except ValueError:
         limit = 0.0
     if not limit > 0:
-        raise UsageError(f"Expected EVA_SLIDES_CACHE_GB to be a number of gigabytes above 0, but got {said}.")
+        raise UsageError(f"Expected EVA_SLIDES_CACHE_GB to be a number of gigabytes above 0, but got {setting}.")
     return limit
 
 

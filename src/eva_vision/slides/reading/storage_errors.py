@@ -36,23 +36,23 @@ def passes(error: Exception) -> bool:
 
 def _status(error: Exception) -> int | None:
     """HTTP status of an error; a page that came with it may say anything, so the first counts."""
-    found = _STATUS.search(_ADDRESS.sub("", str(error)))
-    return int(found[1]) if found else None
+    match = _STATUS.search(_ADDRESS.sub("", str(error)))
+    return int(match[1]) if match else None
 
 
 def failed(url: str, error: Exception) -> EvaError:
     """The error for a user, in a line."""
-    said = " ".join(str(error).split("\n\n")[0].split())[:300]
+    reason = " ".join(str(error).split("\n\n")[0].split())[:300]
     if _status(error) == 405:  # which obstore takes for an object that is not there
         return EvaError(f"Expected leave to read {url}, but its server allows no GET (405). Check the address.")
     if isinstance(error, NotFoundError | FileNotFoundError):
         return EvaError(f"Expected an object at {url}, but there is none. Check the address.")
     if isinstance(error, PermissionDeniedError | UnauthenticatedError):
-        return EvaError(f"Expected leave to read {url}, but got none ({said}). Set the credentials of its storage.")
-    if _RANGES.search(said):
+        return EvaError(f"Expected leave to read {url}, but got none ({reason}). Set the credentials of its storage.")
+    if _RANGES.search(reason):
         return EvaError(
             f"Expected a server that sends parts of files, but that of {url} sends all of it. Copy the slide to a "
             "disk or a bucket."
         )
     advice = _AGAIN if passes(error) else "Asking again does not help: check the address and its server."
-    return EvaError(f"Could not read {url} ({said}). {advice}")
+    return EvaError(f"Could not read {url} ({reason}). {advice}")

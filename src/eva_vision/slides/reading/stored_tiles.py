@@ -71,7 +71,7 @@ class StoredLevel:
         """A TIFF of one strip."""
         size = {"H": 2, "I": 4, "B": 1}
         tags = {**self.tags, 273: ("I", [0]), 279: ("I", [len(stream)])}
-        at = 8 + 2 + 12 * len(tags) + 4
+        place = 8 + 2 + 12 * len(tags) + 4
         entries, values = b"", b""
         for code, (form, held) in sorted(tags.items()):
             data = held if isinstance(held, bytes) else struct.pack(f"<{len(held)}{form}", *held)
@@ -82,9 +82,9 @@ class StoredLevel:
             elif len(data) <= 4:
                 entries += data.ljust(4, b"\0")
             else:
-                entries += struct.pack("<I", at + len(values))
+                entries += struct.pack("<I", place + len(values))
                 values += data + b"\0" * (len(data) % 2)
-        entries = entries.replace(b"HERE", struct.pack("<I", at + len(values)))
+        entries = entries.replace(b"HERE", struct.pack("<I", place + len(values)))
         return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + values + stream
 
 

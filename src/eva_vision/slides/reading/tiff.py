@@ -136,10 +136,10 @@ class TiffSlide(Slide):
     def read_many(self, places: Sequence[tuple[int, int, int, float]]) -> list[Patch]:
         """Read patches (x, y, size, mpp) in this order; from blob storage, many requests are under way at once."""
         plans = [self._plan(*place) for place in places]
-        wanted = [self.tiles_under(*window(where)) for where in plans]
+        touched = [self.tiles_under(*window(where)) for where in plans]
         patches = []
         for (_, _, size, _), where, (tiles, _), parts in zip(
-            places, plans, wanted, self.source.many([spans for _, spans in wanted]), strict=True
+            places, plans, touched, self.source.many([spans for _, spans in touched]), strict=True
         ):
             patches.append(make_patch(where, self._assemble(tiles, parts, *window(where)), size))
         return patches
@@ -169,8 +169,8 @@ class TiffSlide(Slide):
                     spans[-1] = (spans[-1][0], start + count)
                 else:
                     spans.append((start, start + count))
-                at = start - spans[-1][0]
-                tiles.append(_Tile(row, column, len(spans) - 1, at, at + count))
+                place = start - spans[-1][0]
+                tiles.append(_Tile(row, column, len(spans) - 1, place, place + count))
         return tiles, spans
 
     def _assemble(

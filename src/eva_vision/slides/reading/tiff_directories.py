@@ -103,11 +103,11 @@ class Tiff:
 
     def text(self, directory: Directory, code: int) -> str:
         """The begin of a text."""
-        found = self.content(directory, code).partition(b"\0")[0]
+        content = self.content(directory, code).partition(b"\0")[0]
         try:
-            return found.decode()
+            return content.decode()
         except UnicodeDecodeError:  # as scanners write the micro sign, or cut within a character
-            return found.decode("latin-1")
+            return content.decode("latin-1")
 
     def spans(self) -> Iterator[Span]:
         """The header, the directories, and the values that lie outside them."""

@@ -105,17 +105,17 @@ class Layout:
             if data[: len(_MAGIC)] != _MAGIC:
                 raise ValueError(f"it begins with {data[: len(_MAGIC)]!r}")
             content = memoryview(zlib.decompress(data[len(_MAGIC) :]))
-            at = 4 + struct.unpack("<I", content[:4])[0]
-            header = json.loads(bytes(content[4:at]))
+            place = 4 + struct.unpack("<I", content[:4])[0]
+            header = json.loads(bytes(content[4:place]))
             tiles = []
             for level in header["levels"]:
                 columns, rows = (
                     -(-level[side] // n) for side, n in zip(("width", "height"), level["tile"], strict=True)
                 )
                 n = rows * columns
-                gaps = _unshuffled(content[at : at + 8 * n], "<i8")
-                counts = _unshuffled(content[at + 8 * n : at + 12 * n], "<u4")
-                at += 12 * n
+                gaps = _unshuffled(content[place : place + 8 * n], "<i8")
+                counts = _unshuffled(content[place + 8 * n : place + 12 * n], "<u4")
+                place += 12 * n
                 before = np.concatenate([[0], np.cumsum(counts[:-1], dtype=np.int64)])
                 offsets = (np.cumsum(gaps) + before).astype(np.uint64)
                 level["tile"], level["tables"] = tuple(level["tile"]), bytes.fromhex(level["tables"])

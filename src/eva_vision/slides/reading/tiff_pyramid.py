@@ -67,13 +67,13 @@ def levels(tiff: Tiff, vendor: str) -> list[Directory]:
     if not pages or pages[0].index:
         return []
     full = size(tiff, pages[0])
-    found, scale = pages[:1], 1.0
+    chosen, scale = pages[:1], 1.0
     for page in sorted(pages[1:], key=lambda page: (-size(tiff, page)[0], page.index)):
         here = downsample(full, size(tiff, page))
         if is_smaller_copy(full, size(tiff, page), tile(tiff, page)) and here > scale * SPACING:
-            found.append(page)
+            chosen.append(page)
             scale = here
-    return found
+    return chosen
 
 
 def largest(tiff: Tiff) -> list[Directory]:
@@ -110,8 +110,8 @@ def _says_level(tiff: Tiff, page: Directory, vendor: str) -> bool:
 
 
 def _focus(description: str) -> str:
-    found = _FOCUS.search(description)
-    return found[1].strip() if found else "0"
+    match = _FOCUS.search(description)
+    return match[1].strip() if match else "0"
 
 
 def is_rgb(tiff: Tiff, pages: Sequence[Directory]) -> bool:

@@ -89,8 +89,8 @@ def agrees(slide: Slide) -> bool | None:
 def _same(slide: TiffSlide, other: OpenSlideSlide, regions: Sequence[Region]) -> bool:
     if slide.levels != other.levels:
         return False
-    known = slide.layout.mpp
-    if known and other.stated_mpp and abs(other.stated_mpp / known - 1) > 0.01:
+    mpp = slide.layout.mpp
+    if mpp and other.stated_mpp and abs(other.stated_mpp / mpp - 1) > 0.01:
         return False
     for region, step in zip(regions, other.steps, strict=True):
         try:

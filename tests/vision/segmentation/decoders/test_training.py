@@ -1,4 +1,4 @@
-"""Training: the rules are kept to the step, the best is kept, and a run is its seed."""
+"""Training: the protocol is kept to the step, the best is kept, and a run is its seed."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,7 +15,7 @@ from eva_vision.segmentation.context import Context
 from eva_vision.segmentation.contracts import SegmentationHead
 from eva_vision.segmentation.decoders.heads import ConvSegImage, LinearSeg
 from eva_vision.segmentation.decoders.losses import dice_loss
-from eva_vision.segmentation.decoders.run_checkpoints import keep
+from eva_vision.segmentation.decoders.run_checkpoints import write_run
 from eva_vision.segmentation.decoders.training import logits, new_decoder, train
 from eva_vision.segmentation.features.batches import Batch
 from eva_vision.segmentation.protocol import Segmentation
@@ -145,7 +145,7 @@ def test_fewer_steps_than_an_evaluation_takes_still_give_a_checkpoint(tmp_path: 
     run = train(decoder(), Noise(), score, replace(RULES, steps=2), 0, 0)
     assert (run.selected_value, run.selected, len(asked)) == (0.25, {"step": 2}, 1)
     assert same(run.params, run.last)
-    keep(tmp_path, run, "key")
+    write_run(tmp_path, run, "key")
     assert len(load_file(tmp_path / "run0.safetensors")) == 4
 
 
@@ -217,10 +217,10 @@ def painted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Context]:
 @pytest.mark.parametrize("loss", ["dice", "dice_ce"])
 @pytest.mark.parametrize("flips", [False, True])
 def test_colours_are_learnt(painted: Context, loss: str, flips: bool):
-    rules = replace(painted.rules, loss=loss, lr=0.2, steps=60)
+    section = replace(painted.section, loss=loss, lr=0.2, steps=60)
     select = painted.store.rows("val")
     mine = new_decoder(LinearSeg(), painted.store.channels, 3, 0, CPU)
     before = mean_dice(painted, mine, select)
     source = painted.stored(painted.store.rows("train"), flips)
-    run = train(mine, source, lambda d: mean_dice(painted, d, select), rules, 0, 0)
+    run = train(mine, source, lambda d: mean_dice(painted, d, select), section, 0, 0)
     assert run.selected_value > max(0.95, before)

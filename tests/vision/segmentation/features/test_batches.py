@@ -43,8 +43,8 @@ def online(at: Context, workers: int = 0, augment: tuple[str, ...] = (), split: 
         skip=False,
     )
     rows = at.store.tiles_of(at.store.rows(split))
-    rules, how = replace(at.rules, augment=augment), replace(at.job.how, workers=workers)
-    return Online(items, rows, rules, at.job.backbone, at.fabric, how)
+    section, how = replace(at.section, augment=augment), replace(at.job.how, workers=workers)
+    return Online(items, rows, section, at.job.backbone, at.fabric, how)
 
 
 def fingerprints(batch: Batch) -> list[tuple[bytes, bytes, bytes]]:

@@ -108,8 +108,8 @@ def test_what_changes_the_maps_changes_the_key(dataset: Painted):
 
 def test_how_decoders_are_trained_and_scored_does_not(dataset: Painted):
     key = key_of(Pixels(), dataset, protocol())
-    for rules in ({"steps": 7}, {"loss": "dice"}, {"ignore": "prediction"}, {"augment": ("flips",)}):
-        assert key_of(Pixels(), dataset, protocol(**rules)) == key
+    for fields in ({"steps": 7}, {"loss": "dice"}, {"ignore": "prediction"}, {"augment": ("flips",)}):
+        assert key_of(Pixels(), dataset, protocol(**fields)) == key
     assert key_of(Pixels(), dataset, replace(protocol(), runs=9, pooling="mean")) == key
 
 

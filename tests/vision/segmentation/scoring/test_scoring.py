@@ -1,4 +1,4 @@
-"""Scoring: right answers score 1 up to the last pixel at the border, wrong ones what the rules say."""
+"""Scoring: right answers score 1 up to the last pixel at the border, wrong ones what the protocol says."""
 
 from dataclasses import replace
 
@@ -128,7 +128,7 @@ def test_the_mean_that_selects_is_over_images(at: Context):
     for sample in at.dataset.samples:
         whole = at.dataset.mask(sample)
         counted = counts(np.ones_like(whole), whole, 3)[None]
-        by_hand.append(over_classes(per_class(counted, at.rules.empty)[0], 0)[0])
+        by_hand.append(over_classes(per_class(counted, at.section.empty)[0], 0)[0])
     assert mean_dice(at, mixed, everything(at)) == pytest.approx(np.mean(by_hand))
     metrics = score(at, [mixed], everything(at)).measures(at)[0](np.ones((1, 4)))
     assert metrics["dice"][0] == pytest.approx(np.mean(by_hand))
@@ -251,4 +251,4 @@ def test_evaluation_changes_no_decoder(at: Context):
 def test_rules_are_those_of_the_dataset():
     recipe = protocol()
     recipe = replace(recipe, segmentation=replace(recipe.segmentation, datasets={"painted": {"ignore": "prediction"}}))
-    assert laid_out(Painted(train=[(16, 16)]), recipe=recipe).rules.ignore == "prediction"
+    assert laid_out(Painted(train=[(16, 16)]), recipe=recipe).section.ignore == "prediction"

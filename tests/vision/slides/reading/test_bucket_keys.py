@@ -28,10 +28,10 @@ def test_only_empty_objects_above_others_are_markers_of_folders():
 
 def test_a_version_is_what_storage_tells():
     when, never = datetime(2026, 1, 2, tzinfo=UTC), datetime.fromtimestamp(0, UTC)
-    assert Object.told(3, '"e"', when) == Object(3, f'"e" {when.timestamp()}')
-    assert Object.told(3, None, when).version == str(when.timestamp())
-    assert Object.told(3, '"e"', never).version == '"e"'
-    assert Object.told(3, None, never).version == ""
+    assert Object.from_answer(3, '"e"', when) == Object(3, f'"e" {when.timestamp()}')
+    assert Object.from_answer(3, None, when).version == str(when.timestamp())
+    assert Object.from_answer(3, '"e"', never).version == '"e"'
+    assert Object.from_answer(3, None, never).version == ""
 
 
 def test_a_text_is_one_line():
