@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
-"""Of Pillow; it tells them by content. EPS, PDF and the like run programs."""
+"""Formats of Pillow, which tells them by content. EPS, PDF and the like run programs."""
 MOST_PIXELS = 2**29
-"""Of an image that is decoded as a whole: 1.6 GB as RGB. Pillow's own limit is 179 million, as against bombs."""
+"""Most pixels of an image that is decoded whole: 1.6 GB as RGB. Pillow's own limit, against bombs, is 179 million."""
 _COLOURS = {"1", "L", "P", "RGB", "YCbCr", "LA", "La", "PA", "RGBA", "RGBa"}
 """Modes of 8 bits that are grey or colours, with or without opacity."""
 _ALPHA = {1, 2}
@@ -95,7 +95,7 @@ def _refuse_other_planes(image: Image.Image) -> None:
 
 
 def _held(image: Image.Image) -> str | None:
-    """What a file holds, where that is not 8 bits of grey or colours."""
+    """Say what a file holds, where that is not 8 bits of grey or colours."""
     bits = _bits(image)
     if bits > 8 or image.mode[0] in "IF":
         kind = "floats" if image.mode == "F" else "integers" if image.mode == "I" else "values"

@@ -242,7 +242,7 @@ def _total(content_range: str | None) -> int | None:
 
 
 def _mismatch(path: Path, checksum: str | None) -> str | None:
-    """What the file has instead of `md5:...` or `sha256:...`; None where it is right, or nothing is known."""
+    """Say what the file has instead of `md5:...` or `sha256:...`; None where it is right, or nothing is known."""
     if checksum is None:
         return None
     algorithm = checksum.partition(":")[0]

@@ -11,7 +11,7 @@ _ARCHIVES = {".zip": b"PK", ".gz": b"\x1f\x8b", ".tgz": b"\x1f\x8b"}
 
 
 def impostor(path: Path) -> str | None:
-    """What a file is that should be binary: in words, with its first letters; None where it is not a text."""
+    """Say what a file is that should be binary: in words, with its first letters; None where it is not a text."""
     with path.open("rb") as handle:
         head = handle.read(_HEAD)
     if not head:
@@ -30,7 +30,7 @@ def impostor(path: Path) -> str | None:
 
 
 def faulty_weights(path: Path, whole: bool = True) -> str | None:
-    """What is wrong with a file of weights, in words; None where it is one, or nobody can say.
+    """Say what is wrong with a file of weights, in words; None where it is one, or nobody can say.
 
     Args:
         path: The file, whatever its name.
@@ -48,7 +48,7 @@ def faulty_weights(path: Path, whole: bool = True) -> str | None:
 
 
 def faulty_archive(path: Path, suffix: str, whole: bool = True) -> str | None:
-    """What is wrong with an archive or a gzip file of this suffix, in words; a table must not be a page."""
+    """Say what is wrong with an archive or a gzip file of this suffix, in words; a table must not be a page."""
     if suffix in (".csv", ".txt", ".tsv", ".json", ".xml"):
         return None if path.stat().st_size and not (impostor(path) or "").startswith("a web page") else impostor(path)
     if (other := impostor(path)) is not None:

@@ -17,7 +17,7 @@ from eva_vision.images import readable_hash
 IMAGES, MASKS = "rgbs_colorNormalized", "masks"
 CLASSES = ("outside_roi", "tumor", "stroma", "inflammatory", "necrosis", "other")
 CODES = {"outside_roi": (0,), "tumor": (1, 19, 20), "stroma": (2,), "inflammatory": (3, 10, 11), "necrosis": (4,)}
-"""Of `meta/gtruth_codes.tsv`, which ends at 21; those not listed are `other`."""
+"""Codes of `meta/gtruth_codes.tsv`, which ends at 21; those not listed are `other`."""
 _CLASS = {code: CLASSES.index(name) for name, codes in CODES.items() for code in codes}
 CLASS_OF = np.array([_CLASS.get(code, CLASSES.index("other")) for code in range(22)], np.uint8)
 SITES = {"val": frozenset({"BH", "C8", "A8", "A1", "E9"}), "test": frozenset({"OL", "LL", "E2", "EW", "GM", "S3"})}

@@ -17,7 +17,7 @@ from eva_vision.images import readable_hash
 PARTS = {"train": ("Train", 27), "val": ("Test", 14)}
 """Official folder and number of images; the official test is validated on, as published."""
 CLASS_OF = np.array([0, 1, 2, 3, 3, 4, 4, 4], np.uint8)
-"""By value of `type_map`: healthy and malignant epithelium are one class; fibroblasts, muscle, endothelium another."""
+"""Class by `type_map`: healthy and malignant epithelium are one; fibroblasts, muscle and endothelium another."""
 _KEYS = ("type_map", "inst_map")
 
 

@@ -68,7 +68,7 @@ class Crc(ImageFiles):
 
 
 class CrcNonorm(Crc):
-    """The same with training images as they were scanned, NCT-CRC-HE-100K-NONORM; validated on the same 7K images.
+    """CRC with training images as they were scanned, NCT-CRC-HE-100K-NONORM; validated on the same 7K images.
 
     Source: https://zenodo.org/records/1214456
     """

@@ -104,7 +104,7 @@ def _from_tree(root: Path) -> list[Row]:
 
 
 def _refuse_two_labels(root: Path, same_files: dict[str, str]) -> None:
-    """A link beside its target changes nothing; elsewhere it gives an image a second label or split."""
+    """Refuse links that give an image a second label or split; one beside its target changes nothing."""
     elsewhere = [f"{one} = {other}" for one, other in same_files.items() if one.split("/")[:2] != other.split("/")[:2]]
     if elsewhere:
         raise UsageError(
@@ -146,7 +146,7 @@ def _from_manifest(root: Path) -> list[Row]:
 
 
 def _refuse_unguarded(table: Table) -> None:
-    """Without its column, nobody would see that a patient is in two splits."""
+    """Refuse a manifest whose groups are not read: nobody would see that a patient is in two splits."""
     if "group" in table.columns:
         return
     meant = [name for name in table.others if table.meant_as(name, WORDS) == "group"]
@@ -158,7 +158,7 @@ def _refuse_unguarded(table: Table) -> None:
 
 
 def _sizes(rows: list[Row]) -> dict[Path, int]:
-    """Bytes of each file; a missing or empty one is an error that names it."""
+    """Measure each file in bytes; a missing or empty one is an error that names it."""
     sizes, missing, empty = {}, [], []
     for row in rows:
         try:
@@ -190,7 +190,7 @@ def _refuse_duplicates(rows: list[Row], sizes: dict[Path, int]) -> None:
 
 
 def _same_content(rows: list[Row], sizes: dict[Path, int]) -> list[list[Row]]:
-    """Rows whose files hold the same bytes; only files of equal size and equal ends are read whole."""
+    """Find rows whose files hold the same bytes; only files of equal size and equal ends are read whole."""
     twins: list[list[Row]] = [rows]
     for fingerprint in (lambda r: sizes[r.path], lambda r: _ends(r.path), lambda r: _sha256(r.path)):
         parted: list[list[Row]] = []

@@ -17,11 +17,11 @@ from eva_vision.images import image_size, read_image, readable_hash
 from eva_vision.segmentation.contracts import IGNORE, SegmentationDataset
 
 _LABEL_MODES = {"1", "L", "P", "I", "I;16", "I;16L", "I;16B", "I;16N"}
-"""Of Pillow: one whole number a pixel."""
+"""Modes of Pillow with one whole number a pixel."""
 
 
 class Annotation(NamedTuple):
-    """What the file of labels says of an image.
+    """Classes and objects of an image, as its file of labels has them.
 
     Attributes:
         classes: uint8 (H, W), indices into the card's classes or `IGNORE`.
@@ -87,7 +87,7 @@ class MaskFiles(SegmentationDataset):
         """The number of the object at every pixel, 0 for none: int32 (H, W); None where objects are not told apart.
 
         Raises:
-            EvaError: As for the mask.
+            EvaError: The mask does not read, holds a label outside the classes, or is of another size than the image.
         """
         instances = self._checked(sample).instances
         return None if instances is None else instances.copy()
@@ -120,7 +120,7 @@ def _by(shape: tuple[int, ...]) -> str:
 
 @contextmanager
 def reading(file: Path, content: str) -> Iterator[None]:
-    """Whatever a decoder raises becomes one line.
+    """Turn whatever a decoder raises into one line.
 
     Raises:
         EvaError: Names the file and the reason.
@@ -135,7 +135,7 @@ def reading(file: Path, content: str) -> Iterator[None]:
 
 
 def read_labels(file: Path) -> np.ndarray:
-    """The numbers that an image file stores, (H, W): of a palette its indices, of grey its values.
+    """Read the numbers that an image file stores, (H, W): the indices of a palette, the values of grey.
 
     Raises:
         EvaError: It is not an image, or one of colours.
@@ -150,7 +150,7 @@ def read_labels(file: Path) -> np.ndarray:
 
 
 def to_classes(stored: np.ndarray, table: np.ndarray, file: Path, ignore: int | None = None) -> np.ndarray:
-    """Labels as stored, (H, W) -> classes, uint8 (H, W).
+    """Convert labels as stored, (H, W), to classes, uint8 (H, W).
 
     Args:
         stored: Whole numbers of any type.
@@ -175,7 +175,7 @@ def to_classes(stored: np.ndarray, table: np.ndarray, file: Path, ignore: int | 
 
 
 def to_instances(stored: np.ndarray, file: Path) -> np.ndarray:
-    """Numbers of objects as stored, (H, W) -> int32 (H, W).
+    """Convert numbers of objects as stored, (H, W), to int32 (H, W).
 
     Raises:
         EvaError: They are no whole numbers from 0.
@@ -189,7 +189,7 @@ def to_instances(stored: np.ndarray, file: Path) -> np.ndarray:
 
 
 def whole_numbers(stored: np.ndarray, file: Path) -> np.ndarray:
-    """The same numbers (H, W) as integers.
+    """Convert numbers (H, W) that are whole to integers.
 
     Raises:
         EvaError: Fractions, NaN, text, or an array of another shape.

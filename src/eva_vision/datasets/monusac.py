@@ -25,7 +25,7 @@ LABELS = {**{name: i for i, name in enumerate(CLASSES) if i}, "ambiguous": IGNOR
 FOLDERS = {"train": "MoNuSAC_images_and_annotations", "val": "MoNuSAC Testing Data and Annotations"}
 """The official test is validated on, as published."""
 VERSION = 1
-"""Of how polygons become pixels: what an earlier version drew is not used."""
+"""Raise it whenever polygons become other pixels: what an earlier version drew is not used."""
 _PATIENT = re.compile(r"(TCGA-(\w{2})-\w{4})[^/]*/[^/]+\.tif")
 
 
@@ -126,7 +126,7 @@ def _by(size: tuple[int, int]) -> str:
 
 
 def read_polygons(xml: bytes, file: Path) -> Iterator[tuple[int, np.ndarray]]:
-    """Class (or `IGNORE`) and vertices of each region of an ImageScope file, in its order.
+    """Read class (or `IGNORE`) and vertices of each region of an ImageScope file, in its order.
 
     Args:
         xml: `Annotation` elements, each with the name of its class as the `Name` of an `Attribute`.
@@ -175,7 +175,7 @@ def draw(polygons: Iterable[tuple[int, np.ndarray]], size: tuple[int, int]) -> t
 
 
 def fill(vertices: np.ndarray, size: tuple[int, int]) -> tuple[int, int, np.ndarray]:
-    """The pixels of a polygon: even-odd rule, its border belongs, the centre of pixel (x, y) is at x, y.
+    """Find the pixels of a polygon: even-odd rule, its border belongs, the centre of pixel (x, y) is at x, y.
 
     So did those who published scores, with scikit-image. Pillow's polygons are some 10 % larger on nuclei.
 
@@ -213,7 +213,7 @@ def fill(vertices: np.ndarray, size: tuple[int, int]) -> tuple[int, int, np.ndar
 
 
 def _kept(file: Path, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray] | None:
-    """What was drawn before; None where it is not there or is damaged."""
+    """Read what was drawn before; None where it is not there or is damaged."""
     try:
         with np.load(file, allow_pickle=False) as arrays:
             classes, instances = arrays["classes"], arrays["instances"]
@@ -223,7 +223,7 @@ def _kept(file: Path, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray] | 
 
 
 def _keep(file: Path, classes: np.ndarray, instances: np.ndarray) -> None:
-    """A file that is whole or not there, whenever the process is killed."""
+    """Write a file that is whole or not there, whenever the process is killed."""
     temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -56,7 +56,7 @@ class Phantom(Dataset):
 
     @override
     def pixels(self, sample: Sample, hashes: Mapping[Path, str]) -> str | None:
-        """Whatever is drawn with."""
+        """Name all that decides what is drawn."""
         return f"{VERSION} {self.size} {self.seed} {sample.id} {sample.target}"
 
     @override
@@ -68,7 +68,7 @@ class Phantom(Dataset):
 def made_up_samples(
     train: int, val: int, test: int, size: int, seed: int, per_patient: int, mpp: float, classes: int | None
 ) -> list[Sample]:
-    """The samples of a dataset without files: so many images of each split, so many of each patient.
+    """List the samples of a dataset without files: so many images of each split, so many of each patient.
 
     Args:
         train: Number of training images.

@@ -76,12 +76,12 @@ class PhantomNuclei(SegmentationDataset):
 
     @override
     def pixels(self, sample: Sample, hashes: Mapping[Path, str]) -> str | None:
-        """Whatever is drawn with."""
+        """Name all that decides what is drawn."""
         return f"{VERSION} {self.side} {self.seed} {sample.id}"
 
     @override
     def labels(self, sample: Sample, hashes: Mapping[Path, str]) -> str | None:
-        """The same as of the pixels."""
+        """Name all that decides what is drawn, as for the pixels."""
         return self.pixels(sample, hashes)
 
     @override

@@ -13,7 +13,7 @@ from eva_core.text import folded
 
 
 def locate(root: str | Path, folder: str, card: DatasetCard) -> Path:
-    """A folder of the official layout: below `root`, or `root` may already be it or one of its parents.
+    """Find a folder of the official layout: below `root`, or `root` may already be it or one of its parents.
 
     Args:
         root: What the user names.
@@ -32,7 +32,7 @@ def locate(root: str | Path, folder: str, card: DatasetCard) -> Path:
 
 
 def scan(folder: Path, suffix: str) -> dict[str, int]:
-    """Bytes of every file that ends in the suffix, by its path below the folder, sorted; hidden ones are left out.
+    """Measure every file that ends in the suffix: bytes by path below the folder, sorted; hidden ones are left out.
 
     Links are followed. A file counts by each of its names, for a list may name it so; a folder may have one alone.
 
@@ -45,7 +45,7 @@ def scan(folder: Path, suffix: str) -> dict[str, int]:
 
 
 def look(folder: Path, wanted: Callable[[str], bool]) -> Walk:
-    """All files of a labelled dataset, of which none may be missing unsaid, nor count by two places.
+    """Look at all files of a labelled dataset: none may be missing unsaid, nor count by two places.
 
     Raises:
         UsageError: A folder cannot be looked at, is there by two names, or a link leads nowhere.

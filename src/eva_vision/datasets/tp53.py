@@ -36,7 +36,7 @@ _COLUMNS = ("slide", "patient", "cohort", "site", "label")
 
 
 class Line(NamedTuple):
-    """A slide, by the manifest. `mpp` is for files that do not state their own."""
+    """A slide as the manifest lists it. `mpp` is for files that do not state their own."""
 
     name: str
     path: Path
@@ -171,7 +171,7 @@ class Tp53(Dataset):
 
 
 def _index(slides: Sequence[Line]) -> dict[float | None, Index]:
-    """Where the tissue of each slide is, by the mpp that the manifest gives; slides that are known are not opened."""
+    """Index the tissue of each slide, by the mpp that the manifest gives; slides that are known are not opened."""
     indexes = {}
     for mpp in {slide.mpp for slide in slides}:
         folder = index_folder(mpp)
@@ -191,7 +191,7 @@ def _index(slides: Sequence[Line]) -> dict[float | None, Index]:
 
 
 def index_folder(mpp: float | None) -> Path:
-    """Where the index of slides is cached: a folder for each version of the tissue detection and each mpp.
+    """Name the folder in which slides are indexed: another for each version of the tissue detection and each mpp.
 
     Args:
         mpp: Micrometres per pixel of level 0 by the manifest; None: as the files state them.
@@ -200,7 +200,7 @@ def index_folder(mpp: float | None) -> Path:
 
 
 def _choose(slide: Line, index: Index, patches: int, size: int, seed: int) -> list[tuple[int, int]]:
-    """Places (x, y) on level 0 of up to so many patches of a grid that are tissue, top to bottom."""
+    """Choose places (x, y) on level 0 of up to so many patches of a grid that are tissue, top to bottom."""
     number = index.number(str(slide.path.absolute()))
     cell = size * MPP / index.entries[number].mpp
     places = np.argwhere(index.mask(number).grid(cell) >= TISSUE)

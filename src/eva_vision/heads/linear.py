@@ -21,7 +21,7 @@ class Linear(GradientHead):
 
     @override
     def gradients(self, params: dict[str, Tensor], x: Tensor, targets: Tensor, out: dict[str, Tensor]) -> None:
-        """In closed form, all runs at once: at these sizes autograd costs more than the arithmetic."""
+        """Write the gradients in closed form, for all runs at once: here autograd costs more than the arithmetic."""
         runs, batch, _ = x.shape
         logits = per_run(
             runs, targets.shape[-1], batch, device=x.device

@@ -51,14 +51,14 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        """Its name in messages."""
+        """The name by which messages call the weights."""
         where = ".".join(self.path)
         cut = f"without the prefix {self.prefix!r}" if self.prefix else ""
         return " ".join(filter(None, (where, cut))) or "all"
 
     @property
     def rank(self) -> tuple[int, bool, int, int]:
-        """Moving averages first, what they average last; then what has a known name, is least cut, and is largest."""
+        """Sort key: moving averages first, what they average last; then known names, the least cut, the largest."""
         words = set(self.words)
         order = 0 if AVERAGED & words else 2 if ONLINE & words else 1
         return order, not words <= AVERAGED | ONLINE | PLAIN, self.prefix.count("."), -len(self.state)
@@ -101,7 +101,7 @@ def _states(content: Any, path: tuple[str, ...]) -> Iterator[Candidate]:
 
 
 def _prefixes(state: State, fits: Callable[[str], bool]) -> list[str]:
-    """None, and each that makes names of the network of some names."""
+    """List the prefixes that make names of the network of some names, the empty one among them."""
     prefixes = {""}
     for name in state:
         parts = name.split(".")

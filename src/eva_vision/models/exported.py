@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 _PLAIN = frozenset(string.ascii_letters + string.digits + "_.-")
 """Marks of an architecture's name; with others, timm takes it for an address or a folder."""
 _OURS = frozenset(inspect.signature(timm_model).parameters)
-"""What a card has in fields of its own, or has not at all."""
+"""Arguments that a card states in fields of their own, or not at all."""
 CARD, WEIGHTS, SLIDES = "card.json", "model.safetensors", "slides.json"
 SUM = "sha256"
-"""Field of card.json and slides.json: of what else they hold, or of the list. Those written before have none."""
+"""Field of card.json and slides.json: checksum of what else they hold, or of the list. Older ones have none."""
 SCHEMA = 1
 
 FIELDS: dict[str, type] = {
@@ -40,7 +40,7 @@ FIELDS: dict[str, type] = {
     "weights_of": str,
     "file_sha256": str,
 }
-"""What card.json holds at least."""
+"""Fields that card.json holds at least, and their types."""
 
 
 @card(ModelCard(name="exported", source="a folder that `eva pretrain` wrote: --model FOLDER"))
@@ -82,7 +82,7 @@ def check_files(folder: Path) -> dict[str, Any]:
     Returns:
         The content of card.json.
     Raises:
-        UsageError: As `read_card`.
+        UsageError: There is no card, or another version wrote it.
         EvaError: A file is missing or damaged.
     """
     content = read_card(folder)
@@ -102,7 +102,7 @@ def sha256_of(content: Any) -> str:
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """The content of card.json.
+    """Read card.json.
 
     Raises:
         UsageError: There is none, or it was written by another version.
@@ -141,7 +141,7 @@ def read_card(folder: Path) -> dict[str, Any]:
 
 
 def read_seen(folder: Path) -> list[tuple[str, str | None]]:
-    """Slide and patient, where known, of all that the model was trained on, as slides.json holds them.
+    """Read slide and patient, where known, of all that the model was trained on, from slides.json.
 
     Raises:
         EvaError: It is missing or damaged.
@@ -193,7 +193,7 @@ def _trained_on(slides: list[tuple[str, str | None]]) -> str:
 
 
 def _collections(slides: list[tuple[str, str | None]]) -> tuple[str, ...] | None:
-    """TCGA is known by its barcodes; what other slides belong to, nobody says."""
+    """Name the public collections: TCGA is known by its barcodes; what other slides belong to, nobody says."""
     public = [tcga(slide) is not None or tcga(patient or "") is not None for slide, patient in slides]
     if not any(public):
         return None

@@ -32,7 +32,7 @@ def published(
         card: Its `source` is a page of the hub, or of a repository whose release is `revision`.
         arch: A name that `timm.create_model` takes.
         file: Name of the file, with `#md5=...` where a checksum is known; on the hub the usual one unless given.
-        names: Whose names the weights have in the file.
+        names: The library whose names the weights have in the file.
         size: Side of the image that the positions of the file are for, in pixels; the card's crop unless given.
         arch_args: Architecture arguments for timm.
     Raises:
@@ -48,7 +48,7 @@ def published(
 
 
 def address(card: ModelCard, file: str = "") -> str:
-    """Where the weights of a card are, as `--model.checkpoint` takes it."""
+    """Say where the weights of a card are, as `--model.checkpoint` takes it."""
     if card.source.startswith(HUB_PAGE):
         repository = f"hf-hub:{card.source.removeprefix(HUB_PAGE)}@{card.revision}"
         return f"{repository}/{file}" if file else repository

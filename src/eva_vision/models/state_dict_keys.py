@@ -32,7 +32,7 @@ DINOV2 = (
 
 
 def from_transformers(state: State) -> State:
-    """`ViTModel`, `Dinov2Model` and `Dinov2WithRegistersModel` of transformers, and Hibou's own variant of the last.
+    """Convert `ViTModel`, `Dinov2Model` and `Dinov2WithRegistersModel` of transformers, and Hibou's variant of it.
 
     Position embeddings leave on the grid of a 224 px image, resampled as transformers does for such an image.
 
@@ -49,7 +49,7 @@ def from_transformers(state: State) -> State:
 
 
 def from_dinov2(state: State) -> State:
-    """`DinoVisionTransformer` of facebookresearch/dinov2: a backbone, or a teacher from training, with its heads.
+    """Convert `DinoVisionTransformer` of facebookresearch/dinov2: a backbone, or a teacher with its heads.
 
     Source: facebookresearch/dinov2, dinov2/models/vision_transformer.py and dinov2/layers.
     """
@@ -58,11 +58,11 @@ def from_dinov2(state: State) -> State:
 
 
 CONVERSIONS = {"transformers": from_transformers, "dinov2": from_dinov2}
-"""What brings the names of a library into timm's."""
+"""Functions that bring the names of a library into timm's."""
 
 
 def _renamed(state: State, names: tuple[tuple[str, str], ...]) -> State:
-    """What serves training (mask token) or another use (pooler) stays behind."""
+    """Rename weights; what serves training (mask token) or another use (pooler) stays behind."""
     renamed = {}
     for key, tensor in state.items():
         for old, new in names:
@@ -73,7 +73,7 @@ def _renamed(state: State, names: tuple[tuple[str, str], ...]) -> State:
 
 
 def _folded(state: State) -> State:
-    """In timm's networks with registers the class token has no position: the published one goes into the token."""
+    """Add the position of the class token to the token: timm's networks with registers have none for it."""
     if {"reg_token", "cls_token", "pos_embed"} <= state.keys():
         state["cls_token"] = state["cls_token"] + state["pos_embed"][:, :1]  # (1, 1, D)
         state["pos_embed"] = state["pos_embed"][:, 1:]  # (1, h * w, D)
@@ -81,7 +81,7 @@ def _folded(state: State) -> State:
 
 
 def _on_grid(positions: torch.Tensor, side: int) -> torch.Tensor:
-    """Class position and a square grid (1, 1 + n * n, D) -> (1, 1 + side * side, D)."""
+    """Resample the positions of a square grid, behind the class: (1, 1 + n * n, D) -> (1, 1 + side * side, D)."""
     n = round((positions.shape[1] - 1) ** 0.5)
     if n == side or n * n != positions.shape[1] - 1:
         return positions

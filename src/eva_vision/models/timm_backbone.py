@@ -241,7 +241,7 @@ def _no_network(arch: str, pretrained: bool, error: Exception) -> EvaError:
 
 
 def _provenance(network: Any, arch: str) -> dict[str, str]:
-    """Where timm's own weights came from; nothing where they are not from the hub."""
+    """Say where timm's own weights came from; nothing where they are not from the hub."""
     source = arch.removeprefix(HUB) if arch.startswith(HUB) else network.pretrained_cfg.get("hf_hub_id") or ""
     repo, _, revision = source.partition("@")
     path = held_by_hub_cache(repo, revision) if "/" in repo else None

@@ -46,7 +46,7 @@ def load_weights(
     Of several networks in a file, a moving average (teacher, EMA) goes before what it averages; what was taken is said.
 
     Args:
-        network: What is loaded into.
+        network: The network that is loaded into.
         checkpoint: A path, `hf-hub:owner/name[@revision][/file]`, or the `https://...[#md5=...]` of a file that is
             fetched once, into `weights` in the cache; `sha256` checks it as well.
         classifier: Names of classifier layers, whose keys are dropped.
@@ -80,7 +80,7 @@ def _fitted(one: Candidate, classifier: tuple[str, ...], convert: Convert | None
 
 
 def _problems(state: State, own: Mapping[str, Tensor]) -> dict[str, list[str]]:
-    """What does not fit, by kind."""
+    """List what does not fit, by kind."""
     misshapen = [
         f"{k} {tuple(state[k].shape)} instead of {tuple(own[k].shape)}"
         for k in sorted(own.keys() & state.keys())
@@ -97,7 +97,7 @@ def _problems(state: State, own: Mapping[str, Tensor]) -> dict[str, list[str]]:
 def _choose(
     ways: list[Candidate], key: str | None, problems: Callable[[Candidate], dict[str, list[str]]], checkpoint: str
 ) -> tuple[Candidate, list[Candidate]]:
-    """The best that fits, and what else would have."""
+    """Choose the best that fits; returns it, and what else would have."""
     checkpoint = public_address(checkpoint)
     matching = [one for one in ways if key is None or key in (*one.words, one.prefix[:-1], ".".join(one.path))]
     if not matching:
@@ -113,7 +113,7 @@ def _choose(
 
 
 def provenance(source: str, path: Path) -> dict[str, str]:
-    """Where weights came from, for the record. The hub's cache names snapshots by commit and large files by SHA-256."""
+    """Say where weights came from. The hub's cache names snapshots by commit and large files by SHA-256."""
     source = public_address(source.partition("#")[0])
     snapshot = re.search("/models--[^/]+/snapshots/([^/]+)/", path.as_posix()) if source.startswith(HUB) else None
     sha256 = path.resolve().name if snapshot else ""
@@ -143,7 +143,7 @@ def read_state_dict(path: Path) -> State:
 
 
 def read_checkpoint(path: Path) -> Any:
-    """What a safetensors file holds, or a torch file, read with `weights_only=True`; there are tensors by name in it.
+    """Read a safetensors file, or a torch file with `weights_only=True`; there are tensors by name in it.
 
     Raises:
         UsageError: No such file.
@@ -180,7 +180,7 @@ def one_line(reason: str, error: Exception) -> str:
 
 
 def gated(repo: str) -> str:
-    """What to do about a repository behind a form."""
+    """Say what to do about a repository behind a form."""
     return f"{repo} is gated: ask for access at https://huggingface.co/{repo}, then set HF_TOKEN."
 
 

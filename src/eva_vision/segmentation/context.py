@@ -1,4 +1,4 @@
-"""What every step of an evaluation shares."""
+"""The context that every step of an evaluation shares: a job, its store, its device."""
 
 from dataclasses import dataclass
 
@@ -46,11 +46,11 @@ class Context:
 
     @property
     def device(self) -> torch.device:
-        """Where decoders are trained and run."""
+        """The device on which decoders are trained and run."""
         return self.fabric.device
 
     def stored(self, samples: np.ndarray, flips: bool = False) -> Stored:
-        """The tiles of some samples."""
+        """Open the tiles of some samples."""
         tiles = self.store.tiles_of(samples)
         return Stored(self.store, tiles, self.job.backbone, self.device, self.job.how.memory_gb * 1e9, flips)
 

@@ -91,7 +91,7 @@ def evaluate(context: Context, folder: Path, key: str) -> Answer:
 
 
 def _class_pixels(context: Context, plan: Plan) -> dict[str, dict[str, int]]:
-    """How many pixels each class has, by split; of reported splits without the class that means leave out."""
+    """Count the pixels of each class, by split; in reported splits without the class that means leave out."""
     counts = {}
     for split in ("train", *plan.reported):
         pixels = context.store.pixels[context.store.rows(split)].sum(0)
@@ -104,7 +104,7 @@ def _class_pixels(context: Context, plan: Plan) -> dict[str, dict[str, int]]:
 
 
 def _record(context: Context, scored: Scored, runs: int) -> tuple[SplitRecord, np.ndarray]:
-    """What results.json says of a split, and the draws of its main metric.
+    """Make the record of a split for results.json, and the draws of its main metric.
 
     Args:
         context: The job on its store.
@@ -127,7 +127,7 @@ def online(context: Context) -> bool:
 
 
 def _fit(context: Context, plan: Plan, folder: Path, key: str) -> list[FittedRun]:
-    """All runs; a finished one is kept in the folder of the result until all are there."""
+    """Fit all runs; a finished one is kept in the folder of the result until all are there."""
     runs = range(context.job.protocol.runs)
     name = f"{context.job.head_name} on {context.job.model}"
     source = _source(context, plan)
@@ -173,7 +173,7 @@ def _train(context: Context, plan: Plan, source: Source, run: int, progress: Cal
 
 
 def decoder_of(context: Context, params: Params, classes: int | None = None) -> nn.Module:
-    """A trained decoder; of as many classes as the dataset has, unless given."""
+    """Rebuild a trained decoder; of as many classes as the dataset has, unless given."""
     decoder = new_decoder(context.head, context.store.channels, classes or len(context.card.classes), 0, context.device)
     decoder.load_state_dict(params)
     return decoder
@@ -185,7 +185,7 @@ def _groups(scored: Scored) -> list[str | None] | None:
 
 
 def _colour(context: Context, plan: Plan) -> dict[str, SplitRecord]:
-    """The records of a linear model of colour, by split."""
+    """Fit and score a linear model of colour; returns its record of each split."""
     source = context.stored(plan.train)
     batches = source.in_order(AT_ONCE)
     model = colour_baseline.fit_colour(
@@ -200,7 +200,7 @@ def _colour(context: Context, plan: Plan) -> dict[str, SplitRecord]:
 
 
 def _contamination(context: Context, scored: Scored, runs: int) -> Contamination:
-    """Whether the model was trained on these images."""
+    """Say which of these images the model was trained on, and what the others score."""
 
     def rescored(chosen: np.ndarray) -> SplitRecord:
         units = [unit for unit, is_chosen in zip(scored.units, chosen, strict=True) if is_chosen]

@@ -34,7 +34,7 @@ _UNKNOWN = State(0, 0)
 
 @dataclass(frozen=True)
 class Indexed:
-    """What a worker found: fields of `Entry`, and the blobs."""
+    """The answer of a worker: fields of `Entry`, and the blobs."""
 
     entry: dict[str, Any]
     state: bytes = b""
@@ -101,7 +101,7 @@ def _once(paths: Sequence[str], entries: Mapping[str, Entry]) -> list[str]:
 
 
 def _file(path: str) -> tuple[int, int] | None:
-    """What file this is; None where it cannot be told."""
+    """Identify a file by device and inode; None where that cannot be told."""
     try:
         info = os.stat(path)
     except OSError:
@@ -131,24 +131,24 @@ def index_slide(path: str, tissue: str, mpp: float | None, server_logins: dict[s
 
 
 def failure(path: str, error: Exception, state: State = _UNKNOWN) -> Indexed:
-    """What is kept of a slide that does not work."""
+    """Describe a slide that does not work, with the reason."""
     reason = str(error) if isinstance(error, EvaError | OSError) else f"{type(error).__name__}: {error}"
     line = without_secrets(" ".join(reason.split()))
     return Indexed({"path": public_address(path), **state._asdict(), "error": line})
 
 
 def here(work: Work, paths: Sequence[str]) -> Iterator[Indexed]:
-    """One slide after another in this process."""
+    """Work on one slide after another in this process."""
     return map(work, paths)
 
 
 def on_this_machine(workers: int) -> Runner:
-    """In so many processes; with one, in this."""
+    """Choose how slides are worked on: in so many processes; with one, in this."""
     return here if workers == 1 else partial(in_processes, workers=workers)
 
 
 def in_processes(work: Work, paths: Sequence[str], workers: int) -> Iterator[Indexed]:
-    """Slides in processes of their own, as they are done; where one dies, only the slide that killed it fails."""
+    """Work on slides in processes of their own; where one dies, only the slide that killed it fails."""
     waiting, suspects = deque(paths), deque[str]()
     while waiting:
         running: dict[Future[Indexed], str] = {}
@@ -177,7 +177,7 @@ def in_processes(work: Work, paths: Sequence[str], workers: int) -> Iterator[Ind
 
 
 def on_ray(work: Work, paths: Sequence[str], address: str | None) -> Iterator[Indexed]:
-    """Slides over a Ray cluster that reaches the same files, as they are done.
+    """Work on slides over a Ray cluster that reaches the same files, given as they are done.
 
     Args:
         work: What is done with each slide.
@@ -192,7 +192,7 @@ def on_ray(work: Work, paths: Sequence[str], address: str | None) -> Iterator[In
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
-    """Spawned, for connections to storage do not survive a fork."""
+    """Start workers; spawned, for connections to storage do not survive a fork."""
     return ProcessPoolExecutor(workers, spawn_context(), _begin)
 
 

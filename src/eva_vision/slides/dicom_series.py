@@ -42,7 +42,7 @@ def one_per_series(paths: Sequence[str], representatives: Collection[str] = ()) 
 
 
 def _series_of_file(path: str) -> str | None:
-    """None too where the file cannot be read: indexing it says why."""
+    """Read the series of a file; None too where it cannot be read: indexing it says why."""
     try:
         return series_of(head(path, Blob(path).size() if is_url(path) else os.stat(path).st_size))
     except (EvaError, OSError):
@@ -50,7 +50,7 @@ def _series_of_file(path: str) -> str | None:
 
 
 def series_of(start: bytes) -> str | None:
-    """The Series Instance UID (0020,000E) of a DICOM file.
+    """Find the Series Instance UID (0020,000E) of a DICOM file.
 
     Args:
         start: Its first bytes, as far as this element.

@@ -16,7 +16,7 @@ _BLOCK, _BLOCKS = 2**12, 32
 
 
 class State(NamedTuple):
-    """What the system says of a slide without reading it.
+    """The state of a slide, as the system tells it without reading the file.
 
     Attributes:
         bytes: Size.

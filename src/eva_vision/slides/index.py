@@ -94,7 +94,7 @@ class Index:
         return _reopened, (self.folder, logins())
 
     def number(self, path: str) -> int:
-        """The number of a slide.
+        """Find the number of a slide.
 
         Args:
             path: Absolute, or a URL.
@@ -120,7 +120,7 @@ class Index:
         return open_by(entry.reader, entry.path, entry.mpp, state, exact)
 
     def mask(self, number: int) -> TissueMask:
-        """Where a slide is tissue. The last 256 are remembered.
+        """Read where a slide is tissue. The last 256 masks are remembered.
 
         Raises:
             EvaError: Its part of the index is damaged.
@@ -157,7 +157,7 @@ class Writer:
         Args:
             folder: The folder of the index.
             tissue: Name of the method of the masks: one index has one.
-            method: What that is, with its parameters.
+            method: The method in words, with its parameters.
 
         Raises:
             UsageError: Another process writes, or the index has masks of another method.
@@ -254,7 +254,7 @@ class Writer:
             self._lock.release()
 
     def _list(self) -> None:
-        """Last, when all that it names is on disk."""
+        """Write the list of slides; last, when all that it names is on disk."""
         slides: dict[str, int | None] = {**dict.fromkeys(sorted(self._pending)), **self._checks}
         write_list(self.folder, self.tissue, self.method, slides, (self.folder / LINES).stat().st_size)
         self._listed = not self._pending

@@ -22,7 +22,7 @@ _BEGIN = b'{"eva_index": '
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What is known of a slide.
+    """A slide as an index knows it.
 
     Attributes:
         path: Absolute, or a URL.
@@ -72,14 +72,14 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """Its path below the folder that was listed, or from a folder above it that has the patient's barcode."""
+        """Path of the slide below the folder that was listed, or from one above it that has the patient's barcode."""
         root = self.root.rstrip("/") + "/"
         below = self.path.removeprefix(root) if self.root and self.path.startswith(root) else file_name(self.path)
         return below if tcga(below) else from_barcode(self.path) or below
 
     @property
     def end(self) -> int:
-        """Where its blobs end."""
+        """Byte at which the blobs of the slide end."""
         return self.offset + self.state_bytes + self.mask_bytes
 
 
@@ -88,7 +88,7 @@ _FIELDS = Entry.__dataclass_fields__.keys()
 
 @dataclass
 class Content:
-    """What the files hold.
+    """The content of the files of an index.
 
     Attributes:
         tissue: Name of the method of the masks; None where no file says.

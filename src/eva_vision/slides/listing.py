@@ -15,7 +15,7 @@ from eva_vision.slides.reading.bucket_keys import ODD, plain, shown
 
 @dataclass(frozen=True)
 class Found:
-    """What a pattern found.
+    """The slides that a pattern finds.
 
     Attributes:
         root: The fixed part of the pattern: what its wildcards stand for lies below.

@@ -15,7 +15,7 @@ from eva_core.files.tables import read_text
 __all__ = ["Excluded", "called", "file_name", "names_of", "patient", "read_excluded", "stem", "tcga"]
 
 _AROUND = ' \t,;"\u00a0\ufeff'
-"""What a spreadsheet may leave round the only value of a line."""
+"""Characters that a spreadsheet may leave round the only value of a line."""
 
 
 def stem(name: str) -> str:
@@ -29,7 +29,7 @@ def file_name(name: str) -> str:
 
 
 def called(names: Sequence[str]) -> list[str]:
-    """How lists call each of these slides: by the file name where no other has it, else by the whole name.
+    """Say how lists call each of these slides: by the file name where no other has it, else by the whole name.
 
     A slide of TCGA whose barcode is in a folder is called by its path from there.
     """
@@ -38,7 +38,7 @@ def called(names: Sequence[str]) -> list[str]:
 
 
 def names_of(name: str) -> Iterator[str]:
-    """By what a list may call a slide: its whole name, parts of that from the right, each with and without extension.
+    """List the names of a slide: the whole one, parts of it from the right, each with and without extension.
 
     The longest come first; the file name alone, which slides may share, last.
     """
@@ -99,7 +99,7 @@ def _folders(name: str) -> Iterator[str]:
 
 
 def read_excluded(path: str | Path) -> Excluded:
-    """A text file, one patient or slide a line; `#` begins a comment.
+    """Read a text file, one patient or slide a line; `#` begins a comment.
 
     A TCGA barcode of any length leaves out the whole patient: slides of one patient look alike. Other lines are names
     of slides or of the folders that they are in, as paths below the folder that was listed or as parts of these.

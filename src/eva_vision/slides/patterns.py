@@ -66,7 +66,7 @@ class Pattern:
         return self._skipped(reached)
 
     def _skipped(self, states: set[int]) -> frozenset[int]:
-        """`**` stands for no folder too."""
+        """Add the states after `**`, which stands for no folder too."""
         for state in sorted(states):
             while state < len(self._parts) and self._parts[state] == ANY_DEPTH:
                 state += 1
@@ -87,5 +87,5 @@ def _fits(name: str, part: str, last: bool) -> bool:
 
 
 def _composed(text: str) -> str:
-    """Names from a Mac have their accents as characters of their own."""
+    """Compose accents: names from a Mac have them as characters of their own."""
     return unicodedata.normalize("NFC", text)

@@ -49,7 +49,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a patch is: number of the slide, level-0 pixels of the corner, side in pixels, micrometres per pixel."""
+    """The place of a patch: number of the slide, level-0 corner, side in pixels, micrometres per pixel."""
 
     slide: int
     x: int
@@ -73,7 +73,7 @@ class Sampler:
         Args:
             slides: All that there are.
             mask: The tissue of the slide of a number; best with a memory of its own.
-            sampling: How.
+            sampling: How patches are sampled.
             seed: Decides everything else.
 
         Raises:
@@ -90,7 +90,7 @@ class Sampler:
         self._told: set[int] = set()
 
     def place(self, n: int, attempt: int = 0) -> Place:
-        """Where sample n is. Another attempt gives another place, for when the first cannot be used."""
+        """Find where sample n is. Another attempt gives another place, for when the first cannot be used."""
         if self.sampling.distinct is not None:
             n %= self.sampling.distinct
         window = self.window(n // self.sampling.per_window, attempt)

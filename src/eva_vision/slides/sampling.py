@@ -84,7 +84,7 @@ class Sampling:
 
 
 class Described(Protocol):
-    """What sampling needs to know of a slide."""
+    """A slide as sampling needs to know it."""
 
     @property
     def name(self) -> str:

@@ -26,7 +26,7 @@ _COLOURS = {0.25: "#009e73", 0.5: "#d55e00", 1.0: "#0000ff", 2.0: "#000000"}
 
 
 def describe(slide: Slide, mask: TissueMask) -> dict[str, str]:
-    """What is known of a slide, by name."""
+    """Describe a slide: what is known of it, by name."""
     full = slide.levels[0]
     part = mask.area / (full.width * full.height * slide.mpp**2 * 1e-6)
     return {
@@ -95,7 +95,7 @@ def _patches(slide: Slide, mask: TissueMask, mpp: float) -> list[Patch] | None:
 
 @dataclass(frozen=True)
 class _Known:
-    """What the sampler asks of a slide."""
+    """A slide as the sampler needs to know it."""
 
     name: str
     mpp: float

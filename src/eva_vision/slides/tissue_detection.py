@@ -20,13 +20,13 @@ from eva_vision.slides.reading.slide import Slide
 from eva_vision.slides.tissue_mask import TissueMask
 
 SHARE = 0.4
-"""Of a patch that must be tissue for it to be kept, as Kaiko's models were trained."""
+"""Share of a patch that must be tissue for it to be kept, as Kaiko's models were trained."""
 VERSION = 1
 """Raise it whenever `hsv` or `otsu` find other tissue: masks that were made before are then not used any more."""
 MPP = 8.0
 """Micrometres per pixel of a mask: the smallest patch in use, 224 px at 0.25, is 7 of its pixels wide."""
 MOST_SIDE = 2048
-"""Pixels: masks of slides longer than 16 mm are coarser than `MPP`, so that thousands can be kept at hand."""
+"""Longer side of a mask in pixels: for slides longer than 16 mm, masks are coarser than `MPP`, to keep thousands."""
 _SPECK = 0.005  # mm2, about a patch of 256 px at 0.25 micrometres per pixel: smaller pieces and holes are removed
 _REACH, _HALF = 2, 12  # pixels to either side, for smoothing and round ink; half of such a box of 25
 _SATURATION, _GLASS_SATURATION = 16, 25
@@ -54,7 +54,7 @@ def tissue_mask(slide: Slide, method: str = "hsv") -> TissueMask:
 
 
 def described(method: str) -> str:
-    """What a method is: its function, with its parameters, and the scale of the masks.
+    """Describe a method: its function, with its parameters, and the scale of the masks.
 
     Raises:
         UsageError: No such method.
@@ -70,7 +70,7 @@ def described(method: str) -> str:
 
 
 def hsv(pixels: np.ndarray, mpp: float) -> np.ndarray:
-    """H&E by hue, saturation and value: uint8 (H, W, 3) -> bool (H, W)."""
+    """Find H&E by hue, saturation and value: uint8 (H, W, 3) -> bool (H, W)."""
     red, green, blue = planes = _planes(pixels)
     high, chroma = _value_and_chroma(*planes)
     hue = _stained(red, green, blue)
@@ -79,7 +79,14 @@ def hsv(pixels: np.ndarray, mpp: float) -> np.ndarray:
 
 
 def otsu(pixels: np.ndarray, mpp: float) -> np.ndarray:
-    """As `hsv`, but saturated above the slide's own threshold, by Otsu (1979): uint8 (H, W, 3) -> bool (H, W)."""
+    """Find H&E as `hsv` does, but saturated above the slide's own threshold, by Otsu (1979).
+
+    Args:
+        pixels: uint8 RGB (H, W, 3).
+        mpp: Micrometres per pixel.
+    Returns:
+        bool (H, W).
+    """
     red, green, blue = planes = _planes(pixels)
     high, chroma = _value_and_chroma(*planes)
     hue = _stained(red, green, blue)

@@ -14,7 +14,7 @@ _MAGIC, _VERSION = b"EVAM", 1
 
 @dataclass(frozen=True, eq=False)
 class TissueMask:
-    """Where a slide is tissue.
+    """The tissue of a slide, as a mask.
 
     Attributes:
         bits: Rows of the mask, 8 pixels a byte, uint8 (height, ceil(width / 8)).
@@ -58,7 +58,7 @@ class TissueMask:
         return part * self.slide_width * self.slide_height * self.slide_mpp**2 * 1e-6
 
     def share(self, x: float, y: float, side: float) -> float:
-        """Share of tissue in a square, exactly; what lies beyond the slide is none.
+        """Compute the share of tissue in a square, exactly; what lies beyond the slide is none.
 
         Args:
             x: Level-0 column of its corner.
@@ -111,7 +111,7 @@ class TissueMask:
         return row, int(np.flatnonzero(np.unpackbits(self.bits[row]))[n - before])
 
     def to_bytes(self) -> bytes:
-        """As stored: a header; then, deflated, the pixels of tissue in each row and the bits."""
+        """Pack the mask for storage: a header; then, deflated, the pixels of tissue in each row and the bits."""
         sizes = (self.width, self.height, self.slide_width, self.slide_height)
         rows = np.diff(self.row_sums, prepend=0).astype("<u4")
         return _HEADER.pack(_MAGIC, _VERSION, *sizes, self.slide_mpp) + zlib.compress(

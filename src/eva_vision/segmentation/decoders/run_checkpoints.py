@@ -28,7 +28,7 @@ def write_run(folder: Path, run: FittedRun, key: str) -> None:
 
 
 def read_run(folder: Path, run: int, key: str) -> FittedRun | None:
-    """A run that an earlier call finished; None where there is none of this key, or it is damaged."""
+    """Read a run that an earlier call finished; None where there is none of this key, or it is damaged."""
     try:
         content = _file(folder, run).read_bytes()
         tensors, about = load(content), tensors_metadata(content)
@@ -45,7 +45,7 @@ def read_run(folder: Path, run: int, key: str) -> FittedRun | None:
 
 
 def remove_runs(folder: Path) -> None:
-    """Remove them: the result holds what they were kept for."""
+    """Remove the runs that were kept for a restart: the result holds them all."""
     for file in folder.glob("run*.safetensors"):
         with suppress(OSError):  # the result of another user
             file.unlink()

@@ -18,14 +18,14 @@ LOSSES = {"dice": dice_loss, "dice_ce": dice_ce_loss}
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """What torch draws within depends on the seed alone, and what it draws after does not notice."""
+    """Make what torch draws within depend on the seed alone; what it draws after does not notice."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
 
 
 def new_decoder(head: SegmentationHead, channels: int, classes: int, seed: int, device: torch.device) -> nn.Module:
-    """A decoder with the weights that `seed` draws, whatever ran before."""
+    """Make a decoder with the weights that `seed` draws, whatever ran before."""
     with seeded(seed):
         decoder = head.decoder(channels, classes)
     return decoder.to(device).to(memory_format=torch.channels_last)  # convolutions are faster so, on CPUs too
@@ -40,12 +40,12 @@ def train(
     seed: int,
     progress: Callable[[int], None] = lambda _: None,
 ) -> FittedRun:
-    """One run.
+    """Train one run of a decoder.
 
     Args:
         decoder: From `new_decoder`; trained in place.
         source: The training tiles.
-        score: What is greatest in the checkpoint that is selected.
+        score: Value of a decoder; the checkpoint with the greatest is selected.
         section: The section of the protocol.
         run: Number of the run.
         seed: Decides the order of the tiles, their augmentation, and what the decoder draws.

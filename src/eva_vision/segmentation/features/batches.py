@@ -45,7 +45,7 @@ class Source(Interface):
         """Number of tiles."""
 
     def epoch(self, number: int, size: int, seed: int) -> Iterator[Batch]:
-        """All tiles once, in batches of `size`, the last of them smaller; decided by `seed` and `number` alone."""
+        """Give all tiles once, in batches of `size`, the last of them smaller; decided by `seed` and `number` alone."""
 
 
 class Stored(Source):
@@ -57,7 +57,7 @@ class Stored(Source):
     def __init__(
         self, store: MapStore, tiles: np.ndarray, backbone: Backbone, device: torch.device, memory: float, flips: bool
     ) -> None:
-        """Open.
+        """Open the arrays of a store.
 
         Args:
             store: The feature maps.
@@ -85,7 +85,7 @@ class Stored(Source):
             del arrays  # else two windows are in memory while the next is read
 
     def in_order(self, size: int) -> Iterator[Batch]:
-        """All tiles as they lie in the store."""
+        """Give all tiles in the order of the store."""
         for first in range(0, len(self.tiles), size):
             now = slice(first, first + size)
             yield self._batch(self._read(self.tiles[now]))

@@ -33,7 +33,7 @@ from eva_vision.segmentation.protocol import Segmentation
 
 
 def maps_key(backbone: Backbone, dataset: SegmentationDataset, protocol: Protocol, section: Segmentation) -> StoreKey:
-    """The identity of feature maps."""
+    """Name all that feature maps depend on."""
     preprocess = preprocessing(protocol, backbone.card)
     del preprocess["pooling"]
     cutting = Cutting.of(section, protocol.geometry_for(backbone.card))
@@ -60,7 +60,7 @@ def extract_maps(
     settings: Extraction,
     tell: Callable[[str], None],
 ) -> "MapStore":
-    """The feature maps of every tile, from the cache where it has them.
+    """Make the feature maps of every tile, or find them in the cache.
 
     Args:
         key: From `maps_key`.
@@ -128,7 +128,7 @@ def _finish(
 
 
 def _contents(dataset: SegmentationDataset, tiles: Sequence[Tile]) -> np.ndarray:
-    """A hash of what decides each tile: pixels and labels of its image, their mpp, its place: uint8 (n, 32)."""
+    """Hash what decides each tile: pixels and labels of its image, their mpp, its place: uint8 (n, 32)."""
     hashes = dataset.hashes()
     of_pixels, of_labels = teller(dataset, "pixels", ("image",)), teller(dataset, "labels", ("mask", "annotation"))
     texts: list[str | None] = []
@@ -143,7 +143,7 @@ def _contents(dataset: SegmentationDataset, tiles: Sequence[Tile]) -> np.ndarray
 
 
 def lay_out(dataset: SegmentationDataset, cutting: Cutting, skip: bool) -> tuple[list[Tile], np.ndarray]:
-    """The tiles of every image, in order, and the height and width of each image at the wanted mpp, int32 (N, 2).
+    """Lay out the tiles of every image, in order; with the height and width of each at the mpp, int32 (N, 2).
 
     An image that cannot be read has no tiles and no size.
     """

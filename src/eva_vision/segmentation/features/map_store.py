@@ -39,7 +39,7 @@ class MapStore(Samples):
 
     @cached_property
     def pixels(self) -> np.ndarray:
-        """How many pixels of every label each sample has, (samples, 256)."""
+        """Number of pixels of every label in each sample, (samples, 256)."""
         counts = np.zeros((len(self.ids), IGNORE + 1), np.int64)
         with reading(self.path) as file:
             for first in range(0, len(self.tiles), _AT_ONCE):
@@ -59,7 +59,7 @@ class MapStore(Samples):
         return np.asarray(counts.argmax(1))
 
     def image(self, tile: int) -> np.ndarray:
-        """What the model saw of a tile, uint8 (S, S, 3)."""
+        """Read a tile as the model saw it, uint8 (S, S, 3)."""
         with reading(self.path) as file:
             pixels: np.ndarray = file["images"][tile].transpose(1, 2, 0)
         return pixels.copy()

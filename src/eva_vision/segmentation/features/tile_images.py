@@ -37,7 +37,7 @@ class Cutting:
 
     @classmethod
     def of(cls, section: Segmentation, geometry: Geometry) -> "Cutting":
-        """How a section of a protocol cuts images for the input of a model."""
+        """Derive from a section of a protocol how images are cut for the input of a model."""
         tile = geometry.crop if section.stitch and section.tile is None else section.tile
         return cls(tile, section.mpp, section.stitch, section.overlap if section.stitch else 0, geometry)
 
@@ -79,7 +79,7 @@ class TileImages(TorchDataset[tuple[Tensor, Tensor, np.ndarray, bool]]):
         return self.transform(image), fit_labels(mask, self.cutting.geometry), thumbnail, True
 
     def tile(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Pixels and labels of a tile as it was cut, (T, T, 3) and (T, T), and the thumbnail of its image."""
+        """Cut pixels and labels of a tile, (T, T, 3) and (T, T), and the thumbnail of its image."""
         tile, side = self.tiles[index], self.cutting.tile
         if self._last is None or self._last[0] != tile.sample:
             pair = read_pair(self.dataset, tile.sample, self.cutting.mpp)
@@ -91,7 +91,7 @@ class TileImages(TorchDataset[tuple[Tensor, Tensor, np.ndarray, bool]]):
 
 
 def read_pair(dataset: SegmentationDataset, number: int, mpp: float | None) -> tuple[np.ndarray, np.ndarray]:
-    """Image (H, W, 3) and mask (H, W) of a sample at an mpp; all is ignored where no mask is known."""
+    """Read image (H, W, 3) and mask (H, W) of a sample at an mpp; all is ignored where no mask is known."""
     sample = dataset.samples[number]
     image = pixels_of(dataset, sample)
     mask = dataset.mask(sample) if dataset.labelled(sample) else np.full(image.shape[:2], IGNORE, np.uint8)
@@ -100,7 +100,7 @@ def read_pair(dataset: SegmentationDataset, number: int, mpp: float | None) -> t
 
 
 def fit_labels(labels: np.ndarray, geometry: Geometry, beyond: int = IGNORE) -> Tensor:
-    """Labels (H, W) through the resize and crop of an image, by nearest: (crop, crop).
+    """Bring labels (H, W) through the resize and crop of an image, by nearest: (crop, crop).
 
     Args:
         labels: Labels of any integer type, (H, W).

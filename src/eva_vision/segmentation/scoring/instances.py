@@ -140,7 +140,7 @@ def panoptic_quality(
 
 @dataclass(frozen=True)
 class _Overlaps:
-    """Which objects share pixels.
+    """Areas of the objects of two maps, and of what they share.
 
     Attributes:
         truth: Area of each true object by its number, 0 where there is none.

@@ -24,7 +24,7 @@ def counts(
     classes: int,
     ignore: Literal["target", "prediction"] = "target",
 ) -> NDArray[np.int64]:
-    """Pixels of one image by class.
+    """Count the pixels of one image by class.
 
     Args:
         prediction: Class of each pixel, (H, W).
@@ -57,7 +57,7 @@ def counts(
 def per_class(
     counted: NDArray[np.number], empty: Literal["ignore", "penalise"]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Dice and IoU of every class.
+    """Compute Dice and IoU of every class.
 
     Args:
         counted: From `counts`, (..., 3, C).
@@ -95,7 +95,7 @@ def weighted(
     empty: Literal["ignore", "penalise"],
     extra: Mapping[str, NDArray[np.floating]] | None = None,
 ) -> dict[str, NDArray[np.float64]]:
-    """All metrics of one run under many weightings of the images.
+    """Compute all metrics of one run under many weightings of the images.
 
     A pooled score leaves a class out where it is neither predicted nor in the target, whatever `empty` says. A class
     that targets have, but none of those with weight, is undefined, and so are the pooled means over classes: they are
@@ -106,7 +106,7 @@ def weighted(
         weights: Non-negative weights of the images, (draws, N).
         classes: The C class names.
         background: The class that means over classes leave out; None: every class counts.
-        empty: As of `per_class`.
+        empty: What happens to a class that the target lacks, as in `per_class`.
         extra: More scores of each image, (N,) by name, NaN where undefined.
 
     Returns:

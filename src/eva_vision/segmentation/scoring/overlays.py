@@ -80,7 +80,7 @@ def write_overlay(
 
 
 def _errors(truth: np.ndarray, prediction: np.ndarray, background: int | None) -> dict[str, np.ndarray]:
-    """Where the kinds of error are, bool (H, W) each; without a background there is one kind."""
+    """Find where the kinds of error are, bool (H, W) each; without a background there is one kind."""
     wrong = (truth != prediction) & (truth != IGNORE)
     if background is None:
         return {"confused": wrong}
@@ -193,7 +193,7 @@ def _sheet(
 
 
 def _few_colours(sheet: Image.Image, legend: list[tuple[str, str]]) -> Image.Image:
-    """At most 256 colours, enough to the eye at a third of the bytes; those of the legend stay as they are."""
+    """Reduce to 256 colours, enough to the eye at a third of the bytes; those of the legend stay as they are."""
     exact = list(dict.fromkeys((_INK, _PAPER, *(colour for _, colour in legend if colour))))
     pixels = np.array(sheet)
     codes = pixels.astype(np.int32) @ (65536, 256, 1)

@@ -41,7 +41,7 @@ class ImageDice(Scores):
 
     @override
     def same_truth(self, other: "ImageDice") -> None:
-        """Nothing: masks are known by the hash of the data alone."""
+        """Leave it open: masks are known by the hash of the data alone."""
 
     @override
     def compare(self, other: "ImageDice", metric: str) -> "Difference":

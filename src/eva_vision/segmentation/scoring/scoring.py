@@ -24,7 +24,7 @@ INSTANCES = ("aji", "pq", "dq", "sq")
 
 @dataclass(frozen=True)
 class Unit:
-    """What is scored as one image: an image, or a tile where tiles are not stitched.
+    """A thing that is scored as one image: an image, or a tile where tiles are not stitched.
 
     Attributes:
         row: Row of its first tile in the store.
@@ -42,7 +42,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class Scored:
-    """All units of a split.
+    """The units of a split, and their scores.
 
     Attributes:
         counts: Pixel counts by every decoder, (P, N, 3, C), as `metrics.counts` gives them.
@@ -167,7 +167,7 @@ def _instances(context: Context, unit: Unit) -> np.ndarray | None:
 
 
 def mean_dice(context: Context, decoder: nn.Module, samples: np.ndarray) -> float:
-    """What selects a checkpoint: mean Dice over the units; 0 where it is undefined in all."""
+    """Compute the value that selects a checkpoint: mean Dice over the units; 0 where it is undefined in all."""
     dice = score(context, [decoder], samples).dice(context)[0]
     return 0.0 if np.isnan(dice).all() else float(np.nanmean(dice))
 

@@ -65,12 +65,12 @@ def is_url(path: str | Path) -> bool:
 
 
 def list_objects(root: str, prefix: str) -> dict[str, Object]:
-    """Objects below a prefix, by key."""
+    """List the objects below a prefix, by key."""
     return find_keys(root, prefix)[0]
 
 
 def find_keys(root: str, prefix: str) -> tuple[dict[str, Object], list[str]]:
-    """Objects below a prefix by key, and keys that cannot be asked for."""
+    """List the objects below a prefix by key, and keys that cannot be asked for."""
     try:
         return list_keys(_store(root, os.getpid()), root, prefix)
     except EvaError:
@@ -83,7 +83,7 @@ class Blob:
     """An object, as bytes by range. Connections belong to a process and are made when it first reads."""
 
     def __init__(self, url: str) -> None:
-        """Nothing is asked yet."""
+        """Keep the address; nothing is asked yet."""
         self.url = take_login(url)
         self.root, self.key = split_address(self.url)
 
@@ -116,7 +116,7 @@ class Blob:
         return Object.from_answer(answer["size"], answer["e_tag"], answer["last_modified"])
 
     def _first_byte(self) -> Any:
-        """What an answer to a request for one byte tells of all."""
+        """Ask for one byte; the answer tells of all."""
         return obstore.get(_store(self.root, os.getpid()), self.key, options={"range": (0, 1)}).meta
 
     def ranges(self, spans: Sequence[Span]) -> list[bytes]:
@@ -196,7 +196,7 @@ def remote_file(url: str) -> io.BufferedReader:
 
 
 class Remembered(io.RawIOBase):
-    """Reads in blocks, and keeps the last of them: (first byte, bytes)."""
+    """A file that is read in blocks, of which the last are kept: (first byte, bytes)."""
 
     def __init__(self, blob: Blob) -> None:
         self._blob = blob
@@ -242,7 +242,7 @@ class Remembered(io.RawIOBase):
         return len(part)
 
     def _block(self, length: int) -> Span:
-        """What to ask for: more of the head than of the middle, and the whole tail, where directories gather."""
+        """Choose what to ask for: more of the head than of the middle, and the whole tail, where directories gather."""
         if self._at + length <= _HEAD:
             return 0, min(_HEAD, self._size)
         if self._at >= self._size - _TAIL:

@@ -21,7 +21,7 @@ ODD = "its key has an empty part, a dot for a part or a control character; copy 
 
 @dataclass(frozen=True)
 class Object:
-    """What storage tells of an object.
+    """An object as storage tells of it.
 
     Attributes:
         size: Its bytes.
@@ -38,7 +38,7 @@ class Object:
 
 
 def list_keys(store: Any, root: str, prefix: str) -> tuple[dict[str, Object], list[str]]:
-    """Objects below a prefix by key, and keys that cannot be asked for.
+    """List the objects below a prefix by key, and keys that cannot be asked for.
 
     Args:
         store: The client of obstore.
@@ -74,7 +74,7 @@ def is_odd(key: str) -> bool:
 
 
 def plain(key: str) -> str:
-    """What a key would be without what is odd about it, to tell whether a pattern means it."""
+    """Write a key without what is odd about it, to tell whether a pattern means it."""
     return "/".join(part for part in _CONTROL.sub("_", key).split("/") if part not in _NO_PARTS)
 
 
@@ -84,7 +84,7 @@ def shown(text: str) -> str:
 
 
 def _by_boto3(root: str, prefix: str) -> Iterator[tuple[str, Object]]:
-    """All keys and objects, but for markers of folders, by another client."""
+    """List all keys and objects, but for markers of folders, by another client."""
     try:
         import boto3
         from botocore import UNSIGNED

@@ -9,7 +9,7 @@ from contextlib import suppress
 from urllib.parse import quote, unquote, urlsplit
 
 _KNOWN: dict[str, str] = {}
-"""By the public address of a server: `user:password`, as an address has it."""
+"""`user:password`, as an address has it, by the public address of a server."""
 
 
 def take_login(address: str) -> str:
@@ -23,7 +23,7 @@ def take_login(address: str) -> str:
 
 
 def logins() -> dict[str, str]:
-    """All that this process knows, for processes that it starts."""
+    """The logins that this process knows, for processes that it starts."""
     return dict(_KNOWN)
 
 
@@ -33,7 +33,7 @@ def take_logins(others: dict[str, str]) -> None:
 
 
 def headers(root: str) -> dict[str, str]:
-    """What tells a server who asks, where a login is known."""
+    """The headers that tell a server who asks, where a login is known."""
     login = _KNOWN.get(root) or _from_netrc(urlsplit(root).hostname or "")
     return {"authorization": f"Basic {b64encode(unquote(login).encode()).decode()}"} if login else {}
 

@@ -11,7 +11,7 @@ _FINEST, _COARSEST = 0.05, 20.0
 """Micrometres per pixel. Above are the 72 or 300 dpi that a program wrote because a field had to be filled; below, what
 no light microscope resolves: a unit that was mistaken."""
 _ALIKE = 0.01
-"""By how much the two axes of one scanner may differ: up to 0.4 % in slides of Hamamatsu and 3DHISTECH."""
+"""Share by which the two axes of one scanner may differ: up to 0.4 % in slides of Hamamatsu and 3DHISTECH."""
 _UNITS = {"": 1.0, "um": 1.0, "micron": 1.0, "micrometer": 1.0, "micrometre": 1.0, "nm": 1e-3, "nanometer": 1e-3}
 _UNITS |= {"nanometre": 1e-3, "mm": 1e3, "millimeter": 1e3, "millimetre": 1e3, "cm": 1e4, "centimeter": 1e4}
 _UNITS |= {"centimetre": 1e4, "m": 1e6, "meter": 1e6, "metre": 1e6, "in": 25_400.0, "inch": 25_400.0}
@@ -27,7 +27,7 @@ _PROPERTIES = (
     ((f"{_MIRAX}X", f"{_MIRAX}Y"), "um"),
     (("philips.DICOM_PIXEL_SPACING",), "mm"),
 )
-"""Of OpenSlide, and in which unit."""
+"""Properties of OpenSlide, and the unit of each."""
 
 
 def plausible(mpp: float | None) -> float | None:
@@ -49,7 +49,7 @@ def of_both_axes(across: float | None, down: float | None) -> float | None:
 
 
 def micrometres(text: str, unit: str = "um") -> float | None:
-    """A length in micrometres: `0.25`, `0,25`, `2.5e-1`, `250 nm`, `0.25 µm/px`; None where it is no such text.
+    """Read a length in micrometres: `0.25`, `0,25`, `2.5e-1`, `250 nm`, `0.25 µm/px`; None where it is no such text.
 
     Args:
         text: A number, a unit where it has one.
@@ -83,7 +83,7 @@ def resolution_mpp(unit: int | None, across: float | None, down: float | None) -
 
 
 def openslide_mpp(properties: Mapping[str, str]) -> float | None:
-    """What the properties of OpenSlide state: by its own names, else by a vendor's, whichever can be believed."""
+    """Read the mpp from the properties of OpenSlide: by its own names, else by a vendor's, if credible."""
     for names, unit in _PROPERTIES:
         axes = [_number(text, unit) for name in names for text in _quoted(properties.get(name, ""))]
         if len(axes) <= 2 and (mpp := of_both_axes(*(*axes, None, None)[:2])) is not None:
@@ -97,7 +97,7 @@ def _quoted(text: str) -> list[str]:
 
 
 def _number(text: str, unit: str) -> float:
-    """As `micrometres`; what it does not understand is no mpp that anything has."""
+    """Read a length as `micrometres` does; what it does not understand is NaN, which no scanner has."""
     length = micrometres(text, unit)
     return math.nan if length is None else length
 
@@ -111,7 +111,7 @@ def _ome_size(description: str, axis: str) -> float | None:
 
 
 def decide_mpp(path: str, given: float | None, stated: float | None) -> float:
-    """Micrometres per pixel of level 0: the given one, else the file's.
+    """Decide the micrometres per pixel of level 0: the given ones, else the file's.
 
     Raises:
         UsageError: There is neither, or the given one is not positive.

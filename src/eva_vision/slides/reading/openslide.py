@@ -56,7 +56,7 @@ class OpenSlideSlide(Slide):
     how = "OpenSlide"
 
     def __init__(self, path: str, mpp: float | None = None) -> None:
-        """Open; see `open_slide`."""
+        """Open a slide; see `open_slide`."""
         self._staged: Staged | None = stage(path) if is_url(path) else None
         self._local = str(self._staged.path) if self._staged else path
         self._closed = False
@@ -179,7 +179,7 @@ class OpenSlideSlide(Slide):
 
 
 class OpenSlideReader(SlideReader):
-    """Whatever OpenSlide reads; asked last."""
+    """The reader of whatever OpenSlide reads; asked last."""
 
     @override
     def opens(self, path: str, first_bytes: bytes) -> bool:
@@ -204,14 +204,14 @@ class OpenSlideReader(SlideReader):
 
 
 def over_white(image: Image.Image) -> np.ndarray:
-    """What is transparent was not scanned, and is white: RGBA -> uint8 (H, W, 3)."""
+    """Paint what is transparent white, as it was not scanned: RGBA -> uint8 (H, W, 3)."""
     if image.getchannel("A").getextrema() != (255, 255):
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return np.asarray(image.convert("RGB"))
 
 
 def unshifted(pixels: np.ndarray, across: float, down: float) -> np.ndarray:
-    """The pixels that lie under a picture of them which was painted between them, uint8 (H, W, 3).
+    """Recover the pixels that lie under a picture of them which was painted between them, uint8 (H, W, 3).
 
     Cairo mixes two neighbours, (1 - s) a + s b. Going through a row from the side of b, each a follows from the one
     before it: a is (picture - s b) / (1 - s). Rounding comes back at most 1 / (1 - 2 s) times as large, for each axis.

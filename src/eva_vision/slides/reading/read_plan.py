@@ -9,7 +9,7 @@ from eva_core.errors import UsageError
 TOLERANCE = 1e-3
 """A level serves although it is coarser than asked by this share: pyramids of odd sizes are never exact."""
 _SAME = 5e-3
-"""Of sources whose scales differ by less than this share, that with the fewest bytes is read."""
+"""Share by which scales of sources may differ for the one with the fewest bytes to be read."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Plan:
-    """Which pixels make a patch.
+    """The pixels that make a patch.
 
     Attributes:
         level: Level of the pyramid.

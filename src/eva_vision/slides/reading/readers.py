@@ -13,7 +13,7 @@ OURS = ("tiff", "openslide")
 
 
 class SlideReader(Protocol):
-    """What an entry point of the group `eva.slide_readers` names: a class that is called without arguments."""
+    """A reader. Entry points of the group `eva.slide_readers` name such classes, called without arguments."""
 
     def opens(self, path: str, first_bytes: bytes) -> bool:
         """Whether this reader should open a slide.
@@ -37,7 +37,7 @@ class SlideReader(Protocol):
         """
 
     def state(self, slide: Slide) -> bytes:
-        """What an index keeps of an open slide, for `open`; empty where a reader needs nothing."""
+        """Give what an index keeps of an open slide, for `open`; empty where a reader needs nothing."""
 
 
 def reader(name: str) -> SlideReader:
@@ -51,7 +51,7 @@ def reader(name: str) -> SlideReader:
 
 
 def readers_for(path: str) -> Iterator[str]:
-    """Names of the readers that may open a slide, in the order in which they are asked.
+    """Give the names of the readers that may open a slide, in the order in which they are asked.
 
     Ours look at the header themselves, so the first bytes are only read where there are others.
 

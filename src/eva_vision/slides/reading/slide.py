@@ -1,4 +1,4 @@
-"""What a slide is to the rest of eva, whatever reads it."""
+"""The slide that the rest of eva reads, whatever its format."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -15,7 +15,11 @@ from eva_vision.slides.reading.resample import area_resize, enlarge, sharp_order
 _STRIP = 2**24
 """Pixels that a thumbnail reads at once."""
 _HANDLE = 3 * 2**20
-"""What a handle of OpenSlide takes beside its shared cache: 2.2 MB measured on an SVS of 40,000 x 30,000."""
+"""Bytes that a handle of OpenSlide takes beside its shared cache: 2.2 MB measured on an SVS of 40,000 x 30,000."""
+
+
+Region = tuple[int, int, int, int, int, int]
+"""Level, reduction, left, top, width and height, as `Slide.region` takes them."""
 
 
 class NotOpened(EvaError):
@@ -181,7 +185,7 @@ class Slide(ABC):
         return plan(self._sources, self._reduces, self.mpp, x, y, size, mpp)
 
 
-def window(where: Plan) -> tuple[int, int, int, int, int, int]:
+def window(where: Plan) -> Region:
     """The arguments of `Slide.region` for a plan."""
     return where.level, where.reduce, where.left, where.top, where.side, where.side
 

@@ -8,11 +8,9 @@ from typing import BinaryIO, cast
 from eva_core.errors import EvaError
 from eva_vision.slides.reading import tiff_pyramid
 from eva_vision.slides.reading.blobs import is_url, remote_file
+from eva_vision.slides.reading.slide import Region
 from eva_vision.slides.reading.tiff import TiffSlide
 from eva_vision.slides.reading.tiff_directories import read_tiff
-
-Region = tuple[int, int, int, int, int, int]
-"""Level, reduction, left, top, width and height, as `Slide.region` takes them."""
 
 
 def sparse_copy(slide: TiffSlide, regions: Sequence[Region], path: Path, levels_alone: bool = False) -> None:

@@ -30,7 +30,7 @@ LIMIT = 100.0
 _PIECE = 2**24
 _PART = ".part"
 _PARTS, _PART_BYTES = 16, 2**14
-"""Of an object that is known by its content."""
+"""Number and length of the parts by which an object is known, where its server tells no version."""
 
 
 class CacheFull(EvaError):
@@ -102,7 +102,7 @@ def stage(url: str) -> Staged:
 
 
 def _files(blob: Blob) -> dict[str, Object]:
-    """All files of a slide, by key."""
+    """List all files of a slide, by key."""
     key = PurePosixPath(blob.key)
     files = {blob.key: blob.described()}
     companions = {".mrxs": str(key.with_suffix("")), ".dcm": str(key.parent), ".vms": str(key.parent)}
@@ -126,7 +126,7 @@ def _sampled(blob: Blob, size: int) -> str:
 
 
 def _lease(folder: Path) -> IO[bytes]:
-    """Keep a copy, as the one used last."""
+    """Lease a copy, and mark it as the one used last."""
     lease = (folder / ".lease").open("ab")
     fcntl.flock(lease, fcntl.LOCK_SH)
     os.utime(folder)
@@ -206,7 +206,7 @@ def _make_room(root: Path, size: int, url: str) -> None:
 
 
 def _part(folder: Path) -> Path:
-    """What this process fills or removes."""
+    """The folder that this process fills or removes."""
     return folder.with_name(f"{folder.name.partition('.')[0]}.{os.getpid()}{_PART}")
 
 

@@ -15,11 +15,11 @@ _LASTING = re.compile(
     r"|builder error|invalid peer certificate|invalidcertificate",
     re.IGNORECASE,
 )
-"""What obstore says of an answer without an error that another attempt will not change."""
+"""Words of obstore for an answer that another attempt will not change."""
 _EARLY = (408, 425, 429)
 """HTTP statuses: time-out, too early, too many requests."""
 _UNKNOWN = (501, 505)
-"""What the server does not know: this method, this version."""
+"""HTTP statuses of what the server does not know: this method, this version."""
 _RANGES = re.compile(r"Range request not supported")
 _AGAIN = "Check the connection, then go on where this stopped."
 

@@ -12,7 +12,7 @@ from eva_vision.slides.reading.tiff import LocalFile
 from eva_vision.slides.reading.tiff_directories import Directory, Tiff
 
 _JPEG_2000 = (33003, 33005)
-"""As Aperio numbers it, of YCbCr and RGB; other kinds of compression are libtiff's."""
+"""Numbers of Aperio for JPEG 2000 of YCbCr and of RGB; other kinds of compression are libtiff's."""
 _PREDICTOR, _SUBSAMPLING = 317, 530
 _MOST_TILES = 2**22
 

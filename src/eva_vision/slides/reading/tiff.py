@@ -15,7 +15,7 @@ from eva_core.errors import EvaError
 from eva_vision.slides.reading.blobs import Blob, is_url
 from eva_vision.slides.reading.mpp import decide_mpp
 from eva_vision.slides.reading.readers import SlideReader
-from eva_vision.slides.reading.slide import NotOpened, Patch, Slide, make_patch, window
+from eva_vision.slides.reading.slide import NotOpened, Patch, Region, Slide, make_patch, window
 from eva_vision.slides.reading.tiff_layout import Layout, Tiles, layout_of
 
 __all__ = ["Layout", "LocalFile", "TiffSlide", "Undecodable", "layout_of"]
@@ -45,7 +45,7 @@ class LocalFile:
     """A file on disk. Positional reads share no state, so threads and forked processes may use the same handle."""
 
     def __init__(self, path: str | Path) -> None:
-        """Open.
+        """Open the file.
 
         Raises:
             EvaError: There is no such file.
@@ -103,7 +103,7 @@ class TiffSlide(Slide):
     how = "fast path: tiles by their offsets, JPEG decoded at 1, 1/2, 1/4 or 1/8"
 
     def __init__(self, path: str, source: Source, layout: Layout, mpp: float | None = None) -> None:
-        """Nothing is read.
+        """Keep what is known of the slide; nothing is read.
 
         Args:
             path: File or URL.
@@ -141,13 +141,13 @@ class TiffSlide(Slide):
         for (_, _, size, _), where, (tiles, _), parts in zip(
             places, plans, touched, self.source.many([spans for _, spans in touched]), strict=True
         ):
-            patches.append(make_patch(where, self._assemble(tiles, parts, *window(where)), size))
+            patches.append(make_patch(where, self._assemble(tiles, parts, window(where)), size))
         return patches
 
     @override
     def region(self, level: int, reduce: int, left: int, top: int, width: int, height: int) -> np.ndarray:
         tiles, spans = self.tiles_under(level, reduce, left, top, width, height)
-        return self._assemble(tiles, self.source.ranges(spans), level, reduce, left, top, width, height)
+        return self._assemble(tiles, self.source.ranges(spans), (level, reduce, left, top, width, height))
 
     def tiles_under(
         self, level: int, reduce: int, left: int, top: int, width: int, height: int
@@ -173,18 +173,9 @@ class TiffSlide(Slide):
                 tiles.append(_Tile(row, column, len(spans) - 1, place, place + count))
         return tiles, spans
 
-    def _assemble(
-        self,
-        tiles: Sequence[_Tile],
-        parts: Sequence[bytes],
-        level: int,
-        reduce: int,
-        left: int,
-        top: int,
-        width: int,
-        height: int,
-    ) -> np.ndarray:
+    def _assemble(self, tiles: Sequence[_Tile], parts: Sequence[bytes], region: Region) -> np.ndarray:
         """Decode tiles into a region."""
+        level, reduce, left, top, width, height = region
         held = self.layout.tiles[level]
         across, down = held.tile[0] // reduce, held.tile[1] // reduce
         right, bottom = held.width // reduce, held.height // reduce  # a last pixel that the slide covers in part goes

@@ -15,9 +15,9 @@ from eva_core.errors import EvaError
 _MOST = 1000
 """Directories; a slide has a dozen, one with many focal planes some hundred."""
 _MOST_TAGS = 4096
-"""Of a directory; of all together 16 times as many."""
+"""Tags of a directory; all together may have 16 times as many."""
 _MOST_BYTES = 2**16
-"""Of a text or of JPEG tables: what is wanted of them stands at the begin."""
+"""Bytes of a text or of JPEG tables: what is wanted of them stands at the beginning."""
 _MOST_COPIED = 2**26
 """Bytes of a tag that a copy of the directories has: the offsets of 8 million tiles."""
 _KINDS = {1: "u1", 3: "u2", 4: "u4", 5: "u4", 6: "i1", 8: "i2", 9: "i4", 10: "i4", 11: "f4", 12: "f8", 13: "u4"}
@@ -102,7 +102,7 @@ class Tiff:
         return self.file.read(min(_length(tag), _MOST_BYTES))
 
     def text(self, directory: Directory, code: int) -> str:
-        """The begin of a text."""
+        """The beginning of a text."""
         content = self.content(directory, code).partition(b"\0")[0]
         try:
             return content.decode()

@@ -26,7 +26,7 @@ _COLOURS = {2: "RGB", 6: "YCbCr"}
 _LARGEST = 4096
 """Side of a tile in pixels; a larger one would take more memory than its slide is worth, and OpenSlide's care."""
 _MOST_TILES = 2**24
-"""Of a level: a million pixels by a million in tiles of 256."""
+"""Tiles of a level: a million pixels by a million in tiles of 256."""
 _JPEG = 7
 _GZIP = b"\x1f\x8b"
 _UNSIGNED = (3, 4, 16)
@@ -57,7 +57,7 @@ class Tiles:
 
     @property
     def prefix(self) -> bytes:
-        """What makes a stream of a tile without its SOI whole: SOI, the colour transform and the tables."""
+        """The bytes that make a stream of a tile without its SOI whole: SOI, the colour transform and the tables."""
         return _SOI + _ADOBE + bytes([self.colour == "YCbCr"]) + self.tables[2:-2]
 
 
@@ -190,7 +190,7 @@ def _supported(tiff: Tiff, page: Directory) -> bool:
 
 
 def _tiles(tiff: Tiff, page: Directory) -> Tiles | None:
-    """Where the tiles of a level lie; None where their number is not that of its tags, or beyond any slide's."""
+    """Read where the tiles of a level lie; None where their number is not that of its tags, or beyond any slide's."""
     (width, height), tile = tiff_pyramid.size(tiff, page), tiff_pyramid.tile(tiff, page)
     columns, rows = -(-width // tile[0]), -(-height // tile[1])
     held = [page.tags.get(code) for code in (tiff_pyramid.OFFSETS, tiff_pyramid.COUNTS)]

@@ -15,12 +15,12 @@ _REDUCED, _ONE_OF_SEVERAL, _OTHER = 1, 2, ~3
 """Bits of NewSubfileType (TIFF 6.0, section 8); others are a transparency mask, and Aperio's macro image."""
 _NAMED = re.compile(r"\b(label|macro|thumbnail|overview|mask)\b", re.IGNORECASE)
 _THUMBNAIL = re.compile(r"->\s*\d+x\d+\s+-(?:\s|\||$)")
-"""As Aperio describes its thumbnail, `46000x32914 -> 1024x732 - |...`; of a level a compression follows."""
+"""Description of a thumbnail by Aperio, `46000x32914 -> 1024x732 - |...`; for a level a compression follows."""
 _FOCUS = re.compile(r"\|\s*OffsetZ\s*=\s*([^|\r\n]*)")
 _OTHERS = ("Philips", "MedScan")
 """How Software begins in TIFF dialects (Philips, Trestle) whose levels do not lie as their directories say."""
 SPACING = 1.01
-"""Two levels are this far apart in scale at least: what has the size of another is another plane."""
+"""Least ratio between the scales of two levels: what has the size of another is another plane."""
 _COLOURS = {
     0: "grey",
     1: "grey",
@@ -120,7 +120,7 @@ def is_rgb(tiff: Tiff, pages: Sequence[Directory]) -> bool:
 
 
 def what_else(tiff: Tiff, page: Directory) -> str | None:
-    """What a directory holds that is no 8-bit RGB, or None where it is, or does not say which colours it holds."""
+    """Say what a directory holds that is no 8-bit RGB, or None where it is, or does not say which colours it holds."""
     samples = tiff.number(page, SAMPLES, 1)
     bits = [int(n) for n in tiff.numbers(page, BITS)] or [1]
     formats = [int(n) for n in tiff.numbers(page, _FORMAT)] or [1]

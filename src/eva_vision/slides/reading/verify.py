@@ -11,8 +11,8 @@ from eva_vision.slides.reading.blobs import is_url
 from eva_vision.slides.reading.open import as_stated, open_by
 from eva_vision.slides.reading.openslide import MARGIN, OpenSlideSlide
 from eva_vision.slides.reading.readers import readers_for
-from eva_vision.slides.reading.slide import NotOpened, Slide
-from eva_vision.slides.reading.sparse_copy import Region, sparse_copy
+from eva_vision.slides.reading.slide import NotOpened, Region, Slide
+from eva_vision.slides.reading.sparse_copy import sparse_copy
 from eva_vision.slides.reading.tiff import TiffSlide, Undecodable
 
 _SIDE = 256
@@ -104,7 +104,7 @@ def _same(slide: TiffSlide, other: OpenSlideSlide, regions: Sequence[Region]) ->
 
 
 def _richest_region(slide: TiffSlide, level: int) -> Region:
-    """Where the largest tile of a level and its neighbours meet, as the arguments of `Slide.region`."""
+    """Find where the largest tile of a level and its neighbours meet, as the arguments of `Slide.region`."""
     tiles = slide.layout.tiles[level]
     row, column = divmod(int(tiles.counts.argmax()), tiles.counts.shape[1])
     side = min(_SIDE, tiles.width, tiles.height)
@@ -114,7 +114,7 @@ def _richest_region(slide: TiffSlide, level: int) -> Region:
 
 
 def _and_margin(region: Region) -> Region:
-    """What OpenSlide is asked for to give a region."""
+    """Add the margin that OpenSlide needs to give a region."""
     level, reduce, left, top, width, height = region
     return level, reduce, left - MARGIN, top - MARGIN, width + 2 * MARGIN, height + 2 * MARGIN
 
