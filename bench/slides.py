@@ -25,7 +25,7 @@ from PIL import Image
 from storage import Storage  # beside this file
 
 from eva_pretrain.data.loader import PatchLoader, PatchStream
-from eva_vision.slides.build_index import build, here
+from eva_vision.slides.build_index import build, in_this_process
 from eva_vision.slides.index import Index
 from eva_vision.slides.reading.open import open_by
 from eva_vision.slides.sampler import Sampler, Sampling
@@ -133,7 +133,7 @@ def stream(path: Path, folder: Path, n: int, rounds: int) -> dict[str, Any]:
     paths = [folder / f"slide{k}.svs" for k in range(4)]  # so that each worker of either has its own
     for link in paths:
         link.symlink_to(path)
-    index = build([str(link) for link in paths], folder / "four", "hsv", None, here)
+    index = build([str(link) for link in paths], folder / "four", "hsv", None, in_this_process)
     plain = Sampling(size=256, mpp=(0.25,))
     runs: dict[str, Callable[[], tuple[float, float]]] = {"ours": lambda: our_stream(index, plain, n)}
     if has("wsistream"):
@@ -212,7 +212,7 @@ def main() -> None:
         subprocess.run([sys.executable, MAKER, path.with_suffix(".part.svs")], check=True, stdout=sys.stderr)
         path.with_suffix(".part.svs").rename(path)
     with tempfile.TemporaryDirectory() as folder:
-        index = build([str(path.resolve())], Path(folder) / "index", "hsv", None, here)
+        index = build([str(path.resolve())], Path(folder) / "index", "hsv", None, in_this_process)
         found = {
             "against_openslide": readers(path, index, given.patches, given.turns),
             "opening_ms": opening(index),

@@ -89,9 +89,9 @@ def _pages(image: Image.Image) -> int:
 
 
 def _refuse_other_planes(image: Image.Image) -> None:
-    held = _held(image)
-    if held is not None:
-        raise OSError(f"it holds {held}, not 8-bit RGB or grey; save it so, in the range that is meant")
+    content = _held(image)
+    if content is not None:
+        raise OSError(f"it holds {content}, not 8-bit RGB or grey; save it so, in the range that is meant")
 
 
 def _held(image: Image.Image) -> str | None:

@@ -73,14 +73,14 @@ def obtain(card: DatasetCard, remotes: Iterable[Remote], root: Path, tell: Calla
         with locked(root / f".{remote.name}", tell):
             if (root / remote.gives).exists():  # another process was here first
                 continue
-            ours = not archive.exists()  # what a user put there stays
+            is_downloaded = not archive.exists()  # what a user put there stays
             kind = "".join(archive.suffixes[-1:])
-            if not ours and (impostor := faulty_archive(archive, kind, whole=False)):
+            if not is_downloaded and (impostor := faulty_archive(archive, kind, whole=False)):
                 raise EvaError(f"Expected {remote.name} in {root}, but it is {impostor}. Delete it and run again.")
             fetch(remote.url, archive, remote.checksum, tell, partial(faulty_archive, suffix=kind))
             if remote.gives != remote.name:
                 unpack(archive, root)
-                if ours:
+                if is_downloaded:
                     archive.unlink()
         if not (root / remote.gives).exists():
             raise EvaError(f"Expected {remote.gives} in {remote.name}, but it is not. See what {root} holds now.")
@@ -192,9 +192,9 @@ def unpack(archive: Path, folder: Path) -> None:
                 with stream, target.open("wb") as handle:
                     shutil.copyfileobj(stream, handle, _BLOCK)
                 bar.update(bar.done + 1, bar.done + 1)
-        there = [entry.name for entry in work.iterdir() if (folder / entry.name).exists()]
-        if there:
-            raise UsageError(f"Expected room for {some(sorted(there))} in {folder}, but it exists. Move it away.")
+        existing = [entry.name for entry in work.iterdir() if (folder / entry.name).exists()]
+        if existing:
+            raise UsageError(f"Expected room for {some(sorted(existing))} in {folder}, but it exists. Move it away.")
         for entry in sorted(work.iterdir()):
             entry.rename(folder / entry.name)
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError) as error:

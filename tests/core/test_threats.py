@@ -32,7 +32,7 @@ from eva_core.files.sealed_records import FILES, vouch, write_record
 from eva_core.results.record import RESULTS, read_json
 from eva_pretrain.run.sole_process import LOCK
 from eva_vision.datasets.folder import MANIFEST
-from eva_vision.slides.build_index import build, here
+from eva_vision.slides.build_index import build, in_this_process
 from eva_vision.slides.index_files import BLOBS, LINES, LISTED, read_content
 from eva_vision.synthetic.slides import write_phantom_slide
 from tests.conftest import picture, write_tree
@@ -264,7 +264,7 @@ def shape_index(made: Inputs) -> None:
     write_phantom_slide(made.private / "b.svs", 512, 512, levels=1)
     made.run("show", "slides", "show", slides / "a.svs", "--output", made.root / "out" / "show.png")
     good = slides / "good"
-    build([str(slides / "a.svs")], good, "hsv", None, here)
+    build([str(slides / "a.svs")], good, "hsv", None, in_this_process)
     (entry,) = read_content(good).entries.values()
     lines = {
         "file": {"path": str(made.private / "text")},

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eva_vision.slides.build_index import build, here
+from eva_vision.slides.build_index import build, in_this_process
 from eva_vision.slides.index import Index
 from eva_vision.synthetic.slides import write_phantom_slide
 
 
 def make_index(root: Path) -> Index:
     """Of the slides in a folder, in it."""
-    return build([str(path) for path in sorted(root.glob("*.svs"))], root / "index", "hsv", None, here)
+    return build([str(path) for path in sorted(root.glob("*.svs"))], root / "index", "hsv", None, in_this_process)
 
 
 @pytest.fixture(scope="session")

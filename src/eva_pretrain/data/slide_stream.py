@@ -75,8 +75,8 @@ class PatchStream(Stream):
         self.index, self.keep, self.exact = index, keep, exact
         self.sampler = Sampler(index.entries, _Masks(index), sampling, seed)
         self._contents = _contents(index)
-        weights = weigh([index.entries[n] for n in self.sampler.kept], sampling)
-        self._drawn = hashlib.sha256(self.sampler.kept.tobytes() + weights.tobytes()).hexdigest()
+        weights = weigh([index.entries[n] for n in self.sampler.slide_numbers], sampling)
+        self._drawn = hashlib.sha256(self.sampler.slide_numbers.tobytes() + weights.tobytes()).hexdigest()
 
     def identity(self) -> dict[str, str | int | float | None]:
         """Settings; what the slides hold; which of them are drawn, by whatever rule, and how often."""
@@ -201,9 +201,9 @@ class _Reader:
             useless = want.slide in self._gone and not isinstance(want.patch, Patch)
             if not useless and not self.stream.is_out(want.slide, batch):
                 return
-            if attempt % 64 == 63 and all(self._is_out(int(slide), batch) for slide in self.sampler.kept):
+            if attempt % 64 == 63 and all(self._is_out(int(slide), batch) for slide in self.sampler.slide_numbers):
                 break
-        raise self._none_left(len(self.sampler.kept))
+        raise self._none_left(len(self.sampler.slide_numbers))
 
     def _place(self, batch: int, want: _Wanted) -> None:
         if self._regions is None or want.attempt:

@@ -123,9 +123,9 @@ def _from_manifest(root: Path) -> list[Row]:
     if unread:
         say(unread)
     lines = table.rows
-    alone = sum(not line.get("group") for line in lines)
-    if 0 < alone < len(lines):
-        say(f"{file}: {alone} of {len(lines)} rows have no group: each of them counts as a group of its own.")
+    ungrouped = sum(not line.get("group") for line in lines)
+    if 0 < ungrouped < len(lines):
+        say(f"{file}: {ungrouped} of {len(lines)} rows have no group: each of them counts as a group of its own.")
     empty = [str(n) for n, line in zip(table.lines, lines, strict=True) if not line["path"]]
     if empty:
         raise UsageError(f"Expected a path in every line of {file}, but line {some(empty)} has none.")
@@ -149,11 +149,11 @@ def _refuse_unguarded(table: Table) -> None:
     """Refuse a manifest whose groups are not read: nobody would see that a patient is in two splits."""
     if "group" in table.columns:
         return
-    meant = [name for name in table.others if table.meant_as(name, WORDS) == "group"]
-    if meant:
+    likely_groups = [name for name in table.others if table.meant_as(name, WORDS) == "group"]
+    if likely_groups:
         raise UsageError(
             f"Expected patients or slides in a column 'group' of {table.file}, as they must not cross splits, but got "
-            f"{some(map(repr, meant))}. Rename it to group; if it is something else, remove it."
+            f"{some(map(repr, likely_groups))}. Rename it to group; if it is something else, remove it."
         )
 
 

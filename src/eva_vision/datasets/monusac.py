@@ -100,10 +100,10 @@ class Monusac(MaskFiles):
             ) from error
         size = self.size(sample)
         cached = cache_root() / "masks" / f"monusac-{VERSION}" / f"{hashlib.sha256(xml).hexdigest()}-{_by(size)}.npz"
-        drawn = _kept(cached, size)
+        drawn = _read_drawn(cached, size)
         if drawn is None:
             drawn = draw(read_polygons(xml, sample.label_path), size)
-            _keep(cached, *drawn)
+            _write_drawn(cached, *drawn)
         return Annotation(*drawn)
 
     @override
@@ -203,16 +203,16 @@ def fill(vertices: np.ndarray, size: tuple[int, int]) -> tuple[int, int, np.ndar
     # An edge without its upper end, then without its lower: either way crossings pair up, together with the border.
     for crossed in ((low <= rows) & (rows < high), (low < rows) & (rows <= high)):
         x = np.sort(np.where(crossed, crossing, np.inf), axis=1)[:, : crossed.sum(1).max()]
-        starts, stops = np.ceil(x[:, ::2]), np.floor(x[:, 1::2]) + 1
-        starts, stops = (np.clip(v, left, left + width) - left for v in (starts, stops))
-        span = starts < stops
+        firsts, stops = np.ceil(x[:, ::2]), np.floor(x[:, 1::2]) + 1
+        firsts, stops = (np.clip(v, left, left + width) - left for v in (firsts, stops))
+        span = firsts < stops
         row = np.nonzero(span)[0]
-        np.add.at(change, (row, starts[span].astype(int)), 1)
+        np.add.at(change, (row, firsts[span].astype(int)), 1)
         np.add.at(change, (row, stops[span].astype(int)), -1)
     return top, left, change.cumsum(1)[:, :width] > 0
 
 
-def _kept(file: Path, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray] | None:
+def _read_drawn(file: Path, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray] | None:
     """Read what was drawn before; None where it is not there or is damaged."""
     try:
         with np.load(file, allow_pickle=False) as arrays:
@@ -222,7 +222,7 @@ def _kept(file: Path, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray] | 
     return (classes, instances) if classes.shape == instances.shape == size else None
 
 
-def _keep(file: Path, classes: np.ndarray, instances: np.ndarray) -> None:
+def _write_drawn(file: Path, classes: np.ndarray, instances: np.ndarray) -> None:
     """Write a file that is whole or not there, whenever the process is killed."""
     temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
     try:

@@ -22,7 +22,7 @@ from eva_core.progress import Bar, say
 from eva_vision.datasets.published_files import refuse, repeated
 from eva_vision.datasets.slide_level import metadata_baseline, slide_scores
 from eva_vision.slides import tissue_detection
-from eva_vision.slides.build_index import build, here
+from eva_vision.slides.build_index import build, in_this_process
 from eva_vision.slides.index import Index
 from eva_vision.slides.reading.slide import Slide
 from eva_vision.slides.sampling import COARSER
@@ -158,8 +158,8 @@ class Tp53(Dataset):
     def pixels(self, sample: Sample, hashes: Mapping[Path, str]) -> str | None:
         """The content of the slide, and place and size of the patch."""
         assert sample.path is not None
-        stated = self._mpp[sample.path]
-        return f"{hashes[sample.path]} {sample.id.rpartition('/')[2]} {self.size} {stated}"
+        mpp = self._mpp[sample.path]
+        return f"{hashes[sample.path]} {sample.id.rpartition('/')[2]} {self.size} {mpp}"
 
     @override
     def fingerprint(self) -> str:
@@ -177,15 +177,15 @@ def _index(slides: Sequence[Line]) -> dict[float | None, Index]:
         folder = index_folder(mpp)
         paths = {str(slide.path.absolute()) for slide in slides if slide.mpp == mpp}
         with locked(folder):
-            index = indexes[mpp] = build(sorted(paths), folder, "hsv", mpp, here)
+            index = indexes[mpp] = build(sorted(paths), folder, "hsv", mpp, in_this_process)
         failed = [entry for entry in index.failed if entry.path in paths]
         if failed:
             raise EvaError(f"{len(failed)} slides cannot be read, the first of which says: {failed[0].error}")
         coarse = [e for e in index.entries if e.path in paths and e.mpp > MPP * COARSER]
         if coarse:
-            one = coarse[0]
+            first = coarse[0]
             raise EvaError(
-                f"Expected {MPP} micrometres per pixel or finer, but {one.path} has {one.mpp:g}. Leave it out."
+                f"Expected {MPP} micrometres per pixel or finer, but {first.path} has {first.mpp:g}. Leave it out."
             )
     return indexes
 

@@ -77,11 +77,11 @@ class LogisticRegression:
             by_weight, by_bias = features.pulled(slopes)
             gradient = by_weight + penalty * weight, by_bias
             bend = self._bend(logits)
-            enough = TOLERANCE * penalty * weight.norm()
-            norm, off = gradient[0].norm(), (by_bias / bend.total).norm()  # of the bias: how far, about
-            if solved := bool(norm <= enough and off <= TOLERANCE * (1 + bias.norm())):
+            tolerance = TOLERANCE * penalty * weight.norm()
+            norm, bias_norm = gradient[0].norm(), (by_bias / bend.total).norm()  # of the bias: how far, about
+            if solved := bool(norm <= tolerance and bias_norm <= TOLERANCE * (1 + bias.norm())):
                 break
-            step = self._newton_step(bend, gradient, penalty, objective, enough)
+            step = self._newton_step(bend, gradient, penalty, objective, tolerance)
             if solved := bool(step.decrement <= 1e-14 * objective and norm > before / 2):
                 break  # sums of float64 are not more exact
             before = norm
@@ -114,7 +114,7 @@ class LogisticRegression:
         return _Bend(p, diagonal, diagonal.sum(0).clamp(min=torch.finfo(torch.float64).tiny))
 
     def _newton_step(
-        self, bend: "_Bend", gradient: tuple[Tensor, Tensor], penalty: float, objective: Tensor, enough: Tensor
+        self, bend: "_Bend", gradient: tuple[Tensor, Tensor], penalty: float, objective: Tensor, tolerance: Tensor
     ) -> "_Step":
         """Solve H s = -g by conjugate gradients, the more exactly the nearer the optimum.
 
@@ -123,7 +123,7 @@ class LogisticRegression:
             gradient: Gradient by the weight (K, R) and by the bias (K,).
             penalty: Factor of ||W||^2 / 2 in the objective.
             objective: The value of the objective here, a scalar.
-            enough: A norm of the residual that is of no consequence.
+            tolerance: A norm of the residual that is of no consequence.
         """
         scale = bend.total[:, None] * self.features.spread + penalty  # (K, R), the diagonal of H along the axes, about
 
@@ -145,7 +145,7 @@ class LogisticRegression:
             residual, residual_bias = residual - size * turned, residual_bias - size * turned_bias
             next_to, next_bias = conditioned(residual, residual_bias)
             before, square = square, _dot(residual, next_to) + _dot(residual_bias, next_bias)
-            if square <= target or (residual.norm() <= enough / 4 and next_bias.norm() <= TOLERANCE / 4):
+            if square <= target or (residual.norm() <= tolerance / 4 and next_bias.norm() <= TOLERANCE / 4):
                 break
             to, to_bias = next_to + square / before * to, next_bias + square / before * to_bias
         step.decrement = -_dot(gradient[0], step.weight) - _dot(gradient[1], step.bias)

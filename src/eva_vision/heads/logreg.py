@@ -47,7 +47,7 @@ class LogReg(Head):
                 model = problem.solve(c, candidates[-1][2] if candidates else None)
                 value = score(self.logits(problem.params(model), select.x)[None], select.y).item()
                 candidates.append((value, c, model))
-            value, c, model = max(candidates, key=lambda one: sign * one[0])
+            value, c, model = max(candidates, key=lambda candidate: sign * candidate[0])
             if protocol.selection == "holdout":  # else `select` is the split that is reported
                 data.progress(len(candidates), len(protocol.C) + 1)
                 problem = _Problem([train, select], data.classes)

@@ -68,7 +68,7 @@ class Candidate:
         return {k.removeprefix(self.prefix): v for k, v in self.state.items() if k.startswith(self.prefix)}
 
     @property
-    def left(self) -> list[str]:
+    def without_prefix(self) -> list[str]:
         """Names that do not have the prefix."""
         return [k for k in self.state if not k.startswith(self.prefix)]
 

@@ -60,35 +60,37 @@ def load_weights(
         EvaError: Missing, unexpected or misshapen keys (names them), or a pickle that wants to run code.
     """
     path = _find(checkpoint)
-    own = network.state_dict()
-    ways = candidates(read_checkpoint(path), own.__contains__ if convert is None else lambda _: False)
-    chosen, others = _choose(ways, key, lambda one: _problems(_fitted(one, classifier, convert), own), checkpoint)
+    expected = network.state_dict()
+    ways = candidates(read_checkpoint(path), expected.__contains__ if convert is None else lambda _: False)
+    chosen, others = _choose(
+        ways, key, lambda candidate: _problems(_fitted(candidate, classifier, convert), expected), checkpoint
+    )
     network.load_state_dict(_fitted(chosen, classifier, convert))
     source = provenance(checkpoint, path)
     if not chosen.prefix and not others:
         return source
-    remainder = f"; left out: {some(chosen.left, 3)}" if chosen.left else ""
+    remainder = f"; left out: {some(chosen.without_prefix, 3)}" if chosen.without_prefix else ""
     further = f"; also there: {some(dict.fromkeys(other.name for other in others), 3)}" if others else ""
     say(f"Weights of {public_address(checkpoint)}: {chosen.name}{remainder}{further}.")
     return {**source, "part": chosen.name}
 
 
-def _fitted(one: Candidate, classifier: tuple[str, ...], convert: Convert | None) -> State:
+def _fitted(candidate: Candidate, classifier: tuple[str, ...], convert: Convert | None) -> State:
     """Weights under the names of the network."""
-    state = one.cut() if convert is None else convert(one.cut())
+    state = candidate.cut() if convert is None else convert(candidate.cut())
     return {k: v for k, v in state.items() if not any(k.startswith(f"{layer}.") for layer in classifier)}
 
 
-def _problems(state: State, own: Mapping[str, Tensor]) -> dict[str, list[str]]:
+def _problems(state: State, expected: Mapping[str, Tensor]) -> dict[str, list[str]]:
     """List what does not fit, by kind."""
     misshapen = [
-        f"{k} {tuple(state[k].shape)} instead of {tuple(own[k].shape)}"
-        for k in sorted(own.keys() & state.keys())
-        if state[k].shape != own[k].shape
+        f"{k} {tuple(state[k].shape)} instead of {tuple(expected[k].shape)}"
+        for k in sorted(expected.keys() & state.keys())
+        if state[k].shape != expected[k].shape
     ]
     kinds = {
-        "missing": sorted(own.keys() - state.keys()),
-        "unexpected": sorted(state.keys() - own.keys()),
+        "missing": sorted(expected.keys() - state.keys()),
+        "unexpected": sorted(state.keys() - expected.keys()),
         "misshapen": misshapen,
     }
     return {kind: names for kind, names in kinds.items() if names}
@@ -99,17 +101,21 @@ def _choose(
 ) -> tuple[Candidate, list[Candidate]]:
     """Choose the best that fits; returns it, and what else would have."""
     checkpoint = public_address(checkpoint)
-    matching = [one for one in ways if key is None or key in (*one.words, one.prefix[:-1], ".".join(one.path))]
+    matching = [
+        candidate
+        for candidate in ways
+        if key is None or key in (*candidate.words, candidate.prefix[:-1], ".".join(candidate.path))
+    ]
     if not matching:
-        names = some(dict.fromkeys(one.name for one in ways if not one.prefix))
+        names = some(dict.fromkeys(candidate.name for candidate in ways if not candidate.prefix))
         raise UsageError(f"Expected {key!r} in {checkpoint}, but it holds {names}. Name one of its networks.")
-    faults = [problems(one) for one in matching]
-    fitting = [one for one, fault in zip(matching, faults, strict=True) if not fault]
+    faults = [problems(candidate) for candidate in matching]
+    fitting = [candidate for candidate, fault in zip(matching, faults, strict=True) if not fault]
     if not fitting:
         least = min(faults, key=lambda fault: sum(map(len, fault.values())))
         listed = "; ".join(f"{kind} {some(names)}" for kind, names in least.items())
         raise EvaError(f"Expected weights that fit the architecture, but {checkpoint} does not: {listed}.")
-    return fitting[0], [one for one in ways if one is not fitting[0] and not problems(one)]
+    return fitting[0], [candidate for candidate in ways if candidate is not fitting[0] and not problems(candidate)]
 
 
 def provenance(source: str, path: Path) -> dict[str, str]:
@@ -125,8 +131,8 @@ def provenance(source: str, path: Path) -> dict[str, str]:
 
 def held_by_hub_cache(repo: str, revision: str = "") -> Path | None:
     """The file of weights that the hub's cache has of a repository, the one that timm takes first."""
-    held = (try_to_load_from_cache(repo, file, revision=revision or None) for file in HUB_FILES)
-    return next((Path(path) for path in held if isinstance(path, str)), None)
+    paths = (try_to_load_from_cache(repo, file, revision=revision or None) for file in HUB_FILES)
+    return next((Path(path) for path in paths if isinstance(path, str)), None)
 
 
 def read_state_dict(path: Path) -> State:
@@ -138,7 +144,9 @@ def read_state_dict(path: Path) -> State:
     """
     networks = states(read_checkpoint(path))
     if len(networks) > 1:
-        say(f"Weights of {path}: {networks[0].name}; also there: {some((one.name for one in networks[1:]), 3)}.")
+        say(
+            f"Weights of {path}: {networks[0].name}; also there: {some((network.name for network in networks[1:]), 3)}."
+        )
     return networks[0].state
 
 
@@ -201,10 +209,10 @@ def _from_hub(checkpoint: str) -> Path:
     except HFValidationError as error:
         raise UsageError(f"Expected {HUB}owner/name or {HUB}owner/name/file, but got {checkpoint!r}.") from error
     # What the cache has goes first: then nothing needs the network.
-    held = sorted(
+    names = sorted(
         HUB_FILES, key=lambda f: not file and not isinstance(try_to_load_from_cache(repo, f, revision=revision), str)
     )
-    for candidate in [file] if file else held:
+    for candidate in [file] if file else names:
         try:
             return Path(hf_hub_download(repo, candidate, revision=revision))
         except GatedRepoError as error:

@@ -68,10 +68,10 @@ def build(
     paths = [_absolute(path) for path in paths]
     root = _common(paths) if root is None else _absolute(root)
     with Writer(output, tissue, method) as writer:
-        paths = _once(paths, writer.known)
-        done = [path for path, entry in writer.known.items() if not entry.error]
+        paths = _once(paths, writer.entries)
+        done = [path for path, entry in writer.entries.items() if not entry.error]
         current = _current(one_per_series(paths, done), writer, mpp)
-        todo = [path for path, stays in current.items() if not stays]
+        todo = [path for path, unchanged in current.items() if not unchanged]
         writer.expect(todo)
         with Bar("Indexing", len(todo), "slides") as bar:
             for indexed in run(partial(index_slide, tissue=tissue, mpp=mpp, server_logins=logins()), todo):
@@ -137,14 +137,14 @@ def failure(path: str, error: Exception, state: State = _UNKNOWN) -> Indexed:
     return Indexed({"path": public_address(path), **state._asdict(), "error": line})
 
 
-def here(work: Work, paths: Sequence[str]) -> Iterator[Indexed]:
+def in_this_process(work: Work, paths: Sequence[str]) -> Iterator[Indexed]:
     """Work on one slide after another in this process."""
     return map(work, paths)
 
 
 def on_this_machine(workers: int) -> Runner:
     """Choose how slides are worked on: in so many processes; with one, in this."""
-    return here if workers == 1 else partial(in_processes, workers=workers)
+    return in_this_process if workers == 1 else partial(in_processes, workers=workers)
 
 
 def in_processes(work: Work, paths: Sequence[str], workers: int) -> Iterator[Indexed]:
@@ -212,18 +212,18 @@ def _begin() -> None:
 def _current(paths: Sequence[str], writer: Writer, mpp: float | None) -> dict[str, bool]:
     """Whether each slide is in the index as it is now."""
 
-    def stays(path: str) -> bool:
-        entry = writer.known.get(path)
+    def unchanged(path: str) -> bool:
+        entry = writer.entries.get(path)
         if entry is None or entry.error or (mpp is not None and entry.given_mpp not in (None, mpp)):
             return False
         try:
             same = state_of(path) == State(entry.bytes, entry.modified, entry.version)
         except EvaError:
             return False
-        return same and writer.whole(entry)
+        return same and writer.is_intact(entry)
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:  # of a bucket, thousands are asked for
-        return dict(zip(paths, pool.map(stays, paths), strict=True))
+        return dict(zip(paths, pool.map(unchanged, paths), strict=True))
 
 
 def _indexed(path: str, state: State, tissue: str, mpp: float | None) -> Indexed:

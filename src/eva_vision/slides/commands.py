@@ -64,9 +64,9 @@ def index(argv: list[str]) -> int:
     differ = [entry.name for entry in slides.entries if entry.agreed is False]
     if differ:
         say(f"{len(differ)} are read by OpenSlide, because the fast path gave other pixels: {some(differ)}.")
-    alone = [entry.name for entry in slides.entries if entry.reader == "tiff" and entry.agreed is None]
-    if alone:
-        say(f"{len(alone)} were not compared with OpenSlide, which does not open them: {some(alone)}.")
+    uncompared = [entry.name for entry in slides.entries if entry.reader == "tiff" and entry.agreed is None]
+    if uncompared:
+        say(f"{len(uncompared)} were not compared with OpenSlide, which does not open them: {some(uncompared)}.")
     failed = {**{entry.path: entry.error for entry in slides.failed}, **listed.failed}
     for path, reason in failed.items():
         say(f"{path}: {reason}")

@@ -148,7 +148,7 @@ class Writer:
     """Adds to an index; one process at a time.
 
     Attributes:
-        known: What is known of each slide, by path.
+        entries: What is known of each slide, by path.
     """
 
     def __init__(self, folder: Path, tissue: str, method: str = "") -> None:
@@ -185,18 +185,18 @@ class Writer:
 
     def _begin(self) -> None:
         content = read_content(self.folder)
-        self.known, self._checks = content.entries, content.checks
+        self.entries, self._checks = content.entries, content.checks
         self._pending = set(content.missing)
         self._listed = content.listed and not self._pending
-        if self.known:
+        if self.entries:
             _refuse_other_masks(self.folder, content.tissue, content.method, self.tissue, self.method)
         remove_leftovers(self.folder / LISTED)
         lines, blobs = self.folder / LINES, self.folder / BLOBS
         self._lines = open(lines, "ab", opener=unlinked)  # noqa: SIM115  (closed at the end, as the other)
         self._blobs = open(blobs, "ab", opener=unlinked)  # noqa: SIM115
         # what a kill left of a line, or of an index of which there is nothing yet
-        self._lines.truncate(content.lines if self.known else 0)
-        if not self.known:
+        self._lines.truncate(content.lines if self.entries else 0)
+        if not self.entries:
             self._blobs.truncate(0)
             self._lines.write(checked_line({"eva_index": SCHEMA, "tissue": self.tissue})[0])
             self._lines.flush()
@@ -217,17 +217,19 @@ class Writer:
             offset = self._blobs.seek(0, os.SEEK_END)
             self._blobs.write(blobs)
             self._blobs.flush()
-            whole = Entry(**entry, offset=offset, state_bytes=len(state), mask_bytes=len(mask), crc32=zlib.crc32(blobs))
-            line, check = entry_line(whole)
+            complete = Entry(
+                **entry, offset=offset, state_bytes=len(state), mask_bytes=len(mask), crc32=zlib.crc32(blobs)
+            )
+            line, check = entry_line(complete)
             self._lines.write(line)
             self._lines.flush()
         except OSError as error:
             raise _unwritten(self.folder, error) from error
-        self.known[whole.path], self._checks[whole.path], self._listed = whole, check, False
-        self._pending.discard(whole.path)
-        return whole
+        self.entries[complete.path], self._checks[complete.path], self._listed = complete, check, False
+        self._pending.discard(complete.path)
+        return complete
 
-    def whole(self, entry: Entry) -> bool:
+    def is_intact(self, entry: Entry) -> bool:
         """Whether the blobs of a slide are as they were written."""
         try:
             return len(_read_blobs(self.folder, entry)) == entry.end - entry.offset

@@ -124,8 +124,8 @@ def write_list(folder: Path, tissue: str, method: str, slides: Mapping[str, int 
         slides: Path -> checksum of its line; None: yet to be indexed.
         lines: Bytes from which on lines on the latter count.
     """
-    whole = {"eva_index": SCHEMA, "tissue": tissue, "method": method, "lines": lines, "slides": slides}
-    write_bytes(folder / LISTED, checked_line(whole)[0])
+    content = {"eva_index": SCHEMA, "tissue": tissue, "method": method, "lines": lines, "slides": slides}
+    write_bytes(folder / LISTED, checked_line(content)[0])
 
 
 def read_content(folder: Path) -> Content:

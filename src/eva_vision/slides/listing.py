@@ -14,7 +14,7 @@ from eva_vision.slides.reading.bucket_keys import ODD, plain, shown
 
 
 @dataclass(frozen=True)
-class Found:
+class Listing:
     """The slides that a pattern finds.
 
     Attributes:
@@ -28,7 +28,7 @@ class Found:
     failed: dict[str, str]
 
 
-def find_slides(pattern: str) -> Found:
+def find_slides(pattern: str) -> Listing:
     """Find files or objects by a pattern (see `Pattern`). A path that exists is itself, whatever is in its name.
 
     Every file is there once: links are followed, and what they lead to counts by what it is, not by its names.
@@ -54,25 +54,25 @@ def list_slides(pattern: str) -> list[str]:
     return listing.paths
 
 
-def _files(pattern: str) -> Found:
+def _files(pattern: str) -> Listing:
     if not is_pattern(pattern) or os.path.isfile(pattern):
-        return Found(os.path.dirname(pattern), [pattern] * os.path.isfile(pattern), {})
+        return Listing(os.path.dirname(pattern), [pattern] * os.path.isfile(pattern), {})
     root, wild = parted(pattern)
     selection = Pattern(wild)
     below = walk(root, selection.matches, selection.leads) if os.path.isdir(root or ".") else Walk()
     failed = {os.path.join(root, path): reason for path, reason in below.failed.items()}
-    return Found(root, sorted(os.path.join(root, path) for path in below.files), failed)
+    return Listing(root, sorted(os.path.join(root, path) for path in below.files), failed)
 
 
-def _objects(pattern: str) -> Found:
+def _objects(pattern: str) -> Listing:
     root, key = split_address(pattern)
     fixed, wild = parted(key)
     base = f"{root}/{fixed}" if fixed else root
     if not is_pattern(key):
-        return Found(base, [pattern], {})
+        return Listing(base, [pattern], {})
     if urlsplit(pattern).scheme in WEB:
         raise UsageError(f"Expected an address without wildcards, but got {pattern}. Web servers list nothing.")
     selection = Pattern(f"{fixed}/{wild}" if fixed else wild)
     listed, odd = find_keys(root, fixed)
     failed = {f"{root}/{shown(path)}": ODD for path in odd if selection.matches(plain(path))}
-    return Found(base, sorted(f"{root}/{path}" for path in listed if selection.matches(path)), failed)
+    return Listing(base, sorted(f"{root}/{path}" for path in listed if selection.matches(path)), failed)

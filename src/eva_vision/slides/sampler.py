@@ -62,7 +62,7 @@ class Sampler:
     """Samples by number.
 
     Attributes:
-        kept: Numbers of the slides that are sampled.
+        slide_numbers: Numbers of the slides that are sampled.
     """
 
     def __init__(
@@ -82,8 +82,8 @@ class Sampler:
         self.sampling, self.seed = sampling, seed
         self._slides, self._mask = slides, mask
         self._finest = [slide.mpp / COARSER for slide in slides]
-        self.kept = np.array(choose(slides, sampling, seed), np.int64)
-        weights = weigh([slides[n] for n in self.kept], sampling)
+        self.slide_numbers = np.array(choose(slides, sampling, seed), np.int64)
+        weights = weigh([slides[n] for n in self.slide_numbers], sampling)
         self._cumulative = np.cumsum(weights) / np.sum(weights)
         self._mpp = np.array(sampling.mpp)
         self._mpp_weights = np.array(sampling.mpp_weights or [1.0] * len(sampling.mpp))
@@ -108,7 +108,7 @@ class Sampler:
         rng = np.random.Generator(np.random.Philox(key=self.seed, counter=np.array([0, 0, attempt, number], np.uint64)))
         for _ in range(_SLIDES):
             drawn = np.searchsorted(self._cumulative, rng.random(), side="right")
-            slide = int(self.kept[min(int(drawn), len(self.kept) - 1)])
+            slide = int(self.slide_numbers[min(int(drawn), len(self.slide_numbers) - 1)])
             mpp = self._magnification(slide, rng)
             window = self._window(slide, mpp, rng)
             if window is not None:

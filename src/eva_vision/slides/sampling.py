@@ -122,9 +122,9 @@ def choose(slides: Sequence[Described], sampling: Sampling, seed: int) -> list[i
     for reason, keeps in conditions:
         before, numbers = numbers, [n for n in numbers if keeps(n)]
         if len(numbers) < len(before):
-            gone = set(before) - set(numbers)
-            names = some((slides[n].name for n in sorted(gone)), 3)
-            say(f"{len(gone)} of {len(slides)} slides {reason}: {names}.")
+            dropped = set(before) - set(numbers)
+            names = some((slides[n].name for n in sorted(dropped)), 3)
+            say(f"{len(dropped)} of {len(slides)} slides {reason}: {names}.")
     if excluded is not None and len(excluded.used) < len(excluded.entries):
         unused = len(excluded.entries) - len(excluded.used)
         say(f"{unused} of {len(excluded.entries)} lines of {sampling.exclude} meet no slide.")
@@ -141,11 +141,11 @@ def choose(slides: Sequence[Described], sampling: Sampling, seed: int) -> list[i
     coarse = sum(finest[n] > least for n in numbers)
     if coarse:
         say(f"{coarse} of {len(numbers)} slides are coarser than {least:g} micrometres per pixel: not sampled there.")
-    few = max(1, round(sampling.fraction * len(numbers)))
+    count = max(1, round(sampling.fraction * len(numbers)))
     order = sorted(
         numbers, key=lambda n: hashlib.sha256(f"{seed} {slides[n].name}".encode(errors="surrogateescape")).digest()
     )
-    return sorted(order[:few])
+    return sorted(order[:count])
 
 
 def _code(slide: Described) -> str | None:

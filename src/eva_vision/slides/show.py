@@ -28,15 +28,15 @@ _COLOURS = {0.25: "#009e73", 0.5: "#d55e00", 1.0: "#0000ff", 2.0: "#000000"}
 def describe(slide: Slide, mask: TissueMask) -> dict[str, str]:
     """Describe a slide: what is known of it, by name."""
     full = slide.levels[0]
-    part = mask.area / (full.width * full.height * slide.mpp**2 * 1e-6)
+    share = mask.area / (full.width * full.height * slide.mpp**2 * 1e-6)
     return {
         "slide": slide.path,
         "size": f"{full.width:,} x {full.height:,} px, {_millimetres(slide)}",
         "mpp": f"{slide.mpp:.4g} micrometres per pixel (about {10 / slide.mpp:.2g}x)",
         "levels": ", ".join(f"{n.width:,} x {n.height:,} (1/{n.downsample:.4g})" for n in slide.levels),
         "vendor": slide.vendor,
-        "tissue": f"{mask.area:.4g} mm2, {part:.0%} of the slide, seen at {mask.mpp:.2g} micrometres per pixel",
-        "reader": slide.how or slide.reader,
+        "tissue": f"{mask.area:.4g} mm2, {share:.0%} of the slide, seen at {mask.mpp:.2g} micrometres per pixel",
+        "reader": slide.description or slide.reader,
     }
 
 
@@ -83,8 +83,8 @@ def _patches(slide: Slide, mask: TissueMask, mpp: float) -> list[Patch] | None:
     """A few; none where there is too little tissue, None where the slide is too coarse."""
     if slide.mpp > mpp * COARSER:
         return None
-    one = [_Known(slide.name, slide.mpp, max(mask.area, 1e-9))]
-    sampler = Sampler(one, lambda _: mask, Sampling(size=_SIZE, mpp=(mpp,)))
+    described = [_Known(slide.name, slide.mpp, max(mask.area, 1e-9))]
+    sampler = Sampler(described, lambda _: mask, Sampling(size=_SIZE, mpp=(mpp,)))
     try:
         with quiet():
             places = [sampler.place(n) for n in range(_PATCHES)]
@@ -128,8 +128,8 @@ def _edge(mask: np.ndarray) -> np.ndarray:
     edge = np.zeros(mask.shape, bool)
     for step in (1, 2):
         for axis in (0, 1):
-            here, there = np.roll(mask, step, axis), np.roll(mask, -step, axis)
-            edge |= mask & ~(here & there)
+            before, after = np.roll(mask, step, axis), np.roll(mask, -step, axis)
+            edge |= mask & ~(before & after)
     return edge
 
 

@@ -128,8 +128,8 @@ def clean(mask: np.ndarray, ink: np.ndarray, mpp: float) -> np.ndarray:
         areas[edge] = np.iinfo(areas.dtype).max  # what goes on beyond the border is no hole
     inked = np.bincount(labels[ink], minlength=len(areas))
     holes = ((areas < speck) & (inked < 0.3 * areas))[labels]
-    whole: np.ndarray = pieces | holes
-    return whole
+    cleaned: np.ndarray = pieces | holes
+    return cleaned
 
 
 def _planes(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -146,10 +146,10 @@ def _planes(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _glass(pixels: np.ndarray) -> list[float]:
     """Median colour of the brightest quarter of what is nearly white; neutral where hardly anything is."""
-    few = pixels[::8, ::8].reshape(-1, 3).astype(np.int16)
-    high = few.max(1)
-    white = few[(high >= 200) & (high - few.min(1) <= _GLASS_SATURATION)]
-    if len(white) <= 0.005 * len(few):
+    thinned = pixels[::8, ::8].reshape(-1, 3).astype(np.int16)
+    high = thinned.max(1)
+    white = thinned[(high >= 200) & (high - thinned.min(1) <= _GLASS_SATURATION)]
+    if len(white) <= 0.005 * len(thinned):
         return [255.0, 255.0, 255.0]
     level = white.max(1)
     colour: list[float] = np.median(white[level >= np.percentile(level, 75)], axis=0).tolist()

@@ -54,8 +54,8 @@ class TissueMask:
     @property
     def area(self) -> float:
         """Tissue in mm2."""
-        part = int(self.row_sums[-1]) / (self.width * self.height)
-        return part * self.slide_width * self.slide_height * self.slide_mpp**2 * 1e-6
+        share = int(self.row_sums[-1]) / (self.width * self.height)
+        return share * self.slide_width * self.slide_height * self.slide_mpp**2 * 1e-6
 
     def share(self, x: float, y: float, side: float) -> float:
         """Compute the share of tissue in a square, exactly; what lies beyond the slide is none.
@@ -68,8 +68,8 @@ class TissueMask:
         columns, across = _weights(x, side, self.slide_width / self.width, self.width)
         rows, down = _weights(y, side, self.slide_height / self.height, self.height)
         first = columns.start // 8
-        part = np.unpackbits(self.bits[rows, first : (columns.stop + 7) // 8], axis=1)
-        return float(down @ part[:, columns.start - 8 * first : columns.stop - 8 * first] @ across)
+        tissue = np.unpackbits(self.bits[rows, first : (columns.stop + 7) // 8], axis=1)
+        return float(down @ tissue[:, columns.start - 8 * first : columns.stop - 8 * first] @ across)
 
     def shares(self, side: float) -> np.ndarray:
         """The share of squares at the corner of every pixel of the mask, as far as they lie in the slide.
@@ -99,9 +99,11 @@ class TissueMask:
         tissue = self.pixels.astype(float)
         for axis, (extent, length) in enumerate(((self.slide_height, self.height), (self.slide_width, self.width))):
             edges = np.arange(int(extent / side) + 1) * (side * length / extent)
-            whole = np.minimum(edges.astype(int), length - 1)
-            part = np.expand_dims(edges - whole, 1 - axis) * tissue.take(whole, axis)
-            tissue = np.diff(np.cumsum(tissue, axis).take(whole, axis) - tissue.take(whole, axis) + part, axis=axis)
+            index = np.minimum(edges.astype(int), length - 1)
+            fractions = np.expand_dims(edges - index, 1 - axis) * tissue.take(index, axis)
+            tissue = np.diff(
+                np.cumsum(tissue, axis).take(index, axis) - tissue.take(index, axis) + fractions, axis=axis
+            )
         return tissue * (self.slide_width * self.slide_height / (side**2 * self.width * self.height))
 
     def nth(self, n: int) -> tuple[int, int]:
@@ -149,10 +151,10 @@ def _weights(start: float, side: float, scale: float, length: int) -> tuple[slic
 
 def _difference(total: np.ndarray, length: float, axis: int) -> np.ndarray:
     """Sums over stretches of a length from every whole place on, out of running sums; interpolated between pixels."""
-    whole, part = int(length), length - int(length)
+    whole, fraction = int(length), length - int(length)
     size = total.shape[axis] - 1
     firsts = np.arange(max(0, int(size - length + 1e-9) + 1))
     ends = np.minimum(firsts + whole, size)  # a square may be a pixel of the mask longer than the slide
-    end = total.take(ends, axis) * (1 - part) + total.take(np.minimum(ends + 1, size), axis) * part
+    end = total.take(ends, axis) * (1 - fraction) + total.take(np.minimum(ends + 1, size), axis) * fraction
     sums: np.ndarray = end - total.take(firsts, axis)
     return sums

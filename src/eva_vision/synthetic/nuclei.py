@@ -39,10 +39,10 @@ def phantom_nuclei(
     half = (side + 1) // 2  # what phantom draws is drawn at its own scale and doubled
     flow, fibres = patches.fibre_field(rng, half)
     patchy = value_noise(rng, half, 25)
-    ours = patches.territories(rng, half, share=rng.uniform(0.2, 0.8))
+    epithelial = patches.territories(rng, half, share=rng.uniform(0.2, 0.8))
     clefts = 1 - 0.9 * soft_step(patchy + 0.5 * fibres - rng.uniform(1.4, 2.4), 0.8)
     cytoplasm = (rng.uniform(0.04, 0.14), rng.uniform(0.3, 0.45))
-    epithelium = uniform_filter(ours.astype(np.float32), 5, mode="nearest")
+    epithelium = uniform_filter(epithelial.astype(np.float32), 5, mode="nearest")
     haematoxylin = 0.05 + 0.02 * patchy + cytoplasm[0] * epithelium
     eosin = epithelium * (cytoplasm[1] + 0.04 * patchy)
     eosin += (1 - epithelium) * (0.40 + 0.13 * fibres + 0.06 * patchy) * clefts
@@ -50,8 +50,8 @@ def phantom_nuclei(
     richness = rng.uniform(0.7, 1.3)
     kinds = {
         _LYMPHOCYTE: patches.lymphocytes(rng, rng.uniform(0.02, 0.14), half),
-        _EPITHELIAL: patches.within(ours, _epithelial(rng, 0.4 * richness, half)),
-        _STROMAL: patches.within(~ours, patches.spindles(rng, flow, 0.18 * richness)),
+        _EPITHELIAL: patches.within(epithelial, _epithelial(rng, 0.4 * richness, half)),
+        _STROMAL: patches.within(~epithelial, patches.spindles(rng, flow, 0.18 * richness)),
     }
     nuclei = np.concatenate(list(kinds.values())) * [2, 2, 2, 2, 1, 1]
     labels = np.repeat(list(kinds), [len(rows) for rows in kinds.values()])
@@ -120,7 +120,7 @@ def _paint(
 
 
 def _chromatin(
-    rng: np.random.Generator, label: int, distance: np.ndarray, at: np.ndarray, clumps: np.ndarray
+    rng: np.random.Generator, label: int, distance: np.ndarray, offset: np.ndarray, clumps: np.ndarray
 ) -> np.ndarray:
     """Relative density in a nucleus, (h, w), from the distance to its centre, 1 on the outline, and the place."""
     if label == _LYMPHOCYTE:
@@ -129,7 +129,7 @@ def _chromatin(
         return np.asarray(0.85 + 0.2 * np.minimum(distance, 1) + 0.1 * clumps)
     texture: np.ndarray = 0.65 + 0.5 * np.minimum(distance, 1) ** 3 + 0.12 * clumps
     for place in rng.normal(0, 3, (int(rng.integers(1, 3)), 2)):
-        texture = texture + 0.6 * soft_step(2.2 - np.abs(at - complex(*place)), 1.5)
+        texture = texture + 0.6 * soft_step(2.2 - np.abs(offset - complex(*place)), 1.5)
     return texture
 
 

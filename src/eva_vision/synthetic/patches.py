@@ -63,10 +63,10 @@ def phantom_patch(cls: int, rng: np.random.Generator, stain: Stain, size: int = 
     if cls in (_STROMA, _INFLAMMATION):
         _vessels(rng, layers)  # else white alone would tell a lumen
 
-    ours = territories(rng, size, share=rng.uniform(0.0, 0.4))
+    territory = territories(rng, size, share=rng.uniform(0.0, 0.4))
     richness = rng.uniform(0.75, 1.3)  # how much nucleus a patch has, whatever its class
     nuclei = []
-    for kind, owned in ((cls, ours), (int(rng.integers(len(CLASSES))), ~ours)):
+    for kind, owned in ((cls, territory), (int(rng.integers(len(CLASSES))), ~territory)):
         if kind == _STROMA:
             nuclei.append(within(owned & (layers[2] > 0.5), spindles(rng, flow, 0.16 * richness)))
         elif kind == _INFLAMMATION:
@@ -101,9 +101,9 @@ def render(
 def value_noise(rng: np.random.Generator, side: int, cell: float) -> np.ndarray:
     """Smooth value noise of about unit variance, float32 (side, side), with blobs of about `cell` pixels."""
     knots = rng.standard_normal((int(side / cell) + 2,) * 2, dtype=np.float32) * 1.6
-    at = np.arange(side, dtype=np.float32) / np.float32(cell)
-    low = at.astype(int)
-    weight = at - np.floor(at)  # not `low`: float32 less int64 is float64, at twice the time
+    position = np.arange(side, dtype=np.float32) / np.float32(cell)
+    low = position.astype(int)
+    weight = position - np.floor(position)  # not `low`: float32 less int64 is float64, at twice the time
     weight = weight * weight * (3 - 2 * weight)
     rows = knots[:, low] + weight * (knots[:, low + 1] - knots[:, low])
     noise: np.ndarray = rows[low] + weight[:, None] * np.diff(rows, axis=0)[low]
@@ -122,8 +122,8 @@ def fibre_field(rng: np.random.Generator, side: int) -> tuple[np.ndarray, np.nda
         The distance across the fibres in pixels and their brightness of about unit variance, both (side, side).
     """
     angle = rng.uniform(0, np.pi)
-    at = np.arange(side, dtype=np.float32)
-    across = np.float32(np.cos(angle)) * at[:, None] - np.float32(np.sin(angle)) * at
+    position = np.arange(side, dtype=np.float32)
+    across = np.float32(np.cos(angle)) * position[:, None] - np.float32(np.sin(angle)) * position
     flow = across + 9 * value_noise(rng, side, 60)
     profile = np.cumsum(rng.standard_normal((2, 24 * side), dtype=np.float32), axis=1)
     profile = (profile[:, 8:] - profile[:, :-8]) / np.float32(np.sqrt(8))  # a moving mean: no steps between pixels
@@ -135,9 +135,11 @@ def fibre_field(rng: np.random.Generator, side: int) -> tuple[np.ndarray, np.nda
 def territories(rng: np.random.Generator, side: int, share: float) -> np.ndarray:
     """A wobbly cut through the patch, bool (side, side): False on about `share` of the pixels."""
     angle = rng.uniform(0, 2 * np.pi)
-    at = np.linspace(-1, 1, side, dtype=np.float32)
+    position = np.linspace(-1, 1, side, dtype=np.float32)
     height = (
-        np.float32(np.cos(angle)) * at[:, None] + np.float32(np.sin(angle)) * at + 0.15 * value_noise(rng, side, 50)
+        np.float32(np.cos(angle)) * position[:, None]
+        + np.float32(np.sin(angle)) * position
+        + 0.15 * value_noise(rng, side, 50)
     )
     return height > np.quantile(height[::8, ::8], share)
 
@@ -212,13 +214,13 @@ def _disc(
 
 
 def _epithelium(
-    rng: np.random.Generator, tumour: bool, richness: float, ours: np.ndarray, layers: np.ndarray
+    rng: np.random.Generator, tumour: bool, richness: float, territory: np.ndarray, layers: np.ndarray
 ) -> np.ndarray:
     """Glands; in a tumour crowded, misshapen and with nuclei out of line. Changes the layers in place.
 
     The two differ by degree, and the degrees overlap.
     """
-    side = len(ours)
+    side = len(territory)
     disorder = rng.uniform(0.35, 1.0) if tumour else rng.uniform(0.0, 0.45)
     radius = rng.uniform(32, 46)
     pitch = radius * (2.3 - 0.6 * disorder)
@@ -228,7 +230,7 @@ def _epithelium(
     nuclei = [np.empty((0, 6))]
     for k in range(n * n):
         x, y = (np.array([k % n + 0.5 * (k // n % 2), k // n]) + offset + rng.normal(0, 0.1, 2)) * pitch
-        if not ours[min(max(int(y), 0), side - 1), min(max(int(x), 0), side - 1)]:
+        if not territory[min(max(int(y), 0), side - 1), min(max(int(x), 0), side - 1)]:
             continue
         mean = radius * rng.uniform(0.8, 1.1)
         wobble = random_wobble(rng, 0.08 + 0.1 * disorder)
@@ -272,16 +274,16 @@ def _draw(rng: np.random.Generator, nuclei: np.ndarray, side: int) -> np.ndarray
     canvas = np.zeros((side + 2 * _REACH,) * 2, np.float32)
     x, y, length, width, direction, density = nuclei.astype(np.float32).T[:, :, None, None]
     corner = nuclei[:, :2].astype(int)
-    at = np.arange(-_REACH, _REACH, dtype=np.float32)
-    dx = at - (x - np.trunc(x))  # (n, 1, 2 * _REACH)
-    dy = at[:, None] - (y - np.trunc(y))  # (n, 2 * _REACH, 1)
+    position = np.arange(-_REACH, _REACH, dtype=np.float32)
+    dx = position - (x - np.trunc(x))  # (n, 1, 2 * _REACH)
+    dy = position[:, None] - (y - np.trunc(y))  # (n, 2 * _REACH, 1)
     cos, sin = np.cos(direction), np.sin(direction)
     bend = rng.normal(0, 0.12, x.shape).astype(np.float32)
     u = (cos * dx + sin * dy) / length
     v = (cos * dy - sin * dx) / width + bend * u * u
     distance = np.sqrt(u * u + v * v)
     shape = soft_step((1 - distance) * width, 2.2) * (density * (0.75 + 0.35 * np.minimum(distance, 1)))
-    for (left, top), one in zip(corner, shape, strict=True):
+    for (left, top), nucleus in zip(corner, shape, strict=True):
         window = canvas[top : top + 2 * _REACH, left : left + 2 * _REACH]
-        np.maximum(window, one, out=window)
+        np.maximum(window, nucleus, out=window)
     return canvas[_REACH:-_REACH, _REACH:-_REACH]

@@ -89,10 +89,10 @@ def write_slide(
             rows, columns = image.shape[0] // step, image.shape[1] // step
             image = area_resize(image[: rows * step, : columns * step], columns, rows)
         scaled = f" -> {image.shape[1]}x{image.shape[0]}" if level else ""
-        stated = f"|MPP = {mpp:.4f}|AppMag = {round(10 / mpp)}" if mpp else ""
+        mpp_field = f"|MPP = {mpp:.4f}|AppMag = {round(10 / mpp)}" if mpp else ""
         text = (
             f"Aperio Image Library v12.0.15\r\n{width}x{height} [0,0 {width}x{height}] ({tile}x{tile}){scaled} "
-            f"JPEG/{'YCC' if colour == 'YCbCr' else 'RGB'} Q={quality}{stated}|Filename = {name}"
+            f"JPEG/{'YCC' if colour == 'YCbCr' else 'RGB'} Q={quality}{mpp_field}|Filename = {name}"
         )
         pages.append(_tiled(image, tile, colour, quality, text))
         if not level:

@@ -4,7 +4,7 @@ import pytest
 
 from eva_core.errors import EvaError, UsageError
 from eva_pretrain.data.datamodule import Patches, Source
-from eva_vision.slides.build_index import build, here
+from eva_vision.slides.build_index import build, in_this_process
 from eva_vision.slides.index import BLOBS, LINES
 from eva_vision.slides.sampler import Sampling
 from eva_vision.synthetic.slides import write_phantom_slide
@@ -14,7 +14,7 @@ from eva_vision.synthetic.slides import write_phantom_slide
 def index(tmp_path):
     """An index of a slide that states no mpp."""
     slide = write_phantom_slide(tmp_path / "a.svs", 600, 500, levels=1, mpp=None)
-    return build([str(slide)], tmp_path / "index", "hsv", 0.5, here).folder
+    return build([str(slide)], tmp_path / "index", "hsv", 0.5, in_this_process).folder
 
 
 def patches(tmp_path, **settings):

@@ -18,7 +18,7 @@ from eva_core import registry
 from eva_core.errors import EvaError, UsageError
 from eva_pretrain.data import slide_stream, stream
 from eva_pretrain.data.loader import Batch, PatchStream
-from eva_vision.slides.build_index import build, here
+from eva_vision.slides.build_index import build, in_this_process
 from eva_vision.slides.file_state import state_of
 from eva_vision.slides.index import Index, Writer
 from eva_vision.slides.reading.slide import Patch, Slide
@@ -81,23 +81,23 @@ def test_slides_of_one_file_name_are_told_apart(tmp_path):
     """Their patients are known by folders, above the one that was listed too."""
     places = ("TCGA-AA-0001/series", "TCGA-AA-0002/series", "other")
     paths = [write_phantom_slide(tmp_path / place / "level0.svs", 900, 700, seed=3, levels=1) for place in places]
-    index = build([str(path) for path in paths], tmp_path / "index", "hsv", None, here)
+    index = build([str(path) for path in paths], tmp_path / "index", "hsv", None, in_this_process)
     listed = tmp_path / "exclude.txt"
     listed.write_text("TCGA-AA-0002\nother\n")
     source = PatchStream(index, Sampling(size=48, mpp=(0.5,), exclude=str(listed)), 4)
-    assert source.sampler.kept.tolist() == [0]
+    assert source.sampler.slide_numbers.tolist() == [0]
     assert source.seen(range(3)) == [
         ("TCGA-AA-0001/series/level0.svs", "TCGA-AA-0001"),
         ("TCGA-AA-0002/series/level0.svs", "TCGA-AA-0002"),
         ("other/level0.svs", None),
     ]
-    one = build([str(paths[0])], tmp_path / "one", "hsv", None, here)
+    one = build([str(paths[0])], tmp_path / "one", "hsv", None, in_this_process)
     assert PatchStream(one, Sampling(size=48, mpp=(0.5,)), 4).seen([0]) == [source.seen([0])[0]]
 
 
 def test_a_slide_that_changed_after_indexing_is_left_out_and_told(tmp_path):
     paths = [write_phantom_slide(tmp_path / f"{n}.svs", 900, 700, seed=n, levels=1) for n in range(2)]
-    index = build([str(path) for path in paths], tmp_path / "index", "hsv", None, here)
+    index = build([str(path) for path in paths], tmp_path / "index", "hsv", None, in_this_process)
     write_phantom_slide(paths[0], 900, 700, seed=9, levels=1)
     (batch,) = take(PatchStream(index, SAMPLING, 8), 1)
     assert set(batch.slide.tolist()) == {1}
@@ -450,7 +450,7 @@ def test_workers_that_do_not_fit_regions(index):
 @pytest.mark.real_data
 def test_a_real_slide_is_what_openslide_gives(real_data, tmp_path):
     path = real_data / "slides" / "CMU-1-Small-Region.svs"
-    real = build([str(path)], tmp_path / "index", "hsv", None, here)
+    real = build([str(path)], tmp_path / "index", "hsv", None, in_this_process)
     own = openslide.OpenSlide(path)
     for batch in take(PatchStream(real, Sampling(size=224, mpp=(real.entries[0].mpp,)), 8), 3):
         for pixels, x, y in zip(batch.pixels, batch.x.tolist(), batch.y.tolist(), strict=True):
@@ -462,7 +462,7 @@ def test_slides_of_a_plugins_reader_are_streamed_like_ours(tmp_path, monkeypatch
     monkeypatch.setattr(registry.slide_readers, "_registered", {})
     registry.slide_readers.register("ppm")(PpmReader)
     tissue = phantom_tissue(900, 700, seed=3)
-    index = build([str(write_ppm(tmp_path / "a.ppm", tissue))], tmp_path / "index", "hsv", None, here)
+    index = build([str(write_ppm(tmp_path / "a.ppm", tissue))], tmp_path / "index", "hsv", None, in_this_process)
     for batch in take(PatchStream(index, Sampling(size=32, mpp=(0.5,)), 8), 2):
         for pixels, x, y in zip(batch.pixels, batch.x, batch.y, strict=True):
             assert np.array_equal(pixels.permute(1, 2, 0), tissue[y : y + 32, x : x + 32])

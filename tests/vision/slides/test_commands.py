@@ -8,7 +8,7 @@ import pytest
 from eva_core.cli import main
 from eva_core.errors import EvaError
 from eva_vision.slides import open_slide
-from eva_vision.slides.build_index import build, here, index_slide
+from eva_vision.slides.build_index import build, in_this_process, index_slide
 from eva_vision.slides.index import Index
 from eva_vision.slides.sampler import Sampler, Sampling
 from eva_vision.slides.tissue_detection import tissue_mask
@@ -129,7 +129,7 @@ def test_a_bucket_is_indexed_and_read_by_the_index(bucket, slides, capsys):
         assert slide.read(place.x, place.y, place.size, place.mpp).mean() < 235
     assert main(asked) == 0
     assert "Indexing: 0 slides" in capsys.readouterr().err
-    (failed,) = build([f"{bucket}/no.svs"], index.folder, "hsv", None, here).failed
+    (failed,) = build([f"{bucket}/no.svs"], index.folder, "hsv", None, in_this_process).failed
     assert "there is none" in failed.error
 
 

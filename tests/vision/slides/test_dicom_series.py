@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from eva_vision.slides import open_slide
-from eva_vision.slides.build_index import build, here
+from eva_vision.slides.build_index import build, in_this_process
 from eva_vision.slides.dicom_series import one_per_series, series_of
 from eva_vision.synthetic.slides import phantom_tissue
 
@@ -94,7 +94,7 @@ def test_a_series_is_indexed_once(tmp_path):
     wanted = {series: write_slide(folder, series, seed) for seed, series in enumerate(("1.2.3.4", "1.2.3.5"))}
     paths = sorted(str(path) for path in folder.glob("*.dcm"))
     assert len(paths) == 4
-    index = build(paths, tmp_path / "index", "hsv", None, here)
+    index = build(paths, tmp_path / "index", "hsv", None, in_this_process)
     assert index.failed == ()
     assert [entry.name for entry in index.entries] == ["1.2.3.4-half.dcm", "1.2.3.5-half.dcm"]
     for number, pixels in enumerate(wanted.values()):
@@ -104,7 +104,7 @@ def test_a_series_is_indexed_once(tmp_path):
             assert np.array_equal(slide.read(100, 50, 200, slide.mpp), pixels[50:250, 100:300])
     with open_slide(paths[1]) as other:  # by another file of the series
         assert len(other.levels) == 2
-    again = build(list(reversed(paths)), tmp_path / "index", "hsv", None, here)
+    again = build(list(reversed(paths)), tmp_path / "index", "hsv", None, in_this_process)
     assert len(again) == 2  # what is known stands for its series, whatever the order
 
 

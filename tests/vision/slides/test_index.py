@@ -13,7 +13,7 @@ import pytest
 
 from eva_core.cli import main
 from eva_core.errors import EvaError, UsageError
-from eva_vision.slides.build_index import Indexed, build, here, index_slide
+from eva_vision.slides.build_index import Indexed, build, in_this_process, index_slide
 from eva_vision.slides.file_state import state_of
 from eva_vision.slides.index import BLOBS, LINES, LISTED, Index, Writer
 from eva_vision.slides.reading.blobs import Blob
@@ -26,7 +26,7 @@ from eva_vision.slides.tissue_mask import TissueMask
 from eva_vision.synthetic.slides import write_phantom_slide
 
 
-def built(paths, output, run=here, tissue="hsv", mpp=None):
+def built(paths, output, run=in_this_process, tissue="hsv", mpp=None):
     return build([str(path) for path in paths], Path(output), tissue, mpp, run)
 
 
@@ -111,7 +111,7 @@ def test_only_what_is_new_or_changed_is_indexed(three, tmp_path):
 
     def run(work, paths):
         seen.extend(Path(path).name for path in paths)
-        return here(work, paths)
+        return in_this_process(work, paths)
 
     output = tmp_path / "index"
     built(three[:2], output, run)
@@ -365,7 +365,7 @@ def test_another_mpp_counts_for_slides_that_took_theirs_from_it(slides, tmp_path
 
     def run(work, paths):
         seen.extend(Path(path).name for path in paths)
-        return here(work, paths)
+        return in_this_process(work, paths)
 
     index = built(paths, output, run, mpp=0.25)
     assert seen == ["no_mpp.svs"]

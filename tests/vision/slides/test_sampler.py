@@ -177,13 +177,15 @@ def test_a_table_that_does_not_serve_is_refused(tmp_path, text, message):
 
 def test_a_fraction_is_part_of_a_larger_one_and_of_the_same_slides_in_any_order():
     slides = [Slide(f"s{n}.svs") for n in range(200)]
-    kept = {share: set(sampler(replace(PLAIN, fraction=share), slides).kept) for share in (0.01, 0.1, 0.3, 1.0)}
+    kept = {
+        share: set(sampler(replace(PLAIN, fraction=share), slides).slide_numbers) for share in (0.01, 0.1, 0.3, 1.0)
+    }
     assert [len(part) for part in kept.values()] == [2, 20, 60, 200]
     assert kept[0.01] < kept[0.1] < kept[0.3]
-    turned = sampler(replace(PLAIN, fraction=0.1), slides[::-1]).kept
+    turned = sampler(replace(PLAIN, fraction=0.1), slides[::-1]).slide_numbers
     assert {199 - n for n in turned} == kept[0.1]
-    assert set(sampler(replace(PLAIN, fraction=0.1), slides, seed=1).kept) != kept[0.1]
-    assert len(sampler(replace(PLAIN, fraction=0.001), slides).kept) == 1
+    assert set(sampler(replace(PLAIN, fraction=0.1), slides, seed=1).slide_numbers) != kept[0.1]
+    assert len(sampler(replace(PLAIN, fraction=0.001), slides).slide_numbers) == 1
 
 
 def test_few_distinct_patches_come_again():
@@ -260,11 +262,11 @@ def test_kinds_and_exclusions(tmp_path, capsys):
         "yours.svs",
     ]
     slides = [Slide(name) for name in names]
-    assert list(sampler(replace(PLAIN, codes=("DX",)), slides).kept) == [0, 2, 3]
+    assert list(sampler(replace(PLAIN, codes=("DX",)), slides).slide_numbers) == [0, 2, 3]
     assert "3 of 6 slides are not DX" in capsys.readouterr().err
     listed = tmp_path / "listed.txt"
     listed.write_text("# bach\nTCGA-A1-A0SB-01Z-00-DX9\ntcga-a1-a0sd\n\nmine\nyours.svs\nTCGA-ZZ-ZZZZ\n")
-    assert list(sampler(replace(PLAIN, exclude=str(listed)), slides).kept) == [2]
+    assert list(sampler(replace(PLAIN, exclude=str(listed)), slides).slide_numbers) == [2]
     said = capsys.readouterr().err
     assert "5 of 6 slides are excluded" in said
     assert "1 of 5 lines of" in said
@@ -282,11 +284,11 @@ def test_slides_of_one_file_name_are_told_apart(tmp_path, capsys):
     slides = [Slide(f"p{n}/slide.svs") for n in range(3)]
     listed = tmp_path / "listed.txt"
     listed.write_text("p1\n")
-    assert list(sampler(replace(PLAIN, exclude=str(listed)), slides).kept) == [0, 2]
+    assert list(sampler(replace(PLAIN, exclude=str(listed)), slides).slide_numbers) == [0, 2]
     listed.write_text("slide.svs\nx.svs\n")
     slides.append(Slide("x.svs"))
     slides.append(Slide("y.svs"))
-    assert list(sampler(replace(PLAIN, exclude=str(listed)), slides).kept) == [4]
+    assert list(sampler(replace(PLAIN, exclude=str(listed)), slides).slide_numbers) == [4]
     said = capsys.readouterr().err
     assert "slide.svs in" in said
     assert "is the name of 3 slides, all left out: p0/slide.svs, p1/slide.svs, p2/slide.svs." in said

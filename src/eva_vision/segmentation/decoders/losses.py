@@ -50,8 +50,8 @@ def _dice(probabilities: Tensor, target: Tensor, ignore: int) -> Tensor:
     # class by class: half the time of a one-hot target, forwards and backwards, and never (B, C, H, W) of it
     for number, of_class in enumerate(probabilities.unbind(dim=1)):
         flat, hit = of_class.flatten(), _where(target, number)
-        both = 2 * torch.dot(flat, hit) + _EPS
-        ratios.append(both / (torch.dot(flat, counted) + hit.sum() + _EPS))
+        numerator = 2 * torch.dot(flat, hit) + _EPS
+        ratios.append(numerator / (torch.dot(flat, counted) + hit.sum() + _EPS))
     return 1 - torch.stack(ratios).mean()
 
 

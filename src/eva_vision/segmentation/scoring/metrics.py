@@ -71,8 +71,8 @@ def per_class(
     union = predicted + in_target - hits
     defined = in_target > 0 if empty == "ignore" else union > 0
     dice, iou = (
-        np.divide(part, whole, out=np.full(hits.shape, np.nan), where=defined)
-        for part, whole in ((2 * hits, predicted + in_target), (hits, union))
+        np.divide(numerator, denominator, out=np.full(hits.shape, np.nan), where=defined)
+        for numerator, denominator in ((2 * hits, predicted + in_target), (hits, union))
     )
     return dice, iou
 

@@ -139,8 +139,8 @@ def _contours(labels: np.ndarray, background: int | None, thickness: int) -> np.
         edge[:-step] |= down
         edge[:, step:] |= right
         edge[:, :-step] |= right
-    near: np.ndarray = edge & (labels != IGNORE) & (labels != (IGNORE if background is None else background))
-    return near
+    contours: np.ndarray = edge & (labels != IGNORE) & (labels != (IGNORE if background is None else background))
+    return contours
 
 
 def _hatched(picture: np.ndarray, where: np.ndarray) -> np.ndarray:
@@ -201,10 +201,10 @@ def _few_colours(sheet: Image.Image, legend: list[tuple[str, str]]) -> Image.Ima
     for k, colour in enumerate(exact):
         indices[codes == int(colour[1:], 16)] = k
     others = ~np.isin(codes, [int(colour[1:], 16) for colour in exact])  # by themselves, lest they become one of ours
-    few = Image.fromarray(pixels[others][None]).quantize(256 - len(exact), dither=Image.Dither.NONE)
-    indices[others] = np.array(few)[0] + len(exact)
+    reduced = Image.fromarray(pixels[others][None]).quantize(256 - len(exact), dither=Image.Dither.NONE)
+    indices[others] = np.array(reduced)[0] + len(exact)
     result = Image.fromarray(indices, "P")
-    palette = [level for colour in exact for level in _rgb(colour)] + (few.getpalette() or [])
+    palette = [level for colour in exact for level in _rgb(colour)] + (reduced.getpalette() or [])
     result.putpalette(palette[: 3 * 256])
     return result
 

@@ -107,10 +107,10 @@ def masks(
     tiles = _tiles(decoders, context.stored(samples), context.cutting.score)
     for unit in units_of(context, samples):
         if context.cutting.stitch:
-            whole = stitch(tiles, unit.height, unit.width, context.cutting.score, context.cutting.overlap)
+            classes = stitch(tiles, unit.height, unit.width, context.cutting.score, context.cutting.overlap)
         else:
-            whole = next(tiles)
-        yield unit, whole[:-1], whole[-1]
+            classes = next(tiles)
+        yield unit, classes[:-1], classes[-1]
 
 
 @torch.inference_mode()
@@ -180,8 +180,10 @@ def predicted(
 
     def tiles() -> Iterator[np.ndarray]:
         for batch in context.stored(samples).in_order(AT_ONCE):
-            each = [logits(d.eval(), batch.features, batch.images, context.cutting.score).softmax(1) for d in decoders]
-            yield from torch.stack(each).mean(0).argmax(1).byte().cpu().numpy()
+            probabilities = [
+                logits(d.eval(), batch.features, batch.images, context.cutting.score).softmax(1) for d in decoders
+            ]
+            yield from torch.stack(probabilities).mean(0).argmax(1).byte().cpu().numpy()
 
     maps = tiles()
     for unit in units_of(context, samples):

@@ -24,14 +24,14 @@ def write_masks(context: Context, decoders: Sequence[nn.Module], classes: Sequen
         The folder of the masks.
     """
     for unit, mask in predicted(context, decoders, np.flatnonzero(context.store.readable)):
-        whole = Image.fromarray(rescale_labels(mask, context.dataset.size(context.dataset.samples[unit.sample])), "P")
-        whole.putpalette(colours_of(len(classes), context.card.background))
+        picture = Image.fromarray(rescale_labels(mask, context.dataset.size(context.dataset.samples[unit.sample])), "P")
+        picture.putpalette(colours_of(len(classes), context.card.background))
         name = Path(unit.id)  # an id may end like a file, or in an mpp
         stem = name.with_suffix("") if name.suffix.lower() in SUFFIXES else name
         path = below(output / "masks", f"{stem}.png")
         make_folder(path.parent)
         content = io.BytesIO()
-        whole.save(content, "PNG")
+        picture.save(content, "PNG")
         write_bytes(path, content.getvalue())
     write_text(output / "classes.txt", "\n".join(classes) + "\n")
     return output / "masks"

@@ -234,7 +234,7 @@ class Remembered(io.RawIOBase):
             start, stop = self._block(length)
             block = self._blob.ranges([(start, stop)])[0]
             self.blocks.append((start, block))
-            while len(self.blocks) > 1 and sum(len(held) for _, held in self.blocks) > _KEPT:
+            while len(self.blocks) > 1 and sum(len(data) for _, data in self.blocks) > _KEPT:
                 self.blocks.pop(0)
             part = block[self._at - start : self._at - start + length]
         buffer[: len(part)] = part

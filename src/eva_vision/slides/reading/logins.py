@@ -15,8 +15,8 @@ _KNOWN: dict[str, str] = {}
 def take_login(address: str) -> str:
     """Remember the login of an address in this process; returns the address without it."""
     parts = urlsplit(address)
-    login, at, host = parts.netloc.rpartition("@")
-    if not at:
+    login, separator, host = parts.netloc.rpartition("@")
+    if not separator:
         return address
     _KNOWN[f"{parts.scheme}://{host}"] = login
     return address.replace(parts.netloc, host, 1)

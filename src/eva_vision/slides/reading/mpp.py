@@ -110,19 +110,19 @@ def _ome_size(description: str, axis: str) -> float | None:
     return _number(unescape(f"{match[1]} {unit[1] if unit else ''}"), "um")
 
 
-def decide_mpp(path: str, given: float | None, stated: float | None) -> float:
+def decide_mpp(path: str, given_mpp: float | None, stated_mpp: float | None) -> float:
     """Decide the micrometres per pixel of level 0: the given ones, else the file's.
 
     Raises:
         UsageError: There is neither, or the given one is not positive.
     """
-    if given is not None:
-        if not 0 < given < float("inf"):
-            raise UsageError(f"Expected argument mpp to be positive, but got {given}. Give micrometres per pixel.")
-        return given
-    if stated is None:
+    if given_mpp is not None:
+        if not 0 < given_mpp < float("inf"):
+            raise UsageError(f"Expected argument mpp to be positive, but got {given_mpp}. Give micrometres per pixel.")
+        return given_mpp
+    if stated_mpp is None:
         raise UsageError(
             f"Expected micrometres per pixel in {path}, but it states none, or none that a scanner has. "
             "Give it: open_slide(path, mpp=0.25), or a column mpp where slides are listed (20x is about 0.5, 40x 0.25)."
         )
-    return stated
+    return stated_mpp

@@ -53,7 +53,7 @@ class OpenSlideSlide(Slide):
         steps: Level-0 pixels that a pixel of each level spans, by OpenSlide's reckoning.
     """
 
-    how = "OpenSlide"
+    description = "OpenSlide"
 
     def __init__(self, path: str, mpp: float | None = None) -> None:
         """Open a slide; see `open_slide`."""
@@ -72,15 +72,15 @@ class OpenSlideSlide(Slide):
                     for place, level in enumerate(levels.values())
                     if tiff and pages and place and not self.steps[place].is_integer()
                 }
-            stated = openslide_mpp(self._slide.properties)
-            own = decide_mpp(path, mpp, stated)
+            stated_mpp = openslide_mpp(self._slide.properties)
+            level0_mpp = decide_mpp(path, mpp, stated_mpp)
         except EvaError:
             self.close()
             raise
         self._numbers = list(levels)
         self._compared: set[int] = set()
         self._in_grid = vendor in _IN_GRIDS
-        super().__init__(path, own, vendor, list(levels.values()), stated_mpp=stated)
+        super().__init__(path, level0_mpp, vendor, list(levels.values()), stated_mpp=stated_mpp)
 
     @override
     def close(self) -> None:
@@ -105,9 +105,9 @@ class OpenSlideSlide(Slide):
     @override
     def region(self, level: int, reduce: int, left: int, top: int, width: int, height: int) -> np.ndarray:
         out = np.full((height, width, 3), 255, np.uint8)
-        held = self.levels[level]
-        rows = _pieces(max(top, 0), min(top + height, held.height))
-        columns = list(_pieces(max(left, 0), min(left + width, held.width)))
+        dimensions = self.levels[level]
+        rows = _pieces(max(top, 0), min(top + height, dimensions.height))
+        columns = list(_pieces(max(left, 0), min(left + width, dimensions.width)))
         for y, y_end in rows:
             for x, x_end in columns:
                 out[y - top : y_end - top, x - left : x_end - left] = self._piece(level, x, y, x_end - x, y_end - y)
@@ -139,8 +139,8 @@ class OpenSlideSlide(Slide):
         if stored is not None and level not in self._compared:
             side = (min(_SIDE, self.levels[level].width), min(_SIDE, self.levels[level].height))
             try:
-                theirs = over_white(self._read(self._numbers[level], 0, 0, *side)).astype(int)
-                same = bool(np.abs(stored.region(0, 0, *side) - theirs).max() <= _ROUNDING)
+                reference = over_white(self._read(self._numbers[level], 0, 0, *side)).astype(int)
+                same = bool(np.abs(stored.region(0, 0, *side) - reference).max() <= _ROUNDING)
             except (EvaError, *_UNDECODED):
                 same = False
             if not same:
@@ -276,17 +276,17 @@ def _pages(tiff: Tiff | None, vendor: str, path: str) -> dict[tuple[int, int], D
         return None
     pages = tiff_pyramid.levels(tiff, vendor) if vendor in _ONE_CHAIN else tiff_pyramid.largest(tiff)
     for page in pages:
-        if (held := tiff_pyramid.what_else(tiff, page)) is not None:
-            raise EvaError(f"Expected RGB of 8 bits in {path}, but it holds {held}. Leave it out, or convert it.")
+        if (content := tiff_pyramid.what_else(tiff, page)) is not None:
+            raise EvaError(f"Expected RGB of 8 bits in {path}, but it holds {content}. Leave it out, or convert it.")
     return {tiff_pyramid.size(tiff, page): page for page in pages} if vendor in _ONE_CHAIN else None
 
 
-def _levels(slide: openslide.OpenSlide, stated: set[tuple[int, int]] | None) -> dict[int, Level]:
+def _levels(slide: openslide.OpenSlide, stated_sizes: set[tuple[int, int]] | None) -> dict[int, Level]:
     """Levels by OpenSlide's numbers, but for those that are no smaller copies of level 0.
 
     Args:
         slide: Open.
-        stated: Sizes of levels by the file itself, where it tells.
+        stated_sizes: Sizes of levels by the file itself, where it tells.
     """
     full = slide.level_dimensions[0]
     levels = {0: Level(*full, 1.0)}
@@ -295,7 +295,7 @@ def _levels(slide: openslide.OpenSlide, stated: set[tuple[int, int]] | None) -> 
         tile = (int(sides[0]), int(sides[1])) if all(sides) else None
         scale = downsample(full, size)
         further = scale > levels[max(levels)].downsample * tiff_pyramid.SPACING
-        if further and is_smaller_copy(full, size, tile) and (stated is None or size in stated):
+        if further and is_smaller_copy(full, size, tile) and (stated_sizes is None or size in stated_sizes):
             levels[number] = Level(*size, scale)
     return levels
 

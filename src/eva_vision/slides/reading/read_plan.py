@@ -52,13 +52,15 @@ class Plan:
     inside: float
 
 
-def plan(levels: Sequence[Level], reduces: Sequence[int], own: float, x: int, y: int, size: int, mpp: float) -> Plan:
+def plan(
+    levels: Sequence[Level], reduces: Sequence[int], level0_mpp: float, x: int, y: int, size: int, mpp: float
+) -> Plan:
     """Choose the coarsest source that is fine enough, and snap the corner to its pixels.
 
     Args:
         levels: Levels of the slide, the largest first.
         reduces: Scales that the decoder offers, ascending from 1.
-        own: Micrometres per pixel of level 0.
+        level0_mpp: Micrometres per pixel of level 0.
         x: Level-0 column of the corner; it may lie outside.
         y: Level-0 row of the corner; it may lie outside.
         size: Side of the patch in pixels.
@@ -71,13 +73,13 @@ def plan(levels: Sequence[Level], reduces: Sequence[int], own: float, x: int, y:
         raise UsageError(f"Expected argument size to be at least 1, but got {size}. Give the patch's side in pixels.")
     if not 0 < mpp < float("inf"):
         raise UsageError(f"Expected argument mpp to be positive, but got {mpp}. Give micrometres per pixel.")
-    scale = mpp / own
+    scale = mpp / level0_mpp
     level, reduce, step = _source(levels, reduces, scale)
     left, top = round(x / step), round(y / step)
     span = round(size * scale / step, 6)  # 187.00000000000003 is 187
     if abs(span - size) < 0.5 and abs(span / size - 1) <= 2 * TOLERANCE:
         span = float(size)  # native: the pixels as they are, which is told where they are not what was asked
-        mpp = mpp if math.isclose(step * own, mpp) else step * own
+        mpp = mpp if math.isclose(step * level0_mpp, mpp) else step * level0_mpp
     side = math.ceil(span)
     width, height = levels[level].width // reduce, levels[level].height // reduce
     inside = _overlap(left, side, width) * _overlap(top, side, height) / side**2
@@ -106,9 +108,9 @@ def downsample(full: tuple[int, int], level: tuple[int, int]) -> float:
     """
     mean = sum(a / b for a, b in zip(full, level, strict=True)) / 2
     low, high = _scales(full, level)
-    for whole in (2 ** max(0, round(math.log2(mean))), round(mean)):
-        if low <= whole <= high:
-            return float(whole)
+    for integer in (2 ** max(0, round(math.log2(mean))), round(mean)):
+        if low <= integer <= high:
+            return float(integer)
     return mean
 
 

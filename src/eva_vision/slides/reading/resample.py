@@ -68,8 +68,8 @@ def _shrink(pixels: np.ndarray, span: float, length: int, order: int) -> np.ndar
     # sums on the way there may wrap does no harm
     total = np.full((length, rows.shape[1]), (1 << bits - 1) - (128 << bits), np.int16)
     term = np.empty_like(total)
-    for at, weight in taps:
-        np.take(rows, at, 0, out=term, mode="clip")  # "raise" would copy
+    for numbers, weight in taps:
+        np.take(rows, numbers, 0, out=term, mode="clip")  # "raise" would copy
         term *= weight
         total += term
     total >>= bits
@@ -89,14 +89,14 @@ def _taps(n: int, span: float, length: int, order: int) -> tuple[int, list[tuple
     sums = np.vander(edges - before, order, increasing=True) @ polynomial  # (length + 1, order)
     first = before[:-1] + places[0]
     width = int((before[1:] - before[:-1]).max()) + order - 1
-    at = first[:, None] + np.arange(width)
+    numbers = first[:, None] + np.arange(width)
     # a row counts in all sums that end after it
-    weights = _until(sums[1:], before[1:] + places[0], at) - _until(sums[:-1], first, at)
+    weights = _until(sums[1:], before[1:] + places[0], numbers) - _until(sums[:-1], first, numbers)
     share = np.cumsum(weights, axis=1) * (length / span)
     weights = np.diff(np.floor(share * 2**bits + 0.5), axis=1, prepend=0).astype(np.int16)
-    at = np.clip(at, 0, n - 1)
+    numbers = np.clip(numbers, 0, n - 1)
     used = np.flatnonzero(weights.any(axis=0))
-    return bits, [(np.ascontiguousarray(at[:, t]), weights[:, t, None].copy()) for t in used]
+    return bits, [(np.ascontiguousarray(numbers[:, t]), weights[:, t, None].copy()) for t in used]
 
 
 @lru_cache(8)
@@ -106,8 +106,8 @@ def _lagrange(order: int) -> tuple[np.ndarray, np.ndarray]:
     return places, np.linalg.inv(np.vander(places.astype(float), increasing=True))
 
 
-def _until(sums: np.ndarray, first: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """How much rows `at` count in interpolated sums, of which the first weight is that of place `first`."""
+def _until(sums: np.ndarray, first: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """How much rows `numbers` count in interpolated sums, of which the first weight is that of place `first`."""
     order = sums.shape[1]
     tail = np.concatenate([np.cumsum(sums[:, ::-1], axis=1)[:, ::-1], np.zeros((len(sums), 1))], axis=1)
-    return np.take_along_axis(tail, np.clip(at - first[:, None] + 1, 0, order), axis=1)
+    return np.take_along_axis(tail, np.clip(numbers - first[:, None] + 1, 0, order), axis=1)

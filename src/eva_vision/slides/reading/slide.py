@@ -60,10 +60,10 @@ class Slide(ABC):
         levels: The pyramid, full size first.
         stated_mpp: Micrometres per pixel by the file itself, where it states any that can be believed.
         reader: Name of the reader that opened it.
-        how: In words, how it is read; empty: the name of the reader says enough.
+        description: How it is read, in words; empty: the name of the reader says enough.
     """
 
-    how: ClassVar[str] = ""
+    description: ClassVar[str] = ""
 
     def __init__(
         self,

@@ -186,9 +186,9 @@ def _make_room(root: Path, size: int, url: str) -> None:
         )
     folders = sorted((f for f in root.iterdir() if f.is_dir()), key=lambda f: (f.suffix != _PART, f.stat().st_mtime))
     sizes = {folder: sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) for folder in folders}
-    held = sum(sizes.values())
+    used = sum(sizes.values())
     for folder in folders:
-        if held + size <= limit and folder.suffix != _PART:
+        if used + size <= limit and folder.suffix != _PART:
             return
         with (folder / ".lease").open("ab") as lease:
             try:
@@ -197,10 +197,10 @@ def _make_room(root: Path, size: int, url: str) -> None:
                 continue
             # by another name first: where this is killed, what is left is no copy
             shutil.rmtree(folder if folder.suffix == _PART else folder.replace(_part(folder)))
-            held -= sizes[folder]
-    if held + size > limit:
+            used -= sizes[folder]
+    if used + size > limit:
         raise CacheFull(
-            f"Expected room for {_gb(size)} in {root}, but {_gb(held)} of {_gb(limit)} are in use by slides that "
+            f"Expected room for {_gb(size)} in {root}, but {_gb(used)} of {_gb(limit)} are in use by slides that "
             f"are open or on their way: {url} was not copied. Set EVA_SLIDES_CACHE_GB higher, or keep fewer open."
         )
 

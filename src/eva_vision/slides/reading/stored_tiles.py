@@ -73,8 +73,8 @@ class StoredLevel:
         tags = {**self.tags, 273: ("I", [0]), 279: ("I", [len(stream)])}
         place = 8 + 2 + 12 * len(tags) + 4
         entries, values = b"", b""
-        for code, (form, held) in sorted(tags.items()):
-            data = held if isinstance(held, bytes) else struct.pack(f"<{len(held)}{form}", *held)
+        for code, (form, content) in sorted(tags.items()):
+            data = content if isinstance(content, bytes) else struct.pack(f"<{len(content)}{form}", *content)
             kind = {"H": 3, "I": 4, "B": 7}[form]
             entries += struct.pack("<HHI", code, kind, len(data) // size[form])
             if code == 273:

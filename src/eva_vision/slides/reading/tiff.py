@@ -100,7 +100,7 @@ class Undecodable(EvaError):
 class TiffSlide(Slide):
     """A tiled JPEG TIFF, read by its layout."""
 
-    how = "fast path: tiles by their offsets, JPEG decoded at 1, 1/2, 1/4 or 1/8"
+    description = "fast path: tiles by their offsets, JPEG decoded at 1, 1/2, 1/4 or 1/8"
 
     def __init__(self, path: str, source: Source, layout: Layout, mpp: float | None = None) -> None:
         """Keep what is known of the slide; nothing is read.
@@ -114,8 +114,8 @@ class TiffSlide(Slide):
         Raises:
             UsageError: No mpp is known.
         """
-        own = decide_mpp(path, mpp, layout.mpp)
-        super().__init__(path, own, layout.vendor, layout.levels, (1, 2, 4, 8), layout.mpp)
+        level0_mpp = decide_mpp(path, mpp, layout.mpp)
+        super().__init__(path, level0_mpp, layout.vendor, layout.levels, (1, 2, 4, 8), layout.mpp)
         self.layout = layout
         self.source = source
         self._prefixes = [level.prefix for level in layout.tiles]
@@ -153,15 +153,15 @@ class TiffSlide(Slide):
         self, level: int, reduce: int, left: int, top: int, width: int, height: int
     ) -> tuple[list[_Tile], list[Span]]:
         """Tiles under a region, and the spans to read: tiles of a row that lie together in the file make one."""
-        held = self.layout.tiles[level]
-        across, down = held.tile[0] // reduce, held.tile[1] // reduce
-        rows, columns = held.counts.shape
+        grid = self.layout.tiles[level]
+        across, down = grid.tile[0] // reduce, grid.tile[1] // reduce
+        rows, columns = grid.counts.shape
         first, last = max(left // across, 0), min(-(-(left + width) // across), columns)
         tiles: list[_Tile] = []
         spans: list[Span] = []
         for row in range(max(top // down, 0), min(-(-(top + height) // down), rows)):
             begin = len(spans)
-            offsets, counts = held.offsets[row, first:last].tolist(), held.counts[row, first:last].tolist()
+            offsets, counts = grid.offsets[row, first:last].tolist(), grid.counts[row, first:last].tolist()
             for column, (start, count) in enumerate(zip(offsets, counts, strict=True), first):
                 if not count:
                     continue
@@ -176,9 +176,9 @@ class TiffSlide(Slide):
     def _assemble(self, tiles: Sequence[_Tile], parts: Sequence[bytes], region: Region) -> np.ndarray:
         """Decode tiles into a region."""
         level, reduce, left, top, width, height = region
-        held = self.layout.tiles[level]
-        across, down = held.tile[0] // reduce, held.tile[1] // reduce
-        right, bottom = held.width // reduce, held.height // reduce  # a last pixel that the slide covers in part goes
+        grid = self.layout.tiles[level]
+        across, down = grid.tile[0] // reduce, grid.tile[1] // reduce
+        right, bottom = grid.width // reduce, grid.height // reduce  # a last pixel that the slide covers in part goes
         out = np.empty((height, width, 3), np.uint8)
         if left < 0 or top < 0 or left + width > right or top + height > bottom or self._sparse[level]:
             out[:] = 255
@@ -193,8 +193,8 @@ class TiffSlide(Slide):
 
     def _decode(self, stream: bytes, level: int, reduce: int, tile: _Tile) -> np.ndarray:
         """Pixels of one tile in a buffer that the next tile of this thread overwrites."""
-        held: Tiles = self.layout.tiles[level]
-        width, height = held.tile[0] // reduce, held.tile[1] // reduce
+        grid: Tiles = self.layout.tiles[level]
+        width, height = grid.tile[0] // reduce, grid.tile[1] // reduce
         try:
             if stream[:2] != b"\xff\xd8":
                 raise ValueError("no JPEG stream")
@@ -209,7 +209,7 @@ class TiffSlide(Slide):
                 raise ValueError(f"{pixels.shape[1]} x {pixels.shape[0]} px")
         except ValueError as error:
             raise Undecodable(
-                f"Expected JPEG of {held.tile[0]} x {held.tile[1]} px in tile {tile.column}, {tile.row} of level "
+                f"Expected JPEG of {grid.tile[0]} x {grid.tile[1]} px in tile {tile.column}, {tile.row} of level "
                 f"{level} of {self.path}, but it does not decode ({error}). Get the slide again, or leave it out."
             ) from error
         return pixels

@@ -37,7 +37,7 @@ class Tag:
 
     kind: int
     count: int
-    at: int
+    offset: int
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Tiff:
         tag = directory.tags.get(code)
         if tag is None or tag.kind in (2, 7) or _end(tag) > self.size:
             return np.zeros(0, np.uint64)
-        self.file.seek(tag.at)
+        self.file.seek(tag.offset)
         values = np.frombuffer(self.file.read(_length(tag, most)), self.order + _KINDS[tag.kind])
         if tag.kind not in _PAIRS:
             return values
@@ -98,7 +98,7 @@ class Tiff:
         tag = directory.tags.get(code)
         if tag is None or _end(tag) > self.size:
             return b""
-        self.file.seek(tag.at)
+        self.file.seek(tag.offset)
         return self.file.read(min(_length(tag), _MOST_BYTES))
 
     def text(self, directory: Directory, code: int) -> str:
@@ -115,9 +115,9 @@ class Tiff:
         for directory in self.directories:
             yield directory.offset, directory.link + (8 if self.big else 4)
             for tag in directory.tags.values():
-                outside = not directory.offset <= tag.at < directory.link
+                outside = not directory.offset <= tag.offset < directory.link
                 if outside and _length(tag) <= _MOST_COPIED and _end(tag) <= self.size:
-                    yield tag.at, _end(tag)
+                    yield tag.offset, _end(tag)
 
 
 def read_tiff(file: BinaryIO, path: str) -> Tiff | None:
@@ -200,4 +200,4 @@ def _length(tag: Tag, most: int | None = None) -> int:
 
 
 def _end(tag: Tag) -> int:
-    return tag.at + _length(tag)
+    return tag.offset + _length(tag)

@@ -193,8 +193,8 @@ def _tiles(tiff: Tiff, page: Directory) -> Tiles | None:
     """Read where the tiles of a level lie; None where their number is not that of its tags, or beyond any slide's."""
     (width, height), tile = tiff_pyramid.size(tiff, page), tiff_pyramid.tile(tiff, page)
     columns, rows = -(-width // tile[0]), -(-height // tile[1])
-    held = [page.tags.get(code) for code in (tiff_pyramid.OFFSETS, tiff_pyramid.COUNTS)]
-    if any(tag is None or tag.kind not in _UNSIGNED or tag.count != rows * columns for tag in held):
+    entries = [page.tags.get(code) for code in (tiff_pyramid.OFFSETS, tiff_pyramid.COUNTS)]
+    if any(tag is None or tag.kind not in _UNSIGNED or tag.count != rows * columns for tag in entries):
         return None
     offsets, counts = (tiff.numbers(page, code, _MOST_TILES) for code in (tiff_pyramid.OFFSETS, tiff_pyramid.COUNTS))
     if len(offsets) != rows * columns or len(counts) != rows * columns or int(counts.max()) >= 2**32:
@@ -222,11 +222,11 @@ def _check(layout: Layout, path: str) -> None:
 def _decodes(layout: Layout, file: BinaryIO) -> bool:
     """Whether the first tile of each level is what its directory says."""
     for level in layout.tiles:
-        held = np.flatnonzero(level.counts)
-        if not len(held):
+        filled = np.flatnonzero(level.counts)
+        if not len(filled):
             return False
-        file.seek(int(level.offsets.flat[held[0]]))
-        stream = file.read(int(level.counts.flat[held[0]]))
+        file.seek(int(level.offsets.flat[filled[0]]))
+        stream = file.read(int(level.counts.flat[filled[0]]))
         try:
             height, width, colour, _ = simplejpeg.decode_jpeg_header(level.prefix + stream[2:])
         except ValueError:

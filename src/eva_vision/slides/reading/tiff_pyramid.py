@@ -69,10 +69,10 @@ def levels(tiff: Tiff, vendor: str) -> list[Directory]:
     full = size(tiff, pages[0])
     chosen, scale = pages[:1], 1.0
     for page in sorted(pages[1:], key=lambda page: (-size(tiff, page)[0], page.index)):
-        here = downsample(full, size(tiff, page))
-        if is_smaller_copy(full, size(tiff, page), tile(tiff, page)) and here > scale * SPACING:
+        scale_of_page = downsample(full, size(tiff, page))
+        if is_smaller_copy(full, size(tiff, page), tile(tiff, page)) and scale_of_page > scale * SPACING:
             chosen.append(page)
-            scale = here
+            scale = scale_of_page
     return chosen
 
 

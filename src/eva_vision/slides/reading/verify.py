@@ -94,11 +94,11 @@ def _same(slide: TiffSlide, other: OpenSlideSlide, regions: Sequence[Region]) ->
         return False
     for region, step in zip(regions, other.steps, strict=True):
         try:
-            ours = slide.region(*region)
+            fast = slide.region(*region)
         except Undecodable:
             return False
-        theirs = other.region(*region)
-        if not np.array_equal(ours, theirs) and (float(step).is_integer() or psnr(ours, theirs) < _BETWEEN):
+        reference = other.region(*region)
+        if not np.array_equal(fast, reference) and (float(step).is_integer() or psnr(fast, reference) < _BETWEEN):
             return False
     return True
 

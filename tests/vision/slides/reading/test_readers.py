@@ -9,7 +9,7 @@ from eva_core import registry
 from eva_core.cli import main
 from eva_core.errors import EvaError, UsageError
 from eva_vision.slides import open_slide
-from eva_vision.slides.build_index import build, here
+from eva_vision.slides.build_index import build, in_this_process
 from eva_vision.slides.index import Index
 from eva_vision.slides.reading import readers
 from eva_vision.slides.reading.openslide import OpenSlideSlide
@@ -64,7 +64,7 @@ def test_what_a_reader_does_not_open_after_all_goes_to_the_next(ppm, tmp_path):
 
 
 def test_an_index_knows_the_reader_and_its_state(ppm, picture, tissue, tmp_path, monkeypatch):
-    index = build([str(picture)], tmp_path / "index", "hsv", None, here)
+    index = build([str(picture)], tmp_path / "index", "hsv", None, in_this_process)
     entry = index.entries[0]
     assert (entry.reader, entry.agreed, entry.mpp, entry.state_bytes) == ("ppm", None, 0.5, len("0.5 900 700 26"))
     parsed = PpmReader.parsed
@@ -82,7 +82,7 @@ def test_an_index_knows_the_reader_and_its_state(ppm, picture, tissue, tmp_path,
 
 def test_an_mpp_is_given_where_the_file_states_none(ppm, tissue, tmp_path):
     paths = [str(write_ppm(tmp_path / f"{mpp}.ppm", tissue, mpp)) for mpp in (None, 0.5)]
-    index = build(paths, tmp_path / "index", "hsv", 0.25, here)
+    index = build(paths, tmp_path / "index", "hsv", 0.25, in_this_process)
     assert {(entry.mpp, entry.given_mpp) for entry in index.entries} == {(0.25, 0.25), (0.5, None)}
 
 
