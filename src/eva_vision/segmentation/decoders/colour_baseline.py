@@ -90,7 +90,7 @@ def _minimise(layer: nn.Module, objective: Callable[[], Tensor]) -> None:
     def closure() -> Tensor:
         optimiser.zero_grad()
         value = objective()
-        value.backward()  # type: ignore[no-untyped-call]  # torch states no types
+        value.backward()
         return value
 
-    optimiser.step(closure)  # type: ignore[no-untyped-call]  # torch states no types
+    optimiser.step(closure)

@@ -63,7 +63,7 @@ def train(
             for batch in source.epoch(epoch, section.batch_size, seed):
                 loss = loss_of(logits(decoder, batch.features, batch.images, batch.masks.shape[-1]), batch.masks)
                 optimiser.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]  # torch states no types
+                loss.backward()
                 optimiser.step()
                 if section.decay_by == "step":
                     schedule.step()
