@@ -83,7 +83,7 @@ class Pair:
         """Whether every result is there, and every file of it as it was written.
 
         Args:
-            notes: Of files that were found whole before: those are not read again.
+            notes: Notes of the files that were whole when they were last read: those are not read again.
         """
         return all(is_whole(self.result(head), notes) for head in self.heads)
 
@@ -209,18 +209,18 @@ def _check_changes(task: Part) -> None:
 
 def pairs(board: Board, output: Path) -> list[Pair]:
     """Every model on every task, models outermost, so that one model's embeddings come one after another."""
-    rules = read_protocol(board.protocol)
+    protocol = read_protocol(board.protocol)
     tasks = [(task.name, {**_task_config(task), "protocol": _changes(task) or board.protocol}) for task in board.tasks]
-    found = []
+    listed = []
     for model in board.models:
         built = {"class_path": model.config} if isinstance(model.config, str) else model.config
         for task, dataset in tasks:
             config = {**dataset, "model": built}
             resolved = OmegaConf.to_container(OmegaConf.create(config), resolve=True)
-            key = _hash({"asked": stable(resolved), "protocol": rules, "files": _files(resolved)})
+            key = _hash({"asked": stable(resolved), "protocol": protocol, "files": _files(resolved)})
             folder = output / task / f"{model.name}-{key}"
-            found.append(Pair(model.name, task, config, board.protocol, board.heads, folder))
-    return found
+            listed.append(Pair(model.name, task, config, board.protocol, board.heads, folder))
+    return listed
 
 
 def _hash(content: Any) -> str:
@@ -246,7 +246,7 @@ def _task_config(task: Part) -> dict[str, Any]:
 
 def _files(config: Any) -> dict[str, list[int]]:
     """Size and time of every file that the configuration names: another checkpoint at the same path is another pair."""
-    found = {}
+    states = {}
     for part in config.values():
         given = part if isinstance(part, dict) else {}
         values = [v for v in (given.get("init_args") or {}).values() if isinstance(v, str)]
@@ -254,5 +254,5 @@ def _files(config: Any) -> dict[str, list[int]]:
         for value in [*values, *exports]:
             if Path(value).is_file():
                 info = Path(value).stat()
-                found[value] = [info.st_size, info.st_mtime_ns]
-    return found
+                states[value] = [info.st_size, info.st_mtime_ns]
+    return states

@@ -44,9 +44,11 @@ class Live:
             self._quiet.__exit__(kind, error, trace)
 
     def begin(self, pair: Pair) -> None:
+        """Show a pair as running."""
         self.state[pair.model, pair.task] = "[yellow]running"
 
     def end(self, pair: Pair, reason: str | None) -> None:
+        """Show the scores of a pair, or why it failed."""
         self.left -= 1
         self.state[pair.model, pair.task] = _shown(pair, reason is None)
         if not self._live:
@@ -54,7 +56,7 @@ class Live:
             print(visible(f"{pair.model} on {pair.task}: {what} ({self.time_left()})"), file=sys.stderr)
 
     def time_left(self) -> str:
-        """By the mean of the pairs that ended."""
+        """How much is to go, and for how long, by the mean of the pairs that ended."""
         if not self.left:
             return "nothing to go"
         ended = self.total - self.left

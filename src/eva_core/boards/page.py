@@ -14,15 +14,15 @@ TEMPLATE = Path(__file__).with_name("page.html")
 CARD = ("licence", "gated", "source", "trained_on", "mpp", "dim", "patch_size")
 
 
-def write_page(found: Standings, path: Path) -> Path:
+def write_page(standings: Standings, path: Path) -> Path:
     """Write the page and return where it is."""
     data = {
-        "title": found.title,
-        "protocol": found.protocol,
-        "pending": found.pending,
+        "title": standings.title,
+        "protocol": standings.protocol,
+        "pending": standings.pending,
         "version": version("eva-pathology"),
-        "tasks": [_column(task) for task in found.tasks],
-        "rows": [_row(row) for row in found.rows],
+        "tasks": [_column(task) for task in standings.tasks],
+        "rows": [_row(row) for row in standings.rows],
     }
     text = json.dumps(visible_in(data), separators=(",", ":")).replace("<", "\\u003c")  # no string is markup
     write_text(path, TEMPLATE.read_text(encoding="utf-8").replace("__DATA__", text))

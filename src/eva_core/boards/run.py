@@ -1,4 +1,4 @@
-"""What a board lacks is run, here or over a cluster."""
+"""Run what a board lacks, here or over a cluster."""
 
 import json
 from collections.abc import Callable
@@ -22,8 +22,9 @@ def run_pair(pair: Pair, how: dict[str, Any], threads: int | None = None) -> str
     """Fit the heads that are missing; embeddings are extracted once for all of them.
 
     Args:
+        pair: The model and the task.
         how: Fields of `eva_core.extraction.settings.Extraction`.
-        threads: Of torch; results depend on it to the last digit. None: torch's own.
+        threads: Number of torch's threads, on which results depend to the last digit; None: torch's own.
     Returns:
         None, or the reason why it did not work, which is also left in the folder. Ctrl-C passes through.
     """
@@ -69,11 +70,12 @@ def _fit_heads(pair: Pair, how: dict[str, Any], threads: int | None) -> None:
         fit_job(replace(chosen, output=pair.result(head)))
 
 
-Told = Callable[[Pair, str | None], None]
+Ended = Callable[[Pair, str | None], None]
+"""Takes a pair, and why it failed; None where it did not."""
 
 
-def run_here(todo: list[Pair], how: dict[str, Any], begin: Callable[[Pair], None], end: Told) -> None:
-    """One pair after another in this process."""
+def run_here(todo: list[Pair], how: dict[str, Any], begin: Callable[[Pair], None], end: Ended) -> None:
+    """Run one pair after another in this process."""
     for pair in todo:
         begin(pair)
         end(pair, run_pair(pair, how))
@@ -83,17 +85,21 @@ def run_on_ray(
     todo: list[Pair],
     how: dict[str, Any],
     begin: Callable[[Pair], None],
-    end: Told,
+    end: Ended,
     cpus: float = 1,
     gpus: float = 0,
     address: str | None = None,
 ) -> None:
-    """Pairs over a Ray cluster that shares this file system.
+    """Run pairs over a Ray cluster that shares this file system.
 
     Args:
+        todo: The pairs.
+        how: Fields of `eva_core.extraction.settings.Extraction`.
+        begin: Called with each pair as it is handed out.
+        end: Called with each pair as it ends.
         cpus: Cores that a pair takes.
         gpus: GPUs that a pair takes.
-        address: Of the cluster; None: the one that RAY_ADDRESS names, else a local one.
+        address: Address of the cluster; None: the one that RAY_ADDRESS names, else a local one.
     Raises:
         UsageError: Ray is not installed.
     """
@@ -104,5 +110,5 @@ def run_on_ray(
     outcomes = each_on_ray(work, todo, cpus, gpus, address)
     for pair in todo:
         begin(pair)
-    for pair, found in outcomes:
-        end(pair, leave_reason(pair.folder, found) if isinstance(found, Exception) else found)
+    for pair, outcome in outcomes:
+        end(pair, leave_reason(pair.folder, outcome) if isinstance(outcome, Exception) else outcome)

@@ -98,7 +98,7 @@ class Column:
     Attributes:
         kind: Its kind of task.
         metric_name: The main metric of its results.
-        metric: Facts of it.
+        metric: Facts of the main metric.
         counted: Whether average and rank count it.
     """
 
@@ -113,7 +113,7 @@ class Column:
 
 @dataclass
 class Standings:
-    """All of a board; `tested` where its ties were found on these very results."""
+    """All of a board; `tested` where the tests are of these very results."""
 
     name: str
     title: str
@@ -178,7 +178,7 @@ class Scoreboard:
             tasks[pair.task] = replace(entry.task, counted=tasks[pair.task].counted)
             draws[entry.cell.folder] = entry.draws
         complete = _summarise(list(rows.values()), list(tasks.values()), draws)
-        tested = _mark_ties(rows, self.output)
+        tested = _mark_tied(rows, self.output)
         ordered = sorted(rows.values(), key=lambda r: (r not in complete, *_standing(r), r.model, r.head))
         pending = sum(cell.value is None and cell.reason is None for row in ordered for cell in row.cells.values())
         protocol = str(read_yaml(find_config(board.protocol, "protocols")).get("name", board.protocol))
@@ -186,11 +186,11 @@ class Scoreboard:
 
     def _data_of_each_task(self) -> dict[str, str]:
         """The fingerprint of the data that most results of a task were made on: others do not compare with them."""
-        found: dict[str, Counter[str]] = defaultdict(Counter)
+        counts: dict[str, Counter[str]] = defaultdict(Counter)
         for (pair, _), entry in self._entries.items():
             if isinstance(entry, _Entry):
-                found[pair.task][entry.dataset_sha256] += 1
-        return {task: count.most_common(1)[0][0] for task, count in found.items()}
+                counts[pair.task][entry.dataset_sha256] += 1
+        return {task: count.most_common(1)[0][0] for task, count in counts.items()}
 
 
 def standings(board: Board, output: Path) -> Standings:
@@ -289,6 +289,8 @@ def _summarise(rows: list[Row], tasks: list[Column], drawn: Mapping[str, np.ndar
     """Averages, headroom and ranks over the counted tasks, of the rows that have them all; returns those rows.
 
     Args:
+        rows: All rows of the board.
+        tasks: All tasks of the board.
         drawn: Bootstrap values of the main metric of each result, by its folder.
     """
     counted = [task for task in tasks if task.counted]
@@ -324,7 +326,7 @@ def _kind(name: str) -> Task | None:
         return None
 
 
-def _mark_ties(rows: dict[tuple[str, str], Row], output: Path) -> bool:
+def _mark_tied(rows: dict[tuple[str, str], Row], output: Path) -> bool:
     """Mark the cells that no test tells from the best of their task; returns whether the tests are of these results."""
     cells = [cell for row in rows.values() for cell in row.cells.values() if cell.value is not None]
     tests = read_record_or_nothing(output / COMPARISONS)
@@ -335,10 +337,10 @@ def _mark_ties(rows: dict[tuple[str, str], Row], output: Path) -> bool:
     return True
 
 
-def outside_tolerance(found: Standings, tolerance: float) -> tuple[list[str], int]:
+def outside_tolerance(standings: Standings, tolerance: float) -> tuple[list[str], int]:
     """Results that miss the published value of the same protocol by more than `tolerance`; how many were checked."""
     lines, checked = [], 0
-    for row in found.rows:
+    for row in standings.rows:
         for task, cell in row.cells.items():
             for split, value, published in cell.checks:
                 checked += 1

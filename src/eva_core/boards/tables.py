@@ -26,21 +26,21 @@ FIELDS = (
 MARK = "‡"
 
 
-def write_tables(found: Standings, output: Path) -> None:
-    """`leaderboard.csv`, `.md` and `.tex` in a folder."""
-    for suffix, text in (("csv", as_csv(found)), ("md", as_markdown(found)), ("tex", as_latex(found))):
+def write_tables(standings: Standings, output: Path) -> None:
+    """Write `leaderboard.csv`, `.md` and `.tex` into a folder."""
+    for suffix, text in (("csv", as_csv(standings)), ("md", as_markdown(standings)), ("tex", as_latex(standings))):
         write_text(output / f"leaderboard.{suffix}", text)
 
 
-def as_csv(found: Standings) -> str:
+def as_csv(standings: Standings) -> str:
     """One line for each row and task, with everything."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    extras = list(dict.fromkeys(name for row in found.rows for cell in row.cells.values() for name in cell.extras))
+    extras = list(dict.fromkeys(name for row in standings.rows for cell in row.cells.values() for name in cell.extras))
     named = ("model", "head", "task", "split", "metric", "protocol")
     writer.writerow((*named, *FIELDS, *extras, "contamination", "remark", "reason"))
-    metrics = {task.name: task.metric_name for task in found.tasks}
-    for row in found.rows:
+    metrics = {task.name: task.metric_name for task in standings.tasks}
+    for row in standings.rows:
         for task, cell in row.cells.items():
             low, high = cell.ci95 or (None, None)
             values = {**vars(cell), "low": low, "high": high}
@@ -54,24 +54,24 @@ def as_csv(found: Standings) -> str:
     return out.getvalue()
 
 
-def as_markdown(found: Standings) -> str:
+def as_markdown(standings: Standings) -> str:
     """The table to paste into a note: value, interval, average, rank."""
-    columns = [for_markdown(_column(task.name, task.synthetic)) for task in found.tasks]
+    columns = [for_markdown(_column(task.name, task.synthetic)) for task in standings.tasks]
     lines = [["model", "head", *columns, "average", "rank", "headroom"]]
     lines.append(["---", "---", *["---:"] * (len(columns) + 3)])
-    for row in found.rows:
-        cells = [_text(row.cells[task.name]) for task in found.tasks]
+    for row in standings.rows:
+        cells = [_text(row.cells[task.name]) for task in standings.tasks]
         names = [for_markdown(row.model), for_markdown(row.head)]
         lines.append([*names, *cells, number(row.average), rank(row), number(row.headroom)])
     table = ["| " + " | ".join(line) + " |" for line in lines]
-    about = f"{for_markdown(found.title)}, protocol {for_markdown(found.protocol)}. 95 % intervals; "
+    about = f"{for_markdown(standings.title)}, protocol {for_markdown(standings.protocol)}. 95 % intervals; "
     about += "headroom: (model - colour) / (1 - colour)."
-    return "\n".join([about, "", *table, *_remarks(found)]) + "\n"
+    return "\n".join([about, "", *table, *_remarks(standings)]) + "\n"
 
 
-def _remarks(found: Standings) -> list[str]:
+def _remarks(standings: Standings) -> list[str]:
     """What a reader must know beside the numbers, and why some are missing."""
-    cells = [(row, task, cell) for row in found.rows for task, cell in row.cells.items()]
+    cells = [(row, task, cell) for row in standings.rows for task, cell in row.cells.items()]
     optimistic = dict.fromkeys(task for _, task, cell in cells if "optimistic" in cell.selection)
     by_image = dict.fromkeys(task for _, task, cell in cells if cell.interval.startswith("image"))
     failed = dict.fromkeys(
@@ -82,28 +82,29 @@ def _remarks(found: Standings) -> list[str]:
         for what, tasks in (("Selected on the split that is reported", optimistic), ("Interval by image", by_image))
         if tasks
     ]
-    lines += _marked(found)
+    lines += _marked(standings)
     return ["", *lines, *failed] if lines or failed else []
 
 
-def as_latex(found: Standings) -> str:
+def as_latex(standings: Standings) -> str:
     """A tabular for booktabs."""
-    columns = ["model", "head", *(_column(task.name, task.synthetic) for task in found.tasks), "average", "rank"]
+    columns = ["model", "head", *(_column(task.name, task.synthetic) for task in standings.tasks), "average", "rank"]
     lines = [r"\begin{tabular}{ll" + "r" * (len(columns) - 2) + "}", r"\toprule", _latex_row(columns), r"\midrule"]
-    for row in found.rows:
-        cells = [_text(row.cells[task.name]) for task in found.tasks]
+    for row in standings.rows:
+        cells = [_text(row.cells[task.name]) for task in standings.tasks]
         lines.append(_latex_row([row.model, row.head, *cells, number(row.average), rank(row)]))
-    notes = [rf"\multicolumn{{{len(columns)}}}{{l}}{{{_latex(note)}}} \\" for note in _marked(found)]
+    notes = [rf"\multicolumn{{{len(columns)}}}{{l}}{{{_latex(note)}}} \\" for note in _marked(standings)]
     return "\n".join([*lines, r"\bottomrule", *notes, r"\end{tabular}"]) + "\n"
 
 
-def _marked(found: Standings) -> list[str]:
+def _marked(standings: Standings) -> list[str]:
     """What the mark stands for, where some score has it."""
-    cells = [cell for row in found.rows for cell in row.cells.values()]
+    cells = [cell for row in standings.rows for cell in row.cells.values()]
     return list(dict.fromkeys(f"{MARK} {cell.remark}." for cell in cells if cell.remark))
 
 
 def rank(row: Row) -> str:
+    """Mean rank of a row with its interval, as tables show it."""
     return "-" if row.rank is None else f"{row.rank[0]:.1f} ({row.rank[1]:.1f} to {row.rank[2]:.1f})"
 
 

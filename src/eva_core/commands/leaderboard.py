@@ -28,9 +28,9 @@ def main(argv: list[str]) -> int:
         _run(scores, given)
     found = scores.standings()
     if given.run and not found.tested:
-        from eva_core.boards.significance import find_ties
+        from eva_core.boards.significance import write_comparisons
 
-        find_ties(found, output)
+        write_comparisons(found, output)
         found = scores.standings()
     written = _write(found, output)
     if given.published:

@@ -36,9 +36,9 @@ class Metric:
         """Share of what could be gained over a baseline; None where that has no end, or nothing is left to gain.
 
         Examples:
-            >>> Metric().gain(0.9, baseline=0.6)
-            0.75
-            >>> Metric(higher_is_better=False).gain(0.1, baseline=0.2)
+            >>> Metric().gain(0.75, baseline=0.5)
+            0.5
+            >>> Metric(higher_is_better=False).gain(0.125, baseline=0.25)
             0.5
         """
         left = self.sign * (self.best - baseline)

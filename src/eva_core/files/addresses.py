@@ -23,6 +23,10 @@ def public_address(address: str) -> str:
     """An address as it may be shown and kept: without user, password and every parameter that may open something.
 
     A checksum after `#` stays. What is no address is given back as it is.
+
+    Examples:
+        >>> public_address("https://user:password@host/model.pth?X-Amz-Signature=0a1b&download=1")
+        'https://host/model.pth?download=1'
     """
     return _rewritten(address, lambda name: name.lower() in _HARMLESS)
 
@@ -43,7 +47,7 @@ def without_secrets(text: str) -> str:
 
 
 def free_of_secrets(value: Any) -> Any:
-    """The same for every text in lists and mappings, keys included."""
+    """A value whose texts, in lists and mappings and keys included, are as `without_secrets` gives them."""
     if isinstance(value, str):
         return without_secrets(value)
     if isinstance(value, dict):
@@ -64,9 +68,9 @@ def stable(value: Any) -> Any:
     return value
 
 
-def _shown(found: re.Match[str]) -> str:
-    address = found[0].rstrip(_CLOSING)
-    return public_address(address) + found[0][len(address) :]
+def _shown(match: re.Match[str]) -> str:
+    address = match[0].rstrip(_CLOSING)
+    return public_address(address) + match[0][len(address) :]
 
 
 def _rewritten(address: str, keep: Callable[[str], bool]) -> str:
@@ -79,14 +83,14 @@ def _rewritten(address: str, keep: Callable[[str], bool]) -> str:
         return address
     if parts.scheme not in ("http", "https"):  # in the key of a bucket `?` is a letter, or a wildcard
         keep = lambda name: not _SECRET.fullmatch(name)  # noqa: E731
-    kept = [(name, value) for name, value in query if keep(name)]
+    harmless = [(name, value) for name, value in query if keep(name)]
     fragment = parts.fragment if _CHECKSUM.fullmatch(parts.fragment) else ""
-    if (len(kept), fragment) == (len(query), parts.fragment) and "@" not in parts.netloc:
+    if (len(harmless), fragment) == (len(query), parts.fragment) and "@" not in parts.netloc:
         return address  # to the letter
     start = address.partition(":")[0] + ":" + ("//" if address.partition(":")[2].startswith("//") else "")
     netloc = parts.netloc.rpartition("@")[2]
     path = parts.path if parts.netloc else _without_user(parts.path)
-    return start + SplitResult("", "", netloc + path, urlencode(kept), fragment).geturl()
+    return start + SplitResult("", "", netloc + path, urlencode(harmless), fragment).geturl()
 
 
 def _without_user(path: str) -> str:

@@ -39,6 +39,7 @@ def replacing(path: Path, size: int | None = None) -> Iterator[BinaryIO]:
     killed processes of this machine left in the folder goes with the first file that a process writes there.
 
     Args:
+        path: The file that is to be.
         size: How many bytes are to come, for messages.
     Raises:
         EvaError: The disk is full, or the folder may not be written to.
@@ -108,6 +109,8 @@ def not_written(path: Path, error: OSError, size: int | None = None) -> EvaError
     """Say in a line why something could not be written, and what to do.
 
     Args:
+        path: The file or folder.
+        error: What the system said.
         size: Bytes that it needs; None: not known.
     """
     if error.errno in READ_ONLY:
@@ -146,6 +149,12 @@ def _free(path: Path) -> str:
 
 
 def _amount(size: int) -> str:
+    """A number of bytes in words.
+
+    Examples:
+        >>> _amount(2_500_000), _amount(999)
+        ('2.5 MB', '999 bytes')
+    """
     for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if size >= factor:
             return f"{size / factor:.1f} {unit}"

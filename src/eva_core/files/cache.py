@@ -16,7 +16,8 @@ from eva_core.progress import say
 
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
 """What `flock` says where a file system has none."""
-_told: set[int] = set()
+_announced: set[int] = set()
+"""Devices of the file systems without locks that the user was told of."""
 
 
 def cache_root() -> Path:
@@ -40,6 +41,7 @@ def locked(path: Path, tell: Callable[[str], None] = say, what: str | None = Non
     name whole, nothing but the time is lost.
 
     Args:
+        path: What is written under the lock.
         tell: Receives lines for the user.
         what: The name for those; that of the path unless given.
     Yields:
@@ -62,14 +64,14 @@ def locked(path: Path, tell: Callable[[str], None] = say, what: str | None = Non
 def _acquired(held: ExitStack, lock: Path, waits: Callable[[], None]) -> int | None:
     """Wait for a lock; its file goes with `held`. None where the file system has no locks."""
     while True:
-        handle, ours = _open(lock), False
+        handle, is_held = _open(lock), False
         try:
             taken = _taken(handle, lock, waits)
-            ours = taken and _has_name(handle, lock)
+            is_held = taken and _has_name(handle, lock)
         finally:
-            if not ours:
+            if not is_held:
                 os.close(handle)
-        if ours:
+        if is_held:
             held.callback(_release, handle, lock)
             return handle
         if not taken:
@@ -120,8 +122,8 @@ def _release(handle: int, lock: Path) -> None:
 def _tell_once(folder: Path, tell: Callable[[str], None], others: str) -> None:
     """Say of each file system once who is not seen there."""
     device = os.stat(folder).st_dev
-    if device not in _told:
-        _told.add(device)
+    if device not in _announced:
+        _announced.add(device)
         tell(f"The file system of {folder} has no locks: {others} are not seen, and may do the same work twice.")
 
 
@@ -131,7 +133,7 @@ def _local_lock(path: Path) -> Path | None:
     with suppress(OSError):
         with suppress(FileExistsError):
             folder.mkdir(mode=0o700)
-        found = folder.lstat()
-        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid():  # and no link that somebody laid there
+        state = folder.lstat()
+        if stat.S_ISDIR(state.st_mode) and state.st_uid == os.getuid():  # and no link that somebody laid there
             return folder / f"{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]}.lock"
     return None

@@ -51,6 +51,7 @@ class BlockDigest:
         self._filled = 0
 
     def update(self, content: memoryview | bytes) -> None:
+        """Take the next bytes."""
         view = memoryview(content).cast("B")
         while view:
             taken = view[: BLOCK - self._filled]
@@ -61,6 +62,7 @@ class BlockDigest:
                 self._end_block()
 
     def digest(self) -> bytes:
+        """The digest of all bytes that were taken; nothing is taken after it."""
         if self._filled:
             self._end_block()
         return self._blocks.digest()
@@ -78,8 +80,8 @@ def digest_of(descriptor: int, start: int, stop: int) -> bytes:
 
     whole = hashlib.sha256()
     with ThreadPoolExecutor(_THREADS) as pool:
-        for found in pool.map(block, range(start, stop, BLOCK)):
-            whole.update(found)
+        for digest in pool.map(block, range(start, stop, BLOCK)):
+            whole.update(digest)
     return whole.digest()
 
 
@@ -117,7 +119,8 @@ class Verified:
         """Note that a file was found whole.
 
         Args:
-            state: From before it was read.
+            name: What it is noted under.
+            state: Its state before it was read.
             began: When reading began, in seconds since 1970.
         """
         self._known[name] = [began, *_facts(state)]

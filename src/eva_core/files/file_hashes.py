@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from eva_core.errors import EvaError
 from eva_core.files.atomic_files import make_folder, write_bytes
@@ -53,6 +54,7 @@ def file_hashes(paths: Iterable[Path], owner: str, hashed: Callable[[Path], str]
     """The hash of each file, `UNREADABLE` where it does not read.
 
     Args:
+        paths: The files.
         owner: Whose files they are; what is known of another owner's files is kept apart.
         hashed: `whole` or `sampled`.
     """
@@ -61,38 +63,38 @@ def file_hashes(paths: Iterable[Path], owner: str, hashed: Callable[[Path], str]
         return {}
     record = _record_of(states, f"{owner} {hashed.__name__}")
     known = _load(record)
-    found, todo = {}, []
+    hashes, todo = {}, []
     for path, state in states.items():
         entry = known.get(os.path.abspath(path))
         if state is not None and entry is not None and entry[:-1] == [*state]:
-            found[path] = entry[-1]
+            hashes[path] = entry[-1]
         else:
             todo.append(path)
     if todo:
-        found.update(_read(todo, states, owner, hashed))
-        _save(record, states, found)
-    return {path: found[path] for path in states}
+        hashes.update(_read(todo, states, owner, hashed))
+        _save(record, states, hashes)
+    return {path: hashes[path] for path in states}
 
 
 def _read(
     paths: list[Path], states: dict[Path, State | None], owner: str, hashed: Callable[[Path], str]
 ) -> dict[Path, str]:
     """Hash files, several at a time; `states` forgets those whose times may not tell of the next change."""
-    found = {}
+    hashes = {}
     long = sum(state[0] for path in paths if (state := states[path]) is not None) >= _SHOWN
     with (
         ThreadPoolExecutor(_THREADS) as pool,
         Bar(f"{owner}: reading what is new or changed", len(paths), "files", visible=long) as bar,
     ):
         for path, value in zip(paths, pool.map(lambda path: _hash(path, hashed), paths), strict=True):
-            found[path] = value
+            hashes[path] = value
             bar.advance(1)
     settled = time.time_ns() - int(SETTLED * 1e9)
     for path in paths:
         state = _state(path)
-        if state is None or state != states[path] or state[2] > settled or found[path] == UNREADABLE:
+        if state is None or state != states[path] or state[2] > settled or hashes[path] == UNREADABLE:
             states[path] = None
-    return found
+    return hashes
 
 
 def _hash(path: Path, hashed: Callable[[Path], str]) -> str:
@@ -117,18 +119,21 @@ def _record_of(paths: Iterable[Path], owner: str) -> Path:
     return cache_root() / "hashes" / f"{name}.json"
 
 
-def _load(record: Path) -> dict[str, list]:
+def _load(record: Path) -> dict[str, list[Any]]:
     """What is known, by absolute path: a state and a hash; nothing where the file is missing or damaged."""
     try:
         check, _, content = record.read_bytes().partition(b"\n")
-        return json.loads(content) if hashlib.sha256(content).hexdigest().encode() == check else {}
+        known: dict[str, list[Any]] = {}
+        if hashlib.sha256(content).hexdigest().encode() == check:
+            known = json.loads(content)
+        return known
     except (OSError, ValueError):
         return {}
 
 
-def _save(record: Path, states: dict[Path, State | None], found: dict[Path, str]) -> None:
+def _save(record: Path, states: dict[Path, State | None], hashes: dict[Path, str]) -> None:
     content = json.dumps(
-        {os.path.abspath(path): [*state, found[path]] for path, state in states.items() if state is not None}
+        {os.path.abspath(path): [*state, hashes[path]] for path, state in states.items() if state is not None}
     ).encode()
     with suppress(EvaError):  # a full disk or a cache of somebody else's: the files are read again
         make_folder(record.parent)

@@ -42,7 +42,12 @@ def is_name(name: str) -> bool:
 
 
 def as_name(text: str) -> str:
-    """A text as a part of a file's name, what does not belong there as `_`; several texts may give one name."""
+    """A text as a part of a file's name, what does not belong there as `_`; several texts may give one name.
+
+    Examples:
+        >>> as_name("hf-hub:owner/model"), as_name("aux")
+        ('hf-hub_owner_model', '_aux')
+    """
     safe = re.sub(r"[^\w .,=()+@-]+", "_", text)[:LONGEST]
     while len(safe.encode()) > LONGEST:
         safe = safe[:-1]

@@ -23,6 +23,7 @@ def write_record(path: Path, content: dict[str, Any]) -> None:
     """Write a record, durably.
 
     Args:
+        path: The file that is to be.
         content: Anything JSON can hold, without NaN.
     """
     content = json.loads(json.dumps(content, allow_nan=False))  # keys as a reader will have them
@@ -76,11 +77,11 @@ def is_damaged(path: Path) -> bool:
 
 def vouch(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Size and digest of files on disk, by their name below a folder, as a record holds them."""
-    found = {}
+    files = {}
     for name in names:
         content = (folder / name).read_bytes()
-        found[name] = {"size": len(content), SEAL: sha256(content)}
-    return found
+        files[name] = {"size": len(content), SEAL: sha256(content)}
+    return files
 
 
 def read_file(folder: Path, name: str, record: Mapping[str, Any]) -> bytes:
@@ -105,7 +106,9 @@ def check_files(folder: Path, record: Mapping[str, Any], notes: Verified | None 
     """Check every file that a record vouches for.
 
     Args:
-        notes: Of the files that were found whole before: those are not read again.
+        folder: Where the files are.
+        record: From `read_record`.
+        notes: Notes of the files that were whole when they were last read: those are not read again.
     Raises:
         Damaged: Names the first that is missing, or not as it was written.
         EvaError: One could not be read.

@@ -87,6 +87,7 @@ def read_table(file: Path, required: Collection[str], optional: Collection[str] 
     Columns are known by their names without case and spaces around. Rows without any value are passed over.
 
     Args:
+        file: The file.
         required: Columns that it must have.
         optional: Columns that it may have.
     Raises:
@@ -161,11 +162,11 @@ def _records(file: Path, text: str, delimiter: str, skipped: int) -> Iterator[tu
 
 def _places(file: Path, header: list[str], known: Mapping[str, str]) -> dict[str, int]:
     """Where each known column is."""
-    found = defaultdict(list)
+    by_name = defaultdict(list)
     for place, name in enumerate(header):
         if name:
-            found[folded(name)].append(place)
-    twice = [" = ".join(repr(header[p]) for p in places) for places in found.values() if len(places) > 1]
+            by_name[folded(name)].append(place)
+    twice = [" = ".join(repr(header[p]) for p in places) for places in by_name.values() if len(places) > 1]
     if twice:
         raise UsageError(f"Expected each column of {file} once, but got {some(twice)}. Remove or rename one.")
-    return {known[name]: places[0] for name, places in found.items() if name in known}
+    return {known[name]: places[0] for name, places in by_name.items() if name in known}

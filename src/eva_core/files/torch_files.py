@@ -7,6 +7,7 @@ import types
 import zipfile
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,8 +27,8 @@ class Held:
         self.__dict__["state"] = state
 
 
-def _empty(*default: Any) -> dict[Any, Any]:
-    """A dictionary, whatever it would have made up for keys that it lacks."""
+def _empty(*_: Any) -> dict[Any, Any]:
+    """An empty dictionary, whatever it would have made up for keys that it lacks."""
     return {}
 
 
@@ -101,12 +102,9 @@ def load_torch(path: Path, mmap: bool = False) -> Any:
 def foreign_names(path: Path) -> list[str]:
     """Classes and functions that a pickle names and that are neither tensors nor inert."""
     names: list[str] = []
-    try:
-        with _pickle(path) as stream:
-            for _ in range(_PICKLES):
-                names += _named(stream)
-    except Exception:  # cut short, or no pickle: what was found before counts
-        pass
+    with suppress(Exception), _pickle(path) as stream:  # cut short, or no pickle: the names before that count
+        for _ in range(_PICKLES):
+            names += _named(stream)
     return [name for name in dict.fromkeys(names) if name not in INERT and not name.startswith(_TORCH_S)]
 
 

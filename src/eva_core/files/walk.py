@@ -41,7 +41,12 @@ class Walk:
 
 
 def ordinary(path: str) -> bool:
-    """Whether the last part of a path is neither hidden nor what a system leaves in folders, such as `Thumbs.db`."""
+    """Whether the last part of a path is neither hidden nor what a system leaves in folders, such as `Thumbs.db`.
+
+    Examples:
+        >>> ordinary("tumour/1.png"), ordinary("tumour/.1.png.part"), ordinary("tumour/Thumbs.db")
+        (True, False, False)
+    """
     name = path.rpartition("/")[2]
     return not name.startswith(".") and name.lower() not in _LITTER
 
@@ -51,8 +56,9 @@ def walk(root: str | Path, wanted: Callable[[str], bool], enter: Callable[[str],
 
     Args:
         root: The folder.
-        wanted: Of which files, by path from there.
-        enter: Into which folders. Unless given, into all that are `ordinary`; files that are not are left out then.
+        wanted: Whether a file counts, by its path from there.
+        enter: Whether to look into a folder. Unless given, into all that are `ordinary`; files that are not are left
+            out then.
     """
     if enter is None:
         return _Walker(str(root), lambda path: ordinary(path) and wanted(path), ordinary).walk()
@@ -64,7 +70,7 @@ class _Walker:
 
     def __init__(self, root: str, wanted: Callable[[str], bool], enter: Callable[[str], bool]) -> None:
         self.root, self.wanted, self.enter = root, wanted, enter
-        self.found = Walk()
+        self.seen = Walk()
         self.folders: dict[Identity, str] = {}
         self.names: dict[Identity, str] = {}
         self.links: list[str] = []
@@ -73,8 +79,7 @@ class _Walker:
         self._tree("", linked=False)
         while self.links:
             self._follow(heapq.heappop(self.links))
-        found = self.found
-        return Walk(*(dict(sorted(part.items())) for part in vars(found).values()))
+        return Walk(*(dict(sorted(part.items())) for part in vars(self.seen).values()))
 
     def _tree(self, top: str, linked: bool) -> None:
         pending = [top]
@@ -89,7 +94,7 @@ class _Walker:
                     entries = sorted(listed, key=lambda entry: entry.name)
                 pending += [*self._look(folder, entries, linked)][::-1]
             except OSError as error:
-                self.found.failed[folder] = _reason(error)
+                self.seen.failed[folder] = _reason(error)
 
     def _known(self, folder: str) -> str | None:
         """The name by which a folder was looked at before; None, from now on this one."""
@@ -114,7 +119,7 @@ class _Walker:
                 except PermissionError:  # of the folder, which may be listed but not entered
                     raise
                 except OSError as error:
-                    self.found.failed[path] = _reason(error)
+                    self.seen.failed[path] = _reason(error)
 
     def _follow(self, link: str) -> None:
         try:
@@ -122,10 +127,10 @@ class _Walker:
         except OSError as error:
             folder = os.path.dirname(link)
             # without an ending it may have been a folder of what is wanted
-            if folder not in self.found.failed and (
+            if folder not in self.seen.failed and (
                 self.wanted(link) or (self.enter(link) and not _ENDING.search(link))
             ):
-                self.found.failed[link] = f"a link that leads nowhere: {_reason(error)}"
+                self.seen.failed[link] = f"a link that leads nowhere: {_reason(error)}"
             return
         if not stat.S_ISDIR(info.st_mode):
             if self.wanted(link):
@@ -135,27 +140,27 @@ class _Walker:
 
     def _add(self, path: str, info: os.stat_result, linked: bool) -> None:
         if not stat.S_ISREG(info.st_mode):
-            self.found.failed[path] = "it is neither a file nor a folder"
+            self.seen.failed[path] = "it is neither a file nor a folder"
             return
         identity = _identity(info)
         # of a file with one name that no link leads to, there is no other: file systems without true inodes repeat them
         known = self.names.get(identity) if identity and (linked or info.st_nlink > 1) else None
         if known is not None and (linked or known < path):
-            self.found.same_files[path] = known
+            self.seen.same_files[path] = known
             return
         if known is not None:  # a hard link that is looked at first, but comes later by name
-            del self.found.files[known]
-            self.found.same_files.update(dict.fromkeys([known, *self._names_of(known)], path))
-        self.found.files[path] = info
+            del self.seen.files[known]
+            self.seen.same_files.update(dict.fromkeys([known, *self._names_of(known)], path))
+        self.seen.files[path] = info
         if identity is not None:
             self.names[identity] = path
 
     def _names_of(self, path: str) -> list[str]:
-        return [name for name, known in self.found.same_files.items() if known == path]
+        return [name for name, known in self.seen.same_files.items() if known == path]
 
     def _again(self, folder: str, known: str) -> None:
         if known and not folder.startswith(f"{known}/"):
-            self.found.same_folders[folder] = known
+            self.seen.same_folders[folder] = known
 
     def _leads_up(self, link: str) -> bool:
         """Whether a link leads to a folder that it lies in."""

@@ -5,7 +5,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from eva_core.boards.significance import find_ties
+from eva_core.boards.significance import write_comparisons
 from eva_core.boards.standings import COMPARISONS, Cell, Column, Row, Standings
 from eva_core.results.record import PREDICTIONS, write_results
 from eva_vision.segmentation.scoring.predictions import ImageDice, dice_table
@@ -34,6 +34,6 @@ def board(output: Path, metric: str) -> Standings:
     ("metric", "tests", "alike", "worse"), [("dice", 3, True, False), ("iou_pooled", 0, None, None)]
 )
 def test_segmentations_are_told_apart_by_the_dice_of_images(tmp_path: Path, metric, tests, alike, worse):
-    find_ties(board(tmp_path, metric), tmp_path)
+    write_comparisons(board(tmp_path, metric), tmp_path)
     found = json.loads((tmp_path / COMPARISONS).read_text())
     assert found["tied"] == {"best": True, "alike": alike, "worse": worse}

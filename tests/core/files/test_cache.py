@@ -58,7 +58,7 @@ def test_without_locks_this_machine_still_waits_and_it_is_said_once(tmp_path: Pa
 
     monkeypatch.setattr(cache.fcntl, "flock", flock)
     monkeypatch.setattr(cache.tempfile, "gettempdir", lambda: str(local))
-    monkeypatch.setattr(cache, "_told", set())
+    monkeypatch.setattr(cache, "_announced", set())
     told: list[str] = []
     assert in_turn(tmp_path / "store", told) == ["first", "second"]
     assert sum("has no locks: processes of other machines are not seen" in line for line in told) == 1
@@ -69,7 +69,7 @@ def test_with_no_locks_anywhere_work_goes_on(tmp_path: Path, monkeypatch):
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr(cache.fcntl, "flock", flock)
-    monkeypatch.setattr(cache, "_told", set())
+    monkeypatch.setattr(cache, "_announced", set())
     told: list[str] = []
     for name in "ab":
         with locked(tmp_path / name, told.append):
