@@ -32,6 +32,10 @@ def called(names: Sequence[str]) -> list[str]:
     """Say how lists call each of these slides: by the file name where no other has it, else by the whole name.
 
     A slide of TCGA whose barcode is in a folder is called by its path from there.
+
+    Examples:
+        >>> called(["a/1.svs", "b/1.svs", "b/2.svs"])
+        ['a/1.svs', 'b/1.svs', '2.svs']
     """
     files = Counter(stem(file_name(name)) for name in names)
     return [from_barcode(name) or (file_name(name) if files[stem(file_name(name))] == 1 else name) for name in names]

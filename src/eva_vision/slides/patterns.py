@@ -29,6 +29,11 @@ class Pattern:
 
     A name with brackets also stands for itself. Wildcards leave out hidden files, and those that systems leave. The
     ending is matched in either case: `*.svs` finds `X.SVS`.
+
+    Examples:
+        >>> pattern = Pattern("**/case_?.svs")
+        >>> [pattern.matches(path) for path in ("case_1.svs", "a/b/case_2.SVS", "a/case_10.svs")]
+        [True, True, False]
     """
 
     def __init__(self, pattern: str) -> None:

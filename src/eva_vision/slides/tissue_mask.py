@@ -64,6 +64,12 @@ class TissueMask:
             x: Level-0 column of its corner.
             y: Level-0 row of its corner.
             side: Side in level-0 pixels.
+
+        Examples:
+            >>> quarter = np.array([[True, False], [False, False]])
+            >>> mask = TissueMask.of(quarter, slide_width=200, slide_height=200, slide_mpp=0.5)
+            >>> mask.share(0, 0, 200), mask.share(0, 0, 100)
+            (0.25, 1.0)
         """
         columns, across = _weights(x, side, self.slide_width / self.width, self.width)
         rows, down = _weights(y, side, self.slide_height / self.height, self.height)

@@ -27,6 +27,12 @@ def dice_loss(logits: Tensor, target: Tensor, ignore: int = IGNORE) -> Tensor:
 
     Raises:
         ValueError: If the shapes do not fit.
+
+    Examples:
+        >>> target = torch.tensor([[[0, 1], [1, 1]]])
+        >>> one_hot = torch.stack([target == 0, target == 1], dim=1).float()
+        >>> [round(dice_loss(logits, target).item(), 3) for logits in (99 * one_hot, -99 * one_hot)]
+        [0.0, 1.0]
     """
     _check(logits, target)
     with torch.autocast(logits.device.type, enabled=False):

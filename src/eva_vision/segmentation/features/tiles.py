@@ -43,6 +43,10 @@ def grid(height: int, width: int, tile: int, overlap: int) -> list[tuple[int, in
 
     Raises:
         UsageError: The overlap is not smaller than the tile.
+
+    Examples:
+        >>> grid(100, 250, tile=100, overlap=20)
+        [(0, 0), (0, 75), (0, 150)]
     """
     columns = _starts(width, tile, overlap)
     return [(y, x) for y in _starts(height, tile, overlap) for x in columns]
@@ -52,6 +56,10 @@ def inside(height: int, width: int, tile: int) -> list[tuple[int, int]]:
     """Corners (y, x), row by row, of the tiles side by side from 0 that lie wholly in the image; the rest is left out.
 
     Images were cut so for the published numbers of eva 0.4 (kaiko-ai/eva). One smaller than a tile has none.
+
+    Examples:
+        >>> inside(100, 250, tile=100)
+        [(0, 0), (0, 100)]
     """
     return [(y, x) for y in range(0, height - tile + 1, tile) for x in range(0, width - tile + 1, tile)]
 
@@ -84,6 +92,10 @@ def scaled_size(height: int, width: int, mpp: float, target_mpp: float) -> tuple
 
     Raises:
         UsageError: An mpp is not a number above 0.
+
+    Examples:
+        >>> scaled_size(512, 768, mpp=0.25, target_mpp=0.5)
+        (256, 384)
     """
     for value in (mpp, target_mpp):
         if not 0 < value < float("inf"):

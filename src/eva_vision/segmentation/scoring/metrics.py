@@ -66,6 +66,12 @@ def per_class(
 
     Returns:
         Two of (..., C), NaN where left out.
+
+    Examples:
+        >>> counted = counts(np.array([[0, 1, 1, 1]]), np.array([[0, 0, 1, 1]]), classes=2)
+        >>> dice, iou = per_class(counted, "penalise")
+        >>> dice.round(3).tolist(), iou.round(3).tolist()
+        ([0.667, 0.8], [0.5, 0.667])
     """
     hits, predicted, in_target = np.moveaxis(counted, -2, 0)
     union = predicted + in_target - hits

@@ -54,6 +54,10 @@ def micrometres(text: str, unit: str = "um") -> float | None:
     Args:
         text: A number, a unit where it has one.
         unit: The unit of a number alone.
+
+    Examples:
+        >>> [micrometres(text) for text in ("0,25", "250 nm", "fine")]
+        [0.25, 0.25, None]
     """
     match = _LENGTH.fullmatch(text.replace("\xb5", "u").replace("\u03bc", "u"))  # micro sign, Greek mu
     if match is None:
@@ -64,7 +68,12 @@ def micrometres(text: str, unit: str = "um") -> float | None:
 
 
 def aperio_mpp(description: str) -> float | None:
-    """The field MPP of an Aperio description: `...|AppMag = 40|MPP = 0.2498|...`."""
+    """The field MPP of an Aperio description: `...|AppMag = 40|MPP = 0.2498|...`.
+
+    Examples:
+        >>> aperio_mpp("Aperio Image Library|AppMag = 40|MPP = 0.2498")
+        0.2498
+    """
     match = re.search(r"\|\s*MPP\s*=([^|\r\n]*)", description)
     return None if match is None else plausible(micrometres(match[1].strip("\0 ")))
 

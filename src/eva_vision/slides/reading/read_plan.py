@@ -105,6 +105,10 @@ def downsample(full: tuple[int, int], level: tuple[int, int]) -> float:
 
     A whole number where both sides can come from it by rounding, a power of 2 before others: a scanner that halves
     46,003 px writes 23,001, yet the pixels lie on a grid of 2.
+
+    Examples:
+        >>> downsample((46003, 32914), (23001, 16457))
+        2.0
     """
     mean = sum(a / b for a, b in zip(full, level, strict=True)) / 2
     low, high = _scales(full, level)

@@ -24,6 +24,11 @@ def area_resize(pixels: np.ndarray, width: int, height: int, span: float | None 
         height: Height of the result in pixels.
         span: How many old pixels of a square are covered from its corner on; None: all, of any shape.
         order: Number of places that a sum is interpolated through: even, 12 at most.
+
+    Examples:
+        >>> row = np.array([[0, 100, 200, 200]], np.uint8)
+        >>> area_resize(np.stack([row] * 3, axis=-1), width=2, height=1)[..., 0].tolist()
+        [[50, 200]]
     """
     rows, columns = pixels.shape[:2]
     down, across = (span, span) if span else (float(rows), float(columns))
