@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
+from PIL.TiffImagePlugin import TiffImageFile
 
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
 """Formats of Pillow, which tells them by content. EPS, PDF and the like run programs."""
@@ -62,10 +63,10 @@ def decoded(image: Image.Image) -> np.ndarray:
 def shown_size(image: Image.Image) -> tuple[int, int]:
     """Height and width as `decoded` gives them, from the header."""
     sideways = _orientation(image) in _SIDEWAYS
-    width, height = stored = image.size
-    if image.format == "TIFF":  # of which newer versions of Pillow give the size as shown
-        tags = image.tag_v2  # type: ignore[attr-defined]
-        stored = tags.get(_WIDTH), tags.get(_HEIGHT)
+    width, height = image.size
+    stored: tuple[int | None, int | None] = (width, height)
+    if isinstance(image, TiffImageFile):  # of which newer versions of Pillow give the size as shown
+        stored = image.tag_v2.get(_WIDTH), image.tag_v2.get(_HEIGHT)
     return (width, height) if sideways and (width, height) == stored else (height, width)
 
 
@@ -100,9 +101,8 @@ def _held(image: Image.Image) -> str | None:
     if bits > 8 or image.mode[0] in "IF":
         kind = "floats" if image.mode == "F" else "integers" if image.mode == "I" else "values"
         return f"{kind} of {max(bits, 16)} bits a plane"
-    if image.format == "TIFF":
-        tags = image.tag_v2  # type: ignore[attr-defined]
-        samples, extra = tags.get(_SAMPLES, 1), tags.get(_EXTRA, ())
+    if isinstance(image, TiffImageFile):
+        samples, extra = image.tag_v2.get(_SAMPLES, 1), image.tag_v2.get(_EXTRA, ())
         if samples not in (1, 3) and not (samples in (2, 4) and len(extra) == 1 and extra[0] in _ALPHA):
             return f"{samples} planes, of which some have no meaning as colours"
     return None if image.mode in _COLOURS else f"{image.mode} in {len(image.getbands())} planes"
@@ -114,5 +114,6 @@ def _bits(image: Image.Image) -> int:
         return 32
     if image.format == "BMP":  # 16 bits are of all colours together
         return 8
-    raw = [tile[3] if isinstance(tile[3], str) else (tile[3] or ("",))[0] for tile in image.tile]  # type: ignore[attr-defined]
+    tiles = image.tile if isinstance(image, ImageFile.ImageFile) else []
+    raw = [tile[3] if isinstance(tile[3], str) else (tile[3] or ("",))[0] for tile in tiles]
     return 16 if image.mode.startswith("I;16") or any("16" in str(mode) for mode in raw) else 8

@@ -251,7 +251,7 @@ def _mismatch(path: Path, checksum: str | None) -> str | None:
     return None if actual == checksum else actual
 
 
-def _members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
+def _members(archive: Path) -> Iterator[tuple[str, IO[bytes] | gzip.GzipFile | None]]:
     """Name and content of each file, None for a folder; nothing else is let through."""
     if archive.suffix == ".zip":
         with zipfile.ZipFile(archive) as opened:
@@ -270,7 +270,7 @@ def _members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
                 pass
     elif archive.suffix == ".gz":
         with gzip.open(archive) as stream:
-            yield archive.stem, stream  # type: ignore[misc]
+            yield archive.stem, stream
     else:
         raise UsageError(f"Expected a .zip, .tar.gz, .tgz or .gz, but got {archive}.")
 

@@ -4,7 +4,7 @@ import hashlib
 import stat
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.dataset import Sample
@@ -46,9 +46,7 @@ class Row(NamedTuple):
 class Folder(ImageFiles):
     """A folder of labelled images, as a tree `split/class/image` or with a `manifest.csv`."""
 
-    card: ClassVar[DatasetCard] = DatasetCard(  # type: ignore[misc]
-        name="folder", access="your own files, below --dataset.root", licence="yours"
-    )
+    card = DatasetCard(name="folder", access="your own files, below --dataset.root", licence="yours")
 
     def __init__(self, root: str, name: str = "folder", mpp: float | None = None) -> None:
         """Index the folder.
@@ -76,7 +74,7 @@ class Folder(ImageFiles):
         refuse_crossing((row.group, row.split) for row in rows)
         classes = tuple(sorted({r.label for r in rows if r.label is not None}))
         target = {label: i for i, label in enumerate(classes)}
-        self.card = DatasetCard(name=name, classes=classes, mpp=mpp, licence="yours", access=str(self.root))  # type: ignore[misc]
+        self.card = DatasetCard(name=name, classes=classes, mpp=mpp, licence="yours", access=str(self.root))
         self.samples = [
             Sample(r.id, r.split, None if r.label is None else target[r.label], r.path, sizes[r.path], r.group, r.site)
             for r in rows

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from typing_extensions import override
 
-from eva_core.contracts.cards import DatasetCard
+from eva_core.contracts.cards import DatasetCard, ModelCard
 from eva_core.contracts.metric import Metric
 from eva_core.contracts.protocol import Protocol
 from eva_core.errors import UsageError
@@ -127,20 +127,24 @@ class SegmentationTask(Task):
         return metric == DICE  # of single images only the Dice is kept
 
     @override
-    def at_mpp(self, mpp: float, native: float, dataset: "Dataset", protocol: Protocol, card: Any) -> Protocol | None:
+    def at_mpp(
+        self, mpp: float, native: float, dataset: "Dataset", protocol: Protocol, card: ModelCard
+    ) -> Protocol | None:
         """A protocol that brings images to an mpp before they are cut.
 
         Raises:
             UsageError: Masks are not stitched, so that their magnification depends on the size of the image.
         """
-        section: Segmentation = protocol.segmentation  # type: ignore[attr-defined]
+        name = dataset.card.task  # under which a protocol has the section
+        section: Segmentation = getattr(protocol, name)
         if not section.of(dataset.card.name).stitch:
             raise UsageError(
                 f"Expected a protocol that stitches tiles, but {protocol.name} does not. Use --protocol strict."
             )
         if mpp < native * 0.99:
             return None
-        return replace(protocol, segmentation=replace(section, mpp=mpp))  # type: ignore[call-arg]
+        changes: dict[str, Any] = {name: replace(section, mpp=mpp)}
+        return replace(protocol, **changes)
 
     @override
     def always_said(self, section: Segmentation) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class MapStore(Samples):
 
     @cached_property
     @override
-    def targets(self) -> np.ndarray:  # type: ignore[override]
+    def targets(self) -> np.ndarray:  # type: ignore[override]  # read from all masks, so only when asked for
         """The class that most pixels of a sample have, not counting the most frequent class of all: (samples,).
 
         A hold-out is balanced by it, so that rare classes are in both parts.

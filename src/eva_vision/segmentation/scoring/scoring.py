@@ -57,8 +57,8 @@ class Scored:
         """Every metric under weights of the units, for each decoder."""
         return [
             partial(
-                _weighted,
-                counts=self.counts[p],
+                metrics.weighted,
+                self.counts[p],
                 classes=context.card.classes,
                 background=context.card.background,
                 empty=context.section.empty,
@@ -71,10 +71,6 @@ class Scored:
         """Dice of every decoder and unit, (P, N), and of every class, (P, N, C); NaN where undefined."""
         by_class = metrics.per_class(self.counts, context.section.empty)[0]
         return metrics.over_classes(by_class, context.card.background), by_class
-
-
-def _weighted(weights: np.ndarray, counts: np.ndarray, **settings: object) -> dict[str, np.ndarray]:
-    return metrics.weighted(counts, weights, **settings)  # type: ignore[arg-type]
 
 
 def units_of(context: Context, samples: np.ndarray) -> list[Unit]:

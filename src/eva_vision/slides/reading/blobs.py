@@ -10,11 +10,11 @@ from contextlib import suppress
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import obstore
-from obstore.store import HTTPStore, from_url
+from obstore.store import HTTPStore, ObjectStore, from_url
 from typing_extensions import override
 
 from eva_core.errors import EvaError, UsageError
@@ -22,6 +22,9 @@ from eva_core.files.addresses import public_address
 from eva_vision.slides.reading.bucket_keys import Object, list_keys
 from eva_vision.slides.reading.logins import headers, take_login
 from eva_vision.slides.reading.storage_errors import failed, passes
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta
 
 IN_FLIGHT = 64
 PATIENCE = 60.0
@@ -115,7 +118,7 @@ class Blob:
                 answer = self._patiently(self._first_byte)
         return Object.from_answer(answer["size"], answer["e_tag"], answer["last_modified"])
 
-    def _first_byte(self) -> Any:
+    def _first_byte(self) -> "ObjectMeta":
         """Ask for one byte; the answer tells of all."""
         return obstore.get(_store(self.root, os.getpid()), self.key, options={"range": (0, 1)}).meta
 
@@ -263,7 +266,7 @@ def split_address(url: str) -> tuple[str, str]:
 
 
 @lru_cache(64)
-def _store(root: str, _process: int) -> Any:
+def _store(root: str, _process: int) -> ObjectStore:
     """The client for a bucket or server, another one in each process: obstore's threads do not survive a fork."""
     if _Client.lost:  # it would wait for ever
         raise EvaError(

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import obstore
 from obstore.exceptions import InvalidPathError
+from obstore.store import ObjectStore
 
 from eva_core.errors import EvaError
 
@@ -37,7 +38,7 @@ class Object:
         return cls(size, " ".join([etag or "", str(modified.timestamp()) if modified.timestamp() else ""]).strip())
 
 
-def list_keys(store: Any, root: str, prefix: str) -> tuple[dict[str, Object], list[str]]:
+def list_keys(store: ObjectStore, root: str, prefix: str) -> tuple[dict[str, Object], list[str]]:
     """List the objects below a prefix by key, and keys that cannot be asked for.
 
     Args:
