@@ -1,4 +1,4 @@
-"""Pretraining by online patching: methods, their training from slides or patches, and the export of a model."""
+"""Pretraining by online patching: `pretrain(plan(...))` trains a method on slides or patches and exports the model."""
 
 from typing import TYPE_CHECKING
 
@@ -6,7 +6,7 @@ from eva_core.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from eva_pretrain.methods.base import Method, Setup
-    from eva_pretrain.run.config import Plan
+    from eva_pretrain.run.config import Plan, plan
     from eva_pretrain.run.export import ExportDetails, export
     from eva_pretrain.run.pretrain import pretrain
 
@@ -16,6 +16,7 @@ __all__ = [
     "Plan",
     "Setup",
     "export",
+    "plan",
     "pretrain",
 ]
 __getattr__, __dir__ = lazy_names(
@@ -26,6 +27,7 @@ __getattr__, __dir__ = lazy_names(
         "Plan": "eva_pretrain.run.config",
         "Setup": "eva_pretrain.methods.base",
         "export": "eva_pretrain.run.export",
+        "plan": "eva_pretrain.run.config",
         "pretrain": "eva_pretrain.run.pretrain",
     },
 )

@@ -1,4 +1,4 @@
-"""What ranks tell each other. Where nothing is distributed, a process is alone and nothing is sent."""
+"""Communication between ranks. Where nothing is distributed, a process is rank 0 of 1 and sends nothing."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def rank() -> int:
 
 
 def all_reduce_sum(x: Tensor) -> Tensor:
-    """Sum of a tensor over all ranks, without gradient: a new tensor of the same shape."""
+    """Sum a tensor over all ranks, without gradient, into a new tensor of the same shape."""
     x = x.detach().clone(memory_format=torch.contiguous_format)
     if world() > 1:
         dist.all_reduce(x, dist.ReduceOp.SUM)
@@ -27,7 +27,7 @@ def all_reduce_sum(x: Tensor) -> Tensor:
 
 
 def all_reduce_max(x: Tensor) -> Tensor:
-    """Largest value of each element over all ranks, without gradient: a new tensor of the same shape."""
+    """Take the largest value of each element over all ranks, without gradient, into a new tensor of the same shape."""
     x = x.detach().clone(memory_format=torch.contiguous_format)
     if world() > 1:
         dist.all_reduce(x, dist.ReduceOp.MAX)
@@ -35,16 +35,16 @@ def all_reduce_max(x: Tensor) -> Tensor:
 
 
 def gather(x: Tensor) -> Tensor:
-    """Rows of all ranks in the order of the ranks, with gradient.
+    """Gather the rows of all ranks, in the order of the ranks, with gradient.
 
-    The gradient of a row is the sum of what all ranks' losses have for it, so losses whose mean over ranks is the loss
-    of the joined batch have, averaged as DDP and FSDP do, the gradient of the joined batch.
+    The gradient of a row is the sum over the losses of all ranks. So, if the mean over ranks of a loss is the loss of
+    the joined batch, the gradients that DDP and FSDP average are those of the joined batch.
 
     Args:
-        x: (B, ...), as many rows on every rank.
+        x: Rows of this rank, (B, ...), as many on every rank.
 
     Returns:
-        (R * B, ...); x itself where nothing is distributed.
+        Rows of all ranks, (R * B, ...); x itself where nothing is distributed.
     """
     if world() == 1:
         return x
@@ -53,7 +53,7 @@ def gather(x: Tensor) -> Tensor:
 
 
 class _Gather(torch.autograd.Function):
-    # torch.distributed.nn has one too, whose gradient takes an all-to-all that not every backend knows
+    # torch.distributed.nn has one too, but its gradient takes an all-to-all, which not every backend has
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         x = x.contiguous()

@@ -14,7 +14,7 @@ FACES = {
         FittedRun Metric Protocol ResolvedProtocol Task Scores Job Answer Extraction EvaError UsageError card""",
     "eva_vision": """timm_model open_slide list_slides Slide Patch Level SlideReader ImageFiles SegmentationDataset
         SegmentationHead""",
-    "eva_pretrain": "pretrain export ExportDetails Plan Method Setup",
+    "eva_pretrain": "pretrain plan export ExportDetails Plan Method Setup",
     "eva_vision.models": "timm_model",
     "eva_vision.slides": "open_slide list_slides Slide Patch Level",
     "eva_core.types": """Backbone Builder Dataset DatasetCard Embedded FittedRun FittingData Geometry Head ModelCard

@@ -1,1 +1,1 @@
-"""Augmentation on the device, for a whole batch at once: what the student and the teacher see of a patch."""
+"""Augmentation on the device, for a whole batch at once: from patches to the crops of student and teacher."""

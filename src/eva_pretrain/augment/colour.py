@@ -1,9 +1,9 @@
 """Colour jitter, grey and solarise, each with a factor of its own for every image.
 
-Hue is turned first and the rest is one product, cut off at 0 and 1 at its end; torchvision draws the order of the four,
-and cuts off after each.
+Hue is turned first and the rest is one product, clamped to 0-1 at its end; torchvision draws the order of the four, and
+clamps after each.
 
-An image that is left alone has a neutral factor, so that no image is picked and the device is never waited for.
+An image that stays as it is has a neutral factor, so that no image is picked and nothing waits for the device.
 """
 
 from typing import NamedTuple
@@ -15,7 +15,14 @@ _LUMA = (0.299, 0.587, 0.114)  # Rec. 601, as in Pillow and torchvision
 
 
 class Jitter(NamedTuple):
-    """Factors of each image, (N,): hue in turns, 0 leaves it; of the others 1 does, and saturation 0 is grey."""
+    """Factors of the colour jitter of N images, each (N,).
+
+    Attributes:
+        hue: Turn of the hue, 1 being a full turn; 0 changes nothing.
+        brightness: Factor; 1 changes nothing.
+        contrast: Factor; 1 changes nothing.
+        saturation: Factor; 1 changes nothing, 0 is grey.
+    """
 
     hue: Tensor
     brightness: Tensor
@@ -31,16 +38,16 @@ def draw_jitter(
     generator: torch.Generator | None,
     device: torch.device,
 ) -> Jitter:
-    """Factors of n images. One draw (6, n): coin of the jitter, its four factors, coin of the grey.
+    """Draw the factors of n images: one draw (6, n) of the coin of the jitter, its four factors, the coin of the grey.
 
     Args:
-        n: How many.
+        n: Number of images.
         jitter: Probability of the four together.
         strengths: Strengths of hue, brightness, contrast and saturation: the factor is uniform in 0 +- h turns, else in
             1 +- s, never below 0.
         grey: Probability of grey.
-        generator: On the device; None is the default one.
-        device: Where the factors are wanted.
+        generator: Generator on the device; None is the default one.
+        device: Device of the factors.
     Source: torchvision's ColorJitter and RandomGrayscale.
     """
     u = torch.rand((6, n), generator=generator, device=device)
@@ -54,17 +61,17 @@ def draw_jitter(
 
 
 def rotate_hue(x: Tensor, turns: Tensor) -> Tensor:
-    """Turn the hue of HSV; value and saturation stay. In place.
+    """Turn the hue of images in place; value and saturation of HSV stay.
 
     Args:
         x: Images (N, 3, H, W) in 0-1.
         turns: Turn of each image, (N,), in -0.5 to 0.5.
     Returns:
-        x.
+        The tensor x, changed in place.
     Source: Smith 1978; each channel is piecewise linear in the hue, by its distance from a corner of the hexagon.
     """
     red, green, blue = x.unbind(1)
-    # sorted by max and min, and the places from 0 / 1 masks: torch.where takes four times as long on a CPU
+    # sorting by max and min with 0 / 1 masks: torch.where takes four times as long on a CPU
     more, less = torch.maximum(green, blue), torch.minimum(green, blue)
     swapped, not_red = (torch.lt(a, b, out=torch.empty_like(more)) for a, b in ((green, blue), (red, more)))
     top, middle = torch.maximum(red, more), torch.minimum(red, more)
@@ -81,10 +88,10 @@ def rotate_hue(x: Tensor, turns: Tensor) -> Tensor:
 
 
 def scale_colour(x: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor) -> Tensor:
-    """Brightness, contrast about the mean grey of the image, and saturation, in one pass. In place.
+    """Scale brightness, contrast about the mean grey of the image, and saturation, in one pass and in place.
 
-    The three commute but for what each cuts off at 0 and 1. Here that is done once, at the end, so that their order
-    does not matter: torchvision draws it, and loses what was cut in between.
+    The three commute except for clamping to 0-1. Here that is done once, at the end, so that their order does not
+    matter; torchvision draws the order, and clamps after each.
 
     Args:
         x: Images (N, 3, H, W) in 0-1.
@@ -92,7 +99,7 @@ def scale_colour(x: Tensor, brightness: Tensor, contrast: Tensor, saturation: Te
         contrast: Factors (N,); 1 changes nothing.
         saturation: Factors (N,); 1 changes nothing, 0 is grey.
     Returns:
-        x, in 0-1.
+        The tensor x, changed in place, in 0-1.
     """
     red, green, blue = x.unbind(1)
     grey = torch.add(red * _LUMA[0], green, alpha=_LUMA[1]).add_(blue, alpha=_LUMA[2])  # (N, H, W)
@@ -104,7 +111,19 @@ def scale_colour(x: Tensor, brightness: Tensor, contrast: Tensor, saturation: Te
 
 
 def solarise(x: Tensor, chosen: Tensor) -> Tensor:
-    """Invert what is brighter than a half, in the images chosen, bool (N,). In place; returns x in 0-1."""
+    """Invert values above a half in some images, in place.
+
+    Args:
+        x: Images (N, 3, H, W) in 0-1.
+        chosen: Images to solarise, bool (N,).
+    Returns:
+        The tensor x, changed in place.
+
+    Examples:
+        >>> x = torch.tensor([0.25, 0.75]).expand(2, 3, 1, 2).clone()
+        >>> solarise(x, torch.tensor([False, True]))[:, 0, 0].tolist()
+        [[0.25, 0.75], [0.25, 0.25]]
+    """
     # 1 - x is the lesser of the two exactly where x is above a half
     most = torch.where(chosen, 1.0, 2.0)[:, None, None, None]
     return torch.minimum(x, most - x, out=x)

@@ -11,17 +11,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_TRIES = 10  # torchvision's, before it takes the centre
-_REACH = 2.0  # of the cubic kernel, in pixels of the output where that is coarser, else of the input
-_APART = 4
+_TRIES = 10  # as torchvision, before it takes the centre
+_REACH = 2.0  # half width of the cubic kernel, in pixels of the output where that is coarser, else of the input
+_PADDING = 4
 
 
 class Taps(NamedTuple):
-    """The weights of one axis that are not 0: out[i] = sum over t of weight[i, t] * in[pixel[i, t]].
+    """Weights of one axis that are not 0: out[i] = sum over t of weight[i, t] * in[pixel[i, t]].
 
     Attributes:
         pixel: Pixel of the patch, int64 (N, size, T); inside the box, also where the weight is 0.
-        weight: (N, size, T), with a sum of 1 over T.
+        weight: Weight of that pixel, (N, size, T), with a sum of 1 over T.
     """
 
     pixel: Tensor
@@ -37,19 +37,19 @@ def draw_boxes(
     generator: torch.Generator | None,
     device: torch.device,
 ) -> Tensor:
-    """Boxes in a square patch: area uniform, aspect log-uniform, corner uniform, all in whole pixels.
+    """Draw boxes in a square patch: area uniform, aspect log-uniform, corner uniform, all in whole pixels.
 
     Ten tries are drawn and the first that fits is taken; where none does, the largest box in the centre whose aspect is
     allowed. Two draws: sizes (2, n, 10), corners (2, n).
 
     Args:
-        n: How many.
+        n: Number of boxes.
         side: Side of the patch in pixels.
-        area: What the scale is relative to, in pixels.
-        scale: Least and greatest share of it.
+        area: Area that the scale is relative to, in square pixels.
+        scale: Least and greatest share of the area.
         aspect: Least and greatest width / height.
-        generator: On the device; None is the default one.
-        device: Where the boxes are wanted.
+        generator: Generator on the device; None is the default one.
+        device: Device of the boxes.
     Returns:
         x, y, width and height in pixels, int64 (4, n).
     Source: torchvision's RandomResizedCrop; Szegedy et al. 2015, section 6.
@@ -63,27 +63,38 @@ def draw_boxes(
     sizes = tries.gather(2, first.expand(2, -1, -1)).squeeze(2)
     ratio = min(max(1.0, aspect[0]), aspect[1])
     width, height = round(side * min(1.0, ratio)), round(side / max(1.0, ratio))
-    found = fits.any(1)
-    sizes = torch.stack([torch.where(found, sizes[0], width), torch.where(found, sizes[1], height)])
+    fitted = fits.any(1)
+    sizes = torch.stack([torch.where(fitted, sizes[0], width), torch.where(fitted, sizes[1], height)])
     u = torch.rand((2, n), generator=generator, device=device)
-    corners = torch.where(found, (u * (side - sizes + 1)).floor(), ((side - sizes) / 2).floor())
+    corners = torch.where(fitted, (u * (side - sizes + 1)).floor(), ((side - sizes) / 2).floor())
     return torch.cat([torch.minimum(corners, side - sizes), sizes]).long()
 
 
 def longest(side: int, area: float, scale: tuple[float, float], aspect: tuple[float, float]) -> int:
-    """The longest side in pixels that a box can have: how many weights a pixel needs, without asking the device."""
+    """Bound the side of a box in pixels, and with it the weights that a pixel needs, without waiting for the device.
+
+    Args:
+        side: Side of the patch in pixels.
+        area: Area that the scale is relative to, in square pixels.
+        scale: Least and greatest share of the area.
+        aspect: Least and greatest width / height.
+
+    Examples:
+        >>> longest(256, 224.0**2, (0.9, 1.1), (1.0, 1.0))
+        235
+    """
     return min(side, math.ceil(math.sqrt(area * scale[1] * max(aspect[1], 1 / aspect[0]))))
 
 
 def taps(start: Tensor, length: Tensor, flip: Tensor, size: int, longest: int) -> Taps:
-    """Antialiased bicubic weights of one axis of many boxes; pixels outside of a box count for nothing.
+    """Compute antialiased bicubic weights of one axis of many boxes; pixels outside of a box have no weight.
 
     Args:
         start: First pixel of each box, int64 (N,).
         length: Length of each box in pixels, int64 (N,), at most `longest`.
         flip: Whether the axis is reversed, bool (N,).
-        size: Pixels wanted.
-        longest: Bound of the lengths.
+        size: Length of the output in pixels.
+        longest: Bound of the lengths of boxes, in pixels.
     Source: Keys 1981 with a = -0.5, stretched where the box is shrunk, as Pillow's BICUBIC does.
     """
     many = 2 * math.ceil(_REACH * max(longest / size, 1)) + 1
@@ -100,34 +111,34 @@ def taps(start: Tensor, length: Tensor, flip: Tensor, size: int, longest: int) -
 
 
 def _cubic(distance: Tensor) -> Tensor:
-    """Keys' kernel at distances of at least 0."""
+    """Cubic kernel of Keys at distances of at least 0."""
     near = (1.5 * distance - 2.5) * distance.square() + 1
     far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
     return torch.where(distance < 1, near, torch.where(distance < 2, far, 0.0))
 
 
 def columns(pixels: Tensor) -> Tensor:
-    """Patches as `resample` reads them, x before y: uint8 (B, 3, S, S) -> float32 in 0-1 (B, 3, S, S + 4).
+    """Transpose patches for `resample`: uint8 (B, 3, S, S) -> float32 in 0-1 (B, 3, S, S + 4), x before y.
 
-    The last four of a row are never used: rows a power of two apart share few places in a CPU's cache, and turning
-    them takes three times as long.
+    The last four values of a row are padding and never used: rows a power of two apart share few places in a CPU's
+    cache, and transposing them takes three times as long.
     """
     b, _, side, _ = pixels.shape
-    turned = torch.zeros((b, 3, side, side + _APART), device=pixels.device)
+    turned = torch.zeros((b, 3, side, side + _PADDING), device=pixels.device)
     turned[..., :side] = pixels.transpose(2, 3)
     return turned.div_(255)
 
 
 def resample(columns: Tensor, source: Tensor, across: Taps, down: Taps) -> Tensor:
-    """Cut crops out of patches, both axes by the weights given.
+    """Cut crops out of patches, and resize them.
 
     Args:
         columns: Patches, (B, 3, S, S + 4), from the function of this name.
-        source: Which patch each crop is of, int64 (N,).
+        source: Number of the patch of each crop, int64 (N,).
         across: Weights along x, (N, size, T).
-        down: Along y.
+        down: Weights along y, (N, size, T).
     Returns:
-        (N, 3, size, size) in 0-1: what the kernel overshoots is cut off.
+        Crops (N, 3, size, size), clamped to 0-1 as the kernel overshoots.
     """
     side, stride = columns.shape[2:]
     n, size, _ = across.pixel.shape

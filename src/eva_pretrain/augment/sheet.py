@@ -1,4 +1,4 @@
-"""A picture of what the network sees, to look at before a long run."""
+"""Contact sheet of the crops that the network sees, to look at before a long run."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from eva_pretrain.augment.views import Crops, Views
 
-_ROWS, _LOCAL = 8, 8  # most patches, and most local crops of each
+_ROWS, _LOCAL = 8, 8  # patches at most, and local crops of each at most
 _GAP, _TILE = 8, 224
 _SMALL = (_TILE - _GAP) // 2  # local crops stand two high beside the large ones
 _MARGIN, _HEADER = 16, 28
@@ -23,7 +23,7 @@ def contact_sheet(pixels: Tensor, crops: Crops, views: Views, path: Path | str) 
         pixels: Patches, uint8 (B, 3, S, S).
         crops: Crops of the same patches, from `make_crops`; the normalisation is taken back.
         views: The settings that they were made with.
-        path: Where to; its folder is made.
+        path: Destination; its folder is created.
     """
     b, rows, shown = len(pixels), min(len(pixels), _ROWS), min(views.local_crops, _LOCAL)
     across = (shown + 1) // 2
@@ -54,7 +54,7 @@ def contact_sheet(pixels: Tensor, crops: Crops, views: Views, path: Path | str) 
 
 
 def _shown(crop: Tensor, views: Views) -> Tensor:
-    """A normalised crop as uint8 (3, H, W), on the CPU."""
+    """Pixels of a normalised crop, uint8 (3, H, W) on the CPU."""
     mean, std = (torch.tensor(v)[:, None, None] for v in (views.mean, views.std))
     return (crop.cpu().float() * std + mean).mul_(255).round_().clamp_(0, 255).to(torch.uint8)
 

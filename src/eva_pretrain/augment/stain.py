@@ -1,6 +1,6 @@
-"""Jitter of the stains: each image is taken apart into haematoxylin, eosin and a third stain, s' = alpha s + beta.
+"""Jitter of the stains: an image is split into haematoxylin, eosin and a third stain, each changed to alpha s + beta.
 
-The unit of s decides what a sigma does: beta 0.05 on all three moves stroma (225, 170, 200) to (214, 152, 189) in
+The unit of s decides how strong a sigma is: beta 0.05 on all three moves stroma (225, 170, 200) to (214, 152, 189) in
 optical density, to (190, 97, 159) in Tellez's space and to (114, 36, 89) in scikit-image's.
 """
 
@@ -15,23 +15,35 @@ Space = Literal["od", "tellez", "skimage"]
 _STAINS = ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11), (0.27, 0.57, 0.78))
 """Optical density over red, green, blue of haematoxylin, eosin and DAB: Ruifrok and Johnston 2001, table 1 rounded."""
 _GLASS, _TISSUE = 0.15, 0.25
-"""Mean optical density of glass at most (Macenko et al. 2009) and of tissue at least. A shift that began all at once
-would scatter dots over pale tissue: at beta 0.2 it is 40 grey levels."""
+"""Mean optical density of glass at most (Macenko et al. 2009) and of tissue at least. The shift grows from 0 to full
+between them: an abrupt start would scatter dots over pale tissue, of 40 grey levels at beta 0.2."""
 _DARKEST = 1 / 255
 _SKIMAGE_DARKEST = 1e-6
 
 
 class Stain(NamedTuple):
-    """Gains alpha and shifts beta of each image, (N, 3) over haematoxylin, eosin, third stain."""
+    """Jitter of the stains of N images, (N, 3) over haematoxylin, eosin, third stain.
+
+    Attributes:
+        alpha: Gains.
+        beta: Shifts.
+    """
 
     alpha: Tensor
     beta: Tensor
 
 
 def draw_stain(n: int, sigma: float, space: Space, generator: torch.Generator | None, device: torch.device) -> Stain:
-    """Gains uniform in 1 +- sigma and shifts in +- sigma, of each stain and of n images. One draw (2, n, 3).
+    """Draw gains uniform in 1 +- sigma and shifts uniform in +- sigma for each stain of n images. One draw (2, n, 3).
 
     In optical density beta is 0 on the third stain, which H&E does not have.
+
+    Args:
+        n: Number of images.
+        sigma: Strength of the jitter.
+        space: Unit of the stains, as in `jitter_stain`.
+        generator: Generator on the device; None is the default one.
+        device: Device of the factors.
     """
     u = torch.rand((2, n, 3), generator=generator, device=device)
     alpha, beta = sigma * (2 * u - 1)
@@ -48,11 +60,11 @@ def jitter_stain(x: Tensor, alpha: Tensor, beta: Tensor, space: Space = "od") ->
         alpha: Gains (N, 3) of haematoxylin, eosin, third stain.
         beta: Shifts (N, 3), in the unit of the space.
         space: `od`: -ln(max(x, 1/255)), where the shift is 0 up to a mean over the channels of 0.15, which is glass,
-            and whole from 0.25. The others shift every pixel and are there to repeat others' work only. `tellez`:
-            -ln(x + 2), Tellez et al. 2018. `skimage`: ln(max(x, 1e-6)) / ln(1e-6), stains cut at 0, scikit-image's
-            rgb2hed.
+            and whole from 0.25. The others shift every pixel, and serve to reproduce published work. `tellez`:
+            -ln(x + 2), Tellez et al. 2018. `skimage`: ln(max(x, 1e-6)) / ln(1e-6), stains clamped at 0, as in
+            scikit-image's rgb2hed.
     Returns:
-        (N, 3, H, W) in 0-1.
+        Images (N, 3, H, W) in 0-1.
     """
     matrix = torch.tensor(_STAINS)
     stains, apart = (m.to(x.device, non_blocking=True) for m in (matrix, matrix.inverse()))

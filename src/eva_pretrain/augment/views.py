@@ -1,4 +1,4 @@
-"""From patches to the crops that student and teacher see: the settings, and the whole pipeline.
+"""Views: the crops that student and teacher see of a patch, their settings, and the whole pipeline.
 
 Crop, flips, stain, colour jitter, grey, blur, solarise, normalise, in this order, on the device of the patches.
 """
@@ -16,38 +16,41 @@ from eva_pretrain.augment.colour import Jitter, draw_jitter, rotate_hue, scale_c
 from eva_pretrain.augment.crops import Taps, columns, draw_boxes, longest, resample, taps
 from eva_pretrain.augment.stain import Stain, draw_stain, jitter_stain
 
-_BLOCK = 2**17  # pixels of crops that are worked on at a time on a CPU: they should stay in its cache
+_BLOCK = 2**17  # pixels of crops that are processed at a time on a CPU, to stay in its cache
 
 
 @dataclass(frozen=True)
 class Views:
-    """What is seen of a patch. The defaults are DINOv2's (facebookresearch/dinov2 @ b8931f7) but for vertical flips,
-    mean and std, and the rate of blur, which is as written there and not as applied.
+    """Settings of the views of a patch.
+
+    The defaults are DINOv2's (facebookresearch/dinov2 @ b8931f7), except for vertical flips, mean and std, and the rate
+    of blur, which is as written there and not as applied.
 
     Attributes:
         global_size: Side of a global crop in pixels, a multiple of the ViT's patch size.
-        local_size: Side of a local crop; 98 for patch size 14.
-        local_crops: How many of them; there are always two global ones.
-        global_scale: Area of a global crop, least and greatest, as a share of what it is relative to; DINO: 0.4-1.
-        local_scale: Area of a local crop, in the same way; DINO: 0.05-0.4.
-        aspect: Width / height of a crop before it is resized; torchvision's.
-        relative_to: `patch`, or `crop`: the area of the crop itself, which keeps the magnification nearly as it was.
-            Extended context is patches of 392, crops of 224, scale 0.9-1.1 (Virchow2, Zimmermann et al. 2024).
+        local_size: Side of a local crop in pixels; 98 for patch size 14.
+        local_crops: Number of local crops; there are always two global ones.
+        global_scale: Area of a global crop, least and greatest, as a share of `relative_to`; DINO: 0.4-1.
+        local_scale: Area of a local crop, least and greatest, as a share of `relative_to`; DINO: 0.05-0.4.
+        aspect: Width / height of a crop before it is resized, least and greatest; as torchvision.
+        relative_to: Area that scales are a share of: the `patch`, or the `crop` in its final size, which keeps the
+            magnification nearly as it was. Extended context is patches of 392, crops of 224, scale 0.9-1.1 (Virchow2,
+            Zimmermann et al. 2024).
         horizontal: Probability of a flip left to right.
         vertical: Probability of a flip upside down; DINO and DINOv2: 0, but tissue has no upright.
         jitter: Probability of the four below together.
         brightness: The factor is uniform in 1 +- this.
         contrast: The factor is uniform in 1 +- this.
         saturation: The factor is uniform in 1 +- this.
-        hue: In turns, uniform in +- this, at most 0.5.
+        hue: Turn of the hue, uniform in +- this, at most 0.5.
         grey: Probability of a grey crop.
-        blur: Probability of the first global, second global and local crops.
+        blur: Probability of blur in the first global, second global and local crops.
         blur_official: Blur with 1 - p, the mistake in DINOv2's code: 0, 0.9, 0.5 where 1, 0.1, 0.5 is written.
-        solarise: Probability of the first global, second global and local crops. Pathology: 0.
+        solarise: Probability of solarising the first global, second global and local crops. Pathology: 0.
         stain: Strength of the HED jitter, 0 for none: 0.05 is light, 0.2 strong (Tellez et al. 2019).
-        stain_space: Unit of the stains. The others than `od` are there to repeat others' work.
-        mean: Subtracted of red, green, blue in 0-1; kaiko: 0.5; DINO and DINOv2: ImageNet's 0.485, 0.456, 0.406.
-        std: Divided by, after that; ImageNet's is 0.229, 0.224, 0.225.
+        stain_space: Unit of the stains. Those other than `od` serve to reproduce published work.
+        mean: Mean of red, green, blue in 0-1 to subtract; kaiko: 0.5; DINO and DINOv2: ImageNet's 0.485, 0.456, 0.406.
+        std: Standard deviation of red, green, blue to divide by; ImageNet's is 0.229, 0.224, 0.225.
     """
 
     global_size: int = 224
@@ -105,7 +108,7 @@ class Views:
 
 
 class Crops(NamedTuple):
-    """What is seen of B patches, crop-major: all patches of crop 0, then of crop 1, ...
+    """Crops of B patches, crop-major: all patches of crop 0, then of crop 1, ...
 
     Attributes:
         global_: Global crops, normalised float32 (2 B, 3, G, G).
@@ -117,7 +120,7 @@ class Crops(NamedTuple):
 
 
 class _Kind(NamedTuple):
-    """Crops of one size: as many for each patch as there are rates of blur and of solarise."""
+    """Crops of one size, one for each rate of blur and of solarise."""
 
     size: int
     scale: tuple[float, float]
@@ -126,7 +129,7 @@ class _Kind(NamedTuple):
 
 
 class _Drawn(NamedTuple):
-    """What was drawn for N crops, with N rows each; None is what the settings never do."""
+    """Random numbers of N crops, with N rows each; None where the settings need none."""
 
     source: Tensor
     across: Taps
@@ -139,18 +142,19 @@ class _Drawn(NamedTuple):
 
 @torch.no_grad()
 def make_crops(pixels: Tensor, views: Views, generator: torch.Generator | None = None) -> Crops:
-    """Draw and compute the crops of a batch, where the patches are, without waiting for the device.
+    """Draw and compute the crops of a batch, on the device of the patches and without waiting for it.
 
-    Drawn in this order, for the global crops and then for the local ones: boxes, flips, stain, jitter with grey, blur,
-    solarise; what the settings never do is not drawn. The same state of the generator gives the same crops.
+    Random numbers are drawn in this order, for the global crops and then for the local ones: boxes, flips, stain,
+    jitter with grey, blur, solarise; those that the settings do not need are not drawn. The same state of the generator
+    gives the same crops.
 
     Args:
         pixels: Patches, uint8 (B, 3, S, S).
         views: The settings.
-        generator: On the device of the patches; None is the default one.
+        generator: Generator on the device of the patches; None is the default one.
 
     Raises:
-        UsageError: The patches are not square RGB in uint8, or smaller than the crops are to see.
+        UsageError: The patches are not square RGB in uint8, or smaller than the settings need.
     """
     if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[1] != 3 or pixels.shape[2] != pixels.shape[3]:
         raise UsageError(
@@ -172,7 +176,7 @@ def make_crops(pixels: Tensor, views: Views, generator: torch.Generator | None =
 
 
 def _crops(patches: Tensor, kind: _Kind, views: Views, generator: torch.Generator | None) -> Tensor:
-    """All crops of a kind, crop-major; patches as from `columns`."""
+    """Compute all crops of a kind, crop-major, from patches as `columns` gives them."""
     n = len(patches) * len(kind.blurred)
     crops = patches.new_empty((n, 3, kind.size, kind.size))
     if not n:
@@ -191,7 +195,7 @@ def _crops(patches: Tensor, kind: _Kind, views: Views, generator: torch.Generato
 
 
 def _draw(patches: Tensor, kind: _Kind, views: Views, generator: torch.Generator | None) -> _Drawn:
-    """The order of the draws is part of what `make_crops` promises."""
+    """Draw the random numbers of a kind, in the order that `make_crops` promises."""
     b, side, device = len(patches), patches.shape[2], patches.device
     n = b * len(kind.blurred)
     area = float(side**2 if views.relative_to == "patch" else kind.size**2)
@@ -223,14 +227,14 @@ def _draw(patches: Tensor, kind: _Kind, views: Views, generator: torch.Generator
 
 
 def _at(drawn: Any, rows: slice) -> Any:
-    """Take the rows of some of the crops out of what was drawn for all."""
+    """Select the rows of some crops from the random numbers of all."""
     if isinstance(drawn, tuple):
         return type(drawn)(*(_at(part, rows) for part in drawn))
     return None if drawn is None else drawn[rows]
 
 
 def _seen(patches: Tensor, drawn: _Drawn, views: Views) -> Tensor:
-    """Crops (N, 3, size, size) in 0-1."""
+    """Compute crops (N, 3, size, size) in 0-1."""
     x = resample(patches, drawn.source, drawn.across, drawn.down)
     if drawn.stain is not None:
         x = jitter_stain(x, *drawn.stain, views.stain_space)

@@ -1,1 +1,1 @@
-"""Patches as a stream: out of slides where they lie, or out of a folder of images."""
+"""Streams of patches, read from slides in place or from a folder of images."""

@@ -1,4 +1,4 @@
-"""Which samples make a batch: a rule, so that nothing has to be remembered or shared."""
+"""Order of samples in batches, computed from the batch number alone: nothing is stored or shared."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import numpy as np
 from eva_core.errors import UsageError
 
 LANES = 16
-"""Batches are dealt to these; each lane keeps its own regions, and one worker serves a lane from first to last."""
+"""Number of lanes that batches are dealt to. Each lane keeps its own regions, and one worker serves it throughout."""
 
 
 @dataclass(frozen=True)
@@ -17,14 +17,20 @@ class Order:
     With one patch per region, ranks take samples in turn: all ranks together take 0, 1, 2, ... without a gap.
 
     With k patches per region, place s of a lane's batches takes one patch of the same region k times, then goes on to
-    another region; places change at different times. So a batch has never two patches of one region unless `distinct`
+    another region; places change at different times. So a batch never has two patches of one region unless `distinct`
     is small, every batch needs about as many new regions as the next, and a region is read once.
 
     Attributes:
         batch_size: Patches of a batch of one rank.
-        rank: Number of this process.
-        ranks: How many there are.
+        rank: Number of this process, from 0.
+        ranks: Number of processes.
         per_window: Patches that are cut from one region.
+
+    Examples:
+        >>> Order(batch_size=3, rank=1, ranks=2).numbers(0).tolist()
+        [1, 3, 5]
+        >>> Order(batch_size=2, per_window=2).numbers(0).tolist()  # patch 0 of region 0, patch 1 of region 16
+        [0, 33]
     """
 
     batch_size: int
@@ -50,10 +56,13 @@ class Order:
         return region * self.per_window + at % self.per_window
 
     def check(self, workers: int) -> None:
-        """Whether each lane has one worker.
+        """Refuse a number of workers by which a lane would have more than one.
+
+        Args:
+            workers: Processes that read.
 
         Raises:
-            UsageError: It has not.
+            UsageError: The number does not divide the number of lanes.
         """
         if self.per_window > 1 and LANES % workers:
             raise UsageError(

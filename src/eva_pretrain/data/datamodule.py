@@ -1,4 +1,4 @@
-"""Where patches come from: slides by index or pattern, or a folder of patches."""
+"""Source of patches: slides by index or pattern, or a folder of patches."""
 
 import os
 from dataclasses import asdict, dataclass, replace
@@ -20,26 +20,26 @@ from eva_vision.slides.sampling import Sampling
 from eva_vision.slides.tissue_detection import patch_filter
 
 EPOCH = 1250
-"""Optimiser steps between two looks at the clock: an epoch of DINOv2. It decides nothing else."""
-_FAR = 2**30
-"""The batch from which patches are looked at and not learnt from: no run gets there."""
+"""Optimiser steps that Lightning counts as an epoch, as in DINOv2; no result depends on it."""
+_MONITORED_FROM = 2**30
+"""First batch of the patches that are monitored and never trained on: no run gets that far."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where patches come from, and how they are read. Either slides or a folder.
+    """Source of the patches, either slides or a folder, and how they are read.
 
     Attributes:
         slides: Folder of an index (`eva slides index`), or a pattern such as 's3://bucket/**/*.svs'.
         folder: Folder of patches: PNG, JPEG, TIFF at any depth.
         mpp: Micrometres per pixel of the patches of a folder, or of slides that state none.
-        limit: How many patches of a folder are used; none: all.
-        tissue: How tissue is found in slides: hsv, otsu, or a plugin's name.
+        limit: Number of patches of a folder that are used; none: all.
+        tissue: Tissue detection for slides: hsv, otsu, or a plugin's name.
         hsv_filter: Keep a patch only if 60 % of it has the colours of H&E, as Midnight.
-        exact: Read level 0 alone.
+        exact: Read level 0 only.
         batch_size: Patches of a batch of one device.
         workers: Processes of one device that read.
-        prefetch: Batches that each of them reads ahead.
+        prefetch: Batches that each worker reads ahead.
     """
 
     slides: str | None = None
@@ -66,22 +66,22 @@ class Source:
 
 
 class Patches(LightningDataModule):
-    """The loader of this process among all, once Lightning knows how many there are."""
+    """Data module of a run: the loader of this rank, once Lightning knows how many ranks there are."""
 
     loader: PatchLoader
 
     def __init__(self, source: Source, sampling: Sampling, seed: int, accumulate: int, output: Path) -> None:
-        """Find the patches; slides that no index has are indexed first.
+        """Find the patches; slides without an index are indexed first.
 
         Args:
-            source: Where they are.
-            sampling: How they are drawn; of a folder, its `size` alone.
-            seed: Decides which.
+            source: Slides or folder.
+            sampling: How patches are drawn from slides; of a folder, only `size` applies.
+            seed: Seed of the choice of patches.
             accumulate: Batches of an optimiser step.
-            output: The index goes below.
+            output: Folder of the run, below which the index is written.
 
         Raises:
-            UsageError: There are none.
+            UsageError: The source has no slide or image, or a setting does not apply to it.
         """
         super().__init__()
         if source.folder is not None:
@@ -91,7 +91,7 @@ class Patches(LightningDataModule):
         self.index = None if source.slides is None else _index(source, output / "index")
 
     def train_dataloader(self) -> PatchLoader:
-        """The stream of this rank."""
+        """Build the loader of this rank."""
         assert self.trainer is not None
         stream = self.stream(self.source.batch_size, self.trainer.global_rank, self.trainer.world_size)
         source, epoch = self.source, EPOCH * self.accumulate
@@ -99,15 +99,15 @@ class Patches(LightningDataModule):
         self.loader = PatchLoader(stream, source.workers, source.prefetch, epoch, pin_memory=on_gpu)
         return self.loader
 
-    def far_patches(self, batch_size: int) -> PatchLoader:
-        """Patches from far ahead in the stream, of each device its own, for whoever looks at what is learnt."""
+    def monitored_patches(self, batch_size: int) -> PatchLoader:
+        """Load patches that the run never trains on, others on each rank, in batches of `batch_size`."""
         everywhere = replace(self.sampling, distinct=None)
-        stream = self.stream(batch_size, rank(), world(), _FAR, everywhere)
+        stream = self.stream(batch_size, rank(), world(), _MONITORED_FROM, everywhere)
         return PatchLoader(stream, self.source.workers, self.source.prefetch)
 
     @property
     def mpp(self) -> tuple[float, float] | None:
-        """Least and greatest micrometres per pixel of the patches."""
+        """Least and greatest micrometres per pixel of the patches; None where unknown."""
         if self.index is None:
             return None if self.source.mpp is None else (self.source.mpp, self.source.mpp)
         return self.sampling.mpp_range or (min(self.sampling.mpp), max(self.sampling.mpp))
@@ -115,7 +115,15 @@ class Patches(LightningDataModule):
     def stream(
         self, batch_size: int, rank: int = 0, ranks: int = 1, start: int = 0, sampling: Sampling | None = None
     ) -> Stream:
-        """All patches from a batch on, divided among ranks; those of another sampling, where one is given."""
+        """Stream the patches of one rank.
+
+        Args:
+            batch_size: Patches of a batch of one rank.
+            rank: Number of this process, from 0.
+            ranks: Number of processes among which the samples are divided.
+            start: First batch.
+            sampling: Replaces the sampling of the run.
+        """
         sampling = sampling or self.sampling
         source, where = self.source, {"seed": self.seed, "rank": rank, "ranks": ranks, "start": start}
         if self.index is None:
@@ -133,12 +141,12 @@ def _refuse_what_only_slides_have(sampling: Sampling) -> None:
 
 
 def _say_what_only_slides_have(source: Source, sampling: Sampling) -> None:
-    """Recipes are for slides; what does not change which patches are used is told and left aside."""
-    aside = [f"data.{name}" for name in ("hsv_filter", "exact") if getattr(source, name)]
+    """Say which settings for slides have no effect on a folder: recipes are written for slides."""
+    unused = [f"data.{name}" for name in ("hsv_filter", "exact") if getattr(source, name)]
     given, plain = asdict(sampling), asdict(Sampling())
-    aside += [f"sampling.{name}" for name in given if name != "size" and given[name] != plain[name]]
-    if aside:
-        say(f"A folder of patches is read as it is: {', '.join(aside)} have no effect.")
+    unused += [f"sampling.{name}" for name in given if name != "size" and given[name] != plain[name]]
+    if unused:
+        say(f"A folder of patches is read as it is: {', '.join(unused)} have no effect.")
 
 
 def _index(source: Source, output: Path) -> Index:
@@ -168,7 +176,7 @@ def _index(source: Source, output: Path) -> Index:
 
 
 def _refuse_other_settings(source: Source, index: Index) -> None:
-    """What an index was made with stands in it; another value here would change nothing."""
+    """Refuse settings that differ from those that a finished index was made with: they would have no effect."""
     plain = Source(slides="")
     if source.tissue not in (plain.tissue, index.tissue):
         raise UsageError(

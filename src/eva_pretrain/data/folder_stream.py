@@ -1,4 +1,4 @@
-"""Patches that lie as image files in a folder, as a stream of batches: the same promises as of slides.
+"""Stream of patches from the image files of a folder, as reproducible as the stream from slides.
 
 Sample n is file number n % N of pass n // N, and each pass has every file once, in an order of its own. A file that
 cannot be read is replaced by another, which depends on (seed, n, attempt) alone.
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import simplejpeg
+from typing_extensions import override
 
 from eva_core.contracts.cards import Geometry
 from eva_core.errors import EvaError, UsageError, refuse, some
@@ -27,16 +28,16 @@ from eva_vision.transforms import resize_and_crop
 _MEMORY = 256 * 2**20
 """Bytes of decoded patches that a worker keeps: a patch of 256 px takes 0.04 ms from there, 0.4 as JPEG, 2.3 as PNG."""
 _COLOURS = ("YCbCr", "RGB", "Gray")
-"""Of JPEG that simplejpeg decodes as Pillow does, to the bit."""
+"""Colour spaces of JPEG that simplejpeg decodes as Pillow does, to the bit."""
 _MOST_FAILURES, _MOST_SKIPPED = 100, 100_000  # of one sample, before we give up
-_ATTEMPT, _PASS, _LIMIT = range(3)  # what random numbers are for: each has a stream of its own
+_ATTEMPT, _PASS, _LIMIT = range(3)  # purposes of random numbers: each has a stream of its own
 
 
 class FolderStream(Stream):
-    """Patches of a folder of images, however deep they lie."""
+    """Stream of the patches in a folder of images, at any depth."""
 
     kind = "images"
-    _rows = 1  # of a million files; a file fails for every worker, so it does not matter who found out
+    _rows = 1  # a file fails for every worker, so all share one row: there may be a million files
 
     def __init__(
         self,
@@ -50,22 +51,22 @@ class FolderStream(Stream):
         ranks: int = 1,
         start: int = 0,
     ) -> None:
-        """List the files, and read none.
+        """List the files, without reading any.
 
         Args:
-            folder: Where they are; what is no image by its name is passed over.
+            folder: Folder of the images; files that are not images by their name are passed over.
             batch_size: Patches of one batch of this rank.
             size: Side of a patch in pixels. An image whose short side differs is resized, antialiased; then its centre
                 is taken.
-            mpp: Micrometres per pixel of the patches as they leave, where known.
-            limit: Images that are used, chosen by the seed; none: all.
-            seed: Decides the order.
-            rank: Number of this process.
-            ranks: Among which the samples are divided.
-            start: The first batch, to go on where another stream stopped.
+            mpp: Micrometres per pixel of the patches of `size`, where known.
+            limit: Number of images that are used, chosen by the seed; none: all.
+            seed: Seed of the order.
+            rank: Number of this process, from 0.
+            ranks: Number of processes among which the samples are divided.
+            start: First batch.
 
         Raises:
-            UsageError: There is no image, or a number makes no sense.
+            UsageError: The folder has no image, or a number makes no sense.
         """
         refuse(
             (size < 1, "size to be at least 1", size),
@@ -83,8 +84,9 @@ class FolderStream(Stream):
             "\n".join(f"{name} {n}" for name, n in files).encode(errors="surrogateescape")
         ).hexdigest()
 
+    @override
     def identity(self) -> dict[str, str | int | float | None]:
-        """Settings, and the names and sizes of the files."""
+        """Describe the patches by the settings, and a hash of the names and sizes of the files."""
         return {
             "source": self.kind,
             "seed": self.seed,
@@ -95,9 +97,10 @@ class FolderStream(Stream):
             "contents": self._contents,
         }
 
+    @override
     @contextmanager
     def reader(self) -> Iterator[Callable[[int], Batch]]:
-        """What reads batches in this process."""
+        """Read batches by number in this process."""
         yield _Reader(self).batch
 
 
@@ -108,8 +111,8 @@ class _Reader:
         self.stream = stream
         self._storage = Storage()
         self._fit = resize_and_crop(Geometry(stream.size, stream.size))
-        self._kept: dict[int, np.ndarray] = {}
-        self._gone: dict[int, str] = {}  # files that cannot be read, and why
+        self._decoded: dict[int, np.ndarray] = {}
+        self._unreadable: dict[int, str] = {}  # files that cannot be read, and why
 
     def batch(self, batch: int) -> Batch:
         """Read all patches of a batch.
@@ -131,16 +134,16 @@ class _Reader:
         )
 
     def _sample(self, batch: int, number: int, failures: dict[int, str]) -> tuple[int, np.ndarray]:
-        """File and pixels of a sample."""
+        """Number of the file and pixels of a sample, uint8 (size, size, 3)."""
         n, tried = len(self.stream.paths), 0
         for attempt in range(_MOST_SKIPPED):
-            if len(self._gone) == n or tried > _MOST_FAILURES:
+            if len(self._unreadable) == n or tried > _MOST_FAILURES:
                 break
             if not attempt:
                 file = int(_order(self.stream.seed, number // n, n)[number % n])
             else:
                 file = int(_random(self.stream.seed, _ATTEMPT, attempt, number).integers(n))
-            if file in self._gone or self.stream.is_out(file, batch):
+            if file in self._unreadable or self.stream.is_out(file, batch):
                 continue
             began = time.monotonic()
             try:
@@ -149,33 +152,33 @@ class _Reader:
                 raise
             except Exception as error:  # of a damaged file Pillow raises nearly anything
                 tried, failure = tried + 1, failed(error, began)
-                failures[file] = self._gone[file] = failure.reason
+                failures[file] = self._unreadable[file] = failure.reason
                 self._storage.note(file, failure, began)
-        useless = sum(file in self._gone or self.stream.is_out(file, batch) for file in range(n))
-        example = "".join(f", {self.stream.names[file]} so: {why}" for file, why in [*self._gone.items()][-1:])
+        failed_files = sum(file in self._unreadable or self.stream.is_out(file, batch) for file in range(n))
+        example = "".join(f", {self.stream.names[file]} so: {why}" for file, why in [*self._unreadable.items()][-1:])
         raise EvaError(
-            f"Expected images that can be read in {self.stream.folder}, but {useless} of {n} failed{example}"
+            f"Expected images that can be read in {self.stream.folder}, but {failed_files} of {n} failed{example}"
         )
 
     def _pixels(self, file: int) -> np.ndarray:
-        """uint8 (size, size, 3)."""
-        if file in self._kept:
-            return self._kept[file]
+        """Pixels of a file, uint8 (size, size, 3)."""
+        if file in self._decoded:
+            return self._decoded[file]
         began = time.monotonic()
         image = _decode(self.stream.folder / self.stream.paths[file])
         self._storage.note(file, None, began)
         if image.shape[:2] != (self.stream.size, self.stream.size):
             image = self._fit(image).permute(1, 2, 0).numpy()
-        if (len(self._kept) + 1) * image.nbytes <= _MEMORY:
-            self._kept[file] = image
+        if (len(self._decoded) + 1) * image.nbytes <= _MEMORY:
+            self._decoded[file] = image
         return image
 
 
 def _files(folder: Path) -> list[tuple[str, int]]:
-    """Images below a folder by path from there, each file once, and their bytes; hidden ones are none.
+    """List the images below a folder: path from there, and size in bytes. Hidden files are passed over.
 
     Raises:
-        UsageError: There is none.
+        UsageError: The folder has no image.
     """
     listing = walk(folder, is_image)
     if listing.failed:
@@ -188,16 +191,17 @@ def _files(folder: Path) -> list[tuple[str, int]]:
 
 
 _HEADER = 2**16
-"""Bytes of a JPEG in which its EXIF lies, where it has one: a segment is no longer."""
+"""Bytes at the start of a JPEG that hold its EXIF, if any: a segment is not longer."""
 
 
 def _decode(path: Path) -> np.ndarray:
-    """uint8 RGB (H, W, 3), as `read_image` gives it."""
+    """Pixels of a file, uint8 RGB (H, W, 3), as `read_image` gives them."""
     content = path.read_bytes()
-    if content[:2] == b"\xff\xd8" and b"Exif" not in content[:_HEADER]:  # which may say that it is to be turned
+    if content[:2] == b"\xff\xd8" and b"Exif" not in content[:_HEADER]:  # EXIF may ask for a rotation
         with suppress(ValueError):  # damaged: Pillow says how
             if simplejpeg.decode_jpeg_header(content)[2] in _COLOURS:
-                return simplejpeg.decode_jpeg(content, "RGB")
+                image: np.ndarray = simplejpeg.decode_jpeg(content, "RGB")
+                return image
     return read_image(path)
 
 
@@ -208,5 +212,5 @@ def _random(seed: int, purpose: int, attempt: int = 0, number: int = 0) -> np.ra
 
 @lru_cache(2)  # a batch may lie in two passes
 def _order(seed: int, number: int, n: int) -> np.ndarray:
-    """The order of n files in a pass."""
+    """Order of n files in a pass, int64 (n,)."""
     return _random(seed, _PASS, number=number).permutation(n)

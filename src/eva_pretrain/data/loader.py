@@ -1,4 +1,4 @@
-"""The stream of patches as training takes it: workers that read ahead, exact resuming, and an account of it all."""
+"""Loader of patches for training: workers that read ahead, exact resuming, and a report of what was read."""
 
 import time
 import warnings
@@ -22,18 +22,18 @@ class PatchLoader:
     """Batches of a stream, read ahead by workers; stateful as Lightning's loops and torchdata understand it.
 
     The state is the number of batches that were handed out, and what is known of the slides: another number of workers
-    may go on with it. A folder of images is a stream of as many slides.
+    may go on with it. In a folder of images, each file counts as a slide.
 
     Attributes:
-        batches: Handed out since the first of the stream.
-        patches_seen: Handed out by this rank, by this process and those that it goes on from.
-        seen: Numbers of the slides that they are from.
-        failures: Slides that could not be read, by name, and why; likewise.
-        patches: Handed out by this process.
-        rejected: Patches that did not pass the filter; likewise.
+        batches: Batches handed out since the first of the stream.
+        patches_seen: Patches handed out by this rank, over all resumptions of the run.
+        seen: Numbers of the slides that these patches are from.
+        failures: Slides that could not be read, over all resumptions: reason by name.
+        patches: Patches handed out by this process.
+        rejected: Patches of this process that did not pass the filter.
         started_s: Seconds until the first batch of this process.
-        waited_s: Seconds that the trainer waited for the batches after that.
-        busy_s: Seconds that it had in between.
+        waited_s: Seconds that the trainer waited for later batches.
+        busy_s: Seconds that the trainer worked between batches.
     """
 
     def __init__(
@@ -45,16 +45,16 @@ class PatchLoader:
         pin_memory: bool = False,
         context: Literal["fork", "spawn", "forkserver"] | None = None,
     ) -> None:
-        """Start nothing yet.
+        """Check the settings; workers start with the first batch.
 
         Args:
-            stream: What is read.
+            stream: The stream to read.
             workers: Processes that read; 0: this one.
-            prefetch: Batches that each of them reads ahead.
+            prefetch: Batches that each worker reads ahead.
             epoch: Batches after which a `for` loop ends; the next goes on from there.
             pin_memory: Copy batches to memory that a GPU reads directly.
-            context: How workers are started; none: as the system does, but spawned where slides are remote, because the
-                client's threads do not survive a fork.
+            context: Start method of workers; none: that of the system, but `spawn` where slides are remote, because
+                the client's threads do not survive a fork.
 
         Raises:
             UsageError: More batches would be read ahead than the stream allows, or a number makes no sense.
@@ -82,14 +82,14 @@ class PatchLoader:
         self.started_s = self.waited_s = self.busy_s = 0.0
         self.seen: set[int] = set()
         self.failures: dict[str, str] = {}
-        self._seen_elsewhere: set[str] = set()  # paths of slides that were seen, but are not in this stream
+        self._seen_elsewhere: set[str] = set()  # paths of slides that were seen before, and are not in this stream
         self._feed: Iterator[Batch] | None = None
 
     def __len__(self) -> int:
         return self.epoch
 
     def __iter__(self) -> Iterator[Batch]:
-        """The batches up to the end of this epoch.
+        """Yield the batches up to the end of this epoch.
 
         Raises:
             EvaError: No slide can be read, no patch passes the filter, or a worker died.
@@ -108,11 +108,11 @@ class PatchLoader:
         return self.waited_s / max(self.waited_s + self.busy_s, 1e-9)
 
     def slides_seen(self) -> list[tuple[str, str | None]]:
-        """Name and TCGA patient of each slide of `seen`, and of those before that a later stream has no more."""
+        """List name and TCGA patient of each slide in `seen`, and of slides seen before that are not in this stream."""
         return self.stream.seen(self.seen) + [(file_name(path), patient(path)) for path in sorted(self._seen_elsewhere)]
 
     def report(self) -> str:
-        """What was read, how long the trainer waited, and what was left out and why: a few lines."""
+        """Report in a few lines what was read, how long the trainer waited, and what was left out and why."""
         lines = [
             f"{self.patches_seen} patches of {len(self.seen) + len(self._seen_elsewhere)} {self.stream.kind}; "
             f"waited {self.waited_s:.1f} s for data ({self.waited_share:.1%} of the time), and {self.started_s:.1f} s "
@@ -126,7 +126,7 @@ class PatchLoader:
         return "\n".join(lines)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the stream is, and what became of its slides: numbers and texts alone."""
+        """State of the loader, of numbers and texts alone: the next batch, and slides that were seen or failed."""
         return {
             "batches": self.batches,
             "patches": self.patches_seen,
@@ -137,13 +137,13 @@ class PatchLoader:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a `state_dict`. Warns where the stream is another one, so that its patches are others."""
+        """Resume from a `state_dict`, with a warning where the stream is another one and will give other patches."""
         self.close()
         now, then = self.stream.identity(), state["of"]
-        other = [name for name in {**now, **then} if now.get(name) != then.get(name)]
-        if other:
+        changed = [name for name in {**now, **then} if now.get(name) != then.get(name)]
+        if changed:
             warnings.warn(
-                f"Expected the stream that was stopped, but it differs in {some(other)}: "
+                f"Expected the stream that was stopped, but it differs in {some(changed)}: "
                 "it goes on with other patches. Restore these to have the same.",
                 stacklevel=2,
             )
@@ -155,7 +155,7 @@ class PatchLoader:
         self.stream.leave_out(state["left_out"])
 
     def close(self) -> None:
-        """End the workers; what they read ahead is read again when a `for` loop goes on."""
+        """Stop the workers; what they read ahead is read again by the next `for` loop."""
         self._feed = None
 
     def _get(self) -> Batch:
@@ -168,15 +168,16 @@ class PatchLoader:
             batch: Batch = next(self._feed)
         except EvaError as error:
             self.close()
-            said = str(error).strip().splitlines()[-1]  # a worker's error comes with its traceback
-            raise type(error)(said.removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")) from error
+            line = str(error).strip().splitlines()[-1]  # a worker's error comes with its traceback
+            raise type(error)(line.removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")) from error
         except RuntimeError as error:
             self.close()
             if "DataLoader worker" not in str(error):
                 raise
-            said = " ".join(str(error).split())
+            reason = " ".join(str(error).split())
             raise EvaError(
-                f"Expected workers that read on, but one died ({said}). If memory was short, lower workers or prefetch."
+                f"Expected workers that read on, but one died ({reason}). "
+                "If memory was short, lower workers or prefetch."
             ) from error
         seconds = time.perf_counter() - began
         if first:

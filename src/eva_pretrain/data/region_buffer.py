@@ -1,4 +1,4 @@
-"""Patches that were cut from a region and wait for the batches that take them."""
+"""Buffer of patches that were cut from a region and wait for later batches."""
 
 from dataclasses import dataclass
 
@@ -17,19 +17,19 @@ class _Cut:
     patches: dict[int, Patch]
 
 
-class Regions:
-    """A shuffle buffer: for each place in the batches of a lane, the rest of one region.
+class RegionBuffer:
+    """Shuffle buffer: for each place in the batches of a lane, the remaining patches of one region.
 
-    It holds (per_window - 1) / 2 patches for each of 16 x batch_size places on average, over all workers of a rank.
+    Over all workers of a rank, it holds (per_window - 1) / 2 patches on average for each of 16 x batch_size places.
     """
 
     def __init__(self, sampler: Sampler) -> None:
-        """Hold nothing yet."""
+        """Create an empty buffer for the patches of a sampler."""
         self._sampler = sampler
         self._cuts: dict[tuple[int, int], _Cut] = {}
 
     def take(self, place: tuple[int, int], number: int) -> tuple[int, Patch] | None:
-        """Slide and patch of a sample, once; None where its region is to be read.
+        """Take the patch of a sample out of the buffer, with its slide; None where its region has to be read.
 
         Args:
             place: Lane, and place in the batch.
@@ -42,18 +42,18 @@ class Regions:
         return cut.slide, cut.patches.pop(k)
 
     def window(self, number: int) -> Window:
-        """The region of a sample."""
+        """Region of a sample."""
         return self._sampler.window(self._split(number)[0])
 
     def cut(self, place: tuple[int, int], number: int, window: Window, read: Patch, entry: Entry) -> Patch:
-        """Cut the patches of a region that this sample and later ones want; gives this one's.
+        """Cut a region into the patches of this sample and later ones; return the patch of this sample.
 
         Args:
             place: Lane, and place in the batch.
             number: Number of the sample.
-            window: Its region.
-            read: The region's pixels.
-            entry: What is known of the slide.
+            window: Region of the sample.
+            read: Pixels of the region.
+            entry: The slide in its index.
         """
         region, first = self._split(number)
         scale, size, patches = read.mpp / entry.mpp, window.patch, {}
@@ -67,20 +67,20 @@ class Regions:
         return patches.pop(first)
 
     def _split(self, number: int) -> tuple[int, int]:
-        """Number of the region, and of the patch in it."""
+        """Number of the region of a sample, and of the patch in the region."""
         distinct = self._sampler.sampling.distinct
         return divmod(number if distinct is None else number % distinct, self._sampler.sampling.per_window)
 
 
 def _inside(entry: Entry, read: Patch, across: int, down: int, size: int) -> float:
-    """Share of a patch that lies in the slide, as `plan` has it for one that is read alone.
+    """Share of a patch that lies in the slide, as for a patch that is read alone.
 
     Args:
-        entry: What is known of the slide.
-        read: The region that it was cut from.
+        entry: The slide in its index.
+        read: Region that the patch was cut from.
         across: Column of its corner, in pixels of the region.
         down: Row of its corner, in pixels of the region.
-        size: Its side.
+        size: Side of the patch in pixels.
     """
     step = downsample(entry.levels[0], entry.levels[read.level]) * read.reduce
     scale = read.mpp / entry.mpp / step
@@ -88,4 +88,4 @@ def _inside(entry: Entry, read: Patch, across: int, down: int, size: int) -> flo
     for start, corner, extent in zip((read.x, read.y), (across, down), entry.levels[read.level], strict=True):
         first = round(start / step) + corner * scale
         share *= max(0.0, min(first + size * scale, extent // read.reduce) - max(first, 0.0)) / (size * scale)
-    return round(share, 9)  # all of a patch can be 1 - 1e-16
+    return round(share, 9)  # a whole patch can sum to 1 - 1e-16

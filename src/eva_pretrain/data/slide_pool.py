@@ -1,4 +1,4 @@
-"""Open slides, as many as files and memory allow: of 10,000 slides, a worker keeps those that it used last."""
+"""Pool of open slides, as many as files and memory allow: a worker keeps the slides that it used last."""
 
 import errno
 import resource
@@ -13,33 +13,33 @@ from eva_vision.slides.reading.slide import Slide
 from eva_vision.slides.reading.staging import CacheFull
 
 MOST = 256
-"""Open slides; fewer where the system allows a process fewer than four times as many files."""
+"""Number of open slides; fewer where the system allows a process fewer than four times as many files."""
 BYTES = 128 * 2**20
-"""Memory that they take, by their own estimate."""
+"""Memory that open slides may take, by their own estimate."""
 _FULL = (errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass
-class _Held:
+class _OpenSlide:
     slide: Slide
     bytes: int
     users: int = 0
 
 
-class Handles:
-    """Slides by number, the least recently used closed first. Threads may share it; processes may not."""
+class SlidePool:
+    """Open slides by number; the least recently used is closed first. Threads may share a pool, processes may not."""
 
     def __init__(self, open_slide: Callable[[int], Slide], most: int = MOST, most_bytes: int = BYTES) -> None:
-        """Open none yet.
+        """Create a pool without open slides.
 
         Args:
             open_slide: Opens the slide of a number.
-            most: Slides that are kept open.
-            most_bytes: Memory that they may take.
+            most: Number of slides that are kept open.
+            most_bytes: Memory that they may take, in bytes.
         """
         self._open, self._most_bytes = open_slide, most_bytes
         self._most = max(1, min(most, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4))
-        self._held: OrderedDict[int, _Held] = OrderedDict()
+        self._held: OrderedDict[int, _OpenSlide] = OrderedDict()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -47,15 +47,18 @@ class Handles:
 
     @property
     def bytes(self) -> int:
-        """Memory that the open slides take, by estimate."""
+        """Memory that the open slides take, by their own estimate."""
         return sum(held.bytes for held in self._held.values())
 
     @contextmanager
     def use(self, number: int) -> Iterator[Slide]:
-        """A slide that stays open within.
+        """Open a slide, and keep it open within the context.
+
+        Args:
+            number: Number of the slide.
 
         Raises:
-            EvaError: It does not open; where there is no room for it, not even after all that nobody uses was closed.
+            EvaError: The slide does not open, even after all unused slides were closed where there was no room.
         """
         with self._lock:
             held = self._held.get(number)
@@ -73,18 +76,18 @@ class Handles:
                 self._shrink()
 
     def drop(self, number: int) -> None:
-        """Close a slide that nobody uses."""
+        """Close a slide, unless it is in use."""
         with self._lock:
             held = self._held.get(number)
             if held is not None and not held.users:
                 self._held.pop(number).slide.close()
 
     def close(self) -> None:
-        """Close all that nobody uses."""
+        """Close all slides that are not in use."""
         for number in list(self._held):
             self.drop(number)
 
-    def _opened(self, number: int) -> _Held:
+    def _opened(self, number: int) -> _OpenSlide:
         try:
             slide = self._open(number)
         except (EvaError, OSError) as error:
@@ -98,7 +101,7 @@ class Handles:
                 slide.close()
                 other.users += 1
                 return other
-            held = self._held[number] = _Held(slide, slide.memory, users=1)
+            held = self._held[number] = _OpenSlide(slide, slide.memory, users=1)
             return held
 
     def _shrink(self) -> None:
@@ -112,5 +115,5 @@ class Handles:
 
 
 def no_room(error: Exception) -> bool:
-    """Whether a slide did not open because of what else is there: open files, copies in the cache, a full disk."""
+    """Whether a slide did not open for lack of room: too many open files, a full cache, a full disk."""
     return isinstance(error, CacheFull) or any(getattr(e, "errno", None) in _FULL for e in (error, error.__cause__))

@@ -1,4 +1,4 @@
-"""Reading many places of many slides: each slide is asked once, remote ones side by side, and a failure is a value."""
+"""Reading of many places in many slides: one request a slide, remote slides in parallel, failures as values."""
 
 import os
 import threading
@@ -11,30 +11,30 @@ from functools import lru_cache
 from openslide import OpenSlideError
 
 from eva_core.errors import EvaError
-from eva_pretrain.data.slide_pool import Handles, no_room
+from eva_pretrain.data.slide_pool import SlidePool, no_room
 from eva_vision.slides.reading.slide import NotOpened, Patch
 
 _THREADS = 32
 _SLOW = 5.0
-"""Seconds after which a failure is storage that does not answer, rather than a bad tile."""
+"""Seconds after which a failure is put down to storage that does not answer, rather than to a bad tile."""
 _OUTAGE = 3
-"""Slides that wait in vain, one after the other, before the storage is given up."""
+"""Number of slides without an answer, one after the other, that make an outage of the storage."""
 
 Place = tuple[int, int, int, float]
-"""x, y, size and mpp as `Slide.read_patch` takes them."""
+"""Arguments of `Slide.read_patch`: x, y, size and mpp."""
 Request = tuple[int, Place]
-"""Number of the slide, and a place."""
+"""Number of a slide, and a place in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a place could not be read.
+    """Failure to read a place of a slide.
 
     Attributes:
-        reason: In words.
+        reason: Message for the user.
         gone: The slide does not open, and would not the next time.
-        silent: The storage did not answer for long.
-        busy: There is no room to open the slide now, which is not its fault.
+        silent: The storage did not answer for more than 5 s.
+        busy: The slide could not be opened for lack of room, which is not its fault.
     """
 
     reason: str
@@ -44,15 +44,14 @@ class Failure:
 
 
 def failed(error: Exception, began: float) -> Failure:
-    """What kind of failure an error is.
+    """Classify an error.
 
-    It is `silent` if it took long and came from below. What was read, but is not what it should be, never is, nor what
-    OpenSlide refuses, however long the copying took: so the clock decides nothing about a damaged slide, on a busy
-    machine either.
+    A failure is `silent` if it took long and came from the storage. Damaged content never is, nor what OpenSlide
+    refuses, however long the copy took: so the clock decides nothing about a damaged slide, even on a busy machine.
 
     Args:
-        error: As it was raised.
-        began: When the attempt began, by `time.monotonic`.
+        error: The error as it was raised.
+        began: Start of the attempt, by `time.monotonic`.
     """
     cause = error if isinstance(error, OSError) else error.__cause__
     slow = time.monotonic() - began > _SLOW
@@ -62,25 +61,25 @@ def failed(error: Exception, began: float) -> Failure:
 
 
 class Storage:
-    """Tells storage that does not answer from single slides that do not. Threads may share it.
+    """Detector of outages: tells storage that does not answer from single slides that do not. Threads may share it.
 
-    A slide that waited in vain counts if nothing else was answered since it was asked. Three such slides are an outage.
-    As none is asked twice, an outage ends within as many waits, and one dead slide never ends anything.
+    A slide without an answer counts if no other slide was answered since its request. Three such slides are an outage.
+    As no slide is requested twice, an outage is noticed after three waits, and one dead slide never ends a run.
     """
 
     def __init__(self) -> None:
-        """Nothing was asked yet."""
+        """Start without any answer."""
         self._answered = float("-inf")
         self._silent: set[int] = set()
         self._lock = threading.Lock()
 
     def note(self, slide: int, failure: Failure | None, began: float) -> None:
-        """Take account of an answer.
+        """Record the answer to a request.
 
         Args:
-            slide: Which was asked.
-            failure: What came of it, unless all was well.
-            began: When it was asked, by `time.monotonic`.
+            slide: Number of the slide.
+            failure: Failure of the request; None where it succeeded.
+            began: Time of the request, by `time.monotonic`.
 
         Raises:
             EvaError: The storage does not answer.
@@ -99,14 +98,14 @@ class Storage:
                 )
 
 
-def read_all(handles: Handles, requests: Sequence[Request], together: bool, storage: Storage) -> list[Patch | Failure]:
-    """Read places in this order.
+def read_all(pool: SlidePool, requests: Sequence[Request], together: bool, storage: Storage) -> list[Patch | Failure]:
+    """Read places of slides; patches or failures come in the order of the requests.
 
     Args:
-        handles: Where slides are opened.
+        pool: Opens the slides.
         requests: The places.
-        together: Ask several slides at once, in threads: where most of the time is spent waiting for answers.
-        storage: Told what came of each slide.
+        together: Read several slides at once, in threads: for storage where most of the time is spent waiting.
+        storage: Records the answer of each slide.
 
     Raises:
         EvaError: The storage does not answer.
@@ -117,24 +116,24 @@ def read_all(handles: Handles, requests: Sequence[Request], together: bool, stor
 
     def read(slide: int) -> list[Patch | Failure]:
         began = time.monotonic()
-        answers = _read_slide(handles, slide, [requests[at][1] for at in by_slide[slide]])
+        answers = _read_slide(pool, slide, [requests[at][1] for at in by_slide[slide]])
         failures = [patch for patch in answers if isinstance(patch, Failure)]
         storage.note(slide, next((failure for failure in failures if failure.silent), None), began)
         return answers
 
     answers: list[Patch | Failure] = [Failure("")] * len(requests)
-    each = _pool(os.getpid()).map if together and len(by_slide) > 1 else map
+    each = _threads(os.getpid()).map if together and len(by_slide) > 1 else map
     for places, patches in zip(by_slide.values(), each(read, by_slide), strict=True):
         for at, patch in zip(places, patches, strict=True):
             answers[at] = patch
     return answers
 
 
-def _read_slide(handles: Handles, slide: int, places: Sequence[Place]) -> list[Patch | Failure]:
-    """All places at once; where that fails, one by one, to save those that can be read."""
+def _read_slide(pool: SlidePool, slide: int, places: Sequence[Place]) -> list[Patch | Failure]:
+    """Read all places of a slide at once; where that fails, one by one, to save those that can be read."""
     began = time.monotonic()
     try:
-        with handles.use(slide) as opened:
+        with pool.use(slide) as opened:
             began = time.monotonic()
             try:
                 return list(opened.read_many(places))
@@ -144,7 +143,7 @@ def _read_slide(handles: Handles, slide: int, places: Sequence[Place]) -> list[P
                 return [failure]
             answers: list[Patch | Failure] = []
             for place in places:
-                if failure.silent:  # it would be for all the others, a minute each
+                if failure.silent:  # the other places would not answer either, a minute each
                     answers.append(failure)
                     continue
                 began = time.monotonic()
@@ -160,6 +159,6 @@ def _read_slide(handles: Handles, slide: int, places: Sequence[Place]) -> list[P
         return [Failure(failure.reason, not (busy or failure.silent), failure.silent and not busy, busy)] * len(places)
 
 
-@lru_cache(1)
-def _pool(process: int) -> ThreadPoolExecutor:
+@lru_cache(1)  # by process: a fork has no threads
+def _threads(_process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(_THREADS, "patches")

@@ -1,4 +1,4 @@
-"""The student's class token names the prototypes that the teacher's names for another crop of the same image."""
+"""Loss of class tokens: the student predicts the teacher's prototypes for another crop of the same image."""
 
 from torch import Tensor
 
@@ -6,9 +6,10 @@ from eva_pretrain.losses.cross_entropy import soft_cross_entropy
 
 
 def cross_entropy(student: Tensor, teacher: Tensor, temperature: float = 0.1) -> Tensor:
-    """Batch mean of -sum_k p log softmax(s / temperature) for every pair of a student's and a teacher's crop.
+    """Average -sum_k p log softmax(s / temperature) over the batch, for every pair of a student's and a teacher's crop.
 
-    Beside its arguments and the gradient of `student` it holds at most two float32 blocks of 32 MB, whatever S, B, K.
+    Beside its arguments and the gradient of `student`, the function holds at most two float32 blocks of 32 MB, for any
+    S, B and K.
 
     Args:
         student: Logits, (S, B, K), any float dtype.
@@ -23,7 +24,7 @@ def cross_entropy(student: Tensor, teacher: Tensor, temperature: float = 0.1) ->
 
 
 def dino_loss(student: Tensor, teacher: Tensor, temperature: float = 0.1) -> Tensor:
-    """Mean cross-entropy over the 2 (2 + L) - 2 pairs of different crops.
+    """Average the cross-entropy over the 2 (2 + L) - 2 pairs of different crops.
 
     Args:
         student: Logits, (2 + L, B, K), global crops first.
@@ -41,7 +42,7 @@ def dino_loss(student: Tensor, teacher: Tensor, temperature: float = 0.1) -> Ten
 def dinov2_loss(
     student_global: Tensor, student_local: Tensor, teacher: Tensor, temperature: float = 0.1
 ) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of global and of local crops, weighted by their number.
+    """Compute the cross-entropy of global and of local crops, weighted by their number.
 
     Args:
         student_global: Logits, (2, B, K).

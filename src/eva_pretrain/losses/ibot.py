@@ -1,4 +1,4 @@
-"""The student names, for patches that it does not see, the prototypes that the teacher sees there."""
+"""Loss of hidden patches: the student predicts the teacher's prototypes for patches that it does not see."""
 
 from torch import Tensor
 
@@ -6,13 +6,13 @@ from eva_pretrain.losses.cross_entropy import soft_cross_entropy
 
 
 def ibot_loss(student: Tensor, teacher: Tensor, weights: Tensor, images: int, temperature: float = 0.1) -> Tensor:
-    """Weighted cross-entropy over masked patches: -sum_m w_m sum_k p log softmax(s / temperature) / images.
+    """Sum weighted cross-entropy over masked patches: -sum_m w_m sum_k p log softmax(s / temperature) / images.
 
     Args:
         student: Logits of the masked patches, (M, K), any float dtype; M may be 0.
         teacher: Probabilities of the same patches, (M, K).
         weights: Weight of each patch, (M,): 1 / number of masked patches in its crop.
-        images: What the sum is divided by: the crops that could be masked, those that were not included.
+        images: Divisor of the sum: the number of crops that could be masked, with those that were not.
         temperature: Temperature of the student; 0.1 in DINOv2.
 
     Returns:

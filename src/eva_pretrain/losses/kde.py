@@ -1,4 +1,4 @@
-"""KDE: keeps the embeddings of a batch spread over the sphere. In place of KoLeo."""
+"""KDE: a loss that spreads the embeddings of a batch over the sphere, in place of KoLeo."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from eva_pretrain.distributed import gather
 
 
 def kde(x: Tensor, kappa: float = 5.0) -> Tensor:
-    """Spread embeddings apart: mean log density at each, by kernels of von Mises and Fisher; to be minimised.
+    """Average the log density at each embedding, by kernels of von Mises and Fisher; minimised, it spreads embeddings.
 
     mean_i log sum_j exp(kappa cos(x_i, x_j)), j = i included. Unlike the distance to the nearest neighbour it stays
     smooth where patches are nearly the same, as they are in pathology.
@@ -20,6 +20,11 @@ def kde(x: Tensor, kappa: float = 5.0) -> Tensor:
     Returns:
         Scalar loss, the mean over this rank's rows with all ranks' rows as j; finite for duplicates and a single row.
     Source: Zimmermann et al. 2024 (Virchow2), section 3; after Wang and Isola 2020. kappa 5, weight 0.05.
+
+    Examples:
+        >>> alike, apart = torch.ones(2, 2), torch.eye(2)
+        >>> (kde(alike) > kde(apart)).item()
+        True
     """
     with torch.autocast(x.device.type, enabled=False):
         x = F.normalize(x.float(), dim=-1)

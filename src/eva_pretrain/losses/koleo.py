@@ -1,4 +1,4 @@
-"""KoLeo: keeps the embeddings of a batch away from their nearest neighbours."""
+"""KoLeo: a loss that keeps the embeddings of a batch away from their nearest neighbours."""
 
 import torch
 from torch import Tensor
@@ -8,15 +8,15 @@ from eva_pretrain.distributed import gather, rank
 
 
 def koleo(x: Tensor, eps: float = 1e-8) -> Tensor:
-    """Spread embeddings apart: mean negative log distance to the nearest neighbour.
+    """Average the negative log distance to the nearest neighbour; minimised, it spreads embeddings.
 
     Args:
         x: Embeddings before the head, (B, D), any scale; normalised here in float32. As many on every rank.
-        eps: Keeps the distance above 0.
+        eps: Small number that keeps distances above 0.
 
     Returns:
         Scalar loss, the mean over this rank's rows with all ranks' rows as neighbours; finite also for duplicate rows,
-        0 where there is but one row.
+        0 for a single row.
     Source: Sablayrolles et al. 2019, section 3.1; weight 0.1 in DINOv2, for each global crop by itself and each rank
         alone.
     """
@@ -27,7 +27,7 @@ def koleo(x: Tensor, eps: float = 1e-8) -> Tensor:
             return (x * 0).sum()
         with torch.no_grad():
             cosines = x @ others.T  # (B, R B)
-            cosines.diagonal(first).fill_(-1)  # itself; where all others are as far, any will do
+            cosines.diagonal(first).fill_(-1)  # itself; where all others are as far, any of them will do
             nearest = cosines.argmax(1)
-        distances = (x - others[nearest] + eps).norm(dim=-1)
+        distances: Tensor = (x - others[nearest] + eps).norm(dim=-1)
         return -(distances + eps).log().mean()

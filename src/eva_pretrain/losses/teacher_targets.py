@@ -1,6 +1,6 @@
-"""Targets: what makes probabilities of the teacher's logits so that no prototype takes all images.
+"""Targets of the student: probabilities from the teacher's logits, such that no prototype takes all images.
 
-Both run over the rows of all ranks, of which ranks may have different numbers.
+Both ways use the rows of all ranks; ranks may have different numbers of rows.
 """
 
 import torch
@@ -25,8 +25,8 @@ class Centring(nn.Module):
         """Start at a centre of 0.
 
         Args:
-            prototypes: K.
-            momentum: What is kept of the centre at each update.
+            prototypes: Number of prototypes, K.
+            momentum: Share of the centre that is kept at each update.
 
         Raises:
             UsageError: The momentum is not of at least 0 and below 1.
@@ -38,40 +38,45 @@ class Centring(nn.Module):
 
     @torch.no_grad()
     def forward(self, logits: Tensor, temperature: float) -> Tensor:
-        """Probabilities (N, K) float32 of logits (N, K), without gradient. Does not move the centre."""
+        """Compute probabilities (N, K) float32 of logits (N, K), without gradient and without moving the centre."""
         return torch.sub(logits, self.centre).div_(temperature).softmax(-1)
 
     @torch.no_grad()
     def update(self, logits: Tensor) -> None:
         """Move the centre by the mean of logits (N, K) over the rows of all ranks.
 
-        Nothing happens where no rank has a row or a value is not finite: one broken step must not break all later ones.
+        The centre stays where no rank has a row or a value is not finite: one broken step must not break later ones.
         """
         rows = torch.full((1,), len(logits), dtype=torch.float32, device=logits.device)
         total = all_reduce_sum(torch.cat([logits.sum(0, dtype=torch.float32), rows]))
         mean = total[:-1] / total[-1]
         moved = self.centre.lerp(mean[None], 1 - self.momentum)
-        self.centre.copy_(torch.where(mean.isfinite().all(), moved, self.centre))  # decided without waiting for the GPU
+        self.centre.copy_(torch.where(mean.isfinite().all(), moved, self.centre))  # without waiting for the GPU
 
 
 @torch.no_grad()
 def sinkhorn(logits: Tensor, temperature: float, iterations: int = 3) -> Tensor:
-    """Probabilities such that all prototypes are used about equally: Sinkhorn-Knopp.
+    """Compute probabilities such that all prototypes are used about equally: Sinkhorn-Knopp.
 
-    In turn all columns and all rows of exp(logits / temperature) are scaled to the same sum. What is kept is one scale
-    a row and a column, not the scaled matrix. Two shifts that cancel in the result make it safe for logits of any
-    size: first the largest value of a column is taken off it, then that of a row off the row. Then each row and each
+    In turn all columns and all rows of exp(logits / temperature) are scaled to the same sum. Only the scale of each row
+    and column is stored, not the scaled matrix. Two shifts that cancel in the result make it safe for logits of any
+    size: first the largest value of each column is subtracted from it, then that of each row. Then each row and each
     column has a 1 and nothing above it, so no sum can overflow or vanish (a single maximum for all would lose rows
     that lie 100 below it). One float32 copy of the logits is held, and becomes the result.
 
     Args:
-        logits: (N, K); N may differ among ranks and be 0.
-        temperature: Divides the logits.
-        iterations: How many, of a column and a row step each; at least 1.
+        logits: Outputs of the teacher, (N, K); N may differ among ranks and be 0.
+        temperature: Divisor of the logits.
+        iterations: Number of iterations, each of a column and a row step; at least 1.
 
     Returns:
         Probabilities (N, K) float32, rows sum to 1.
     Source: Cuturi 2013, algorithm 1; Caron et al. 2020 (SwAV), section 3.1; 3 iterations in DINOv2.
+
+    Examples:
+        >>> logits = torch.tensor([[3.0, 0.0], [2.0, 0.0]])
+        >>> sinkhorn(logits, temperature=1.0).argmax(1).tolist()  # a softmax would choose prototype 0 for both
+        [0, 1]
     """
     with torch.autocast(logits.device.type, enabled=False):
         scaled = logits.to(torch.float32, copy=True).div_(temperature)
@@ -79,7 +84,7 @@ def sinkhorn(logits: Tensor, temperature: float, iterations: int = 3) -> Tensor:
         scaled -= all_reduce_max(scaled.amax(0) if len(scaled) else lowest)
         shift = scaled.amax(1)
         scaled = scaled.sub_(shift[:, None]).exp_()
-        row = shift.exp()  # the shift of a column goes with its first scaling, that of a row has to be told
+        row = shift.exp()  # the shift of a column vanishes in its first scaling, that of a row has to be passed on
         for _ in range(iterations):
             column = all_reduce_sum(scaled.T @ row).reciprocal_()
             row = (scaled @ column).reciprocal_()

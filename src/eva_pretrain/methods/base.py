@@ -1,4 +1,4 @@
-"""What DINO and DINOv2 share: a student that learns, a teacher that follows, and the order of things in a step."""
+"""Base of DINO and DINOv2: a student that is trained, a teacher that follows it, and the steps of the training."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
+from typing_extensions import override
 
 from eva_core.errors import EvaError, UsageError, refuse
 from eva_pretrain.augment.views import Crops, Views, make_crops
@@ -27,11 +28,11 @@ class Setup:
 
     Attributes:
         architecture: The network.
-        views: What it sees of a patch.
-        recipe: How it is optimised.
+        views: Crops of a patch that it sees.
+        recipe: Numbers of the optimisation.
         batch_size: Patches of a batch of one device.
         seed: Seed of weights, crops, masks and stochastic depth.
-        most_skipped: Steps in a row whose loss is not finite, before the run stops.
+        most_skipped: Number of steps in a row without a finite loss, at which the run stops.
     """
 
     architecture: Architecture
@@ -54,7 +55,7 @@ class Setup:
 
 
 class Network(nn.Module):
-    """A ViT and its heads: a student, or a teacher."""
+    """Student or teacher: a ViT and its projection heads."""
 
     def __init__(self, vit: Vit, heads: dict[str, Head]) -> None:
         super().__init__()
@@ -62,10 +63,13 @@ class Network(nn.Module):
 
 
 class Method(LightningModule, ABC):
-    """Self-distillation. A method says which heads there are and what the losses are.
+    """Method of self-distillation; a subclass gives the projection heads and the losses.
 
     Attributes:
         masked_share: Share of the patches of the global crops that the student does not see.
+        heads_first: Whether the projection heads train alone at first; set where initial weights come without heads.
+        skipped: Number of optimiser steps that were skipped, as the loss or the gradient was not finite.
+        teacher_probabilities: Outputs of the teacher for the class tokens of the last step, (2 B, K).
     """
 
     masked_share = 0.0
@@ -75,7 +79,7 @@ class Method(LightningModule, ABC):
 
         Args:
             setup: The settings.
-            heads: Makes the heads on a network of a width.
+            heads: Makes the projection heads, by name, for tokens of a width.
             masked: Whether patches are hidden from the student.
         """
         super().__init__()
@@ -88,24 +92,25 @@ class Method(LightningModule, ABC):
             self.teacher = Network(Vit(setup.architecture, student=False, masked=masked), heads(vit.dim))
         self.teacher.load_state_dict(self.student.state_dict())
         self.teacher.requires_grad_(False)
-        self.heads_first = False  # told by the start
+        self.heads_first = False
         self.skipped = self._skipped_in_a_row = 0
-        self._batch: int | None = None  # of an optimiser step over all devices
-        self._finite: list[Tensor] = []  # of the batches of this optimiser step
-        self.teacher_probabilities: Tensor | None = None  # of the last step's class tokens, for the monitor
+        self._batch: int | None = None  # patches of an optimiser step over all devices
+        self._finite: list[Tensor] = []  # whether the loss was finite, for each batch of this optimiser step
+        self.teacher_probabilities: Tensor | None = None
 
     @abstractmethod
     def losses(self, crops: Crops, temperature: float) -> dict[str, Tensor]:
-        """Weighted terms of the loss of one batch.
+        """Compute the weighted terms of the loss of one batch, scalars by name.
 
         Args:
-            crops: As `make_crops` gives them.
+            crops: Crops as `make_crops` gives them.
             temperature: Temperature of the teacher.
         """
 
+    @override
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        """The loss of a batch of patches. Where it is not finite, the optimiser step is skipped at its end."""
-        # all that is random depends on the seed and the patches alone, so that a run can be taken up anywhere
+        """Compute the loss of a batch of patches; where it is not finite, the optimiser step will be skipped."""
+        # all random numbers depend on the seed and the patches alone, so that a run can resume anywhere
         torch.manual_seed(_seed(self.setup_.seed, int(batch.number[0])))
         with torch.autocast(self.device.type, enabled=False):
             crops = make_crops(batch.pixels, self.setup_.views, None)
@@ -115,6 +120,7 @@ class Method(LightningModule, ABC):
         self.log_dict({"loss": loss.detach(), **{f"loss/{name}": term.detach() for name, term in terms.items()}})
         return loss
 
+    @override
     def configure_model(self) -> None:
         """Divide student and teacher among the devices, where the strategy is FSDP2."""
         if self.device_mesh is None or sharded(self.student.vit):
@@ -124,23 +130,25 @@ class Method(LightningModule, ABC):
             blocks = network.vit.network.blocks
             shard(network.vit, blocks, network.heads, self.device_mesh["data_parallel"], half)
 
+    @override
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW; its values are set anew for every step."""
+        """Build AdamW; its values are set anew for every step."""
         recipe = self.setup_.recipe
         groups = parameter_groups(
             self.student.vit, self.student.heads, recipe.layer_decay, recipe.patch_embed, recipe.decay_rule
         )
-        # fused, it would take the gradients of float16 scaled as they are, and we could not clip them
+        # with float16, a fused AdamW takes gradients that are still scaled, so that they could not be clipped
         fused = self.trainer.precision != "16-mixed"
         optimizer = torch.optim.AdamW(groups, lr=recipe.lr, betas=recipe.betas, fused=fused)
         make_states(optimizer)
         return optimizer
 
+    @override
     def on_train_start(self) -> None:
-        """Fix the schedule: only now has a checkpoint been read, whatever the strategy.
+        """Fix the schedule, now that a checkpoint has been read with any strategy.
 
         Raises:
-            UsageError: The run was started with another batch.
+            UsageError: The run was started with another batch size over all devices.
         """
         batch = self.setup_.batch_size * self.trainer.world_size * self.trainer.accumulate_grad_batches
         if self._batch not in (None, batch):
@@ -151,11 +159,12 @@ class Method(LightningModule, ABC):
         self._batch = batch
         self.schedule = Schedule(self.setup_.recipe, batch, self.heads_first)
 
+    @override
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
-        """By the norm of each parameter or module. Gradients of a loss or a norm that is not finite are all dropped.
+        """Clip gradients by the norm of each parameter or module; drop them where the loss or a norm is not finite.
 
         Raises:
-            EvaError: That was so for too many steps in a row.
+            EvaError: They were not finite for too many steps in a row.
         """
         if self.schedule(self.global_step).heads_alone:
             _drop_gradients(self.student.vit)
@@ -164,7 +173,7 @@ class Method(LightningModule, ABC):
         else:
             sets = [list(m.parameters()) for m in (self.student.vit, *self.student.heads.values())]
         norm = clip(sets, self.setup_.recipe.clip)
-        # the one time in a step that we wait for the device
+        # the only time in a step that waits for the device
         *losses, gradient = torch.stack([*self._finite, norm.isfinite()]).tolist()
         self._finite.clear()
         if all(losses) and gradient:
@@ -174,19 +183,22 @@ class Method(LightningModule, ABC):
             _drop_gradients(self.student)
             self._skip("gradient" if all(losses) else "loss")
 
+    @override
     def optimizer_step(self, epoch: int, index: int, optimizer: Any, optimizer_closure: Any = None) -> None:
-        """Student first, then the teacher after it."""
+        """Update the student, then move the teacher towards it."""
         values = self.schedule(self.global_step)
         set_hyperparameters(optimizer, values.lr, values.weight_decay, values.last_layer_lr)
         optimizer.step(closure=optimizer_closure)
         update_teacher(self.teacher, self.student, values.momentum)
 
+    @override
     def train(self, mode: bool = True) -> "Method":
         """Set the training mode of the student; the teacher stays in eval mode."""
         super().train(mode)
         self.teacher.eval()
         return self
 
+    @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["eva"] = {
             "skipped": self.skipped,
@@ -195,6 +207,7 @@ class Method(LightningModule, ABC):
             "batch": self._batch,
         }
 
+    @override
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         state = checkpoint["eva"]
         self._batch = state["batch"]
@@ -202,7 +215,7 @@ class Method(LightningModule, ABC):
         self.heads_first = state["heads_first"]
 
     def _finite_everywhere(self, loss: Tensor) -> Tensor:
-        """Whether the loss is finite on all devices, a scalar: they skip a step together, or they would differ."""
+        """Whether the loss is finite on all devices, a scalar: they skip a step together, so as not to differ."""
         return all_reduce_sum((~loss.detach().isfinite()).float()) == 0
 
     def _skip(self, what: str) -> None:

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from eva_core.errors import refuse
 from eva_pretrain.augment.views import Crops
@@ -12,7 +13,7 @@ from eva_pretrain.network.projection_head import Head
 
 
 class Dino(Method):
-    """The student's class token of every crop predicts the teacher's of the global crops."""
+    """DINO: the student's class token of every crop predicts the teacher's class tokens of the global crops."""
 
     def __init__(
         self,
@@ -27,11 +28,11 @@ class Dino(Method):
 
         Args:
             setup: Network, views and recipe.
-            prototypes: Outputs of the head.
-            hidden: Width of its layers.
+            prototypes: Number of prototypes, the outputs of the projection head.
+            hidden: Width of the layers of the projection head.
             bottleneck: Width before the prototypes.
             student_temperature: Temperature of the student's softmax.
-            centre_momentum: Momentum of the mean that is taken off the teacher's outputs.
+            centre_momentum: Momentum of the running mean that is subtracted from the teacher's outputs.
 
         Raises:
             UsageError: A number makes no sense.
@@ -43,6 +44,7 @@ class Dino(Method):
         self.centring = Centring(prototypes, centre_momentum)
         self.student_temperature = student_temperature
 
+    @override
     def losses(self, crops: Crops, temperature: float) -> dict[str, Tensor]:
         student, teacher = self.student, self.teacher
         with torch.no_grad():

@@ -1,11 +1,14 @@
-"""DINOv2: DINO on class tokens, iBOT on hidden patches, and a term that spreads embeddings. Oquab et al. 2023,
-arXiv 2304.07193; the KDE term as in Midnight, arXiv 2504.05186."""
+"""DINOv2: DINO on class tokens, iBOT on hidden patches, and a term that spreads embeddings.
+
+Source: Oquab et al. 2023, arXiv 2304.07193; the KDE term as in Midnight, arXiv 2504.05186.
+"""
 
 import random
 from typing import Literal
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from eva_core.errors import refuse
 from eva_pretrain.augment.views import Crops
@@ -20,7 +23,7 @@ from eva_pretrain.network.projection_head import Head
 
 
 class DinoV2(Method):
-    """Class tokens as in DINO, and the student guesses what the teacher sees where its patches are hidden."""
+    """DINOv2: class tokens as in DINO, and the student predicts the teacher's tokens of patches hidden from it."""
 
     def __init__(
         self,
@@ -43,19 +46,19 @@ class DinoV2(Method):
 
         Args:
             setup: Network, views and recipe.
-            prototypes: Outputs of each head.
-            hidden: Width of their layers.
+            prototypes: Number of prototypes, the outputs of each projection head.
+            hidden: Width of the layers of each projection head.
             bottleneck: Width before the prototypes.
-            ibot_head: Patches have a head of their own.
-            targets: How the teacher's outputs become probabilities; Sinkhorn-Knopp in 3 iterations.
+            ibot_head: Give patch tokens a projection head of their own.
+            targets: Method that turns the teacher's outputs into probabilities; Sinkhorn-Knopp takes 3 iterations.
             student_temperature: Temperature of the student's softmax.
-            centre_momentum: Momentum of the mean that centring takes off.
-            ibot: Weight of the patches' loss.
-            spread: What keeps embeddings apart: `koleo` (DINOv2, weight 0.1) or `kde` (pathology, weight 0.05).
-            spread_weight: Its weight, on each of the two global crops.
+            centre_momentum: Momentum of the running mean that centring subtracts.
+            ibot: Weight of the loss of hidden patches.
+            spread: Term that keeps embeddings apart: `koleo` (DINOv2, weight 0.1) or `kde` (pathology, weight 0.05).
+            spread_weight: Weight of that term, on each of the two global crops.
             kde_kappa: Concentration of the KDE.
             mask_share: Share of the global crops that have hidden patches.
-            mask_ratio: Least and greatest share of patches that are hidden there.
+            mask_ratio: Least and greatest share of hidden patches in these crops.
 
         Raises:
             UsageError: A number makes no sense.
@@ -81,6 +84,7 @@ class DinoV2(Method):
         self.mask_share, self.mask_ratio = mask_share, mask_ratio
         self.masked_share = mask_share * sum(mask_ratio) / 2
 
+    @override
     def losses(self, crops: Crops, temperature: float) -> dict[str, Tensor]:
         grid = self.student.vit.grid(crops.global_.shape[-1])
         masked = masks(
@@ -89,53 +93,61 @@ class DinoV2(Method):
         return self.losses_with(crops, masked, temperature)
 
     def losses_with(self, crops: Crops, masked: Tensor, temperature: float) -> dict[str, Tensor]:
-        """The same, with given masks, bool (2 B, patches) on the CPU."""
+        """Compute the weighted terms of the loss with given masks.
+
+        Args:
+            crops: Crops of B patches, as `make_crops` gives them.
+            masked: True where a patch is hidden from the student, (2 B, patches) on the CPU.
+            temperature: Temperature of the teacher.
+        """
         batch, device = len(crops.global_) // 2, crops.global_.device
         rows, weights = (part.to(device, non_blocking=True) for part in hidden_rows(masked))
 
         with torch.no_grad():
-            seen = self.teacher.vit(crops.global_)
-            cls, patches = self._through_heads(self.teacher.heads, seen.cls, seen.patches.flatten(0, 1)[rows])
+            tokens = self.teacher.vit(crops.global_)
+            cls, patches = self._through_heads(self.teacher.heads, tokens.cls, tokens.patches.flatten(0, 1)[rows])
             cls = self._probabilities(self.centring, cls, temperature)
             patches = self._probabilities(self.patch_centring, patches, temperature)
 
-        seen = self.student.vit(crops.global_, masked.to(device, non_blocking=True))
-        local = self.student.vit(crops.local).cls if len(crops.local) else seen.cls[:0]  # a ViT takes no empty batch
-        all_cls, guessed = self._through_heads(
-            self.student.heads, torch.cat([seen.cls, local]), seen.patches.flatten(0, 1)[rows]
+        tokens = self.student.vit(crops.global_, masked.to(device, non_blocking=True))
+        local = self.student.vit(crops.local).cls if len(crops.local) else tokens.cls[:0]  # a ViT takes no empty batch
+        cls_logits, patch_logits = self._through_heads(
+            self.student.heads, torch.cat([tokens.cls, local]), tokens.patches.flatten(0, 1)[rows]
         )
-        of_global, of_local = (
-            part.unflatten(0, (len(part) // batch, batch)) for part in all_cls.split([2 * batch, len(local)])
+        global_logits, local_logits = (
+            torch.unflatten(part, 0, (len(part) // batch, batch))
+            for part in torch.split(cls_logits, [2 * batch, len(local)])
         )  # (2, B, K), (L, B, K)
         self.teacher_probabilities = cls
         with torch.autocast(device.type, enabled=False):
             global_term, local_term = dinov2_loss(
-                of_global, of_local, cls.unflatten(0, (2, batch)), self.student_temperature
+                global_logits, local_logits, torch.unflatten(cls, 0, (2, batch)), self.student_temperature
             )
-            patch_term = ibot_loss(guessed, patches, weights, len(masked), self.student_temperature)
-            apart = (self._apart(crop) for crop in seen.cls.chunk(2))
+            patch_term = ibot_loss(patch_logits, patches, weights, len(masked), self.student_temperature)
+            spread = (self._spread_term(crop) for crop in tokens.cls.chunk(2))
             return {
                 "dino_global": global_term,
                 "dino_local": local_term,
                 "ibot": self.ibot * patch_term,
-                self.spread: self.spread_weight * sum(apart, start=torch.zeros((), device=device)),
+                self.spread: self.spread_weight * sum(spread, start=torch.zeros((), device=device)),
             }
 
     def _through_heads(self, heads: torch.nn.ModuleDict, cls: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
         if "ibot" in heads:
             return heads["dino"](cls), heads["ibot"](patches)
         both = heads["dino"](torch.cat([cls, patches]))  # one product is faster than two
-        of_cls, of_patches = both.split([len(cls), len(patches)])  # the gradient of slices would be padded and added
-        return of_cls, of_patches
+        # split, as the gradient of slices would be padded and added
+        cls_logits, patch_logits = both.split([len(cls), len(patches)])
+        return cls_logits, patch_logits
 
     def _probabilities(self, centring: Centring, logits: Tensor, temperature: float) -> Tensor:
         if self.targets == "sinkhorn":
             return sinkhorn(logits, temperature)
-        probabilities = centring(logits, temperature)
+        probabilities: Tensor = centring(logits, temperature)
         centring.update(logits)
         return probabilities
 
-    def _apart(self, x: Tensor) -> Tensor:
+    def _spread_term(self, x: Tensor) -> Tensor:
         return koleo(x.float()) if self.spread == "koleo" else kde(x.float(), self.kappa)
 
 
@@ -143,10 +155,15 @@ def hidden_rows(masked: Tensor) -> tuple[Tensor, Tensor]:
     """Number each hidden patch, and weigh it by one over the hidden patches of its crop.
 
     Args:
-        masked: True where hidden, (crops, patches) on the CPU: a GPU would have to be waited for.
+        masked: True where hidden, bool (crops, patches) on the CPU, so that nothing waits for a GPU.
 
     Returns:
-        Numbers among all patches, int64 (M,), and weights, float32 (M,).
+        Numbers of the hidden patches among all, int64 (M,), and their weights, float32 (M,).
+
+    Examples:
+        >>> numbers, weights = hidden_rows(torch.tensor([[True, False, True], [False, True, False]]))
+        >>> numbers.tolist(), weights.tolist()
+        ([0, 2, 4], [0.5, 0.5, 1.0])
     """
     weights = (1 / masked.sum(1, keepdim=True).clamp(min=1)).expand_as(masked)[masked]
     return masked.flatten().nonzero().flatten(), weights

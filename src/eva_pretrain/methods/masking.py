@@ -1,4 +1,4 @@
-"""Which patches of a crop the student does not see: blocks, of random size, aspect and place.
+"""Masks of the patches that the student does not see: blocks of random size, aspect and place.
 
 Source: Bao et al. 2022 (BEiT), algorithm 1; numbers of DINOv2 (facebookresearch/dinov2 @ b8931f7, data/masking.py and
 data/collate.py).
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 _TRIES = 10
-"""Blocks that are drawn before we give up to find one that fits."""
+"""Number of blocks that are drawn before we give up finding one that fits."""
 
 
 def block_mask(
@@ -31,11 +31,11 @@ def block_mask(
     Args:
         height: Height of the grid, in patches.
         width: Width of the grid, in patches.
-        count: Patches to mask.
-        rng: Where all chance comes from.
-        most: Largest area of a block, in patches, and never more than is left to mask.
-        least: Smallest area, drawn uniformly from here; near the end it is the other way round, and what is too large
-            does not fit.
+        count: Number of patches to mask.
+        rng: Source of all random numbers.
+        most: Largest area of a block, in patches; never more than are left to mask.
+        least: Smallest area of a block, in patches. Near the end, where fewer are left, areas are drawn between the two
+            all the same, and a block that is too large does not fit.
         aspect: Range of height / width of a block, uniform on a log scale.
 
     Returns:
@@ -65,18 +65,18 @@ def block_mask(
 def masks(
     crops: int, grid: tuple[int, int], share: float = 0.5, ratio: tuple[float, float] = (0.1, 0.5), *, rng: Random
 ) -> Tensor:
-    """Masks of a batch: of a share of the crops, with masked ratios spread evenly over a range, in random order.
+    """Draw the masks of a batch: a share of the crops is masked, by ratios spread evenly over a range, in random order.
 
     Args:
-        crops: Global crops of the batch.
-        grid: Height and width of a crop in patches, any.
+        crops: Number of global crops of the batch.
+        grid: Height and width of a crop in patches.
         share: Share of the crops that are masked at all, rounded down.
-        ratio: Share of the patches of a masked crop; each crop has a ratio from a stratum of its own. Blocks are at
-            most half of the grid.
-        rng: Where all chance comes from.
+        ratio: Least and greatest share of masked patches in a masked crop; each crop has a ratio from a stratum of its
+            own. Blocks are at most half of the grid.
+        rng: Source of all random numbers.
 
     Returns:
-        True where masked, (crops, height * width) on the CPU; at least one in a masked crop.
+        True where masked, bool (crops, height * width) on the CPU; at least one patch in a masked crop.
     """
     height, width = grid
     masked = int(crops * share)

@@ -1,1 +1,1 @@
-"""What tells learning from collapse while a model trains: measures, online kNN, pictures, and the work done."""
+"""Monitoring of a training: measures that tell learning from collapse, online kNN, pictures, throughput."""

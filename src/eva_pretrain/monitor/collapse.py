@@ -1,4 +1,4 @@
-"""What tells learning from collapse, every so many steps: measures of embeddings, nearest neighbours, a picture."""
+"""Monitor that tells learning from collapse at intervals: measures of embeddings, nearest neighbours, a picture."""
 
 import os
 import time
@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2.functional import resize
+from typing_extensions import override
 
 from eva_core.errors import UsageError
 from eva_core.files.atomic_files import unlinked
@@ -33,14 +34,14 @@ _SHOWN = 8
 
 @dataclass(frozen=True)
 class Monitor:
-    """What is measured while a network learns.
+    """Settings of the monitor.
 
     Attributes:
-        every: Optimiser steps between two looks; 0: never.
-        patches: Fixed patches whose embeddings are measured; none: ten times the width of the network, below which
-            RankMe and the correlation depend on their number.
-        holdout: Share of the training samples of `--dataset` that judge its nearest neighbours, by group, where it has
-            no validation split of its own.
+        every: Optimiser steps between two measurements; 0: never.
+        patches: Number of fixed patches whose embeddings are measured; none: ten times the width of the network, below
+            which RankMe and the correlation depend on the number.
+        holdout: Share of the training samples of `--dataset`, by group, on which the online kNN is scored where the
+            dataset has no validation split of its own.
     """
 
     every: int = 1000
@@ -58,29 +59,30 @@ class Monitor:
 
 
 class Watch(Callback):
-    """Looks at the teacher. Each device embeds its share of the patches; the first writes.
+    """Callback that measures the teacher. Each device embeds its share of the patches; the first writes.
 
     Attributes:
-        seconds: That all looks took.
+        seconds: Time that all measurements took, in seconds.
     """
 
     def __init__(self, monitor: Monitor, knn: OnlineKnn | None, output: Path) -> None:
-        """Look at nothing yet.
+        """Set up the callback; patches are read when training starts.
 
         Args:
             monitor: The settings.
-            knn: Nearest neighbours on a dataset.
-            output: Pictures and measures go there.
+            knn: Nearest neighbours on a dataset; None: not scored.
+            output: Folder for pictures and measures.
         """
         self.monitor, self.knn, self.output = monitor, knn, output
         self._pixels = torch.empty(0)
-        self.seconds, self._looked = 0.0, -1
+        self.seconds, self._measured = 0.0, -1
 
+    @override
     def on_train_start(self, trainer: Trainer, method: Method) -> None:  # type: ignore[override]
         patches: Patches = trainer.datamodule  # type: ignore[attr-defined]
-        wanted = self.monitor.patches or 10 * method.student.vit.dim
-        share = -(-wanted // world()) if self.monitor.every else _SHOWN
-        loader = patches.far_patches(min(share, 64))
+        count = self.monitor.patches or 10 * method.student.vit.dim
+        share = -(-count // world()) if self.monitor.every else _SHOWN
+        loader = patches.monitored_patches(min(share, 64))
         batches = iter(loader)
         first, left = next(batches).pixels, -(-share // min(share, 64)) - 1
         if trainer.is_global_zero:
@@ -89,23 +91,24 @@ class Watch(Callback):
         rest = (next(batches).pixels for _ in range(left))
         self._pixels = torch.cat([resize(pixels, size) for pixels in (first, *rest)])[:share]
         loader.close()
-        self._looked = trainer.global_step  # a run that goes on has looked here already
+        self._measured = trainer.global_step  # a run that resumes has measured this step already
         if self.monitor.every and trainer.global_step == 0:
-            self._look(trainer, method)
+            self._measure(trainer, method)
 
+    @override
     def on_train_batch_end(self, trainer: Trainer, method: Method, *_: Any) -> None:  # type: ignore[override]
         step, every = trainer.global_step, self.monitor.every
-        if every and step != self._looked and (step % every == 0 or step == trainer.max_steps) and step:
-            measures = self._look(trainer, method)
+        if every and step != self._measured and (step % every == 0 or step == trainer.max_steps) and step:
+            measures = self._measure(trainer, method)
             if self.knn is not None:  # all devices decide alike whether this checkpoint is the best
                 method.log(BEST, trainer.strategy.broadcast(measures[BEST]))
 
     @torch.no_grad()
-    def _look(self, trainer: Trainer, method: Method) -> dict[str, float]:
+    def _measure(self, trainer: Trainer, method: Method) -> dict[str, float]:
         began = time.perf_counter()
-        self._looked = step = trainer.global_step
+        self._measured = step = trainer.global_step
         state = torch.random.get_rng_state()
-        own = torch.cat([self._embed(method, batch) for batch in self._pixels.split(64)])
+        own = torch.cat([self._embed(method, batch) for batch in torch.split(self._pixels, 64)])
         embeddings = gather(own).double().cpu()
         absolute, squared = off_diagonal_correlation(embeddings)
         measures = {
@@ -135,7 +138,7 @@ class Watch(Callback):
         say(f"step {step:>6}: " + ", ".join(f"{k.removeprefix('monitor/')} {v:.3g}" for k, v in measures.items()))
 
     def _tokens(self, method: Method, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Class and patch tokens of the teacher, float32."""
+        """Class tokens (N, D) and patch tokens (N, h * w, D) of the teacher, float32."""
         views = method.setup_.views
         mean, std = (torch.tensor(v, device=method.device).view(3, 1, 1) for v in (views.mean, views.std))
         images = pixels.to(method.device).float().div_(255).sub_(mean).div_(std)
@@ -150,10 +153,10 @@ class Watch(Callback):
         shown = self._pixels[:_SHOWN]
         patches = self._tokens(method, shown)[1]
         rows, columns = method.teacher.vit.grid(method.setup_.architecture.size)
-        return pca_picture(shown, patches.transpose(1, 2).unflatten(2, (rows, columns)).cpu())
+        return pca_picture(shown, torch.unflatten(patches.transpose(1, 2), 2, (rows, columns)).cpu())
 
     def _sheet(self, method: Method, pixels: Tensor) -> None:
-        """A picture of what the network sees of some patches."""
+        """Write a contact sheet of the crops of some patches."""
         state = torch.random.get_rng_state()
         torch.manual_seed(0)
         views = method.setup_.views
@@ -161,22 +164,22 @@ class Watch(Callback):
         torch.random.set_rng_state(state)
 
 
-def read_measures(file: Path, tell: Callable[[str], None] = lambda line: None) -> list[dict[str, Any]]:
-    """The lines of `monitor.jsonl`, but those that a kill has cut or that have changed.
+def read_measures(file: Path, tell: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
+    """Read the lines of `monitor.jsonl`, without those that are damaged.
 
     Args:
-        file: Where they are.
-        tell: Receives a line where some are left out.
+        file: The file; without it, there are no lines.
+        tell: Receives a message where lines are left out.
     """
     lines = file.read_bytes().splitlines(keepends=True) if file.exists() else []
-    read = [fields for line in lines if (fields := fields_of(line)[0]) is not None]
-    if len(read) < len(lines):
-        tell(f"{len(lines) - len(read)} of {len(lines)} lines of {file} are damaged, and left out.")
-    return read
+    measures = [fields for line in lines if (fields := fields_of(line)[0]) is not None]
+    if len(measures) < len(lines) and tell is not None:
+        tell(f"{len(lines) - len(measures)} of {len(lines)} lines of {file} are damaged, and left out.")
+    return measures
 
 
 def _append(file: Path, fields: dict[str, Any]) -> None:
-    """Add a line; where a kill has cut the one before, it stays by itself."""
+    """Append a line to a file, on a line of its own also after one that a kill has cut."""
     with open(file, "ab+", opener=unlinked) as handle:
         if handle.tell():
             handle.seek(-1, os.SEEK_END)

@@ -1,4 +1,4 @@
-"""How much work a step is, and how much of what the device can do that makes."""
+"""Floating point operations of a training step, and the peak of a device."""
 
 import re
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from torch import nn
 from eva_core.accelerator import device_name, is_gpu
 
 _STUDENT, _TEACHER = 3, 1
-"""Forward and backward passes, a backward pass being two forward ones."""
+"""Passes of student and teacher in a step: a backward pass counts as two forward passes."""
 
 
 def step_flops(
@@ -22,18 +22,18 @@ def step_flops(
     batch: int,
     hidden: float = 0.0,
 ) -> float:
-    """Floating point operations of one optimiser step, a multiplication and an addition being two.
+    """Count the floating point operations of one optimiser step, a multiplication and an addition being two.
 
-    Matrix products alone, of student and teacher; what activation checkpointing computes again is no progress, and is
-    not counted. The student counts three times, as usual, though no gradient reaches the pixels.
+    Only matrix products of student and teacher count; activations that checkpointing computes again do not. The student
+    counts three times, as usual, though no gradient reaches the pixels.
 
     Args:
         vit: A timm `VisionTransformer`.
-        heads: By name: `dino` sees class tokens; `ibot`, or where there is none `dino`, sees hidden patches too.
+        heads: Projection heads by name: `dino` takes class tokens; `ibot`, or else `dino`, takes hidden patches.
         global_size: Side of the two global crops in pixels.
         local_size: Side of the local crops in pixels.
-        local_crops: Local crops of an image.
-        batch: Images of a step.
+        local_crops: Number of local crops of an image.
+        batch: Number of images of a step.
         hidden: Share of all patches of the global crops that are hidden, 0.15 in DINOv2: half of the crops times a mean
             of 0.3; without masks 0.
     """
@@ -46,20 +46,21 @@ def step_flops(
 
 
 def _patches(vit: Any, size: int) -> int:
-    rows, columns = vit.patch_embed.patch_size
-    return (size // rows) * (size // columns)
+    height, width = vit.patch_embed.patch_size
+    patches: int = (size // height) * (size // width)
+    return patches
 
 
 def _pass(vit: Any, size: int) -> float:
-    """Operations of one image, forward."""
+    """Count the operations of one image in a forward pass."""
     patches = _patches(vit, size)
     tokens = patches + vit.num_prefix_tokens
     attention = sum(2 * 2 * tokens**2 * block.attn.num_heads * block.attn.head_dim for block in vit.blocks)
-    return patches * _products(vit.patch_embed) + tokens * _products(vit.blocks) + attention
+    return float(patches * _products(vit.patch_embed) + tokens * _products(vit.blocks) + attention)
 
 
 def _products(module: nn.Module) -> float:
-    """Operations of a token through every matrix of a module once."""
+    """Count the operations of a token through every matrix of a module once."""
     return 2 * sum(p.numel() for p in module.parameters() if p.ndim > 1 and p.shape[1] > 1)
 
 
@@ -83,18 +84,18 @@ _PEAKS: tuple[tuple[str, float | None, float, float | None, float], ...] = (
     (r"V100", None, 125, None, 15.7),
     (r"T4", None, 65, None, 8.1),
 )
-"""Dense peaks in TFLOP/s by name of the device, the first that fits: bf16, fp16, TF32, fp32; None: it cannot.
+"""Dense peaks in TFLOP/s by name of the device, the first that fits: bf16, fp16, TF32, fp32; None: not supported.
 
-Tensor cores with sums in float32, as torch has them; sparsity, which vendors count in, halves their figures.
+Tensor cores with sums in float32, as torch uses them; figures of vendors that count sparsity are halved.
 Source: NVIDIA's data sheets of these products; for GeForce and RTX cards the white papers of GA102, Ada and Blackwell.
 """
 
 
 def peak_flops(device: torch.device, precision: str) -> float | None:
-    """Floating point operations per second that a device can do at most; None where nobody knows, as for a CPU.
+    """Look up the floating point operations per second of a device at most; None where unknown, as for a CPU.
 
     Args:
-        device: Any; a part of a GPU (MIG) counts as unknown.
+        device: Any device; a part of a GPU (MIG) counts as unknown.
         precision: As Lightning names it, such as `bf16-mixed`, `16-mixed` or `32-true`. For 32 bits it is TF32's where
             `torch.get_float32_matmul_precision()` allows it.
     """

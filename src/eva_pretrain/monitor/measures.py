@@ -1,7 +1,7 @@
 """Measures of embeddings that need no labels.
 
-All but the entropy depend on the number of samples N: compare them only between steps and runs on the same patches, of
-which there are N >= 10 D. All are NaN where an embedding is not finite.
+All but the entropy depend on the number of samples N: compare them only between steps and runs on the same patches,
+with N >= 10 D. All are NaN where an embedding is not finite.
 """
 
 import math
@@ -15,15 +15,20 @@ _CONSTANT = 1e-6
 
 
 def rankme(x: Tensor, eps: float = 1e-7) -> float:
-    """Effective rank: exp(-sum p log p), p = singular values of the uncentred matrix / their sum + eps.
+    """Compute the effective rank: exp(-sum p log p), p = singular values of the uncentred matrix / their sum + eps.
 
     It depends on N: fix the patches, N >= 10 D.
 
     Args:
-        x: Embeddings (N, D), any scale; taken to float64 on the CPU.
+        x: Embeddings (N, D), any scale; converted to float64 on the CPU.
+        eps: Small number that is added to each p.
     Returns:
         1 for embeddings that are all alike, at most about min(N, D).
     Source: Garrido et al. 2023, RankMe, eq. 1.
+
+    Examples:
+        >>> round(rankme(torch.eye(4)), 3), round(rankme(torch.ones(4, 4)), 3)
+        (4.0, 1.0)
     """
     x = _double(x)
     if not x.isfinite().all():
@@ -34,15 +39,15 @@ def rankme(x: Tensor, eps: float = 1e-7) -> float:
 
 
 def off_diagonal_correlation(x: Tensor) -> tuple[float, float]:
-    """How far the dimensions repeat each other: mean |r| and log mean r^2 over pairs of dimensions, i != j.
+    """Compute how far dimensions repeat each other: mean |r| and log mean r^2 over pairs of dimensions, i != j.
 
     It depends on N (independent dimensions have a mean |r| of about sqrt(2 / (pi N))): fix the patches, N >= 10 D.
 
     Args:
         x: Embeddings (N, D), any scale.
     Returns:
-        Both, the logarithm to base e. A constant dimension has no correlation and is left out; NaN where fewer than two
-        are left, as in a full collapse.
+        Both values, the logarithm to base e. A constant dimension has no correlation and is left out; NaN where fewer
+        than two are left, as in a full collapse.
     Note: the pathology literature reports an ODCorr without saying which of the two it is.
     """
     x = _double(x)
@@ -59,16 +64,20 @@ def off_diagonal_correlation(x: Tensor) -> tuple[float, float]:
 
 
 def entropy(probabilities: Tensor) -> float:
-    """Mean entropy of each sample's prototypes in nats: 0 where one takes all, log K where all are alike.
+    """Average the entropy of samples over prototypes, in nats: 0 where one takes all, log K where all are alike.
 
     Args:
-        probabilities: Outputs of the teacher, (N, K), rows that sum to 1.
+        probabilities: Outputs of the teacher, (N, K); rows sum to 1.
+
+    Examples:
+        >>> entropy(torch.eye(3)), round(entropy(torch.full((3, 8), 1 / 8)) / math.log(8), 3)
+        (0.0, 1.0)
     """
     return torch.special.entr(probabilities.detach().float()).sum(1).mean().item()
 
 
 def feature_std(x: Tensor) -> float:
-    """Standard deviation of L2-normalised embeddings, mean over dimensions.
+    """Compute the standard deviation of L2-normalised embeddings, averaged over dimensions.
 
     It depends, a little, on N: fix the patches, N >= 10 D.
 
@@ -78,7 +87,7 @@ def feature_std(x: Tensor) -> float:
         0 for a full collapse, 1 / sqrt(D) where they are spread evenly over the sphere.
     Source: Chen and He 2021, SimSiam, section 4.1.
     """
-    return F.normalize(_double(x), dim=1).std(0, correction=0).mean().item()
+    return float(F.normalize(_double(x), dim=1).std(0, correction=0).mean())
 
 
 def _double(x: Tensor) -> Tensor:

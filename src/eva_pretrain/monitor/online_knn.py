@@ -1,4 +1,4 @@
-"""How well the nearest neighbours of an image tell its class, again and again while the model trains."""
+"""Online kNN: the accuracy of nearest neighbours on a dataset, scored at intervals while a model trains."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -19,18 +19,20 @@ from eva_vision.heads.neighbours import Knn
 from eva_vision.transforms import resize_and_crop
 
 NEIGHBOURS = 20
-"""As DINO (Caron et al. 2021) evaluates."""
+"""Number of neighbours, as DINO (Caron et al. 2021) evaluates."""
 
 
 class OnlineKnn:
     """Balanced accuracy of the 20 nearest neighbours by cosine, on the train and val split of a dataset.
 
-    A run is watched and chosen by this number, so it must not come from what is reported at the end: a dataset whose
-    val split is the reported one is refused, and a part of train can be held out in its place. Images are read once.
+    Checkpoints are selected by this number, so it must not come from the split that is reported at the end: a dataset
+    whose val split is the reported one is refused, and a part of train can be held out in its place. Images are read
+    once.
 
     Attributes:
         train: Images uint8 (N, 3, S, S) and targets (N,) of the bank.
-        val: Those that are classified.
+        val: Images and targets that are classified, in the same shapes.
+        classes: Number of classes.
     """
 
     def __init__(
@@ -42,12 +44,12 @@ class OnlineKnn:
             dataset: Images with classes.
             size: Side of the images that the network sees, in pixels.
             holdout: Share of train that is classified in place of val, by group (patient or slide); by clusters of
-                near-duplicates where the dataset knows no groups.
-            limit: Images of each part at most; with more, as many of each class as their share.
+                near-duplicates where the dataset has no groups.
+            limit: Largest number of images of each part; of more, each class keeps its share.
             seed: Seed of the choice.
         Raises:
-            UsageError: The dataset has no val split apart from the reported one, or is no classification.
-            EvaError: An image does not read.
+            UsageError: The dataset has no val split apart from the reported one, or is not for classification.
+            EvaError: An image cannot be read.
         """
         name = dataset.card.name
         if dataset.card.task != "classification":
@@ -63,25 +65,26 @@ class OnlineKnn:
             inside = [s for s in labelled if s.split == "train"]
             samples = _held_out(dataset, inside, size, holdout, limit, seed)
         for what, (_, targets) in zip(("train", "val"), samples, strict=True):
-            if len(targets.unique()) < 2:
+            classes = len(torch.unique(targets))
+            if classes < 2:
                 raise UsageError(
                     f"Expected images of two classes in each part of {name}, but {what} has {len(targets)} images of "
-                    f"{len(targets.unique())}. Change holdout or limit, or choose another dataset."
+                    f"{classes}. Change holdout or limit, or choose another dataset."
                 )
         self.train, self.val = samples
         self.classes = len(dataset.card.classes)
 
     def __call__(self, embed: Callable[[Tensor], Tensor], batch_size: int = 64) -> float:
-        """Score a network as it is now.
+        """Score a network.
 
         Args:
-            embed: uint8 images on the CPU (B, 3, S, S) -> embeddings (B, D), any device; normalises by itself.
-            batch_size: B at most.
+            embed: Maps uint8 images on the CPU (B, 3, S, S) to embeddings (B, D) on any device; normalises them itself.
+            batch_size: Largest B.
         Returns:
             Balanced accuracy; NaN where an embedding is not finite.
         """
         train, val = (
-            Embedded(torch.cat([_embedded(embed, part) for part in images.split(batch_size)]), targets)
+            Embedded(torch.cat([_embedded(embed, part) for part in torch.split(images, batch_size)]), targets)
             for images, targets in (self.train, self.val)
         )
         if not (train.x.isfinite().all() and val.x.isfinite().all()):
@@ -96,7 +99,7 @@ def _embedded(embed: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
 
 
 def _refuse_reported(dataset: Dataset) -> None:
-    """Val must be there, and not be what `eva fit` reports: the main split of the card, else the last held-out one."""
+    """Refuse a dataset without a val split, or whose val split is the one that `eva fit` reports."""
     splits = {s.split for s in dataset.samples}
     if {"train", "val", "test"} <= splits and dataset.card.main_split != "val":
         return
@@ -108,13 +111,13 @@ def _refuse_reported(dataset: Dataset) -> None:
 
 
 def _drawn(samples: Sequence[Sample], limit: int, seed: int) -> list[Sample]:
-    """At most `limit` samples in their order, of each class its share, and at least one where there is room."""
+    """Draw at most `limit` samples, in their order: of each class its share, and at least one where there is room."""
     targets = np.array([s.target for s in samples])
     order = np.random.default_rng(seed).permutation(len(samples))
     place = np.empty(len(samples))
     for label in np.unique(targets):
         members = order[targets[order] == label]
-        place[members] = np.arange(len(members)) / len(members)  # 0 for the first of each class, 1 behind the last
+        place[members] = np.arange(len(members)) / len(members)  # from 0 for the first of each class, below 1
     chosen = order[np.argsort(place[order], kind="stable")][:limit]
     return [samples[n] for n in np.sort(chosen)]
 
@@ -122,15 +125,15 @@ def _drawn(samples: Sequence[Sample], limit: int, seed: int) -> list[Sample]:
 def _held_out(
     dataset: Dataset, samples: list[Sample], size: int, share: float, limit: int, seed: int
 ) -> list[tuple[Tensor, Tensor]]:
-    """Train without a part of it, and that part."""
+    """Split train by group into images to compare with and images to classify, each with targets."""
     if not samples:
         raise UsageError(f"Expected labelled images in the train split of {dataset.card.name}, but it has none.")
     grouped = any(s.group for s in samples)
     if grouped:
-        held = _hold_out(samples, np.array([s.group or s.id for s in samples]), share, seed)
-        sides = ([s for s, out in zip(samples, held, strict=True) if out == wanted] for wanted in (False, True))
+        held_out = _hold_out(samples, np.array([s.group or s.id for s in samples]), share, seed)
+        sides = ([s for s, out in zip(samples, held_out, strict=True) if out == side] for side in (False, True))
         return [_read(dataset, _drawn(side, limit, seed), size) for side in sides]
-    # without groups the images themselves must be looked at: as many as give the larger part `limit` of them
+    # without groups, images are compared: as many as give the larger part `limit` of them
     samples = _drawn(samples, math.ceil(limit / max(share, 1 - share)), seed)
     signatures: list[np.ndarray] = []
     images, targets = _read(dataset, samples, size, signatures)
@@ -145,7 +148,7 @@ def _hold_out(samples: Sequence[Sample], groups: np.ndarray, share: float, seed:
 def _read(
     dataset: Dataset, samples: Sequence[Sample], size: int, signatures: list[np.ndarray] | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Images uint8 (N, 3, size, size) and targets (N,); their thumbnails are added to `signatures`."""
+    """Read images uint8 (N, 3, size, size) and targets (N,); their thumbnails are added to `signatures`."""
     transform = resize_and_crop(Geometry(size, size))
     images = torch.empty(len(samples), 3, size, size, dtype=torch.uint8)
     for n, sample in enumerate(samples):

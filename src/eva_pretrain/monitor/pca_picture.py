@@ -1,4 +1,4 @@
-"""What the network tells apart within a patch, in colours."""
+"""Picture of the patch tokens of a network, coloured by their principal components."""
 
 import numpy as np
 import torch
@@ -9,16 +9,17 @@ _GREY = 0.5
 
 
 def pca_picture(images: Tensor, maps: Tensor) -> np.ndarray:
-    """Patches in a row, and below each its tokens: the first three principal components of all as red, green and blue.
+    """Draw patches in a row, and below each its tokens: the first three principal components as red, green and blue.
 
-    The components are those of these tokens, each scaled from its 1st to its 99th percentile, and of the sign that
-    gives its largest loading a plus: colours are comparable within a picture, less so between steps.
+    The components are computed from all these tokens. Each is scaled from its 1st to its 99th percentile, and its sign
+    makes its largest loading positive: colours are comparable within a picture, less so between steps.
 
     Args:
-        images: uint8 (n, 3, S, S).
-        maps: Their feature maps (n, D, h, w), any scale. Grey where all tokens are alike, or one is not finite.
+        images: Patches, uint8 (n, 3, S, S).
+        maps: Feature maps of the patches, (n, D, h, w), any scale. Grey where all tokens are alike, or one is not
+            finite.
     Returns:
-        uint8 RGB (2 S, n S, 3).
+        Pixels, uint8 RGB (2 S, n S, 3).
     """
     n, _, side, _ = images.shape
     _, d, h, w = maps.shape
@@ -31,7 +32,7 @@ def pca_picture(images: Tensor, maps: Tensor) -> np.ndarray:
 
 
 def _components(tokens: Tensor) -> Tensor:
-    """Tokens (T, D) -> the first three components in 0-1, (T, 3)."""
+    """Project tokens (T, D) on their first three components, scaled to 0-1, (T, 3)."""
     grey = tokens.new_full((len(tokens), 3), _GREY)
     if not tokens.isfinite().all():
         return grey
@@ -40,6 +41,6 @@ def _components(tokens: Tensor) -> Tensor:
     largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))  # (1, 3)
     projected = centred @ (vectors * largest.sign())
     low, high = torch.tensor(np.quantile(projected.numpy(), _PERCENTILES, axis=0))
-    told_apart = high - low > 1e-6 * tokens.abs().max()
-    grey[:, : projected.shape[1]] = torch.where(told_apart, ((projected - low) / (high - low)).clamp(0, 1), _GREY)
+    varying = high - low > 1e-6 * tokens.abs().max()
+    grey[:, : projected.shape[1]] = torch.where(varying, ((projected - low) / (high - low)).clamp(0, 1), _GREY)
     return grey

@@ -1,4 +1,4 @@
-"""How fast a run is: patches per second, waiting for data, share of the hardware's peak; and what it has cost."""
+"""Throughput of a run: patches per second, waiting for data, share of the hardware's peak, and the total cost."""
 
 import time
 from collections.abc import Iterable
@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer
+from typing_extensions import override
 
 from eva_core import interrupts
 from eva_core.accelerator import is_gpu, wait_for
@@ -17,25 +18,26 @@ from eva_pretrain.monitor.flops import peak_flops, step_flops
 
 
 class Progress(Callback):
-    """A line every few steps; the same numbers go to the logger.
+    """Callback that says a line at intervals; the same numbers go to the logger.
 
     Attributes:
-        seconds: That the run has trained, over all its resumptions.
-        seen: Slides (or images of a folder) that all devices have read, and their patients; likewise.
+        seconds: Training time of the run over all its resumptions, in seconds.
+        seen: Slides (or images of a folder) that all devices have read over all resumptions, and their patients.
     """
 
     def __init__(self, every: int, watch: Watch, seen_before: Iterable[tuple[str, str | None]] = ()) -> None:
-        """Nothing is counted yet.
+        """Set up the callback.
 
         Args:
             every: Optimiser steps between two lines.
-            watch: Its looks cost time, but do not make training slower.
-            seen_before: What the weights that the run starts from have seen.
+            watch: Monitor whose measurements do not count as training time.
+            seen_before: Slides and patients that the initial weights have seen.
         """
         self.every, self.watch, self.seconds = every, watch, 0.0
         self.seen = {*seen_before}
-        self._said = -1
+        self._last_line = -1
 
+    @override
     def on_train_start(self, trainer: Trainer, method: Method) -> None:  # type: ignore[override]
         views, setup = method.setup_.views, method.setup_
         per_batch = step_flops(
@@ -54,13 +56,14 @@ class Progress(Callback):
         self._mark(trainer)
         self._began = self._since
 
+    @override
     def on_train_batch_end(self, trainer: Trainer, method: Method, *_: Any) -> None:  # type: ignore[override]
         interrupts.check()
         step = trainer.global_step
         self.seconds = self._before + time.perf_counter() - self._began
-        if step == self._said or step == self._step or (step % self.every and step != trainer.max_steps):
+        if step == self._last_line or step == self._step or (step % self.every and step != trainer.max_steps):
             return
-        self._said = step
+        self._last_line = step
         wait_for(trainer.strategy.root_device)
         loader = _loader(trainer)
         training = time.perf_counter() - self._since - (self.watch.seconds - self._watched)
@@ -82,19 +85,22 @@ class Progress(Callback):
             )
         self._mark(trainer)
 
+    @override
     def on_train_end(self, trainer: Trainer, method: Method) -> None:  # type: ignore[override]
         self._gather_seen(trainer)
 
+    @override
     def on_save_checkpoint(self, trainer: Trainer, method: Method, checkpoint: dict[str, Any]) -> None:  # type: ignore[override]
         self._gather_seen(trainer)
         checkpoint["eva_progress"] = {"seconds": self.seconds, "seen": [*self.seen]}
 
+    @override
     def on_load_checkpoint(self, trainer: Any, method: Any, checkpoint: dict[str, Any]) -> None:
         state = checkpoint["eva_progress"]
         self.seconds, self.seen = state["seconds"], {*state["seen"]}
 
     def cost(self, trainer: Trainer) -> str:
-        """What the run has cost, in a line."""
+        """Summarise the cost of the run in a line."""
         hours = self.seconds * trainer.world_size / 3600
         device = "GPU" if is_gpu(trainer.strategy.root_device) else "CPU"
         return (
@@ -103,7 +109,7 @@ class Progress(Callback):
         )
 
     def _gather_seen(self, trainer: Trainer) -> None:
-        new = {*_loader(trainer).slides_seen()} - self.seen  # all devices know the others: a folder has millions
+        new = {*_loader(trainer).slides_seen()} - self.seen  # only new ones are sent: a folder may have millions
         if trainer.world_size > 1:
             everywhere: list[Any] = [None] * trainer.world_size
             torch.distributed.all_gather_object(everywhere, new)

@@ -1,1 +1,1 @@
-"""What is trained: a ViT and its projection heads, whole or divided among devices."""
+"""Networks: a ViT and its projection heads, whole or divided among devices."""

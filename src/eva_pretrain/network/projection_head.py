@@ -1,4 +1,4 @@
-"""The projection head: from embeddings to logits over prototypes. Thrown away after pretraining."""
+"""Projection head: from embeddings to logits over prototypes; not needed after pretraining."""
 
 from itertools import pairwise
 
@@ -10,7 +10,7 @@ from eva_core.errors import refuse
 
 
 class Head(nn.Module):
-    """MLP with GELU, L2 normalisation, and the cosine to each prototype, times its gain.
+    """Projection head: MLP with GELU, L2 normalisation, and the cosine to each prototype, times its gain.
 
     Parameters: `mlp.0.weight`, `mlp.0.bias`, `mlp.2.weight`, ..., `last_layer.direction`, and `last_layer.gain` where
     it is trained.
@@ -31,10 +31,10 @@ class Head(nn.Module):
 
         Args:
             dim: Width of the embeddings, D.
-            prototypes: K.
+            prototypes: Number of prototypes, K.
             hidden: Width between the layers of the MLP.
             bottleneck: Width before the prototypes.
-            layers: Layers of the MLP, at least 1.
+            layers: Number of layers of the MLP, at least 1.
             gain: Train the length of each prototype (DINOv2); else it is 1 (DINO).
 
         Raises:
@@ -54,7 +54,7 @@ class Head(nn.Module):
         self.last_layer = Prototypes(bottleneck, prototypes, gain)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (..., K) of embeddings (..., dim)."""
+        """Compute logits (..., K) of embeddings (..., dim)."""
         x = self.mlp(x)
         # in float32 whatever the precision: 1e-12 is 0 in float16, and bf16 rounds lengths to 0.4 %
         x = F.normalize(x.float(), dim=-1, eps=1e-12).to(x.dtype)
@@ -63,7 +63,7 @@ class Head(nn.Module):
 
 
 class Prototypes(nn.Module):
-    """A linear layer without bias whose weights are gain * direction / |direction| (weight normalisation)."""
+    """Linear layer without bias whose weights are gain * direction / |direction| (weight normalisation)."""
 
     gain: nn.Parameter | None
 
@@ -74,7 +74,7 @@ class Prototypes(nn.Module):
         self.register_parameter("gain", nn.Parameter(torch.ones(prototypes, 1)) if gain else None)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (..., K) of normalised x (..., dim)."""
+        """Compute logits (..., K) of normalised x (..., dim)."""
         gain = self.direction.new_ones(len(self.direction), 1) if self.gain is None else self.gain
         # torch's own fused kernel: the gradient through F.normalize takes four times as long at 65,536 prototypes
         return F.linear(x, torch._weight_norm(self.direction, gain, 0))

@@ -1,9 +1,9 @@
-"""Weights, gradients and optimiser states divided among devices: FSDP2."""
+"""Sharding by FSDP2: weights, gradients and optimiser states divided among devices."""
 
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
@@ -12,10 +12,10 @@ def shard(vit: nn.Module, blocks: nn.Module, heads: nn.ModuleDict, mesh: DeviceM
     """Divide a network: each block, the rest of the ViT, and each head are gathered when they are needed.
 
     Args:
-        vit: Called as a whole.
-        blocks: What it holds of blocks.
-        heads: Each called as a whole.
-        mesh: The devices, of one dimension.
+        vit: The ViT, which is called as a whole.
+        blocks: Container of its blocks.
+        heads: Projection heads by name, each called as a whole.
+        mesh: The devices, in one dimension.
         half: Gather the ViT in bf16, where autocast multiplies in bf16 anyway; gradients are summed in float32. Heads
             stay in float32, as the lengths of prototypes are calculated from their weights.
     """
@@ -35,9 +35,9 @@ def shard(vit: nn.Module, blocks: nn.Module, heads: nn.ModuleDict, mesh: DeviceM
 
 
 def sharded(module: nn.Module) -> bool:
-    """Whether it is divided already."""
+    """Whether a module is divided already."""
     return isinstance(module, FSDPModule)
 
 
-def _reshard(module: Any, inputs: tuple[Tensor, ...], output: Any) -> None:
+def _reshard(module: Any, *_: Any) -> None:
     module.reshard()

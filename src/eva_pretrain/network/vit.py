@@ -1,4 +1,4 @@
-"""A timm ViT as student and teacher: its tokens at any size, and a mask token for what the student must guess."""
+"""ViT of timm as student and teacher: tokens at any image size, and a mask token for hidden patches."""
 
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import timm
 import torch
 import torch.nn.functional as F
-from timm.layers import DropPath
+from timm.layers.drop import DropPath
 from timm.models import VisionTransformer, checkpoint_seq
 from torch import Tensor, nn
 
@@ -16,7 +16,12 @@ from eva_vision.models.timm_backbone import layer_arguments
 
 
 class Tokens(NamedTuple):
-    """Normalised outputs: `cls` (N, D), `patches` (N, h * w, D) by row."""
+    """Normalised outputs of a ViT.
+
+    Attributes:
+        cls: Class tokens, (N, D).
+        patches: Patch tokens, (N, h * w, D), row by row.
+    """
 
     cls: Tensor
     patches: Tensor
@@ -24,16 +29,16 @@ class Tokens(NamedTuple):
 
 @dataclass(frozen=True)
 class Architecture:
-    """Which network is trained.
+    """Network that is trained.
 
     Attributes:
-        arch: A ViT of timm, by name.
-        size: Side of the images that it is for, in pixels: of its position embedding, and of its export.
-        arguments: For timm, such as `reg_tokens: 4`, `init_values: 1.0e-5`, `depth: 4`; `mlp_layer` by name.
+        arch: Name of a ViT of timm.
+        size: Side of the images in pixels, for which the position embedding and the export are made.
+        arguments: Arguments of timm, such as `reg_tokens: 4`, `init_values: 1.0e-5`, `depth: 4`; `mlp_layer` by name.
         start: Initial weights: the name of a pretrained network of timm, a file, or the folder of an export; none:
             random.
         drop_path: Stochastic depth of the student: rate of the last block, growing from 0 (DINO 0.1).
-        drop_path_everywhere: The same rate in every block (DINOv2: 0.3 or 0.4).
+        drop_path_everywhere: Use the same rate in every block (DINOv2: 0.3 or 0.4).
         official_positions: Resize the position embedding as the official DINO and DINOv2 do, in place of timm's way.
         checkpointing: Compute activations again in the backward pass: a third more time, a fraction of the memory.
         compile: Compile the blocks with `torch.compile`.
@@ -53,23 +58,29 @@ class Architecture:
         refuse((not 0 <= self.drop_path < 1, "drop_path of at least 0 and below 1", self.drop_path), where="vit")
 
     def timm_arguments(self) -> dict[str, Any]:
-        """What timm takes to build the same network again, as JSON holds it."""
+        """Arguments by which timm builds the same network again, as JSON holds them."""
         return {"img_size": self.size, "dynamic_img_size": True, **self.arguments}
 
 
 class Vit(nn.Module):
-    """A timm ViT that gives class and patch tokens. `network` is timm's, and keeps timm's names."""
+    """ViT of timm that gives class and patch tokens.
+
+    Attributes:
+        network: The network of timm, under timm's names.
+        mask_token: Token of a hidden patch, (1, D); None without masks.
+        official_positions: Whether the position embedding is resized as the official DINO and DINOv2 do.
+    """
 
     def __init__(self, architecture: Architecture, student: bool, masked: bool) -> None:
-        """Build it with random weights from torch's global generator.
+        """Build the network with random weights from torch's global generator.
 
         Args:
-            architecture: Which.
-            student: With stochastic depth and what else is for training alone.
-            masked: With a mask token.
+            architecture: The settings.
+            student: Build the student, with stochastic depth and activation checkpointing.
+            masked: Add a mask token.
 
         Raises:
-            UsageError: timm has no such ViT, or it has no class token, or the size is no multiple of its patch.
+            UsageError: timm has no such ViT, or it has no class token, or the size is not a multiple of its patch.
         """
         super().__init__()
         self.network = _create(architecture, architecture.drop_path if student else 0.0)
@@ -94,11 +105,17 @@ class Vit(nn.Module):
         return self.network.embed_dim
 
     def grid(self, size: int) -> tuple[int, int]:
-        """Rows and columns of patch tokens of a square image."""
-        return self.network.patch_embed.dynamic_feat_size((size, size))
+        """Count the rows and columns of patch tokens of a square image of `size` pixels."""
+        grid: tuple[int, int] = self.network.patch_embed.dynamic_feat_size((size, size))
+        return grid
 
     def forward(self, images: Tensor, masks: Tensor | None = None) -> Tokens:
-        """Normalised images (N, 3, H, W), and which of their patches are hidden, bool (N, h * w) -> tokens."""
+        """Compute the tokens of images.
+
+        Args:
+            images: Normalised images, (N, 3, H, W).
+            masks: True where a patch is hidden, bool (N, h * w).
+        """
         network = self.network
         x = network.patch_embed(images)  # (N, h, w, D)
         if masks is not None and self.mask_token is not None:
@@ -109,7 +126,7 @@ class Vit(nn.Module):
         return Tokens(x[:, 0], x[:, network.num_prefix_tokens :])
 
     def _with_positions(self, x: Tensor) -> Tensor:
-        """(N, h, w, D) -> (N, prefix + h * w, D)."""
+        """Add positions and special tokens to patch tokens: (N, h, w, D) -> (N, prefix + h * w, D)."""
         network, grid = self.network, (x.shape[1], x.shape[2])
         prefix = 0 if network.no_embed_class else network.num_prefix_tokens
         assert network.pos_embed is not None  # as `_create` asks for
@@ -123,11 +140,11 @@ class Vit(nn.Module):
         return torch.cat([*special, x], dim=1) + positions
 
     def _weights(self, grid: tuple[int, int], device: torch.device) -> Tensor:
-        """Weights for a grid, made once for a device."""
+        """Weights that resize the position embedding to a grid, made once for a device."""
         key = (grid, device)
         if key not in self._resizing:
             offset = 0.1 if self.official_positions else None
-            with torch.inference_mode(False):  # else no gradient could ever pass
+            with torch.inference_mode(False):  # else no gradient could pass them later
                 weights = resizing_weights(self.network.patch_embed.grid_size, grid, offset)
                 self._resizing[key] = weights.to(device)
         return self._resizing[key]
@@ -136,8 +153,13 @@ class Vit(nn.Module):
 def resized_positions(positions: Tensor, weights: Tensor, prefix: int) -> Tensor:
     """Resize position embeddings, (1, prefix + n, D) -> (1, prefix + m, D), by weights (m, n).
 
-    A product, where interpolation would do: on a GPU the gradient of that adds up in another order every time, so that
-    no run could be taken up exactly.
+    This is a product and not an interpolation, whose gradient on a GPU is summed in another order every time, so that
+    no run could resume exactly.
+
+    Args:
+        positions: Position embeddings, the prefix first, (1, prefix + n, D).
+        weights: Weights from `resizing_weights`, (m, n).
+        prefix: Number of tokens before those of the patches.
     """
     with torch.autocast(positions.device.type, enabled=False):
         grid = weights @ positions[:, prefix:].float()
@@ -145,13 +167,18 @@ def resized_positions(positions: Tensor, weights: Tensor, prefix: int) -> Tensor
 
 
 def resizing_weights(before: tuple[int, int], after: tuple[int, int], offset: float | None) -> Tensor:
-    """Give the weight of each place of a grid in each place of another, (h' * w', h * w), bicubic.
+    """Compute the bicubic weight of each place of a grid in each place of another, (h' * w', h * w).
 
     Args:
-        before: Rows and columns (h, w).
-        after: Rows and columns wanted (h', w').
+        before: Rows and columns of the grid, (h, w).
+        after: Rows and columns of the resized grid, (h', w').
         offset: None: antialiased, as timm resizes. Else not antialiased, by the scale (after + offset) / before, as
             `interpolate_pos_encoding` of DINO and DINOv2 does with 0.1.
+
+    Examples:
+        >>> weights = resizing_weights((14, 14), (7, 7), offset=None)
+        >>> weights.shape, torch.allclose(weights.sum(1), torch.ones(49))
+        (torch.Size([49, 196]), True)
     """
     each = torch.eye(before[0] * before[1]).view(-1, 1, *before)
     if offset is None:

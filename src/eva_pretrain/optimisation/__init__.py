@@ -1,1 +1,1 @@
-"""How it is trained: the recipe, its schedules, and the optimiser."""
+"""Optimisation: the recipe, its schedules, and the optimiser."""

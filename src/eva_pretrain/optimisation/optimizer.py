@@ -1,4 +1,4 @@
-"""Parameter groups, clipping, and the step of the teacher. Nothing here waits for the GPU; sharded (FSDP2) is fine."""
+"""Parameter groups, clipping, and the step of the teacher, sharded (FSDP2) or not, without waiting for the GPU."""
 
 from collections.abc import Iterable
 from typing import Any, Literal
@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from eva_core.errors import EvaError
 
 _EMBEDDINGS = {"cls_token", "reg_token", "mask_token", "pos_embed", "patch_embed", "norm_pre"}
-"""What a timm ViT has before its first block."""
+"""Parts of a timm ViT before its first block."""
 
 
 def parameter_groups(
@@ -22,16 +22,16 @@ def parameter_groups(
     patch_embed: float = 1.0,
     decay_rule: Literal["dinov2", "dino"] = "dinov2",
 ) -> list[dict[str, Any]]:
-    """Groups for AdamW: parameters with the same scales and the same fate together.
+    """Group the parameters for AdamW by the scales of their learning rate and weight decay.
 
     Args:
-        vit: Holds a timm ViT and perhaps a mask token, under any prefix.
-        heads: Holds the heads; their `last_layer` has a learning rate of its own. Scale 1.
+        vit: Module that holds a timm ViT, under any prefix, and may hold a mask token.
+        heads: Projection heads, with scale 1; their `last_layer` has a learning rate of its own.
         layer_decay: Learning rates are scaled by layer_decay ** (depth + 1 - i), where i is 0 for embeddings, b + 1 for
             block b, depth + 1 for the rest.
-        patch_embed: Further scale of the patch embedding's; 0.2 in DINOv2.
-        decay_rule: What has no weight decay. `dinov2`: biases, norms and layer scale (tokens do decay); `dino`: biases
-            and all of one dimension.
+        patch_embed: Further scale of the learning rate of the patch embedding; 0.2 in DINOv2.
+        decay_rule: Parameters without weight decay. `dinov2`: biases, norms and layer scale (tokens do decay); `dino`:
+            biases and all parameters of one dimension.
 
     Returns:
         Dicts with `params`, `lr_scale`, `wd_scale` (0 or 1), `last_layer` and a unique `name`.
@@ -62,20 +62,20 @@ def parameter_groups(
 
 
 def _block(parts: list[str]) -> int | None:
-    """Number of the block that a parameter belongs to."""
+    """Number of the block that a parameter belongs to; None outside of the blocks."""
     return int(parts[parts.index("blocks") + 1]) if "blocks" in parts else None
 
 
 def _decay(parts: list[str], parameter: nn.Parameter, rule: str) -> float:
     if rule == "dino":
-        spared = parts[-1] == "bias" or parameter.ndim == 1
+        exempt = parts[-1] == "bias" or parameter.ndim == 1
     else:
-        spared = parts[-1] == "bias" or any("norm" in part or "gamma" in part for part in parts)
-    return 0.0 if spared else 1.0
+        exempt = parts[-1] == "bias" or any("norm" in part or "gamma" in part for part in parts)
+    return 0.0 if exempt else 1.0
 
 
 def set_hyperparameters(optimizer: Optimizer, lr: float, weight_decay: float, last_layer_lr: float) -> None:
-    """Apply the values of a step to groups of `parameter_groups`, times their scales."""
+    """Set the values of a step in the groups of `parameter_groups`, times their scales."""
     for group in optimizer.param_groups:
         group["lr"] = (last_layer_lr if group["last_layer"] else lr) * group["lr_scale"]
         group["weight_decay"] = weight_decay * group["wd_scale"]
@@ -83,10 +83,10 @@ def set_hyperparameters(optimizer: Optimizer, lr: float, weight_decay: float, la
 
 @torch.no_grad()
 def make_states(optimizer: Optimizer) -> None:
-    """Make the states of all parameters now, as they are before a first step.
+    """Create the optimiser states of all parameters, as they are before a first step.
 
-    FSDP2 loads no checkpoint that lacks those of parameters which have had no gradient yet, as while heads learn alone.
-    The learning rates are 0 afterwards: `set_hyperparameters` sets them.
+    FSDP2 loads no checkpoint that lacks the state of a parameter which has had no gradient yet, as while heads train
+    alone. The learning rates are 0 afterwards: `set_hyperparameters` sets them.
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for parameter in parameters:
@@ -100,17 +100,23 @@ def make_states(optimizer: Optimizer) -> None:
 
 @torch.no_grad()
 def clip(parameters_by_module: Iterable[Iterable[nn.Parameter]], most: float, eps: float = 1e-6) -> Tensor:
-    """Scale the gradients of each set of parameters down to a norm of `most` in all.
+    """Scale the gradients of each set of parameters in place, such that the norm of the set is at most `most`.
 
     Args:
-        parameters_by_module: Sets: one a tensor in DINO, one a submodule (backbone, each head) in DINOv2. Parameters
-            without a gradient are passed over. Sharded ones must share a mesh.
+        parameters_by_module: Sets of parameters: one for each tensor in DINO, one for each submodule (backbone, each
+            head) in DINOv2. Parameters without a gradient are passed over. Sharded ones must share a mesh.
         most: Largest norm that a set keeps.
-        eps: Added to the norm.
+        eps: Small number that is added to the norm.
 
     Returns:
-        Largest norm of a set before clipping, a scalar; not finite if a gradient is not, which is then spoiled.
+        Largest norm of a set before clipping, a scalar; not finite if a gradient is not, which is then useless.
     Source: Pascanu et al. 2013, algorithm 1.
+
+    Examples:
+        >>> weight = nn.Parameter(torch.zeros(2))
+        >>> weight.grad = torch.tensor([3.0, 4.0])
+        >>> clip([[weight]], most=1.0).item(), round(weight.grad.norm().item(), 3)
+        (5.0, 1.0)
     """
     modules = [[*parameters] for parameters in parameters_by_module]
     sets = [[p.grad for p in parameters if p.grad is not None] for parameters in modules]
@@ -120,7 +126,7 @@ def clip(parameters_by_module: Iterable[Iterable[nn.Parameter]], most: float, ep
     flat = [grad for grads in sets for grad in grads]
     local = [_local(grad) for grad in flat]
     norms = torch.stack(_over_shards(flat, list(torch._foreach_norm(local))))
-    by_set = torch.stack(torch._foreach_norm(norms.split([len(grads) for grads in sets])))
+    by_set = torch.stack(torch._foreach_norm(torch.split(norms, [len(grads) for grads in sets])))
     scales = (most / (by_set + eps)).clamp_(max=1.0)
     start = 0
     for grads, scale in zip(sets, scales, strict=True):
@@ -130,7 +136,7 @@ def clip(parameters_by_module: Iterable[Iterable[nn.Parameter]], most: float, ep
 
 
 def _over_shards(grads: list[Tensor], norms: list[Tensor]) -> list[Tensor]:
-    """Norms of whole gradients from those of this rank's shards; one message for all of them."""
+    """Compute the norms of whole gradients from those of this rank's shards, in one message between ranks."""
     sharded = {i: grad for i, grad in enumerate(grads) if isinstance(grad, DTensor)}
     if not sharded:
         return norms
@@ -148,9 +154,10 @@ def update_teacher(teacher: nn.Module, student: nn.Module, momentum: float) -> N
     """Move the teacher's parameters towards the student's of the same name: t = momentum t + (1 - momentum) s.
 
     Args:
-        teacher: Moved in place, float32. May lack some of the student's parameters. Sharded as the student, if at all.
-        student: Left as it is.
-        momentum: What is kept, 0 to 1.
+        teacher: Teacher in float32, changed in place. May lack some of the student's parameters. Sharded as the
+            student, if at all.
+        student: The student.
+        momentum: Share of the teacher that is kept, 0 to 1.
 
     Raises:
         EvaError: The teacher is not float32: steps of (1 - momentum) would be rounded away.
@@ -170,5 +177,5 @@ def update_teacher(teacher: nn.Module, student: nn.Module, momentum: float) -> N
 
 
 def _local(x: Tensor) -> Tensor:
-    """This rank's part of a tensor, sharing its memory."""
+    """Part of a tensor that this rank holds, in the same memory."""
     return x.to_local() if isinstance(x, DTensor) else x

@@ -1,4 +1,4 @@
-"""How a student is optimised and a teacher follows: the numbers of a recipe, and their values at a step."""
+"""Recipe of the optimisation of student and teacher, and its values at each step."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -14,23 +14,23 @@ class Recipe:
     Attributes:
         steps: Optimiser steps.
         lr: Base learning rate.
-        lr_rule: `sqrt`: lr x sqrt(batch / 1024) (DINOv2); `linear`: lr x batch / 256 (DINO). The batch counts
-            all devices and accumulated batches.
-        min_lr: At the end of the cosine.
-        warmup: Share of linear warm-up of the learning rate.
-        weight_decay: At the first and the last step, cosine between.
+        lr_rule: Scale of the learning rate by the batch, `sqrt`: lr x sqrt(batch / 1024) (DINOv2); `linear`: lr x
+            batch / 256 (DINO). The batch counts all devices and accumulated batches.
+        min_lr: Learning rate at the end of the cosine.
+        warmup: Share of the steps in which the learning rate rises linearly.
+        weight_decay: Weight decay at the first and the last step, cosine between.
         momentum: Momentum of the teacher, at the first and the last step, cosine between.
-        temperature: Temperature of the teacher, at first and after its warm-up.
+        temperature: Temperature of the teacher, at the first step and after its warm-up.
         temperature_warmup: Share of the steps of that warm-up.
         layer_decay: Factor of the learning rate from a block to the one below.
         patch_embed: Factor of the learning rate of the patch embedding.
-        decay_rule: Which parameters have no weight decay: `dino`, biases and all of one dimension; `dinov2`, biases,
-            norms and layer scale.
+        decay_rule: Parameters without weight decay: `dino`, biases and all of one dimension; `dinov2`, biases, norms
+            and layer scale.
         clip: Greatest norm of a gradient.
-        clip_by: Whose norm: of each `parameter` (DINO), or each `module`, backbone and every head (DINOv2).
+        clip_by: Scope of that norm: each `parameter` (DINO), or each `module`, backbone and every head (DINOv2).
         freeze_last: Share of the steps in which the prototypes stay as they are.
-        heads_alone: Share of the steps, before all others, in which the backbone stays as it is and the heads learn at
-            the full rate, where it starts from weights that come without heads.
+        heads_alone: Share of the steps, before all others, in which the heads train at the full rate and the backbone
+            stays as it is; applies to initial weights that come without heads.
         betas: Decay of AdamW's first and second moment.
     """
 
@@ -83,12 +83,13 @@ class Values:
 
 
 class Schedule:
-    """The values at each step of a recipe."""
+    """Values of a recipe at each step."""
 
     def __init__(self, recipe: Recipe, batch: int, heads_first: bool = False) -> None:
         """Fix the curves.
 
         Args:
+            recipe: The recipe.
             batch: Patches of one optimiser step, over all devices.
             heads_first: Whether `heads_alone` applies.
         """
@@ -102,6 +103,7 @@ class Schedule:
         self._freeze_last = alone + round(recipe.freeze_last * steps)
 
     def __call__(self, step: int) -> Values:
+        """Compute the values at an optimiser step, from 0."""
         alone = step < self._heads_alone
         lr = self._peak if alone else self._lr(step)
         return Values(

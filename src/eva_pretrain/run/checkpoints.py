@@ -1,4 +1,4 @@
-"""Checkpoints of a run: each is whole or not there, carries a checksum, and the newest whole one is gone on from."""
+"""Checkpoints of a run: written whole or not at all, with a checksum; a run resumes from the newest whole one."""
 
 import hashlib
 import re
@@ -10,6 +10,7 @@ from typing import IO, Any, cast
 import torch
 from lightning.pytorch.plugins.io import CheckpointIO
 from torch import Tensor
+from typing_extensions import override
 
 from eva_core.errors import EvaError
 from eva_core.files.atomic_files import make_folder, refuse_without_room, replacing
@@ -17,87 +18,91 @@ from eva_core.progress import say
 
 CHECKPOINTS = "checkpoints"
 KEPT = 2
-"""Newest checkpoints that stay: where a disk damages one, there is another."""
+"""Number of checkpoints that stay: where a disk damages the newest, the run resumes from the one before."""
 
-_MARK = b"\nsha256:"
-_END = len(_MARK) + 64 + 1
+_FOOTER_MARK = b"\nsha256:"
+_FOOTER_SIZE = len(_FOOTER_MARK) + 64 + 1
 _BLOCK = 2**22
 
 
-class SummedCheckpoints(CheckpointIO):
-    """The files of a run as Lightning writes and reads them.
+class ChecksummedCheckpoints(CheckpointIO):
+    """Lightning's way to checkpoint files, in our format.
 
     Attributes:
-        failed: Why the last one could not be written; all ranks are told, and none waits for the one that writes.
+        failed: Why the last checkpoint could not be written, else None. The trainer passes it on to all ranks, so that
+            none waits for the one that writes.
     """
 
     def __init__(self) -> None:
         self.failed: str | None = None
 
+    @override
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write one; see `write_checkpoint`. What prevents it is left in `failed`."""
+        """Write a checkpoint as `write_checkpoint` does; an error is left in `failed`."""
         try:
             write_checkpoint(checkpoint, Path(path))
             self.failed = None
         except EvaError as error:
             self.failed = str(error)
 
+    @override
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """Read one; see `read_checkpoint`."""
+        """Read a checkpoint as `read_checkpoint` does, always to the CPU and without code."""
         return read_checkpoint(Path(path))
 
+    @override
     def remove_checkpoint(self, path: Any) -> None:
-        """Delete one, where it is there."""
+        """Delete a checkpoint, if it exists."""
         Path(path).unlink(missing_ok=True)
 
 
 def write_checkpoint(content: dict[str, Any], path: Path) -> None:
-    """Write a file that `torch.load` reads, with the SHA-256 of all that stands before it at its end.
+    """Write a file that `torch.load` reads, with the SHA-256 of its content as a footer.
 
-    It is written beside its place, block by block as it is summed, so that it takes no memory; it gets its name once
-    the disk has it. SHA-256 takes about 7 s for 10 GB.
+    The file is written under a temporary name, block by block as the checksum is computed, so that no copy is held in
+    memory; it gets its own name once the disk has all of it. SHA-256 takes about 7 s for 10 GB.
 
     Args:
         content: Tensors, numbers and texts.
-        path: Where to; its folder is made.
+        path: Destination; its folder is created.
 
     Raises:
-        EvaError: The disk is full, or does not let it be written. What was there before stays.
+        EvaError: The disk is full, or the file may not be written. A file that was there before stays.
     """
     needed = size_of(content)
     try:
         make_folder(path.parent)
         refuse_without_room(path, needed)
         with replacing(path, needed) as file:
-            summed = _Summed(file)
-            torch.save(content, cast(IO[bytes], summed))
-            summed.finish()
+            checksummed = _ChecksummedFile(file)
+            torch.save(content, cast(IO[bytes], checksummed))
+            checksummed.finish()
     except EvaError as error:
-        raise EvaError(f"{error} {what_is_kept(path.parent.parent)}") from error
+        raise EvaError(f"{error} {resume_note(path.parent.parent)}") from error
 
 
 def refuse_damaged(path: Path) -> None:
-    """Compare a file with the checksum that it carries; a file without one is another's, and passes.
+    """Check a file against the checksum that it carries; a file without one was not written by us, and passes.
 
     Raises:
-        EvaError: It is damaged.
+        EvaError: The file is damaged.
     """
     with path.open("rb") as file:
-        file.seek(max(path.stat().st_size - _END, 0))
-        summed = file.read(len(_MARK)) == _MARK
-    if summed and (reason := fault(path)) is not None:
+        file.seek(max(path.stat().st_size - _FOOTER_SIZE, 0))
+        has_footer = file.read(len(_FOOTER_MARK)) == _FOOTER_MARK
+    if has_footer and (reason := fault(path)) is not None:
         raise EvaError(f"Expected a whole checkpoint in {path}, but {reason}. Take another one.")
 
 
 def read_checkpoint(path: Path, mapped: bool = False) -> dict[str, Any]:
-    """The content of a checkpoint, on the CPU.
+    """Load a checkpoint to the CPU.
 
     Args:
         path: The file.
-        mapped: Read what is looked at alone; the file must stay as long as the content is used.
+        mapped: Map the file into memory, so that only the tensors in use are read; it must stay as long as they are.
 
     Raises:
-        EvaError: It is not whole.
+        EvaError: The file is damaged.
     """
     if (reason := fault(path)) is not None:
         raise EvaError(f"Expected a whole checkpoint in {path}, but {reason}. Take another one.")
@@ -106,10 +111,10 @@ def read_checkpoint(path: Path, mapped: bool = False) -> dict[str, Any]:
 
 
 def fault(path: Path) -> str | None:
-    """Why a file is no whole checkpoint of ours; None where it is one. Each state of a file is read once.
+    """Say why a file is not a whole checkpoint of ours; None where it is. Each state of a file is read once.
 
     Raises:
-        EvaError: It may not be read: that does not mean that it is damaged.
+        EvaError: Permission to read the file is missing, which does not mean that it is damaged.
     """
     try:
         state = path.stat()
@@ -125,28 +130,28 @@ def _fault(path: Path, size: int, *_: int) -> str | None:
     if size == 0:
         return "it is empty"
     with path.open("rb") as file:
-        file.seek(max(size - _END, 0))
-        end = file.read()
-        if not end.startswith(_MARK):
+        file.seek(max(size - _FOOTER_SIZE, 0))
+        footer = file.read()
+        if not footer.startswith(_FOOTER_MARK):
             return "it is cut, or of another format"
         file.seek(0)
-        digest, left = hashlib.sha256(), size - _END
+        digest, left = hashlib.sha256(), size - _FOOTER_SIZE
         while left and (block := file.read(min(left, _BLOCK))):
             digest.update(block)
             left -= len(block)
-    return None if end == _end(digest.hexdigest()) else "its checksum does not fit: bits of it have changed"
+    return None if footer == _footer(digest.hexdigest()) else "its checksum does not fit: bits of it have changed"
 
 
-def any_checkpoint(output: Path) -> bool:
-    """Whether a run has begun, whatever became of its checkpoints."""
+def has_checkpoints(output: Path) -> bool:
+    """Whether a run has any checkpoint, whole or damaged."""
     return bool(_newest_first(output))
 
 
 def last_checkpoint(output: Path) -> Path | None:
-    """The newest whole one of a run; None where there is none at all.
+    """Find the newest whole checkpoint of a run; None where the run has no checkpoint at all.
 
     Raises:
-        EvaError: There are some, but none is whole.
+        EvaError: The run has checkpoints, but none is whole.
     """
     checkpoints = list(_newest_first(output))
     whole = next((path for path in checkpoints if fault(path) is None), None)
@@ -160,7 +165,7 @@ def last_checkpoint(output: Path) -> Path | None:
 
 
 def say_passed_over(output: Path, chosen: Path | None) -> None:
-    """Name the checkpoints that are newer than the one which is taken, and what is wrong with them."""
+    """Name the checkpoints that are newer than the chosen one, and what is wrong with them."""
     for path in _newest_first(output):
         if path == chosen:
             return
@@ -168,44 +173,47 @@ def say_passed_over(output: Path, chosen: Path | None) -> None:
 
 
 def step_of(checkpoint: Path | None) -> int:
-    """The step at which it was written, by its name; -1: there is none."""
+    """Step at which a checkpoint was written, by its name; -1 without a checkpoint."""
     return -1 if checkpoint is None else int(checkpoint.stem.partition("-")[2])
 
 
 def best_checkpoints(output: Path) -> list[Path]:
-    """Those whose nearest neighbours were the best so far: one, or more where a run was moved as it went on."""
+    """List the checkpoints that the online kNN found best: one, or more where a run was moved between two of them."""
     return list(_named(output, "best"))
 
 
 def prune(output: Path, step: int) -> None:
-    """Delete all but the last checkpoints up to a step; later ones are damaged, or of what was given up."""
-    kept = [path for path in _newest_first(output) if step_of(path) <= step and fault(path) is None][:KEPT]
+    """Delete all but the newest whole checkpoints up to a step; later ones are damaged, or of an abandoned attempt."""
+    newest = [path for path in _newest_first(output) if step_of(path) <= step and fault(path) is None][:KEPT]
     for path in _named(output, "step"):
-        if path not in kept:
+        if path not in newest:
             path.unlink(missing_ok=True)
 
 
 def clear_unfinished(output: Path) -> None:
-    """Delete what writes that were killed have left."""
+    """Delete temporary files that killed processes have left."""
     for path in (output / CHECKPOINTS).glob(".*.ckpt.*.tmp"):
         path.unlink(missing_ok=True)
 
 
 def size_of(content: Any) -> int:
-    """Bytes of all tensors in nested mappings and sequences; those that share memory count once."""
+    """Count the bytes of all tensors in nested mappings and sequences; tensors that share memory count once."""
     return sum(
         {(s.data_ptr(), s.nbytes()): s.nbytes() for s in (t.untyped_storage() for t in _tensors(content))}.values()
     )
 
 
-def what_is_kept(output: Path) -> str:
-    """The end of a message: from where the run goes on."""
+def resume_note(output: Path) -> str:
+    """Sentence that ends an error message: which checkpoint the run can resume from."""
     last = next(iter(_newest_first(output)), None)
     return "There is no checkpoint yet." if last is None else f"The last checkpoint is kept: {last.name}."
 
 
-class _Summed:
-    """What torch writes into. It turns an error of the disk into one of its own, so we keep ours and go on as if."""
+class _ChecksummedFile:
+    """File for `torch.save` that computes a checksum of what is written.
+
+    torch would turn an error of the disk into one of its own: the first error is kept here, and `finish` raises it.
+    """
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file, self._digest = file, hashlib.sha256()
@@ -221,16 +229,16 @@ class _Summed:
         return len(block)
 
     def flush(self) -> None:
-        """Done at the end."""
+        """Do nothing: the file is flushed once, when it is whole."""
 
     def finish(self) -> None:
         if self._failed is not None:
             raise self._failed
-        self._file.write(_end(self._digest.hexdigest()))
+        self._file.write(_footer(self._digest.hexdigest()))
 
 
-def _end(digest: str) -> bytes:
-    return _MARK + digest.encode() + b"\n"
+def _footer(digest: str) -> bytes:
+    return _FOOTER_MARK + digest.encode() + b"\n"
 
 
 def _named(output: Path, kind: str) -> Iterator[Path]:

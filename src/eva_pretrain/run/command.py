@@ -1,8 +1,8 @@
-"""`eva pretrain`: torch is imported only when there is something to do."""
+"""The command `eva pretrain`; torch is imported only when it runs."""
 
 
 def main(argv: list[str]) -> int:
-    """Train, then export."""
+    """Train, export, and print the folder of the export."""
     from lightning.pytorch.utilities import rank_zero_only
 
     from eva_pretrain.run.config import parse

@@ -1,10 +1,10 @@
-"""The settings of a run, and their parser: like that of `eva fit`, names stand for what is registered."""
+"""Settings of a run, and their parser: registered names stand for classes, as in `eva fit`."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace
+from jsonargparse import ArgumentError, ArgumentParser
 from lightning.pytorch.loggers import Logger
 
 from eva_core.config.files import first_reason
@@ -40,17 +40,17 @@ PARTS = {
     "monitor": Monitor,
     "training": Training,
 }
-OF_NO_PART = ("name", "seed", "most_skipped")
-"""Settings that decide the weights and stand by themselves."""
+TOP_LEVEL = ("name", "seed", "most_skipped")
+"""Settings outside of the parts that decide the weights."""
 
 
 @dataclass(frozen=True)
 class Export:
-    """What is exported at the end.
+    """Choice of the weights that are exported at the end.
 
     Attributes:
-        weights: Whose: of the `teacher` (the moving average) or the `student`.
-        checkpoint: The `last`, or the `best` by the nearest neighbours of the monitor.
+        weights: Network to export: the `teacher` (the moving average) or the `student`.
+        checkpoint: The `last` checkpoint, or the `best` by the nearest neighbours of the monitor.
     """
 
     weights: Literal["teacher", "student"] = "teacher"
@@ -59,7 +59,24 @@ class Export:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a command line asks for; `text` is the resolved configuration, `key` a hash of what decides the weights."""
+    """A run that is checked and ready for `pretrain`; `plan` makes one from Python.
+
+    Attributes:
+        method: Class of the method.
+        method_arguments: Arguments of the method by name, without the setup.
+        data: Source of the patches.
+        sampling: How patches are drawn from slides.
+        setup: Network, views and recipe.
+        monitor: What is measured as the network learns.
+        training: Devices, precision, checkpoints.
+        export: Which weights are exported.
+        dataset: Dataset for the online kNN; None: no kNN.
+        logger: Logger of Lightning; None: TensorBoard.
+        output: Folder of the run.
+        name: Name of the run.
+        text: Resolved configuration as YAML.
+        key: Hash of what decides the weights, in hexadecimal.
+    """
 
     method: type[Method]
     method_arguments: dict[str, Any]
@@ -77,29 +94,49 @@ class Plan:
     key: str
 
 
-def parse(argv: list[str]) -> Plan:
-    """Parse and check; later configs and flags override earlier ones.
+def plan(config: str | Path | None = None, **settings: Any) -> Plan:
+    """Plan a run from Python, with the settings of `eva pretrain`.
+
+    Args:
+        config: YAML file, or its name under configs/.
+        settings: Values by the name of a flag, such as `slides="slides/*.svs"` or `steps=1000`; those of one part as a
+            dict, such as `recipe={"lr": 1e-4}`. They override the config.
+
+    Raises:
+        UsageError: One line about the first setting that is wrong.
+    """
+    content = {name: value for name, value in settings.items() if f"--{name}" not in SHORT}
+    for name in settings.keys() - content.keys():
+        part, setting = SHORT[f"--{name}"].removeprefix("--").split(".")
+        content[part] = {**content.get(part, {}), setting: settings[name]}
+    return parse([] if config is None else ["--config", str(config)], _as_yaml(content))
+
+
+def parse(argv: list[str], config: dict[str, Any] | None = None) -> Plan:
+    """Parse and check a command line; later configs and flags override earlier ones.
 
     Args:
         argv: The words of the command line, as for `eva_core.config.parser.parse`.
+        config: Settings that override the words, as a YAML file would hold them.
 
     Raises:
-        UsageError: One line about the first thing that is wrong.
+        UsageError: One line about the first setting that is wrong.
         SystemExit: After `--help` and `--print_config`.
     """
     parser = build_parser()
-    given, text = parsed(parser, "pretrain", [_long(argument) for argument in argv])
+    given, text = parsed(parser, "pretrain", [_long(argument) for argument in argv], config)
     try:
-        others = given.clone()
-        others.method = None  # it takes the others when it is built
-        built = parser.instantiate(others)
+        without_method = given.clone()
+        without_method.method = None  # the method takes the other parts when it is built
+        built = parser.instantiate(without_method)
     except (ArgumentError, TypeError, ValueError) as error:
         raise UsageError(f"{first_reason(error)} See `eva pretrain --help`.") from error
     check_name(given.name, "--name as a run's name")
     method: type[Method] = import_object(given.method.class_path)
-    arguments = given.method.get("init_args", Namespace()).as_dict()
+    init_args = given.method.get("init_args")
+    arguments = {} if init_args is None else init_args.as_dict()
     parts = {name: built[name] for name in PARTS}
-    alone = {name: (given[name], parser.get_default(name)) for name in OF_NO_PART}
+    top_level = {name: (given[name], parser.get_default(name)) for name in TOP_LEVEL}
     return Plan(
         method=method,
         method_arguments=arguments,
@@ -114,25 +151,25 @@ def parse(argv: list[str]) -> Plan:
         output=Path(given.output or f"out/pretrain/{given.name}"),
         name=given.name,
         text=text,
-        key=key_of(method, arguments, parts, alone),
+        key=key_of(method, arguments, parts, top_level),
     )
 
 
 def build_parser() -> ArgumentParser:
-    """The parser of `eva pretrain`."""
+    """Build the parser of `eva pretrain`."""
     parser = ArgumentParser(
         prog="eva pretrain",
         parser_mode="omegaconf+",
         exit_on_error=False,
         description="Train a pathology foundation model from slides or patches, and export it for `eva fit --model`. "
-        f"Short: {', '.join(SHORT)}.",
+        f"Short flags: {', '.join(SHORT)}.",
     )
-    parser.add_argument("--config", action=ActionConfigFile, help="YAML file, or its name under configs/; repeatable")
-    parser.add_argument("--name", type=str, default="model", help="of the run and of its export")
-    parser.add_argument("--output", type=str | None, help="folder of the run, else out/pretrain/NAME")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, patches and crops")
+    parser.add_argument("--config", action="config", help="YAML file, or its name under configs/; repeatable")
+    parser.add_argument("--name", type=str, default="model", help="name of the run and of its export")
+    parser.add_argument("--output", type=str | None, help="folder of the run; default: out/pretrain/NAME")
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights, patches and crops")
     parser.add_argument(
-        "--most_skipped", type=int, default=10, help="steps in a row without a finite loss, then it stops"
+        "--most_skipped", type=int, default=10, help="stop after this many steps in a row without a finite loss"
     )
     skipped = {"setup"}
     parser.add_subclass_arguments(
@@ -141,11 +178,20 @@ def build_parser() -> ArgumentParser:
     for name, kind in PARTS.items():
         parser.add_class_arguments(kind, name)
     parser.add_class_arguments(Export, "export")
-    parser.add_argument("--dataset", type=Dataset | None, help="for nearest neighbours as it learns (`eva datasets`)")
-    parser.add_argument("--logger", type=Logger | None, help="class path; TensorBoard unless given")
+    parser.add_argument("--dataset", type=Dataset | None, help="dataset for the online kNN (`eva datasets`)")
+    parser.add_argument("--logger", type=Logger | None, help="class path of a logger; default: TensorBoard")
     return parser
 
 
 def _long(argument: str) -> str:
     flag, equals, value = argument.partition("=")
     return f"{SHORT.get(flag, flag)}{equals}{value}"
+
+
+def _as_yaml(value: Any) -> Any:
+    """Value of Python as YAML holds it: paths as texts."""
+    if isinstance(value, dict):
+        return {name: _as_yaml(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_yaml(part) for part in value]
+    return str(value) if isinstance(value, Path) else value

@@ -9,7 +9,7 @@ from eva_core.commands import leaderboard
 from eva_core.errors import UsageError
 from eva_core.progress import Bar, say
 from eva_pretrain.run.config import parse
-from eva_pretrain.run.pretrain import export_start, pretrain
+from eva_pretrain.run.pretrain import export_initial_weights, pretrain
 from eva_vision.synthetic.slides import write_phantom_slide
 
 OUTPUT = Path("out/demo")
@@ -17,7 +17,7 @@ SLIDES = 4
 
 
 def main(argv: list[str]) -> int:
-    """Draw slides, train on them, evaluate; all stays in out/demo."""
+    """Draw synthetic slides, train on them and evaluate; all files stay in out/demo."""
     if argv in (["-h"], ["--help"]):
         print("usage: eva demo\n\nSynthetic slides -> a small DINOv2 -> its score on one page; all in out/demo.")
         return 0
@@ -30,7 +30,7 @@ def main(argv: list[str]) -> int:
             bar.advance(1)
     arguments = ["--config", "demo", "--slides", f"{OUTPUT}/slides/*.svs", "--output"]
     export = pretrain(parse([*arguments, str(OUTPUT / "pretrain")]))
-    start = export_start(parse([*arguments, str(OUTPUT / "start"), "--name", "demo-start"]))
+    initial = export_initial_weights(parse([*arguments, str(OUTPUT / "start"), "--name", "demo-start"]))
     say(f"What the network saw: {OUTPUT}/pretrain/crops.png; what it learnt: {OUTPUT}/pretrain/pca-*.png")
     board = {
         "name": "demo",
@@ -38,7 +38,7 @@ def main(argv: list[str]) -> int:
         "protocol": "strict",
         "models": [
             {"name": "pretrained_here", "class_path": str(export)},
-            {"name": "same_with_random_weights", "class_path": str(start)},
+            {"name": "same_with_random_weights", "class_path": str(initial)},
             "colour_stats",
         ],
         "tasks": ["phantom"],

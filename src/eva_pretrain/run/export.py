@@ -1,4 +1,4 @@
-"""From a trained network to a folder that `--model` accepts, and timm loads."""
+"""Export of a trained network: a folder that `--model` accepts and timm loads."""
 
 import hashlib
 import json
@@ -18,8 +18,9 @@ from torch import Tensor
 from eva_core.errors import EvaError, UsageError, some
 from eva_core.evaluation.contamination import SALTED, salted, without_extension
 from eva_core.evaluation.tcga import from_barcode, tcga
+from eva_core.files.atomic_files import write_bytes, write_text
 from eva_core.files.file_names import check_name
-from eva_core.results.record import CONFIG, environment, write_bytes, write_text
+from eva_core.results.record import CONFIG, environment
 from eva_vision.models.exported import CARD, SCHEMA, SLIDES, SUM, WEIGHTS, exported, read_seen, sha256_of
 from eva_vision.slides.reading.blobs import is_url
 
@@ -28,21 +29,21 @@ README = "README.md"
 
 @dataclass(frozen=True)
 class ExportDetails:
-    """How exported weights were made, and how images are fed to them.
+    """Details of exported weights: how they were made, and how images are fed to them.
 
     Attributes:
-        name: Name of the run: what results call the model, so that it must be good for a file's name.
+        name: Name of the run, by which results call the model; must be usable as a file name.
         mean: Per-channel mean that pixels in 0-1 were normalised with, (3,).
         std: Per-channel standard deviation, (3,).
         size: Side of the global crops in pixels: the side at which `strict` evaluates.
         mpp: Least and greatest micrometres per pixel of the patches; None where unknown.
         config: The resolved configuration as YAML.
         step: Optimiser steps that made these weights.
-        seen: Every slide (name or path) and its patient, where known. Of TCGA (public) they are written as they are,
-            others as salted hashes: whoever has a name can look for it. What `read_seen` gives of the export that a run
-            started from can be passed on.
-        selected_on: `last`, or the metric, value and step by which the monitor chose.
-        weights_of: Whose they are.
+        seen: Every slide (name or path) and its patient, where known. Names of TCGA are public and are written as they
+            are, others as salted hashes: whoever has a name can look for it. The pairs that `read_seen` gives for an
+            export can be passed on.
+        selected_on: `last`, or the metric, value and step by which the monitor chose the checkpoint.
+        weights_of: Network whose weights they are.
     """
 
     name: str
@@ -60,22 +61,23 @@ class ExportDetails:
 def export(
     folder: str | Path, vit: Mapping[str, Tensor], arch: str, arch_args: dict[str, Any], details: ExportDetails
 ) -> Path:
-    """Write a model folder: whole, or not at all; it is read back as evaluation reads it before it is put in place.
+    """Write a model folder, whole or not at all: it is read back as evaluation reads it before it is put in place.
 
     A finished export in the same place is replaced by two renames, at the end.
 
     Args:
-        folder: Where to; new, or an export.
+        folder: Destination: a new folder, or an export to replace.
         vit: State of the timm ViT under timm's names, without classifier; stored as float32.
-        arch: timm's name of it.
-        arch_args: What timm takes to build the same network, as JSON holds it; `mlp_layer` by its name in timm.layers.
-        details: What else its card says.
+        arch: Name of the ViT in timm.
+        arch_args: Arguments by which timm builds the same network, as JSON holds them; `mlp_layer` by its name in
+            timm.layers.
+        details: All else that the card says.
 
     Returns:
         The folder.
 
     Raises:
-        UsageError: The name is no file's name, or the folder holds something else.
+        UsageError: The name cannot be a file name, or the folder holds something else.
         EvaError: A weight is not finite, or the weights do not fit the architecture (names the keys).
     """
     folder = Path(folder).expanduser()
@@ -83,7 +85,7 @@ def export(
     _refuse_other_content(folder)
     weights = _weights(vit)
     new, old = _beside(folder)
-    shutil.rmtree(new, ignore_errors=True)  # of a run that was killed
+    shutil.rmtree(new, ignore_errors=True)  # left by a killed process
     new.mkdir(parents=True)
     card = _card(arch, arch_args, vit["cls_token"].shape[-1], hashlib.sha256(weights).hexdigest(), details)
     write_bytes(new / WEIGHTS, weights)
@@ -101,7 +103,7 @@ def export(
 
 
 def _card(arch: str, arch_args: dict[str, Any], dim: int, checksum: str, details: ExportDetails) -> dict[str, Any]:
-    """What `card.json` says, but for its own checksum."""
+    """Content of `card.json`, without its own checksum."""
     return {
         "schema": SCHEMA,
         "name": details.name,
@@ -123,20 +125,20 @@ def _card(arch: str, arch_args: dict[str, Any], dim: int, checksum: str, details
 
 
 def finish_exchange(folder: Path) -> None:
-    """Put a finished export back that a kill between its two renames left beside its place."""
+    """Put back the previous export, where a process was killed between the two renames of an exchange."""
     old = _beside(folder)[1]
     if old.exists() and not folder.exists():
         old.rename(folder)
 
 
 def list_seen(folder: Path, seen: Iterable[tuple[str, str | None]]) -> None:
-    """Put other slides in place of those that a finished export lists: at once, or not at all.
+    """Replace the slides that a finished export lists, in one atomic write.
 
     Args:
         folder: The export.
-        seen: As in `ExportDetails`.
+        seen: Slides and patients, as in `ExportDetails`.
     Raises:
-        EvaError: What it lists is missing or damaged.
+        EvaError: The list of the export is missing or damaged.
     """
     read_seen(folder)
     write_text(folder / SLIDES, _slides(seen, secrets.token_hex(16)))
@@ -168,7 +170,7 @@ def _slides(seen: Iterable[tuple[str, str | None]], salt: str) -> str:
 
 
 def _public(slide: str, patient: str | None, salt: str) -> tuple[str, str | None]:
-    """Slide and patient as slides.json holds them: those of TCGA are known to everybody."""
+    """Slide and patient as slides.json holds them: names of TCGA are public, others are hashed."""
     if slide.startswith(f"{SALTED}:"):
         return slide, patient
     barcode, plain = tcga(slide), from_barcode(slide)
@@ -182,11 +184,11 @@ def _public(slide: str, patient: str | None, salt: str) -> tuple[str, str | None
 
 
 def _commit() -> str | None:
-    """The commit of the checkout that this file is in, with `-dirty` where files differ; None where it is in none."""
+    """Commit of the checkout that this file is in, with `-dirty` where files differ; None outside a checkout."""
     here = Path(__file__).parents[1]
     try:
-        # a package installed below somebody else's checkout is none of it: its place would be another
-        place, commit = (
+        # a package that is installed below another project's checkout is not part of it: its prefix differs
+        prefix, commit = (
             subprocess.run(["git", "-C", here, *command], capture_output=True, text=True, check=True).stdout.strip()
             for command in (
                 ["rev-parse", "--show-prefix"],
@@ -195,12 +197,12 @@ def _commit() -> str | None:
         )
     except (OSError, subprocess.CalledProcessError):
         return None
-    return commit if place == "src/eva_pretrain/" else None
+    return commit if prefix == "src/eva_pretrain/" else None
 
 
 def _readme(card: dict[str, Any]) -> str:
     arguments = {k: f"timm.layers.{v}" if k == "mlp_layer" else repr(v) for k, v in card["arch_args"].items()}
-    given = "".join(f", {name}={value}" for name, value in arguments.items())
+    extra = "".join(f", {name}={value}" for name, value in arguments.items())
     return f"""# {card["name"]}
 
 {card["arch"]}, the {card["weights_of"]} after {card["step"]} steps of `eva pretrain`. `{CARD}` says how to feed it,
@@ -215,14 +217,14 @@ In timm:
 
     import timm
 
-    model = timm.create_model({card["arch"]!r}, checkpoint_path="{WEIGHTS}", num_classes=0{given})
+    model = timm.create_model({card["arch"]!r}, checkpoint_path="{WEIGHTS}", num_classes=0{extra})
 
 Pixels in 0-1, mean {card["mean"]}, std {card["std"]}, {card["size"]} px. The embedding is the class token.
 """
 
 
 def _beside(folder: Path) -> tuple[Path, Path]:
-    """Where the next export is written, and where the one before stands while they are exchanged."""
+    """Folders beside an export: where the next one is written, and where the previous one waits during an exchange."""
     return folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
 
 

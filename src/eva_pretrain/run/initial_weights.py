@@ -1,4 +1,4 @@
-"""Where a run starts: random weights, a pretrained network of timm, a file, an export, or a checkpoint of ours."""
+"""Initial weights of a run: random, a pretrained network of timm, a file, an export, or a checkpoint of ours."""
 
 from pathlib import Path
 
@@ -19,16 +19,16 @@ State = dict[str, Tensor]
 say = rank_zero_only(say_here)
 
 
-def start_from(method: Method, start: str | None) -> None:
+def load_initial_weights(method: Method, start: str | None) -> None:
     """Load initial weights into student and teacher, and say what was loaded and what was not.
 
     Args:
-        method: Its `heads_first` is set where the weights come without heads.
-        start: As in `Architecture.start`.
+        method: Receives the weights; its `heads_first` is set where they come without heads.
+        start: Name or path, as in `Architecture.start`.
 
     Raises:
-        UsageError: There is no such thing.
-        EvaError: It does not read, or nothing of it fits.
+        UsageError: Nothing has this name or path.
+        EvaError: The weights cannot be read, or none of them fits.
     """
     if start is None:
         say(f"Random weights from seed {method.setup_.seed}.")
@@ -51,10 +51,10 @@ def start_from(method: Method, start: str | None) -> None:
 
 
 def seen_by(start: str | None) -> list[tuple[str, str | None]]:
-    """Slides and patients that initial weights have seen; a file that does not say stands for what is not known."""
+    """List the slides and patients that initial weights have seen; a file without such a list stands for itself."""
     path = Path(start or "")
     if start is None or (not path.exists() and timm.is_model_pretrained(start)):
-        return []  # of timm's, none has seen slides under these names
+        return []  # no network of timm has seen slides under these names
     if path.is_dir():
         return read_seen(path)
     if path.suffix == ".ckpt":
@@ -85,7 +85,7 @@ def _read(start: str) -> State:
 
 
 def _resized(network: Network, state: State) -> State:
-    """Names as timm has them now, and position and patch embedding in the size of the network."""
+    """State under the names of the installed timm, with position and patch embedding resized to the network."""
     inside = "vit.network."
     vit = {k.removeprefix(inside): v for k, v in state.items() if k.startswith(inside)}
     rest = {k: v for k, v in state.items() if not k.startswith(inside)}

@@ -1,4 +1,4 @@
-"""The key of a run: what decides its weights, by names and settings that stay when code moves or gains a setting."""
+"""Key of a run: a hash of all that decides its weights, unchanged when code moves or gains a setting."""
 
 import hashlib
 import inspect
@@ -15,21 +15,21 @@ _ASIDE = {
     "data": ("workers", "prefetch"),
     "training": ("checkpoint_every", "log_every"),
 }
-"""Settings that decide no weight, by part: where a run goes, how it is watched and logged, how fast it is read."""
+"""Settings that do not change the weights, by part: output, monitor and logs, speed of reading."""
 _FILES = ("exclude", "table")
-"""Settings of the sampling that name a file whose content decides."""
+"""Settings of the sampling that name a file: its content enters the key, not its name."""
 
 
 def key_of(
     method: type, arguments: Mapping[str, Any], parts: Mapping[str, Any], others: Mapping[str, tuple[Any, Any]]
 ) -> str:
-    """SHA-256 of what decides the weights of a run.
+    """Hash what decides the weights of a run with SHA-256.
 
     Args:
-        method: The class of the method.
-        arguments: Its arguments.
+        method: Class of the method.
+        arguments: Arguments of the method.
         parts: Settings by part (`data`, `vit`, ...), dataclasses.
-        others: Settings of no part, each with its default.
+        others: Settings outside of the parts: (value, default) by name.
     """
     content: dict[str, Any] = {
         "method": {
@@ -41,7 +41,7 @@ def key_of(
     for name, part in parts.items():
         if name not in _ASIDE[""]:
             content[name] = {k: v for k, v in changed_fields(part).items() if k not in _ASIDE.get(name, ())}
-    for name in _FILES:  # whoever adds a slide to leave out asks for another run
+    for name in _FILES:  # one more slide to exclude makes it another run
         file = content.get("sampling", {}).get(name)
         if file is not None and Path(file).is_file():
             content["sampling"][name] = hashlib.sha256(Path(file).read_bytes()).hexdigest()
@@ -52,7 +52,7 @@ def key_of(
 
 
 def name_of(method: type) -> str:
-    """The registered name of a method, as its own package has it; of one that nobody registered, where it is from."""
+    """Registered name of a method, that of its own package first; the qualified name where none is registered."""
     qualified = qualified_name(method)
     path = f"{method.__module__}.{method.__qualname__}"
     entries = [e for e in registry.methods.entries() if e.class_path == path]
@@ -68,27 +68,27 @@ def _changed(method: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """Settings that decide weights and differ between two resolved configurations.
+    """List the settings that decide weights and differ between two resolved configurations.
 
     Args:
-        then: That of a run, from any edition.
-        now: What is asked for now.
+        then: Configuration of an earlier run, of any version of eva.
+        now: Configuration of the run to start.
 
     Returns:
-        Name, the value then, the value now; None for what is not set.
+        Name, value then and value now of each; None where a setting is not set.
     """
-    was, is_ = dict(_settings(then)), dict(_settings(now))
-    names = [*is_, *(name for name in was if name not in is_)]
-    return [(name, was.get(name), is_.get(name)) for name in names if was.get(name) != is_.get(name)]
+    old, new = dict(_settings(then)), dict(_settings(now))
+    names = [*new, *(name for name in old if name not in new)]
+    return [(name, old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)]
 
 
 def _settings(content: Mapping[str, Any], part: str = "") -> Iterator[tuple[str, Any]]:
-    """Every setting that decides weights under its full name, as a flag has it."""
+    """Settings that decide weights, each under its full name as in a flag."""
     for name, value in content.items():
         if name in _ASIDE.get(part, ()):
             continue
         if part == "method" and name == "class_path":
-            yield part, str(value).rpartition(".")[2].lower()  # another edition wrote `eva_pretrain.dino.Dino`
+            yield part, str(value).rpartition(".")[2].lower()  # an earlier version wrote `eva_pretrain.dino.Dino`
         elif part == "method" and name == "init_args":
             yield from _settings(value, part)
         elif isinstance(value, dict):

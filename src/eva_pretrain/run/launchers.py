@@ -1,24 +1,23 @@
-"""Who started the processes of a run: torchrun, srun, another launcher, or we."""
+"""Launchers: what started the processes of a run (torchrun, srun, another one, or eva), and how many there are."""
 
 import os
 from typing import Literal
 
-from lightning.fabric.plugins.environments import (
-    ClusterEnvironment,
-    LightningEnvironment,
-    LSFEnvironment,
-    MPIEnvironment,
-    SLURMEnvironment,
-    TorchElasticEnvironment,
-)
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.lsf import LSFEnvironment
+from lightning.fabric.plugins.environments.mpi import MPIEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from typing_extensions import override
 
 from eva_core.accelerator import gpus
 from eva_core.errors import UsageError
 from eva_core.extraction.launching import ThisMachine
 
 _SRUN = "SLURM_STEP_NUM_TASKS"
-"""What srun sets for the processes that it starts. SLURM_NTASKS is that of the job: its batch script and its shells
-have it too, and nobody starts others beside them."""
+"""Variable that srun sets for the processes that it starts. SLURM_NTASKS belongs to the job: its batch script and its
+shells have it too, though no other process was started beside them."""
 _VARIABLE = {
     "torchrun": "TORCHELASTIC_RUN_ID",
     "srun": _SRUN,
@@ -28,30 +27,34 @@ _VARIABLE = {
 
 
 class Srun(SLURMEnvironment):
-    """Tasks of one srun. Our own checkpoints go on, so that SLURM need not put a run in its queue again."""
+    """Environment of the tasks of one srun. SLURM need not queue a run again, as it resumes from our checkpoints."""
 
     def __init__(self) -> None:
         super().__init__(auto_requeue=False)
 
     @staticmethod
+    @override
     def detect() -> bool:
         """Whether this process is one of several tasks that srun started."""
         return int(os.environ.get(_SRUN) or 1) > 1
 
     @staticmethod
+    @override
     def _validate_srun_variables() -> None:
-        """Lightning refuses `--ntasks` without `--ntasks-per-node`; we compare the numbers themselves."""
+        """Accept `--ntasks` without `--ntasks-per-node`, which Lightning refuses: we compare the numbers themselves."""
 
+    @override
     def world_size(self) -> int:
-        """Tasks of the srun, which may be fewer than those of the job."""
+        """Count the tasks of the srun, which may be fewer than those of the job."""
         return int(os.environ[_SRUN])
 
+    @override
     def validate_settings(self, num_devices: int, num_nodes: int) -> None:
-        """Done in `environment_of`: Lightning compares with the job in place of the srun."""
+        """Accept all settings: `environment_of` compares with the srun, where Lightning compares with the job."""
 
 
 def devices_of(devices: int | Literal["auto"], nodes: int) -> int:
-    """Devices of each node: as asked for, else as many as torchrun or srun starts there, else all GPUs, or one CPU."""
+    """Count the devices of a node: as configured, else those that torchrun or srun uses, else all GPUs, or one CPU."""
     if devices != "auto":
         return devices
     if TorchElasticEnvironment.detect():
@@ -62,14 +65,14 @@ def devices_of(devices: int | Literal["auto"], nodes: int) -> int:
 
 
 def environment_of(devices: int, nodes: int) -> ClusterEnvironment:
-    """Where this process stands among those of its run.
+    """Describe the place of this process among those of its run.
 
     Args:
         devices: Devices of each node.
-        nodes: Machines.
+        nodes: Number of machines.
 
     Raises:
-        UsageError: A launcher has started another number of processes than the run has devices.
+        UsageError: The launcher has started another number of processes than the run has devices.
     """
     machine = ThisMachine()
     if machine.creates_processes_externally:
@@ -84,7 +87,7 @@ def environment_of(devices: int, nodes: int) -> ClusterEnvironment:
                 f"{name} did not start this, unset {_VARIABLE[name]}."
             )
         return kind()
-    if nodes > 1:  # whoever started them gave their numbers, as Lightning expects them
+    if nodes > 1:  # the user's launcher has set the variables that Lightning reads
         return LightningEnvironment()
     if devices > 1:
         machine.announce()
@@ -92,7 +95,7 @@ def environment_of(devices: int, nodes: int) -> ClusterEnvironment:
 
 
 def _launcher() -> tuple[str, type[ClusterEnvironment], int]:
-    """Name of what started this process, its environment, and how many processes it started."""
+    """Name of the launcher of this process, its environment, and the number of processes that it started."""
     if TorchElasticEnvironment.detect():  # first: it may run below SLURM
         return "torchrun", TorchElasticEnvironment, int(os.environ.get("WORLD_SIZE") or 1)
     if Srun.detect():

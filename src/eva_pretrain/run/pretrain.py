@@ -1,4 +1,4 @@
-"""From settings to an export: what `eva pretrain` and `eva study` do."""
+"""A run from its plan to its export, for `eva pretrain` and `eva study`."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -6,16 +6,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from lightning.fabric.plugins.environments import ClusterEnvironment, LightningEnvironment
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from eva_core.config.files import read_yaml
 from eva_core.errors import EvaError, UsageError
-from eva_core.files.atomic_files import FULL, not_written, refuse_without_room
+from eva_core.files.atomic_files import FULL, not_written, refuse_without_room, write_text
 from eva_core.progress import say
-from eva_core.results.record import CONFIG, write_text
+from eva_core.results.record import CONFIG
 from eva_pretrain.data.datamodule import Patches
 from eva_pretrain.methods.base import Method
 from eva_pretrain.monitor.collapse import BEST, MEASURES, Watch, read_measures
@@ -23,19 +24,19 @@ from eva_pretrain.monitor.online_knn import OnlineKnn
 from eva_pretrain.monitor.throughput import Progress
 from eva_pretrain.run.checkpoints import (
     CHECKPOINTS,
-    any_checkpoint,
     best_checkpoints,
     clear_unfinished,
+    has_checkpoints,
     last_checkpoint,
     read_checkpoint,
+    resume_note,
     say_passed_over,
     size_of,
     step_of,
-    what_is_kept,
 )
 from eva_pretrain.run.config import Export, Plan
 from eva_pretrain.run.export import ExportDetails, export, finish_exchange
-from eva_pretrain.run.initial_weights import seen_by, start_from
+from eva_pretrain.run.initial_weights import load_initial_weights, seen_by
 from eva_pretrain.run.key import differences
 from eva_pretrain.run.launchers import devices_of, environment_of
 from eva_pretrain.run.sole_process import sole_process
@@ -43,18 +44,21 @@ from eva_pretrain.run.trainer import make_trainer, run
 from eva_vision.models.exported import CARD, check_files, read_seen
 
 EXPORT, _KEY = "export", "key"
-_MOST = 5
-"""Settings that a line names."""
+_MOST_NAMED = 5
+"""Number of settings that an error line names."""
 
 
 def pretrain(plan: Plan) -> Path:
-    """Train, or go on, and export.
+    """Train a model, or resume its training, and export it.
+
+    Args:
+        plan: From `eva_pretrain.plan`, or from a command line.
 
     Returns:
         The folder that `--model` takes.
     Raises:
-        UsageError: The output folder has another run.
-        EvaError: Something does not read, or the loss is not finite for too long.
+        UsageError: The output folder holds another run.
+        EvaError: Slides, images, weights or checkpoints cannot be read, or the loss is not finite for too long.
     """
     output = plan.output
     best = plan.export.checkpoint == "best"
@@ -72,8 +76,8 @@ def pretrain(plan: Plan) -> Path:
         say(f"{output} is finished.")
         return output / EXPORT
     output.mkdir(parents=True, exist_ok=True)
-    # its other processes belong to it
-    with sole_process(output) if rank == 0 else nullcontext(), _full_disk_told(output):
+    # only the first process takes the lock: the others belong to the same run
+    with sole_process(output) if rank == 0 else nullcontext(), _full_disk_named(output):
         if rank == 0:
             clear_unfinished(output)
             finish_exchange(output / EXPORT)
@@ -98,28 +102,28 @@ def pretrain(plan: Plan) -> Path:
 
 
 @contextmanager
-def _full_disk_told(output: Path) -> Iterator[None]:
-    """Name the folder where logs, pictures or an export find a full disk: their libraries do not."""
+def _full_disk_named(output: Path) -> Iterator[None]:
+    """Name the folder where logs, pictures or an export meet a full disk: their libraries do not."""
     try:
         yield
     except OSError as error:
         if error.errno not in FULL:
             raise
-        raise EvaError(f"{not_written(Path(error.filename or output), error)} {what_is_kept(output)}") from error
+        raise EvaError(f"{not_written(Path(error.filename or output), error)} {resume_note(output)}") from error
 
 
 def _rank(environment: ClusterEnvironment, devices: int) -> int:
-    """Number of this process in its run. Lightning knows it only later, and guesses before."""
+    """Rank of this process in its run. Lightning knows it only later, and guesses before."""
     if isinstance(environment, LightningEnvironment):
         return environment.node_rank() * devices + environment.local_rank()
     return environment.global_rank()
 
 
-def export_start(plan: Plan) -> Path:
-    """Export the weights that a run would start from, fed as those that it ends with."""
+def export_initial_weights(plan: Plan) -> Path:
+    """Export the weights that a run would start from, with the input size and normalisation of the run."""
     method = plan.method(plan.setup, **plan.method_arguments)
     start = plan.setup.architecture.start
-    start_from(method, start)
+    load_initial_weights(method, start)
     return export_weights(plan, method.teacher.vit.network.state_dict(), step=0, mpp=None, seen=seen_by(start))
 
 
@@ -129,14 +133,14 @@ def _train(plan: Plan, environment: ClusterEnvironment, patches: Patches, last: 
     method = plan.method(setup, **plan.method_arguments)
     _refuse_without_room(method, output)
     if last is None:
-        start_from(method, setup.architecture.start)
+        load_initial_weights(method, setup.architecture.start)
     else:
         rank_zero_only(say)(f"Going on from {last}.")
     knn = None
     if plan.dataset is not None and plan.monitor.every:
         knn = OnlineKnn(plan.dataset, setup.architecture.size, plan.monitor.holdout)
     watch = Watch(plan.monitor, knn, output)
-    seen = seen_by(setup.architecture.start) if last is None else []  # the checkpoint knows
+    seen = seen_by(setup.architecture.start) if last is None else []  # else the checkpoint has them
     progress = Progress(plan.training.log_every, watch, seen)
     trainer = make_trainer(
         plan.training,
@@ -154,16 +158,16 @@ def _train(plan: Plan, environment: ClusterEnvironment, patches: Patches, last: 
 
 
 def _refuse_without_room(method: Method, output: Path) -> None:
-    """Refuse to begin where not even one checkpoint fits: weights, and two moments of each that is learnt."""
+    """Refuse to begin where not even one checkpoint fits: all weights, and two moments of each that is trained."""
     size = size_of(method.state_dict()) + 2 * size_of(list(method.student.parameters()))
     try:
         refuse_without_room(output / CHECKPOINTS, size)
     except EvaError as error:
-        raise EvaError(f"{error} {what_is_kept(output)}") from error
+        raise EvaError(f"{error} {resume_note(output)}") from error
 
 
 def _exported(plan: Plan) -> bool:
-    """Whether the export is there and whole, of the weights that are asked for."""
+    """Whether the run has a whole export of the weights that the plan chooses."""
     folder = plan.output / EXPORT
     if not (folder / CARD).exists():
         return False
@@ -191,7 +195,7 @@ def _export(plan: Plan, patches: Patches) -> None:
     state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
     step = checkpoint["global_step"]
     seen = checkpoint["eva_progress"]["seen"]
-    export_weights(plan, state, step, patches.mpp, seen, _found(output, step) if best else "last")
+    export_weights(plan, state, step, patches.mpp, seen, _selection(output, step) if best else "last")
 
 
 def export_weights(
@@ -202,7 +206,19 @@ def export_weights(
     seen: Iterable[tuple[str, str | None]] = (),
     selected_on: Literal["last"] | dict[str, Any] = "last",
 ) -> Path:
-    """Write the export of a run; see `export`."""
+    """Write the export of a run, with a card made from its plan.
+
+    Args:
+        plan: The run.
+        state: State of the timm ViT under timm's names.
+        step: Optimiser steps that made the weights.
+        mpp: Least and greatest micrometres per pixel of the patches; None where unknown.
+        seen: Slides and patients, as in `ExportDetails`.
+        selected_on: `last`, or the metric, value and step by which the monitor chose.
+
+    Returns:
+        The folder of the export.
+    """
     views, architecture = plan.setup.views, plan.setup.architecture
     details = ExportDetails(
         name="-".join([plan.name, plan.key[:8], *_marks(plan.export)]),
@@ -220,16 +236,16 @@ def export_weights(
 
 
 def _best(output: Path) -> Path | None:
-    return max(best_checkpoints(output), key=lambda file: _found(output, step_of(file))["value"], default=None)
+    return max(best_checkpoints(output), key=lambda file: _selection(output, step_of(file))["value"], default=None)
 
 
 def _marks(export: Export) -> list[str]:
-    """Marks in the name of an export: other weights of a run are another model."""
+    """Marks in the name of an export: the student, or the best checkpoint, is another model."""
     return [mark for mark in (export.weights, export.checkpoint) if mark not in ("teacher", "last")]
 
 
-def _found(output: Path, step: int) -> dict[str, Any]:
-    """What the monitor found at a step."""
+def _selection(output: Path, step: int) -> dict[str, Any]:
+    """Metric, step and value by which the monitor chose a checkpoint."""
     lines = read_measures(output / MEASURES)
     values = [line[BEST] for line in lines if line.get("step") == step and BEST in line]
     if not values:
@@ -237,13 +253,13 @@ def _found(output: Path, step: int) -> dict[str, Any]:
             f"Expected {BEST} of step {step} in {output / MEASURES}, but it is not there. Export the last checkpoint: "
             "--export.checkpoint last."
         )
-    return {"metric": BEST, "step": step, "value": values[-1]}  # a resumed run may say it again
+    return {"metric": BEST, "step": step, "value": values[-1]}  # a resumed run may have written it twice
 
 
 def _refuse_another_run(plan: Plan) -> None:
-    """One folder, one run: its settings are fixed once it has weights."""
+    """Refuse a folder that holds weights made with other settings."""
     output, file = plan.output, plan.output / _KEY
-    begun = any_checkpoint(output) or (output / EXPORT / CARD).exists()
+    begun = has_checkpoints(output) or (output / EXPORT / CARD).exists()
     if not begun or not file.exists() or file.read_bytes() == plan.key.encode():
         return
     config = output / CONFIG
@@ -251,11 +267,11 @@ def _refuse_another_run(plan: Plan) -> None:
     if not others:
         raise UsageError(
             f"Expected the settings of the run in {output}, but got others, though its {CONFIG} tells no difference: "
-            "a file that it names has changed, or another edition of eva began it. Give another --output."
+            "a file that it names has changed, or another version of eva began it. Give another --output."
         )
-    then = ", ".join(f"{name} {_shown(value)}" for name, value, _ in others[:_MOST])
-    now = ", ".join(_shown(value) for *_, value in others[:_MOST])
-    more = f" ({len(others) - _MOST} more differ)" if len(others) > _MOST else ""
+    then = ", ".join(f"{name} {_shown(value)}" for name, value, _ in others[:_MOST_NAMED])
+    now = ", ".join(_shown(value) for *_, value in others[:_MOST_NAMED])
+    more = f" ({len(others) - _MOST_NAMED} more differ)" if len(others) > _MOST_NAMED else ""
     raise UsageError(f"Expected {then} as in the run in {output}, but got {now}{more}. Give another --output.")
 
 

@@ -1,4 +1,4 @@
-"""One process at a time in a folder, by a lock that the system takes back when its owner dies."""
+"""Lock that lets one process at a time work in a folder; the system releases it when its owner dies."""
 
 import errno
 import fcntl
@@ -22,12 +22,12 @@ _HELD = {errno.EACCES, errno.EAGAIN}
 def sole_process(folder: Path) -> Iterator[None]:
     """Hold a folder for this process.
 
-    The lock is POSIX's: it belongs to this process alone, so that processes that were forked from it do not hold it
-    when it is killed, and it holds for other machines where the file system shares locks. Where there are none, the
-    file says who holds the folder; a process of this machine that is no more holds nothing.
+    The lock is a POSIX record lock: it belongs to this process alone, so that its forks do not hold it once it is
+    killed, and it holds for other machines where the file system shares locks. On a file system without locks, the
+    lock file names the owner; an owner of this machine that is no longer running holds nothing.
 
     Args:
-        folder: Exists.
+        folder: An existing folder.
 
     Raises:
         UsageError: Another process holds it (names host and process).
@@ -61,7 +61,7 @@ def _owner(file: IO[str]) -> dict[str, object]:
     try:
         owner = json.loads(file.read())
         return owner if {"host", "pid", "started"} <= owner.keys() else {}
-    except (ValueError, AttributeError):  # it has not written it yet
+    except (ValueError, AttributeError):  # the owner has not written its name yet
         return {}
 
 
@@ -72,14 +72,14 @@ def _write(file: IO[str], owner: dict[str, object]) -> None:
 
 
 def _alive(owner: dict[str, object]) -> bool:
-    """Whether it may be at work: of another machine nobody knows."""
+    """Whether an owner may still be running; on another machine that cannot be known."""
     if not owner:
         return False
     return owner["host"] != socket.gethostname() or owner["started"] == _started(owner["pid"])
 
 
 def _started(pid: object) -> str | None:
-    """When a process of this machine was started, in clock ticks: numbers of processes are used again."""
+    """Start time of a process of this machine in clock ticks: process numbers are used again."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except (OSError, IndexError):

@@ -1,4 +1,4 @@
-"""A run: Lightning's trainer with our callbacks, checkpoints that a run is taken up from, and the export at the end."""
+"""Training: Lightning's trainer with our callbacks, and checkpoints from which a run resumes."""
 
 import logging
 import warnings
@@ -7,34 +7,35 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.plugins.environments import ClusterEnvironment
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
+from typing_extensions import override
 
 from eva_core.accelerator import gpus
 from eva_core.errors import EvaError, UsageError, refuse
 from eva_pretrain.data.datamodule import Patches
 from eva_pretrain.methods.base import Method
 from eva_pretrain.monitor.collapse import BEST
-from eva_pretrain.run.checkpoints import CHECKPOINTS, SummedCheckpoints, prune
+from eva_pretrain.run.checkpoints import CHECKPOINTS, ChecksummedCheckpoints, prune
 from eva_pretrain.run.launchers import devices_of
 
 
 @dataclass(frozen=True)
 class Training:
-    """On what a run trains, and what it keeps.
+    """Devices of a run, and how often it logs and keeps a checkpoint.
 
     Attributes:
         devices: Devices of each node; `auto`: as many as torchrun starts, else all GPUs, or one CPU process.
-        nodes: Machines; they are started by torchrun or SLURM.
+        nodes: Number of machines; torchrun or SLURM starts the processes.
         strategy: `ddp`; `fsdp`: weights and optimiser states are divided among the devices (FSDP2); `auto`: ddp where
             there are several.
         precision: `auto`: bf16-mixed on a GPU, 32-true on a CPU.
         accumulate: Batches of one optimiser step.
-        checkpoint_every: Optimiser steps; a kill loses no more.
-        log_every: Optimiser steps.
+        checkpoint_every: Optimiser steps between two checkpoints; a killed run loses no more.
+        log_every: Optimiser steps between two lines of the log.
     """
 
     devices: int | Literal["auto"] = "auto"
@@ -60,36 +61,39 @@ def make_trainer(
     callbacks: list[Callback],
     best_every: int,
 ) -> Trainer:
-    """Lightning's trainer.
+    """Build Lightning's trainer.
 
     Args:
         training: The settings.
-        environment: Where this process stands among those of the run.
+        environment: Place of this process among those of the run.
         steps: Optimiser steps.
-        output: Checkpoints go below.
-        logger: Where numbers go.
-        callbacks: Ours, in this order.
-        best_every: Steps between two looks at the nearest neighbours, of which the best checkpoint is kept; 0: none.
+        output: Folder of the run, below which checkpoints go.
+        logger: Receives the numbers.
+        callbacks: Run in this order, before checkpoints are written.
+        best_every: Optimiser steps between two scores of the online kNN, whose best checkpoint is kept; 0: none.
+
+    Raises:
+        UsageError: The precision needs a GPU, and there is none.
     """
     for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # what is of use we say ourselves
-    for said in (
+        logging.getLogger(name).setLevel(logging.WARNING)  # eva says what is useful of it
+    for message in (
         ".*isinstance.treespec, LeafSpec",
         ".*exists and is not empty",
         "The number of training batches",
         "FSDP2-wrapped module .* returned a view",  # nothing is changed in place
-        "The `srun` command is available",  # whether it is used, `environment` knows
+        "The `srun` command is available",  # `environment` knows whether it is used
     ):
-        warnings.filterwarnings("ignore", said)  # we know
+        warnings.filterwarnings("ignore", message)
     on_gpu = gpus() > 0
     if training.precision == "16-mixed" and not on_gpu:  # Lightning would train in bf16 under that name
         raise UsageError("Expected a GPU for --training.precision 16-mixed, but there is none. Use bf16-mixed or auto.")
     devices = devices_of(training.devices, training.nodes)
     folder, every = output / CHECKPOINTS, training.checkpoint_every
     keeper = partial(_Keeper, folder, auto_insert_metric_name=False, enable_version_counter=False)
-    keep: list[Callback] = [keeper("step-{step}", every_n_train_steps=every, save_top_k=-1)]  # we prune them
-    if best_every:  # first, so that the checkpoint that a run is taken up from knows of it
-        keep.insert(0, keeper("best-{step}", monitor=BEST, mode="max", every_n_train_steps=best_every))
+    keepers: list[Callback] = [keeper("step-{step}", every_n_train_steps=every, save_top_k=-1)]  # `prune` deletes them
+    if best_every:  # first, so that the checkpoint from which a run resumes knows of it
+        keepers.insert(0, keeper("best-{step}", monitor=BEST, mode="max", every_n_train_steps=best_every))
     return Trainer(
         accelerator="gpu" if on_gpu else "cpu",
         devices=devices,
@@ -100,9 +104,9 @@ def make_trainer(
         max_epochs=-1,
         accumulate_grad_batches=training.accumulate,
         default_root_dir=output,
-        plugins=[environment, SummedCheckpoints()],
+        plugins=[environment, ChecksummedCheckpoints()],
         logger=logger,
-        callbacks=[*callbacks, *keep],
+        callbacks=[*callbacks, *keepers],
         log_every_n_steps=training.log_every,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -112,30 +116,36 @@ def make_trainer(
 
 
 class _Keeper(ModelCheckpoint):
-    """Lightning's, for runs that are taken up again: its own forgets where it was, and keeps one checkpoint or all."""
+    """Lightning's callback, mended for runs that resume: its own forgets its last step, and keeps one file or all.
+
+    Its name is part of every checkpoint.
+    """
 
     @property
+    @override
     def state_key(self) -> str:
-        """Without the interval: with another one, the best checkpoint so far is still that."""
+        """Key of its state, without the interval: with another one, the best checkpoint so far is still the best."""
         return f"{type(self).__name__}({self.monitor})"
 
+    @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
         self._last_global_step_saved = trainer.global_step  # else it saves again amid the batches of the next step
 
+    @override
     def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
         super()._save_checkpoint(trainer, filepath)
         _after_save(trainer)
 
 
 def _after_save(trainer: Trainer) -> None:
-    """Stop all ranks where the first could not write, else make room.
+    """Stop all ranks where the first could not write a checkpoint, else delete old ones.
 
     Raises:
-        EvaError: What the first one met.
+        EvaError: The error that the first rank met.
     """
     files = trainer.strategy.checkpoint_io
-    assert isinstance(files, SummedCheckpoints)
+    assert isinstance(files, ChecksummedCheckpoints)
     failed = trainer.strategy.broadcast(files.failed)
     if failed is not None:
         raise EvaError(failed)
@@ -144,33 +154,33 @@ def _after_save(trainer: Trainer) -> None:
 
 
 def run(trainer: Trainer, method: Method, patches: Patches, last: Path | None, every: int) -> None:
-    """Train to the end.
+    """Train to the last step.
 
     Args:
         trainer: From `make_trainer`.
-        method: What is trained.
-        patches: On what.
-        last: The checkpoint to go on from; None: begin.
-        every: Steps between two checkpoints.
+        method: The method to train.
+        patches: The patches to train on.
+        last: Checkpoint to resume from; None: start anew.
+        every: Optimiser steps between two checkpoints.
 
     Raises:
         KeyboardInterrupt: Ctrl-C or SIGTERM; checkpoints stay.
-        EvaError: What stops a run.
+        EvaError: A worker died, a checkpoint could not be written, or no patch could be read.
     """
     try:
         trainer.fit(method, datamodule=patches, ckpt_path=last)
     except SystemExit as error:  # Lightning's way to say Ctrl-C
         raise KeyboardInterrupt from error
-    except RuntimeError as error:  # torch's way to say that a process which reads is no more, at any time
+    except RuntimeError as error:  # torch's way to say that a worker died, at any time
         if "DataLoader worker" not in str(error):
             raise
-        if trainer.received_sigterm:  # so was it
+        if trainer.received_sigterm:  # the worker received it too
             raise KeyboardInterrupt from error
         raise EvaError(f"{' '.join(str(error).split())} If memory was short, lower data.workers.") from error
     if trainer.interrupted:
         raise KeyboardInterrupt
     step = trainer.global_step
-    if step % every:  # else it has been; devices that list the folder may not see the same
+    if step % every:  # else the keeper has written it; a listing of the folder may differ between devices
         trainer.save_checkpoint(Path(trainer.default_root_dir) / CHECKPOINTS / f"step-{step}.ckpt")
         _after_save(trainer)
 

@@ -1,1 +1,1 @@
-"""Studies: the variants of a pretraining, each from several seeds, scored on the same tasks."""
+"""Studies: variants of a pretraining, each with several seeds, scored on the same tasks."""

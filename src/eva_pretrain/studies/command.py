@@ -1,4 +1,4 @@
-"""`eva study`: train the variants of a pretraining, score each, and show them in one table and one plot."""
+"""The command `eva study`: train the variants of a pretraining, score each, and show all in a table and a plot."""
 
 import json
 import sys
@@ -20,12 +20,12 @@ from eva_pretrain.run.sole_process import sole_process
 from eva_pretrain.studies.study import SIDES, Study, read_study
 
 _WIDTH = 120
-"""Columns of a table that goes to a file or a pipe."""
+"""Width in characters of a table that goes to a file or a pipe."""
 EPILOG = "All other flags are those of `eva pretrain`, for every run: --slides, --recipe.steps, --vit.arch, ..."
 
 
 def main(argv: list[str]) -> int:
-    """Run what is missing; 1 where nothing has a score."""
+    """Do the runs that are missing, and show the study; return 1 where no run has a score."""
     given, flags = _parser().parse_known_args(argv)
     tasks = {SIDES[0]: given.tasks or [], SIDES[1]: given.tasks_out or []}
     chosen = tasks if any(tasks.values()) else None
@@ -38,25 +38,25 @@ def main(argv: list[str]) -> int:
         return _show(_write(study, runs, output), output)
     make_folder(output)
     with sole_process(output):
-        return _do(study, runs, output, given)
+        return _do_runs(study, runs, output, given)
 
 
-def _do(study: Study, runs: Sequence[Any], output: Path, given: Namespace) -> int:
-    """Do the runs that are missing."""
-    todo = [run for run in runs if not run.done]
+def _do_runs(study: Study, runs: Sequence[Any], output: Path, given: Namespace) -> int:
+    """Do the runs that are missing, and update the table as results come."""
+    missing = [run for run in runs if not run.done]
     began = time.monotonic()
     table = Spaced(lambda: _write(study, runs, output))
 
     def end(run: Any, reason: str | None, left: int) -> None:
         table()  # each result as it comes
-        seconds = (time.monotonic() - began) / (len(todo) - left) * left
+        seconds = (time.monotonic() - began) / (len(missing) - left) * left
         then = f"{left} to go, about {_duration(seconds)}" if left else "nothing to go"
         say(f"{run.name}: {f'failed: {reason}' if reason else _scores(run)} ({then})")
 
     engine = partial(_on_ray, address=given.address, cpus=given.cpus, gpus=given.gpus)
     try:
         for left, (run, reason) in zip(
-            reversed(range(len(todo))), (engine if given.engine == "ray" else _here)(todo), strict=True
+            reversed(range(len(missing))), (engine if given.engine == "ray" else _here)(missing), strict=True
         ):
             end(run, reason, left)
     except BaseException:
@@ -70,29 +70,31 @@ def _parser() -> Parser:
         prog="eva study",
         description=f"Train the variants of a pretraining from several seeds, score each, and show them. {EPILOG}",
     )
-    parser.add_argument("--config", required=True, help="a study: a YAML file, or its name under configs/")
-    parser.add_argument("--output", help="folder for runs and results, else out/studies/NAME")
-    parser.add_argument("--base", help="config of `eva pretrain` in place of the study's")
-    parser.add_argument("--seeds", type=int, help="how many for each variant")
-    parser.add_argument("--few_seeds", action="store_true", help="allow fewer than 3")
-    parser.add_argument("--tasks", nargs="+", help="datasets or task configs in place of the study's, in-distribution")
-    parser.add_argument("--tasks_out", nargs="+", help="likewise, out-of-distribution")
-    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="ray: runs over a cluster")
-    parser.add_argument("--address", help="of the Ray cluster; a local one unless given")
-    parser.add_argument("--cpus", type=float, default=1, help="cores for a run, with ray")
-    parser.add_argument("--gpus", type=float, default=0, help="GPUs for a run, with ray")
+    parser.add_argument("--config", required=True, help="study: a YAML file, or its name under configs/")
+    parser.add_argument("--output", help="folder for runs and results; default: out/studies/NAME")
+    parser.add_argument("--base", help="config of `eva pretrain` that replaces the study's base")
+    parser.add_argument("--seeds", type=int, help="number of seeds of each variant")
+    parser.add_argument("--few_seeds", action="store_true", help="allow fewer than 3 seeds")
+    parser.add_argument(
+        "--tasks", nargs="+", help="in-distribution tasks (datasets or configs) in place of the study's"
+    )
+    parser.add_argument("--tasks_out", nargs="+", help="out-of-distribution tasks in place of the study's")
+    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="ray: runs on a cluster")
+    parser.add_argument("--address", help="address of the Ray cluster; default: a local one")
+    parser.add_argument("--cpus", type=float, default=1, help="cores of a run, with ray")
+    parser.add_argument("--gpus", type=float, default=0, help="GPUs of a run, with ray")
     return parser
 
 
-def _here(todo: Sequence[Any]) -> Iterator[tuple[Any, str | None]]:
+def _here(runs: Sequence[Any]) -> Iterator[tuple[Any, str | None]]:
     from eva_pretrain.studies.runner import LOG, do_run
 
-    for run in todo:
+    for run in runs:
         say(f"{run.name}: {'scoring' if run.trained else 'training'}, {run.folder / LOG}")
         yield run, do_run(run)
 
 
-def _on_ray(todo: Sequence[Any], address: str | None, cpus: float, gpus: float) -> Iterator[tuple[Any, str | None]]:
+def _on_ray(runs: Sequence[Any], address: str | None, cpus: float, gpus: float) -> Iterator[tuple[Any, str | None]]:
     import torch
 
     from eva_core.ray_cluster import each_on_ray
@@ -100,7 +102,7 @@ def _on_ray(todo: Sequence[Any], address: str | None, cpus: float, gpus: float) 
 
     # as many threads as here: results are then the same to the last digit
     work = partial(do_run, threads=torch.get_num_threads())
-    for run, outcome in each_on_ray(work, todo, cpus, gpus, address):
+    for run, outcome in each_on_ray(work, runs, cpus, gpus, address):
         yield run, failed(run, outcome) if isinstance(outcome, Exception) else outcome
 
 

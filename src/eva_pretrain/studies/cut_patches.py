@@ -1,4 +1,4 @@
-"""Patches of slides cut to a folder beforehand: what online patching does without, to compare it with."""
+"""Patches of slides cut to a folder before a training, as a comparison for online patching."""
 
 import time
 from pathlib import Path
@@ -17,28 +17,28 @@ from eva_pretrain.data.loader import PatchLoader
 from eva_pretrain.run.config import Plan
 
 DONE, _CUT = "cut.json", "cut.jsonl"
-"""What the folder holds, written last; and a line for each batch of patches, with the digest of their files."""
+"""Record of the folder, written last; and a line for each batch of patches, with the digest of their files."""
 QUALITY = 95
-"""Of the JPEG files, colour at full resolution: PNG takes three times the disk and five times the decoding, and would
-make a folder look worse than what people have."""
+"""Quality of the JPEG files, with colour at full resolution. PNG takes three times the disk and five times the time to
+decode, which would make a folder look worse than those in use."""
 _IN_A_FOLDER = 1000
 
 
 def cut_patches(plan: Plan, patches: int, folder: Path) -> dict[str, Any]:
-    """Write the first patches of a stream as JPEG files; goes on where it was stopped.
+    """Write the first patches of a stream as JPEG files, or resume writing them.
 
     Args:
-        plan: Plan of a run from slides: its stream with seed 0, whatever the seed of the run.
-        patches: How many.
-        folder: Where to; processes that want the same wait for each other.
+        plan: Plan of a run from slides; patches are drawn with seed 0 for every seed of the run.
+        patches: Number of patches.
+        folder: Destination; processes that cut to the same folder wait for each other.
 
     Returns:
-        `patches`, `bytes` on disk, the `seconds` that it took (None where that is not known), and the slides `seen`,
-        each with its TCGA patient.
+        Record of the folder: `patches`, `bytes` on disk, `seconds` that it took (None where unknown), and the slides
+        `seen`, each with its TCGA patient.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".cutting"):
-        for leftover in folder.glob("*/.*.jpg"):  # of one that was killed
+        for leftover in folder.glob("*/.*.jpg"):  # left by a killed process
             leftover.unlink()
         done = read_record_or_nothing(folder / DONE)
         before, drawn = _whole(folder)
@@ -50,7 +50,7 @@ def cut_patches(plan: Plan, patches: int, folder: Path) -> dict[str, Any]:
             say(f"{folder} is damaged: patches from number {before} on are not as they were cut. They are cut again.")
         began = time.perf_counter()
         _write(plan, patches, folder, before, drawn)
-        # as if it had gone at this pace from the start, where it was stopped in between
+        # where it was stopped in between: as if all had been cut at this pace
         seconds = (time.perf_counter() - began) * patches / (patches - before) if before < patches else None
         sizes = [_file(folder, number).stat().st_size for number in range(patches)]
         done = {"patches": patches, "bytes": sum(sizes), "seconds": seconds, "seen": list(drawn.items())}
@@ -59,7 +59,7 @@ def cut_patches(plan: Plan, patches: int, folder: Path) -> dict[str, Any]:
 
 
 def _whole(folder: Path) -> tuple[int, dict[str, str | None]]:
-    """How many of the first patches are as they were cut; their slides, with patients. What is noted of others goes."""
+    """Count the first patches that are as they were cut, with their slides and patients; forget notes on later ones."""
     file = folder / _CUT
     patches, drawn, lines = 0, dict[str, str | None](), []
     for line in file.read_bytes().splitlines(keepends=True) if file.exists() else ():
@@ -86,7 +86,7 @@ def _digest(folder: Path, first: int, stop: int) -> str | None:
 
 
 def _write(plan: Plan, patches: int, folder: Path, before: int, drawn: dict[str, str | None]) -> None:
-    """Cut those that are missing; each batch is noted when its files are there."""
+    """Cut the missing patches; each batch is noted once its files are written."""
     if before == patches:
         return
     source = plan.data

@@ -1,4 +1,4 @@
-"""The one plot of a study: variants across, score with interval up, in- and out-of-distribution side by side."""
+"""Plot of a study: score with interval of each variant, in- and out-of-distribution side by side."""
 
 import io
 from pathlib import Path
@@ -14,7 +14,15 @@ _SCORE, _SEED, _REFERENCE = "#1b4f72", "#5dade2", "#7b7d7d"
 
 
 def draw(record: dict[str, Any], path: Path) -> Path:
-    """A PNG of study.json: means with 95 % intervals, each seed as a dot, the untrained start and colour as lines."""
+    """Write a PNG of study.json: means with 95 % intervals, seeds as dots, the untrained variant and colour as lines.
+
+    Args:
+        record: Content of study.json.
+        path: Destination.
+
+    Returns:
+        The destination.
+    """
     from matplotlib.figure import Figure
 
     sides = [side for side in SIDES if any(task["side"] == side for task in record["tasks"])]
@@ -70,7 +78,7 @@ def _panel(axes: Any, record: dict[str, Any], side: str) -> None:
 
 
 def _once(axes: Any, label: str) -> str:
-    """For the legend, which takes no label that begins with an underscore."""
+    """Label for the legend the first time; then an underscore, by which matplotlib leaves it out."""
     return "_" if label in axes.get_legend_handles_labels()[1] else label
 
 

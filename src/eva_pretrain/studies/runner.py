@@ -1,4 +1,4 @@
-"""One run of a study: its patches, its training in a process of its own, its scores. What is done is not done again."""
+"""Runner of one run of a study: its patches, its training in a process of its own, its scores; finished parts stay."""
 
 import json
 import os
@@ -23,25 +23,27 @@ from eva_pretrain.studies.plan import COST, Run
 from eva_vision.slides.sampling import Sampling
 
 LOG = "log.txt"
-_DID = ("slides", "table", "column", "codes", "exclude", "fraction", "distinct")
-"""Of the sampling: what the cutting did, and a folder cannot."""
+_DONE_BY_CUTTING = ("slides", "table", "column", "codes", "exclude", "fraction", "distinct")
+"""Settings of the sampling that were applied when patches were cut, and do not apply to a folder."""
 
 
 def do_run(run: Run, threads: int | None = None) -> str | None:
-    """Train, export and score.
+    """Train, export and score a run.
 
     Args:
+        run: The run.
         threads: Threads of torch, in the training and here; None: as torch chooses.
 
     Returns:
-        None, or the first reason why something did not work; it is also left in the folder. Ctrl-C passes through.
+        The first reason why a part failed, which is also left in the folder; None where all is done. Ctrl-C passes
+        through.
     """
-    # The training holds the lock too: where the study is killed alone, its training goes on, and the next study waits
-    # for it in place of training the same beside it.
+    # The training holds the lock too: if only the study is killed, its training goes on, and the next study waits for
+    # it, and does not train the same run twice.
     with locked(run.folder / ".run", what=str(run.folder)) as lock:
         try:
             _make(run, lock, threads)
-        except Exception as error:  # a study goes on whatever happens in one place of it
+        except Exception as error:  # one failure must not stop the study
             return failed(run, error)
         (run.folder / FAILED).unlink(missing_ok=True)
         reasons = [run_pair(pair, {}, threads) for pair in run.pairs if not pair.done]
@@ -50,22 +52,22 @@ def do_run(run: Run, threads: int | None = None) -> str | None:
 
 
 def failed(run: Run, error: Exception) -> str:
-    """Leave the reason in the folder of a run."""
+    """Write the reason of a failure to the folder of a run, and return it."""
     make_folder(run.folder)
     return leave_reason(run.folder, error)
 
 
 def _make(run: Run, lock: int | None, threads: int | None) -> None:
-    """Up to the export and what it has cost."""
+    """Cut patches, train and export a run, and record the cost."""
     arguments = list(run.arguments)
     whole = run.whole()
     if run.cut_to is not None and run.variant.cut is not None and (not whole or is_damaged(run.cut_to / DONE)):
         cut_patches(parse(arguments), run.variant.cut, run.cut_to)
     if not whole:
         if run.variant.untrained:
-            from eva_pretrain.run.pretrain import export_start
+            from eva_pretrain.run.pretrain import export_initial_weights
 
-            export_start(parse(arguments))
+            export_initial_weights(parse(arguments))
             return
         _train([*arguments, *_from_folder(run)], run.folder / LOG, lock, threads)
         if not run.trained:
@@ -77,25 +79,25 @@ def _make(run: Run, lock: int | None, threads: int | None) -> None:
         _list_slides(run.export, plan, run.cut_to)
     try:
         write_record(run.folder / COST, training_cost(plan))
-    except Exception as error:  # whatever became of its checkpoint: the export can be scored
+    except Exception as error:  # the export can be scored without its checkpoint
         say(f"{run.name}: what it has cost is not known ({type(error).__name__}: {error}).")
 
 
 def _from_folder(run: Run) -> list[str]:
-    """What a run is told whose patches were cut to a folder."""
+    """Arguments by which a run reads the patches that were cut to a folder."""
     if run.cut_to is None:
         return []
     sampling = parse(list(run.arguments)).sampling
     one = sampling.mpp_range is None and len(sampling.mpp) == 1
     mpp = sampling.mpp[0] if one else "null"
     plain = Sampling()
-    texts = {name: json.dumps(getattr(plain, name)).strip('"') for name in _DID}
-    did = [f"--sampling.{name}={text}" for name, text in texts.items()]
-    return ["--data.slides=null", f"--data.mpp={mpp}", "--data.folder", str(run.cut_to), *did]
+    texts = {name: json.dumps(getattr(plain, name)).strip('"') for name in _DONE_BY_CUTTING}
+    defaults = [f"--sampling.{name}={text}" for name, text in texts.items()]
+    return ["--data.slides=null", f"--data.mpp={mpp}", "--data.folder", str(run.cut_to), *defaults]
 
 
 def _list_slides(export: Path, plan: Plan, cut: Path) -> None:
-    """Where the export lists the cut files, list the slides that they are from, and what the start had seen."""
+    """List slides in an export in place of cut files, and the slides that the initial weights had seen."""
     from eva_pretrain.run.initial_weights import seen_by
 
     slides = read_record_or_nothing(cut / DONE).get("seen")
@@ -104,14 +106,20 @@ def _list_slides(export: Path, plan: Plan, cut: Path) -> None:
 
 
 def _train(arguments: Sequence[str], log: Path, lock: int | None, threads: int | None) -> None:
-    """`eva pretrain` in a process of its own, so that it can start others for more devices.
+    """Run `eva pretrain` in a process of its own, so that it can start others for more devices.
+
+    Args:
+        arguments: Arguments of `eva pretrain`.
+        log: File that its output is appended to.
+        lock: File descriptor of the lock of the run, which the process inherits.
+        threads: Threads of torch; None: as torch chooses.
 
     Raises:
-        EvaError: With the last line that it said.
-        KeyboardInterrupt: Ctrl-C, once it has stopped.
+        EvaError: The process failed; the message is its last line.
+        KeyboardInterrupt: Ctrl-C, once the process has stopped.
     """
     command = [sys.executable, "-P", "-m", "eva_core.cli", "pretrain", *arguments]
-    # -P and its variable: the folder that we are in is not on the path, there and in processes that it starts
+    # -P and its variable keep the working folder off the import path, also in processes that this one starts
     environment = {
         **os.environ,
         "PYTHONSAFEPATH": "1",
@@ -138,21 +146,20 @@ def _train(arguments: Sequence[str], log: Path, lock: int | None, threads: int |
     if code == 130:
         raise KeyboardInterrupt
     if code:
-        raise EvaError(_last_words(log, began) or f"eva pretrain ended with {code} and no word. See {log}.")
+        raise EvaError(_last_line(log, began) or f"eva pretrain ended with {code} and no word. See {log}.")
 
 
-def _last_words(log: Path, began: int) -> str | None:
-    """The error line of the last attempt, else its last line."""
+def _last_line(log: Path, began: int) -> str | None:
+    """Error line that a log ends with from a byte on, else its last line; None where it is empty."""
     with log.open("rb") as handle:
         handle.seek(began)
         lines = [line.strip() for line in handle.read().decode(errors="replace").splitlines() if line.strip()]
     errors = [line.removeprefix("eva: ") for line in lines if line.startswith("eva: ")]
-    found = errors or lines
-    return found[-1] if found else None
+    return next(reversed(errors or lines), None)
 
 
 def training_cost(plan: Plan) -> dict[str, float]:
-    """`patches` that a finished run has seen, and the `seconds` that it trained."""
+    """Cost of a finished run: the `patches` that it has seen, and the `seconds` that it trained."""
     from eva_core.accelerator import gpus
     from eva_pretrain.run.checkpoints import last_checkpoint, read_checkpoint
 
@@ -166,7 +173,7 @@ def training_cost(plan: Plan) -> dict[str, float]:
 
 
 def _free_memory() -> None:
-    """Give a GPU's memory back: the next training is another process."""
+    """Release the memory of the GPU, as the next training is another process."""
     from eva_core.accelerator import release_memory
 
     release_memory()

@@ -1,8 +1,8 @@
-"""What the finished runs of a study say: means over seeds and tasks, intervals, differences.
+"""Scores of a study: means over seeds and tasks, intervals, differences.
 
 The score of a variant is the mean over its seeds of the mean over tasks; its interval is that of `seeds`. A difference
-takes the same test groups and the same seeds of both variants, and they are told apart only where its interval and the
-t-interval over seeds both exclude 0.
+compares two variants on the same test groups and seeds; it counts only where its interval and the t-interval over seeds
+both exclude 0.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,13 @@ COLOUR = "colour_stats"
 
 @dataclass(frozen=True)
 class _Result:
-    """Scores of a run on a task; `other`: made on other files than the first."""
+    """Result of a run on a task.
+
+    Attributes:
+        content: Content of results.json.
+        folder: Folder of the result.
+        other: Whether the dataset has other files than in the first result on the task.
+    """
 
     content: results_schema.Results
     folder: Path
@@ -39,19 +45,20 @@ class _Result:
 
 
 Results = dict[tuple[str, int, str], _Result]
-"""By variant, seed and task."""
+"""Results by variant, seed and task."""
 Draws = dict[tuple[str, int], NDArray[np.floating]]
 """Bootstrap draws (draws,) on a task, by variant and seed."""
 
 
 @dataclass
 class _Scores:
-    """A variant on one side: the seeds that have a score on every task of it.
+    """Scores of a variant on one side, for the seeds that have a score on every task of it.
 
     Attributes:
+        seeds: The S seeds.
         values: Mean over tasks, (S,).
-        draws: The same under each draw of test groups, (S, draws).
-        fixed: The one value stands for every seed.
+        draws: Mean over tasks under each draw of test groups, (S, draws).
+        fixed: Whether the one value stands for every seed.
     """
 
     seeds: list[int] = field(default_factory=list)
@@ -61,11 +68,15 @@ class _Scores:
 
 
 def study_record(study: Study, runs: Sequence[Run]) -> dict[str, Any]:
-    """All numbers of a study, as study.json holds them; what is missing or failed has its reason.
+    """Collect all numbers of a study, as study.json holds them; what is missing or failed has its reason.
+
+    Args:
+        study: The study.
+        runs: Its runs, finished or not.
 
     Returns:
-        `variants`, each with its `runs`, its `cost`, and for both sides `mean`, `std` over seeds, `ci95`, `t95`,
-        `values` by seed and `difference`; and `colour_stats` by side.
+        Content of study.json: `variants`, each with its `runs`, its `cost`, and for both sides `mean`, `std` over
+        seeds, `ci95`, `t95`, `values` by seed and `difference`; and `colour_stats` by side.
     """
     results = _read(runs)
     sides = [side for side in SIDES if any(task.side == side for task in study.tasks)]
@@ -94,7 +105,7 @@ def study_record(study: Study, runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def _read(runs: Sequence[Run]) -> Results:
-    """Every result that is there and has a score."""
+    """Read all results that have a score."""
     results: Results = {}
     data: dict[str, str] = {}
     for run in runs:
@@ -102,7 +113,7 @@ def _read(runs: Sequence[Run]) -> Results:
             folder = pair.result(pair.heads[0])
             try:
                 content = read_whole_result(folder)
-            except EvaError:  # there is none, or it is made again with the next call
+            except EvaError:  # there is no result, or a damaged one that the next call makes again
                 continue
             if content["main"]["mean"] is not None:
                 sha256 = content["identity"]["dataset_sha256"]
@@ -177,7 +188,7 @@ def _side(
 
 
 def _order(task: str, results: Results) -> int:
-    """A number of the test groups of a task, by their names in the order in which draws number them; 0: no result."""
+    """Checksum of the names of a task's test groups, in the order in which draws number them; 0 without a result."""
     entry = next((entry for key, entry in results.items() if key[2] == task), None)
     if entry is None:
         return 0
@@ -189,20 +200,21 @@ def _order(task: str, results: Results) -> int:
 
 
 def _draws(task: str, results: Results) -> Draws:
-    """The bootstrap draws of every result on a task, in an order of its test groups' own.
+    """Read the bootstrap draws of every result on a task, shuffled by a seed that is made of its test groups.
 
-    Two tasks with as many groups draw groups of the same numbers: of other groups, that would look as if their scores
-    went together; of the same groups, they do. Draws that lack a class are replaced by others, the same in all results.
+    Two tasks with as many groups draw groups of the same numbers. Scores on the same groups do vary together; on other
+    groups they would only seem to, without the shuffle. Draws that lack a class are replaced by others, the same in all
+    results.
     """
-    there = {key[:2]: entry for key, entry in results.items() if key[2] == task and not entry.other}
-    if not there:
+    entries = {key[:2]: entry for key, entry in results.items() if key[2] == task and not entry.other}
+    if not entries:
         return {}
-    draws = np.stack([read_draws(entry.folder).astype(np.float64) for entry in there.values()])
+    draws = np.stack([read_draws(entry.folder).astype(np.float64) for entry in entries.values()])
     order = _order(task, results)
     whole = filled(draws, seed=order)
     if whole is None:
         whole = np.full_like(draws, np.nan)
-    return dict(zip(there, whole[:, np.random.default_rng(order).permutation(draws.shape[1])], strict=True))
+    return dict(zip(entries, whole[:, np.random.default_rng(order).permutation(draws.shape[1])], strict=True))
 
 
 def _summary(scores: _Scores) -> dict[str, Any]:
@@ -220,7 +232,7 @@ def _summary(scores: _Scores) -> dict[str, Any]:
 
 
 def _difference(one: _Scores, other: _Scores) -> dict[str, Any] | None:
-    """Difference of two variants, by seed where they have the same, or one is the same for all; None without."""
+    """Difference of two variants, by seed where they have the same seeds or one is fixed; None without scores."""
     if not one.values or not other.values:
         return None
     drawn = resampled(np.stack(one.draws)) - resampled(np.stack(other.draws))
@@ -234,7 +246,7 @@ def _difference(one: _Scores, other: _Scores) -> dict[str, Any] | None:
 
 
 def _colour(tasks: Sequence[str], results: Results) -> float | None:
-    """Mean over tasks of what six colour numbers reach; None where a task has no such baseline."""
+    """Mean score over tasks of the colour baseline (six numbers an image); None where a task lacks this baseline."""
     means = []
     for task in tasks:
         content = next((entry.content for key, entry in results.items() if key[2] == task), None)

@@ -1,10 +1,10 @@
-"""How sure the mean over seeds is. Free of torch.
+"""Intervals of a mean over seeds. Free of torch.
 
-A seed has the draws of its result: draw d took the same test groups for all models (`statistics.intervals`). Seeds are
-resampled within each: S - 1 of the S with replacement, which makes the variance of the mean right, where S of S would
-make it too small by (S - 1) / S (Rao and Wu, Resampling inference with complex survey data, JASA 83, 1988). A
-percentile interval does not know how little three seeds tell of their own spread; so a t-interval over seeds, on the
-test images as they are, stands beside it.
+Each seed has the draws of its result: draw d took the same test groups for all models (`statistics.intervals`). Within
+each draw, S - 1 of the S seeds are resampled with replacement, which makes the variance of the mean right, where S of S
+would make it too small by (S - 1) / S (Rao and Wu, Resampling inference with complex survey data, JASA 83, 1988). A
+percentile interval does not reflect how little three seeds tell of their spread; so it is reported with a t-interval
+over seeds, on the test images as they are.
 """
 
 import numpy as np
@@ -13,19 +13,30 @@ from scipy.special import stdtrit
 
 
 def resampled(draws: NDArray[np.float64], seed: int = 0) -> NDArray[np.float64]:
-    """Mean over resampled seeds, under each draw of test groups: (S, draws) -> (draws,).
+    """Average over resampled seeds, under each draw of test groups.
 
-    As many seeds give the same choice, so that a difference is of pairs.
+    The choice depends on S and the number of draws alone, so that the difference of two variants is paired.
+
+    Args:
+        draws: Score of each seed under each draw of test groups, (S, draws).
+        seed: Seed of the choice.
+
+    Returns:
+        Mean over the resampled seeds, (draws,).
     """
     n, count = draws.shape
-    if n == 1:
-        return draws[0]
-    chosen = np.random.default_rng(seed).integers(n, size=(count, n - 1))
-    return draws[chosen, np.arange(count)[:, None]].mean(1)
+    chosen = np.random.default_rng(seed).integers(n, size=(count, n - 1)) if n > 1 else np.zeros((count, 1), np.int64)
+    means: NDArray[np.float64] = draws[chosen, np.arange(count)[:, None]].mean(1)
+    return means
 
 
 def over_seeds(values: NDArray[np.float64]) -> list[float] | None:
-    """t-interval of the mean of seeds (S,), on the test images as they are; None for one."""
+    """Compute the t-interval of the mean of seeds (S,), on the test images as they are; None for one seed.
+
+    Examples:
+        >>> [round(bound, 3) for bound in over_seeds(np.array([0.90, 0.91, 0.92]))]
+        [0.885, 0.935]
+    """
     n = len(values)
     if n < 2:
         return None
@@ -34,7 +45,7 @@ def over_seeds(values: NDArray[np.float64]) -> list[float] | None:
 
 
 def welch(one: NDArray[np.float64], other: NDArray[np.float64]) -> list[float] | None:
-    """t-interval of the difference of two means of seeds, (S,) and (T,); None where one seed tells of no spread.
+    """Compute the t-interval of the difference of two means of seeds, (S,) and (T,); None where either is one seed.
 
     Source: Welch 1947, the degrees of freedom of Satterthwaite.
     """

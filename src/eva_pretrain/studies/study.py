@@ -1,4 +1,4 @@
-"""What a study asks: variants of a base config, and the tasks that tell which is better. Free of torch."""
+"""Study: variants of a base config, and the tasks on which they are scored. Free of torch."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -17,17 +17,18 @@ NEEDED = {"base", "variants", "tasks"}
 SIDES = ("in_distribution", "out_of_distribution")
 FEWEST_SEEDS = 3
 _OWN = {"untrained", "cut"}
-"""What a variant says to the study; all else it says to `eva pretrain`."""
+"""Settings of a variant for the study itself; all others are for `eva pretrain`."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to train.
+    """Variant of a base config.
 
     Attributes:
-        changes: Changes of the base config, as its YAML has them.
-        untrained: The start itself is exported.
-        cut: Patches that are cut to a folder first, and trained from; None: online.
+        name: Name in tables and plots.
+        changes: Changes of the base config, as YAML has them.
+        untrained: Export the initial weights without training.
+        cut: Number of patches that are cut to a folder before the training; None: patches are read online.
     """
 
     name: str
@@ -37,13 +38,19 @@ class Variant:
 
     @property
     def slug(self) -> str:
-        """The name as a part of files' names."""
+        """Name as a part of file names."""
         return re.sub(r"[^a-z0-9.]+", "-", self.name.lower()).strip("-.") or "variant"
 
 
 @dataclass(frozen=True)
 class Task:
-    """A dataset to be scored on; `side` is one of `SIDES`."""
+    """Dataset on which variants are scored.
+
+    Attributes:
+        name: Name in tables and plots.
+        dataset: Dataset as a configuration holds it: `class_path` and `init_args`.
+        side: One of `SIDES`.
+    """
 
     name: str
     dataset: dict[str, Any]
@@ -52,13 +59,17 @@ class Task:
 
 @dataclass(frozen=True)
 class Study:
-    """What is compared.
+    """Comparison of variants.
 
     Attributes:
-        base: A config of `eva pretrain`.
-        against: The variant that the others are compared with.
-        seeds: 0, 1, ... of each variant.
-        protocol: By name or path.
+        name: Name of the study, and of its folder.
+        title: Title of table and plot.
+        base: Config of `eva pretrain`.
+        against: Name of the variant that the others are compared with.
+        variants: The variants.
+        seeds: Number of seeds of each variant: 0, 1, ...
+        protocol: Name or path of the protocol.
+        tasks: Datasets on which all variants are scored.
     """
 
     name: str
@@ -78,14 +89,14 @@ def read_study(
     few_seeds: bool = False,
     tasks: Mapping[str, Sequence[str]] | None = None,
 ) -> Study:
-    """A study by path, or by name under `configs/`.
+    """Read a study.
 
     Args:
-        name: Name of the file.
-        base: In place of its own, like the others below.
-        seeds: How many.
-        few_seeds: Allow fewer than 3.
-        tasks: Names by side.
+        name: Path of its YAML file, or name under `configs/`.
+        base: Replaces the base of the file.
+        seeds: Replaces the number of seeds of the file.
+        few_seeds: Allow fewer than 3 seeds.
+        tasks: Names of tasks by side; replace those of the file.
 
     Raises:
         UsageError: A field is missing, unknown or of the wrong kind.
@@ -162,7 +173,7 @@ def _tasks(given: Any, path: Path) -> tuple[Task, ...]:
 
 
 def _task(entry: Any, side: str, path: Path) -> Task:
-    """The name of a task config or of a dataset; or `config` or `class_path`, with `init_args` and `name`."""
+    """Read a task: name of a task config or a dataset; or `config` or `class_path`, with `init_args` and `name`."""
     if isinstance(entry, str):
         entry = {"config": entry} if _is_config(entry) else {"class_path": entry}
     elif not isinstance(entry, dict) or len(entry.keys() & {"config", "class_path"}) != 1:

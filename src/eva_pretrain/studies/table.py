@@ -1,4 +1,4 @@
-"""The one table of a study, on screen and as Markdown."""
+"""Table of a study, on screen and as Markdown."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +14,7 @@ TITLES = {"in_distribution": "in-distribution", "out_of_distribution": "out-of-d
 
 
 def on_screen(record: dict[str, Any]) -> Table:
-    """Table of study.json for a terminal."""
+    """Build the table of study.json for a terminal."""
     title = record["title"] + (" (synthetic data)" if record["synthetic"] else "")
     table = Table(title=_cell(title), title_justify="left")
     for n, column in enumerate(_columns(record)):
@@ -25,12 +25,12 @@ def on_screen(record: dict[str, Any]) -> Table:
 
 
 def _cell(text: str) -> str:
-    """A name as it is, and no markup of rich's."""
+    """Escape a text, such that rich reads no markup in it."""
     return escape(visible(text))
 
 
 def as_markdown(record: dict[str, Any]) -> str:
-    """Markdown of study.json: the table, and what a reader must know beside it."""
+    """Write study.json as Markdown: the table, and notes for its readers."""
     columns = _columns(record)
     lines = [
         f"# {for_markdown(record['title'])}",
@@ -44,7 +44,7 @@ def as_markdown(record: dict[str, Any]) -> str:
 
 
 def notes(record: dict[str, Any]) -> list[str]:
-    """What a reader must know beside the numbers."""
+    """List the notes for readers of the numbers."""
     lines = [
         f"Base {record['base']}, protocol {record['protocol']}. {_tasks(record)}.",
         "Score: mean over tasks and seeds ± standard deviation over seeds; with it, its 95 % interval over test groups "
@@ -74,7 +74,7 @@ def notes(record: dict[str, Any]) -> list[str]:
 
 
 def failures(record: dict[str, Any]) -> list[tuple[str, str]]:
-    """Runs, and runs on a task, that did not work, and why."""
+    """List failed runs, and failed evaluations of runs, with the reason of each."""
     reasons = []
     for variant in record["variants"]:
         for run in variant["runs"]:
@@ -93,7 +93,7 @@ def _columns(record: dict[str, Any]) -> list[str]:
 
 
 def _rows(record: dict[str, Any]) -> Iterator[list[list[str]]]:
-    """Cells of one or two lines."""
+    """Rows of cells of one or two lines."""
     for variant in record["variants"]:
         counts = sorted({len(variant[side]["seeds"]) for side in _sides(record)})
         runs = len(variant["runs"])
@@ -124,7 +124,7 @@ def _difference(summary: dict[str, Any]) -> list[str]:
 
 
 def _verdicts(record: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Verdict of each side, in a sentence."""
+    """Verdict of each side in a sentence, after the name of the side."""
     against = record["against"]
     for side in _sides(record):
         others = [v for v in record["variants"] if v[side].get("difference")]

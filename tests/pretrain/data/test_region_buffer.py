@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from eva_pretrain.data.region_buffer import Regions
+from eva_pretrain.data.region_buffer import RegionBuffer
 from eva_vision.slides.sampler import Sampler, Sampling, Window
 
 
@@ -12,7 +12,7 @@ from eva_vision.slides.sampler import Sampler, Sampling, Window
 def test_what_is_said_of_a_patch_is_its_own(index, x, y, mpp):
     """Also over the border of the slide, where patches of one region lie inside to different parts."""
     corners = ((0, 0), (16, 0), (64, 48), (30, 64))
-    regions = Regions(Sampler(index.entries, index.mask, Sampling(size=32, per_window=4, window=96)))
+    regions = RegionBuffer(Sampler(index.entries, index.mask, Sampling(size=32, per_window=4, window=96)))
     window = Window(0, x, y, 96, mpp, corners, 32)
     with index.open(0) as slide:
         read = slide.read_patch(x, y, 96, mpp)

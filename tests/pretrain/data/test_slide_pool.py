@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from eva_core.errors import EvaError
-from eva_pretrain.data.slide_pool import Handles
+from eva_pretrain.data.slide_pool import SlidePool
 from eva_vision.slides.reading.openslide import OpenSlideSlide
 from eva_vision.slides.reading.staging import CacheFull
 
@@ -34,13 +34,13 @@ def test_the_least_recently_used_are_closed():
         asked.append(number)
         return Fake(opened)
 
-    handles = Handles(open_slide, most=3)
+    pool = SlidePool(open_slide, most=3)
     for number in (0, 1, 2, 0, 3, 0, 1):
-        with handles.use(number):
+        with pool.use(number):
             assert len(opened) <= 4
     assert asked == [0, 1, 2, 3, 1]
-    assert len(handles) == len(opened) == 3
-    handles.close()
+    assert len(pool) == len(opened) == 3
+    pool.close()
     assert not opened
 
 
@@ -54,30 +54,30 @@ def test_ten_thousand_slides_stay_within_files_and_memory(fragile, tmp_path):
     index = fragile
     with index.open(0) as slide:
         one = sum(level.offsets.nbytes + level.counts.nbytes for level in slide.layout.tiles)
-    handles = Handles(lambda number: index.open(number % 3), most=40, most_bytes=30 * one)
+    pool = SlidePool(lambda number: index.open(number % 3), most=40, most_bytes=30 * one)
     for number in np.random.default_rng(0).integers(10_000, size=1_000).tolist():
-        with handles.use(number):
+        with pool.use(number):
             pass
-        assert handles.bytes <= 30 * one
-    assert len(handles) == 30
+        assert pool.bytes <= 30 * one
+    assert len(pool) == 30
     assert files_below(tmp_path) == 30
-    handles.close()
+    pool.close()
     assert files_below(tmp_path) == 0
 
 
 def test_memory_of_openslide_is_counted(slides):
-    handles = Handles(lambda number: OpenSlideSlide(str(slides / "a.svs")), most_bytes=10 * 2**20)
+    pool = SlidePool(lambda number: OpenSlideSlide(str(slides / "a.svs")), most_bytes=10 * 2**20)
     for number in range(6):
-        with handles.use(number):
+        with pool.use(number):
             pass
-    assert len(handles) == 3
+    assert len(pool) == 3
 
 
 def test_a_slide_in_use_stays_open():
     opened: set[Fake] = set()
-    handles = Handles(lambda number: Fake(opened), most=1)
-    with handles.use(0) as first, handles.use(1) as second:
-        handles.drop(0)
+    pool = SlidePool(lambda number: Fake(opened), most=1)
+    with pool.use(0) as first, pool.use(1) as second:
+        pool.drop(0)
         assert opened == {first, second}
     assert len(opened) == 1
 
@@ -90,11 +90,11 @@ def test_threads_share_one_handle():
         gate.wait(5)  # all of them come at once
         return Fake(opened)
 
-    handles = Handles(open_slide)
+    pool = SlidePool(open_slide)
     found = []
 
     def use() -> None:
-        with handles.use(7) as slide:
+        with pool.use(7) as slide:
             found.append(slide)
 
     threads = [threading.Thread(target=use) for _ in range(8)]
@@ -113,9 +113,9 @@ def test_a_slide_is_not_to_blame_where_files_run_out():
             raise EvaError("it does not open") from OSError(errno.EMFILE, "too many open files")
         return Fake(opened)
 
-    handles = Handles(open_slide)
+    pool = SlidePool(open_slide)
     for number in range(5):
-        with handles.use(number):
+        with pool.use(number):
             pass
     assert len(opened) == 1
 
@@ -128,10 +128,10 @@ def test_a_full_cache_is_emptied_of_what_nobody_uses():
             raise CacheFull("no room")
         return Fake(opened)
 
-    handles = Handles(open_slide)
+    pool = SlidePool(open_slide)
     for number in range(5):
-        with handles.use(number):
+        with pool.use(number):
             pass
     assert len(opened) == 1
-    with handles.use(0), handles.use(1), pytest.raises(CacheFull), handles.use(2):
+    with pool.use(0), pool.use(1), pytest.raises(CacheFull), pool.use(2):
         pass

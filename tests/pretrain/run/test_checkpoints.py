@@ -123,13 +123,13 @@ def test_a_damaged_one_does_not_count_among_those_that_stay(tmp_path):
 
 def test_nothing_of_a_write_that_fails_stays_and_the_one_before_is_kept(tmp_path, monkeypatch):
     write(tmp_path, 1)
-    write_ = checkpoints._Summed.write
+    write_ = checkpoints._ChecksummedFile.write
 
     def full(self, block):
         self._failed = OSError(errno.ENOSPC, "No space left on device")
         return write_(self, block)
 
-    monkeypatch.setattr(checkpoints._Summed, "write", full)
+    monkeypatch.setattr(checkpoints._ChecksummedFile, "write", full)
     path = tmp_path / "checkpoints/step-2.ckpt"
     with pytest.raises(EvaError, match=r"step-2.ckpt \(No space left.*it needs \d+ bytes.* is kept: step-1.ckpt"):
         write_checkpoint(CONTENT, path)

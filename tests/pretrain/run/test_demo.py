@@ -30,7 +30,7 @@ def test_its_board_compares_the_trained_network_with_its_start(tmp_path: Path, m
     monkeypatch.setattr(demo, "OUTPUT", tmp_path / "demo")
     monkeypatch.setattr(demo, "write_phantom_slide", lambda path, *size, seed: draw(path, seed))
     monkeypatch.setattr(demo, "pretrain", lambda plan: plan.output / "export")
-    monkeypatch.setattr(demo, "export_start", lambda plan: plan.output / "export")
+    monkeypatch.setattr(demo, "export_initial_weights", lambda plan: plan.output / "export")
     monkeypatch.setattr(demo.leaderboard, "main", leaderboard)
     monkeypatch.setattr(demo, "SLIDES", 2)
     old = tmp_path / "demo" / "of_another_version"

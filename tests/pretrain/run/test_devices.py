@@ -122,7 +122,7 @@ def work(number: int, port: int, folder: str, output: Path) -> None:
         found["ddp"] = recorded(WATCHED, folder, output / "ddp")
         found["fsdp"] = recorded([*sharded, *WATCHED], folder, output / "fsdp")
     alone = [*sharded, *WITH_HEAD, "--recipe.heads_alone", "1"]
-    with patch.object(pretrain, "start_from", without_heads):
+    with patch.object(pretrain, "load_initial_weights", without_heads):
         found["alone"] = recorded(alone, folder, output / "alone")
         killed(alone, folder, output / "alone_resumed")
         found["alone_resumed"] = recorded(alone, folder, output / "alone_resumed")

@@ -298,7 +298,7 @@ def test_the_monitor_looks_at_other_patches_than_the_few_that_are_trained_on(sli
     def distinct(batch: Batch) -> int:
         return len(batch.pixels.flatten(1).unique(dim=0))
 
-    assert distinct(next(iter(source.far_patches(8)))) == 8
+    assert distinct(next(iter(source.monitored_patches(8)))) == 8
     assert distinct(next(iter(PatchLoader(source.stream(8), 0)))) == 2
 
 
