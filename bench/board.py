@@ -1,4 +1,4 @@
-"""Time to show a finished board, and the page of a large one: its size, and the first paint in Chromium."""
+"""Time to show a finished board; size of the page of a large board, and its first paint in Chromium."""
 
 import argparse
 import json
@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 
 def show(config: str, output: str) -> float:
-    """Median seconds of `eva leaderboard` on a finished board, whole process."""
+    """Time `eva leaderboard` on a finished board: median seconds of the whole process."""
     argv = [EVA, "leaderboard", "--config", config, "--output", output]
     subprocess.run(argv, check=True, capture_output=True)  # runs what is missing, so that the next finds it finished
     times = []
@@ -27,7 +27,7 @@ def show(config: str, output: str) -> float:
 
 
 def page() -> dict[str, object]:
-    """A made-up board of 30 models, 15 tasks and two heads."""
+    """Time the page of a made-up board of 30 models, 15 tasks and two heads."""
     from selenium import webdriver
 
     from eva_core.boards.page import write_page
@@ -51,8 +51,8 @@ def page() -> dict[str, object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", help="a board to show")
-    parser.add_argument("--output", help="its folder")
+    parser.add_argument("--config", help="board to show")
+    parser.add_argument("--output", help="folder of the board")
     given = parser.parse_args()
     result: dict[str, object] = {}
     if given.config:

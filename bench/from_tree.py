@@ -1,10 +1,10 @@
-"""Run eva from the tree, without an install: prints a PYTHONPATH with the sources and what an install would add.
+"""Run eva from the source tree, without an install: prints a PYTHONPATH with the sources and their metadata.
 
     export PYTHONPATH="$(python bench/from_tree.py)"
     python -m eva_core.cli doctor
 
-Models, datasets, heads and commands are entry points, which Python finds in the metadata of an installed package. Those
-are written to a folder of their own, from `pyproject.toml`.
+Models, datasets, heads and commands are entry points, which Python finds in the metadata of an installed package. This
+metadata is written to a folder of its own, from `pyproject.toml`.
 """
 
 import os
@@ -29,7 +29,7 @@ def write_metadata(folder: Path) -> None:
 
 
 def python_path(folder: Path) -> str:
-    """PYTHONPATH with the sources first, then the metadata in `folder`, then what was there."""
+    """Build a PYTHONPATH of the sources, the metadata in `folder`, and the present PYTHONPATH."""
     write_metadata(folder)
     return os.pathsep.join([str(ROOT / "src"), str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
 

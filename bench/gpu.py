@@ -1,11 +1,12 @@
-"""`make gpu`: correctness and speed on one GPU, in under eight minutes, on a bare machine without a network.
+"""`make gpu`: correctness and speed on one GPU, in under eight minutes, also without an install or a network.
 
-Stages run in order of worth, each in a process of its own with a time limit, and write what they have after each row:
-one that hangs or fails costs only itself. The table comes last, and is kept as `gpu.md` beside the JSON.
+Stages run in order of importance, each in a process of its own with a time limit, and write their results after each
+row: a stage that hangs or fails does not affect the others. The table comes last, and is kept as `gpu.md` beside the
+JSON.
 
     python bench/gpu.py --output out/gpu            # from the tree, without an install
-    python bench/gpu.py --dry                       # everything on a CPU, in small
-    python bench/gpu.py --needs pip_list.txt        # what a machine lacks that has these packages
+    python bench/gpu.py --dry                       # everything on a CPU, with tiny networks
+    python bench/gpu.py --needs pip_list.txt        # packages that a machine lacks, by its pip list
 """
 
 import argparse
@@ -35,15 +36,20 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=Path("out/gpu"), help="folder of JSON, logs and the table")
     parser.add_argument("--stages", default=",".join(STAGES), help="some of %(default)s")
     parser.add_argument("--dry", action="store_true", help="on the CPU, with tiny networks: nothing is measured")
-    parser.add_argument("--needs", type=Path, metavar="FILE", help="output of `pip list` there; print what it lacks")
+    parser.add_argument(
+        "--needs",
+        type=Path,
+        metavar="FILE",
+        help="output of `pip list`; print what is missing",
+    )
     parser.add_argument("--table", action="store_true", help="print the table of an --output again")
-    parser.add_argument("--stage", help=argparse.SUPPRESS)  # what the processes are started with
+    parser.add_argument("--stage", help=argparse.SUPPRESS)  # for the processes of the stages
     parser.add_argument("--data", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def main() -> int:
-    """Run what the command line asks for; 1 where a row failed or is not right."""
+    """Run the stages of the command line; return 1 where a row failed or is wrong."""
     given = parse()
     if given.needs:
         from needs import main as needs
@@ -73,12 +79,12 @@ def measure(given: argparse.Namespace, stages: list[str]) -> None:
         from gpu_stages import data
 
         data.make(Path(folder), *((4, 1024) if given.dry else (256, 8192)))
-        with ThreadPoolExecutor(2 if given.dry else 1) as pool:  # whoever measures is alone
+        with ThreadPoolExecutor(2 if given.dry else 1) as pool:  # a measurement runs alone
             list(pool.map(lambda letter: start(letter, given, Path(folder), environment), stages))
 
 
 def start(letter: str, given: argparse.Namespace, folder: Path, environment: dict[str, str]) -> None:
-    """Run a stage to its end or its limit, in seconds, and write down what stopped it."""
+    """Run a stage to its end or its time limit, and record what stopped it."""
     began = time.perf_counter()
     limit = DRY_LIMIT_S if given.dry else STAGES[letter].limit_s
     argv = [sys.executable, __file__, "--stage", letter, "--output", str(given.output), "--data", str(folder)]
@@ -101,14 +107,14 @@ def start(letter: str, given: argparse.Namespace, folder: Path, environment: dic
                 process.wait()
     if stopped:
         file = given.output / f"{letter}.json"
-        found = json.loads(file.read_text()) if file.is_file() else {"stage": letter, "rows": {}}
-        file.write_text(json.dumps({**found, "stopped": stopped}, indent=1))
+        results = json.loads(file.read_text()) if file.is_file() else {"stage": letter, "rows": {}}
+        file.write_text(json.dumps({**results, "stopped": stopped}, indent=1))
     took = time.perf_counter() - began
     print(f"({letter}) {STAGES[letter].module}: {took:.0f} s of {limit} s", file=sys.stderr, flush=True)
 
 
 def last_line(log: Path) -> str:
-    """What a process said last."""
+    """Find the last line of a log."""
     lines = log.read_text(errors="replace").split("\n")
     return next((line.strip()[:160] for line in reversed(lines) if line.strip()), "it said nothing")
 
@@ -120,7 +126,7 @@ def one_stage(given: argparse.Namespace) -> int:
     from gpu_stages.table import stage_module
 
     if not given.dry and not torch.cuda.is_available():
-        print("Expected a GPU, but torch sees none. Try everything in small with --dry.")
+        print("Expected a GPU, but torch sees none. Try it with tiny networks: --dry.")
         return 1
     scratch = given.data / f"scratch-{given.stage}"
     scratch.mkdir(exist_ok=True)
@@ -130,16 +136,16 @@ def one_stage(given: argparse.Namespace) -> int:
 
 
 def table(output: Path, stages: list[str]) -> int:
-    """Print the table, keep it, and say whether all is well."""
+    """Print and keep the table; return 1 where a row failed or is wrong."""
     from gpu_stages.table import markdown
 
     text = markdown(output)
     (output / "gpu.md").write_text(text, encoding="utf-8")
     print(text, end="")
     files = [output / f"{letter}.json" for letter in stages]
-    found = [json.loads(file.read_text()) for file in files if file.is_file()]
-    rows = [row for stage in found for row in stage["rows"].values()]
-    wrong = len(found) < len(stages) or any("stopped" in stage for stage in found)
+    results = [json.loads(file.read_text()) for file in files if file.is_file()]
+    rows = [row for stage in results for row in stage["rows"].values()]
+    wrong = len(results) < len(stages) or any("stopped" in stage for stage in results)
     return int(wrong or any("failed" in row or row.get("ok") is False for row in rows))
 
 

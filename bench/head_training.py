@@ -1,6 +1,6 @@
 """Speed of head training against plain torch loops, on random embeddings.
 
-Both sides run in this process and take turns; what is printed are ratios of their times, median over the turns.
+Both sides run in this process and take turns; the output is the ratio of their times, median over the turns.
 """
 
 import argparse
@@ -26,17 +26,17 @@ def random_embeddings(samples: int, features: int, classes: int, seed: int) -> E
     return Embedded(x, torch.randint(classes, (samples,), generator=generator))
 
 
-def plain_loop(train: Embedded, select: Embedded, classes: int, recipe: Protocol, run: int) -> float:
-    """One run as one would write it: nn.Linear, AdamW, the best balanced accuracy after an epoch."""
-    generator = torch.manual_seed(recipe.seed + run)
+def plain_loop(train: Embedded, select: Embedded, classes: int, protocol: Protocol, run: int) -> float:
+    """Train one run with a hand-written loop: nn.Linear, AdamW, the best balanced accuracy after an epoch."""
+    generator = torch.manual_seed(protocol.seed + run)
     layer = nn.Linear(train.x.shape[1], classes)
     optimiser = torch.optim.AdamW(
-        layer.parameters(), lr=recipe.lr[0], betas=recipe.betas, weight_decay=recipe.weight_decay
+        layer.parameters(), lr=protocol.lr[0], betas=protocol.betas, weight_decay=protocol.weight_decay
     )
     score, best, step = selection_metric("balanced_accuracy"), 0.0, 0
     while True:
-        for rows in torch.randperm(len(train), generator=generator).split(recipe.batch_size):
-            if step == recipe.steps:
+        for rows in torch.randperm(len(train), generator=generator).split(protocol.batch_size):
+            if step == protocol.steps:
                 return best
             x, y = train.x.index_select(0, rows), train.y.index_select(0, rows)
             optimiser.zero_grad()
@@ -54,18 +54,18 @@ def seconds(job: Callable[[], object]) -> float:
 
 
 def speed(samples: int, held_out: int, features: int, classes: int, steps: int, turns: int) -> dict[str, object]:
-    """How many times faster five runs are than five plain loops on one thread."""
+    """Compute how many times faster five runs are than five plain loops on one thread."""
     train = random_embeddings(samples, features, classes, seed=0)
     select = random_embeddings(held_out, features, classes, seed=1)
-    recipe = Protocol("bench", steps=steps)
+    protocol = Protocol("bench", steps=steps)
 
     def plain() -> None:
         torch.set_num_threads(1)
         for run in RUNS:
-            plain_loop(train, select, classes, recipe, run)
+            plain_loop(train, select, classes, protocol, run)
 
     def ours() -> None:
-        Linear().fit(FittingData(train, select, classes, RUNS), recipe)
+        Linear().fit(FittingData(train, select, classes, RUNS), protocol)
 
     ratios = [seconds(plain) / seconds(ours) for _ in range(turns)]
     return {

@@ -1,5 +1,7 @@
-"""Does pretraining help on images of other stains? Train images by colour clusters: two fifths of each class are in
-clusters that neither pretraining nor the head has seen. Pretrained, random weights and colour, `strict`, on each split.
+"""Score pretraining on images of other stains: pretrained weights, random weights and colour, by protocol `strict`.
+
+Images are split by clusters of colour: two fifths of each class are in clusters that neither pretraining nor the head
+has seen.
 
 The test split of crc_polyp5 is a handful of slides, one or two a class, so it says little; see docs/pretrain.md.
 """
@@ -19,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 
 CLUSTERS, HELD_OUT, SHARE, DRAWS = 15, 6, 0.4, 5000
 STUDY = """
-title: Of other stains than those that were seen
+title: Stains that were not seen in training
 base: dinov2_tiny_cpu
 against: random
 variants:
@@ -33,7 +35,7 @@ tasks:
 
 
 def split(images: Path, output: Path, seed: int) -> None:
-    """Copy a folder of classes to `train` and `test`, whole clusters of colour to one of them."""
+    """Copy a folder of classes to `train` and `test`, each cluster of colour to one of them."""
     files = sorted(images.glob("*/*.jpg"))
     classes = np.array([file.parent.name for file in files])
     pixels = (np.asarray(Image.open(file), float) for file in files)
@@ -49,22 +51,27 @@ def split(images: Path, output: Path, seed: int) -> None:
 
 
 def study(images: Path, folder: Path, number: int, seeds: int, flags: list[str]) -> dict[str, Any]:
-    """Scores on one split, by variant, and of colour."""
-    data, asked, output = folder / f"split-{number}", folder / f"split-{number}.yaml", folder / f"study-{number}"
+    """Score the variants and the colour baseline on one split."""
+    data, config, output = folder / f"split-{number}", folder / f"split-{number}.yaml", folder / f"study-{number}"
     split(images, data, number)
-    asked.write_text(STUDY.format(seeds=seeds, root=data))
+    config.write_text(STUDY.format(seeds=seeds, root=data))
     source = ["--folder", str(data / "train"), "--training.precision", "bf16-mixed", "--data.workers", "0"]
-    command = ["study", "--config", str(asked), "--output", str(output), "--monitor.every", "0", *source, *flags]
+    command = ["study", "--config", str(config), "--output", str(output), "--monitor.every", "0", *source, *flags]
     subprocess.run([sys.executable, "-m", "eva_core.cli", *command], check=True, stdout=sys.stderr)
     return json.loads((output / "study.json").read_text())
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("images", type=Path, help="a folder of classes, such as ../shared/data/crc_polyp5/train")
+    parser.add_argument("images", type=Path, help="folder of classes with JPEG images")
     parser.add_argument("--splits", type=int, default=3)
-    parser.add_argument("--seeds", type=int, default=1, help="of each split")
-    parser.add_argument("--output", type=Path, default=Path("out/learning"), help="kept: the command goes on there")
+    parser.add_argument("--seeds", type=int, default=1, help="number of seeds on each split")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("out/learning"),
+        help="folder; a second call resumes there",
+    )
     given, flags = parser.parse_known_args()
     studies = [
         study(given.images, given.output.resolve(), number, given.seeds, flags) for number in range(given.splits)

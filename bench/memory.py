@@ -1,4 +1,4 @@
-"""Memory that a whole fit adds to what the imports take: 262,144 x 384 random embeddings to train, 32,768 to select."""
+"""Memory of a whole fit beyond that of the imports: 262,144 x 384 random embeddings to train, 32,768 to select."""
 
 import argparse
 import json
@@ -16,7 +16,7 @@ TRAIN, HELD_OUT, FEATURES = 262_144, 32_768, 384
 
 
 def make_store() -> Path:
-    """A store of random embeddings, as `eva import` would leave it."""
+    """Write a store of random embeddings, as `eva import` does."""
     import numpy as np
 
     from eva_core.classification.import_kaiko import Imported, rows_of
@@ -40,7 +40,7 @@ def make_store() -> Path:
 
 
 def fit(store: str, output: str) -> None:
-    """Fit in this process and print what it added, in GB."""
+    """Fit in this process, and print the memory that it added, in GB."""
     from eva_core.api import fit_embeddings
     from eva_core.config.protocols import load_protocol
 
@@ -53,7 +53,7 @@ def fit(store: str, output: str) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--fit", nargs=2, metavar=("STORE", "OUTPUT"), help="for its own use, in a fresh process")
+    parser.add_argument("--fit", nargs=2, metavar=("STORE", "OUTPUT"), help="used by this script for its fresh process")
     given = parser.parse_args()
     if given.fit:
         fit(*given.fit)

@@ -1,4 +1,4 @@
-"""Which of eva's dependencies a machine without a network lacks, so that wheels can be fetched ahead."""
+"""List the dependencies of eva that a machine without a network lacks, so that wheels can be fetched ahead."""
 
 import json
 import re
@@ -15,55 +15,61 @@ from packaging.version import InvalidVersion, Version
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def installed_there(text: str) -> dict[str, str]:
-    """Versions by canonical name from `pip list` in any of its formats: columns, freeze or JSON."""
+def parse_pip_list(text: str) -> dict[str, str]:
+    """Parse the output of `pip list` in any of its formats (columns, freeze, JSON): version by canonical name."""
     if text.lstrip().startswith("["):
         return {canonicalize_name(entry["name"]): entry["version"] for entry in json.loads(text)}
-    found = {}
+    versions = {}
     for line in text.splitlines():
         if match := re.match(r"^\s*([A-Za-z0-9][A-Za-z0-9._-]*)(?:\s*==\s*|\s+)(\d\S*)", line):
-            found[canonicalize_name(match[1])] = match[2]
-    return found
+            versions[canonicalize_name(match[1])] = match[2]
+    return versions
 
 
-def needs(there: dict[str, str], requirements: list[str], python: str = "3.12") -> dict[str, str]:
-    """What is missing or too old there: name to `NAME==VERSION  (why)`.
+def needs(installed: dict[str, str], requirements: list[str], python: str = "3.12") -> dict[str, str]:
+    """List the packages that are missing or too old: name to `NAME==VERSION  (why)`.
 
-    What a missing package needs itself is looked up in this environment, where eva is installed, and so is the version.
+    The requirements and the version of a missing package are looked up in this environment, where eva is installed.
 
     Args:
-        there: From `installed_there`.
-        requirements: Of eva, as pyproject states them.
-        python: Version of Python there.
+        installed: Versions on the other machine, from `parse_pip_list`.
+        requirements: Requirements of eva, as pyproject states them.
+        python: Version of Python on the other machine.
     """
-    found: dict[str, str] = {}
-    todo = [(Requirement(text), "eva") for text in requirements]
-    while todo:
-        wanted, by = todo.pop(0)
-        name = canonicalize_name(wanted.name)
-        have = there.get(name)
-        enough = have is not None and _fits(wanted, have)
-        if name in found or (enough and not wanted.extras):
+    missing: dict[str, str] = {}
+    queue = [(Requirement(text), "eva") for text in requirements]
+    while queue:
+        requirement, by = queue.pop(0)
+        name = canonicalize_name(requirement.name)
+        version = installed.get(name)
+        enough = version is not None and _fits(requirement, version)
+        if name in missing or (enough and not requirement.extras):
             continue
         if not enough:
-            why = f"have {have}, {by} needs {wanted.specifier}" if have else f"for {by}" if by != "eva" else "missing"
-            found[name] = f"{wanted.name}=={_version_here(name, wanted)}  ({why})"
-        todo += [(need, wanted.name) for need in _needs_of(name, wanted.extras, python)]
-    return found
+            why = (
+                f"have {version}, {by} needs {requirement.specifier}"
+                if version
+                else f"for {by}"
+                if by != "eva"
+                else "missing"
+            )
+            missing[name] = f"{requirement.name}=={_version_here(name, requirement)}  ({why})"
+        queue += [(need, requirement.name) for need in _needs_of(name, requirement.extras, python)]
+    return missing
 
 
-def _fits(wanted: Requirement, have: str) -> bool:
+def _fits(requirement: Requirement, version: str) -> bool:
     try:
-        return wanted.specifier.contains(Version(have), prereleases=True)
+        return requirement.specifier.contains(Version(version), prereleases=True)
     except InvalidVersion:
         return False
 
 
-def _version_here(name: str, wanted: Requirement) -> str:
+def _version_here(name: str, requirement: Requirement) -> str:
     try:
         return distribution(name).version
     except PackageNotFoundError:
-        return f"?{wanted.specifier}"
+        return f"?{requirement.specifier}"
 
 
 def _needs_of(name: str, extras: set[str], python: str) -> Iterator[Requirement]:
@@ -82,8 +88,8 @@ def _needs_of(name: str, extras: set[str], python: str) -> Iterator[Requirement]
 
 
 def main(file: Path) -> int:
-    """Print a line for each package that is lacking; 0 where none is."""
+    """Print a line for each missing package; return 0 where none is missing."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    found = needs(installed_there(file.read_text(encoding="utf-8-sig")), project["dependencies"])
-    sys.stdout.write("".join(f"{line}\n" for line in found.values()) or "Nothing is lacking.\n")
-    return 1 if found else 0
+    missing = needs(parse_pip_list(file.read_text(encoding="utf-8-sig")), project["dependencies"])
+    sys.stdout.write("".join(f"{line}\n" for line in missing.values()) or "Nothing is missing.\n")
+    return 1 if missing else 0

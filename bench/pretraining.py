@@ -1,7 +1,7 @@
-"""A step of `eva pretrain` against the bare passes of the same networks on ready tensors, in turns.
+"""A step of `eva pretrain` against the passes of the same networks alone, on ready tensors, in turns.
 
 On a CPU: ViT-S/16, batch 8, 2 x 224 + 8 x 96 px, DINOv2 with 65,536 prototypes, patches from files and from a slide;
-by the clock, and by the CPU seconds of this process, because a CPU is often shared. What a GPU does is in `gpu.py`.
+by the clock, and by the CPU seconds of this process, because a CPU is often shared. For a GPU see `gpu.py`.
 """
 
 import argparse
@@ -47,8 +47,8 @@ CPU = [*SMALL, "--vit.arch", "vit_small_patch16_224", "--batch_size", "8", "--da
 CPU_DEVICE = torch.device("cpu")
 
 
-class Ready(PatchLoader):
-    """The first batch again and again, on the device, under new numbers."""
+class RepeatedBatch(PatchLoader):
+    """Loader that repeats its first batch on the device, under new numbers."""
 
     device = torch.device("cpu")
     _batch: Batch | None = None
@@ -64,24 +64,24 @@ class Ready(PatchLoader):
         return self._batch
 
 
-class ReadyPatches(Patches):
-    """Patches that are there before they are asked for."""
+class RepeatedPatches(Patches):
+    """Data module of one repeated batch, so that no step waits for data."""
 
     def train_dataloader(self) -> PatchLoader:
         loader = super().train_dataloader()
-        self.loader = Ready(loader.stream, workers=0, epoch=loader.epoch)
+        self.loader = RepeatedBatch(loader.stream, workers=0, epoch=loader.epoch)
         self.loader.device = self.trainer.strategy.root_device
         return self.loader
 
 
 class Turns(Callback):
-    """After each step the passes alone: same networks and shapes, but the tensors are ready and the loss is a sum."""
+    """Callback that runs the passes alone after each step: same shapes, but ready tensors and a sum as the loss."""
 
     def __init__(self, first: int) -> None:
-        """Look away from the first steps."""
+        """Leave out the steps before number `first`."""
         self.first = first
         self.ours: list[np.ndarray] = []
-        self.bare: list[np.ndarray] = []
+        self.passes_alone: list[np.ndarray] = []
 
     def on_train_start(self, trainer: Any, method: Method) -> None:  # type: ignore[override]
         views, batch, device = method.setup_.views, method.setup_.batch_size, method.device
@@ -102,28 +102,28 @@ class Turns(Callback):
         method.zero_grad()
         if index >= self.first:
             self.ours.append(ended - self._since)
-            self.bare.append(passed - began)
+            self.passes_alone.append(passed - began)
         self._since = _now()
 
     def passes(self, trainer: Any, method: Method) -> None:
-        """Teacher forward, student forward and backward."""
+        """Run the teacher forward, and the student forward and backward."""
         with trainer.precision_plugin.forward_context():
             with torch.no_grad():
                 self._logits(method.teacher.heads, method.teacher.vit(self.global_))
-            seen = method.student.vit(self.global_, self.masked)
-            cls = torch.cat([seen.cls, method.student.vit(self.local).cls])
-            logits = self._logits(method.student.heads, seen._replace(cls=cls))
+            tokens = method.student.vit(self.global_, self.masked)
+            cls = torch.cat([tokens.cls, method.student.vit(self.local).cls])
+            logits = self._logits(method.student.heads, tokens._replace(cls=cls))
         torch.stack([part.sum() for part in logits]).sum().backward()
 
-    def _logits(self, heads: Any, seen: Tokens) -> list[torch.Tensor]:
-        patches = seen.patches.flatten(0, 1)[self.rows]
+    def _logits(self, heads: Any, tokens: Tokens) -> list[torch.Tensor]:
+        patches = tokens.patches.flatten(0, 1)[self.rows]
         if "ibot" in heads:
-            return [heads["dino"](seen.cls), heads["ibot"](patches)]
-        return [heads["dino"](torch.cat([seen.cls, patches]))]
+            return [heads["dino"](tokens.cls), heads["ibot"](patches)]
+        return [heads["dino"](torch.cat([tokens.cls, patches]))]
 
 
 def _now() -> np.ndarray:
-    """Seconds by the clock, and of the CPU."""
+    """Read the clock and the CPU time, in seconds."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return np.array([time.perf_counter(), time.process_time()])
@@ -137,7 +137,7 @@ def train(
     patches_of: type[Patches],
     built_on: torch.device = CPU_DEVICE,
 ) -> Trainer:
-    """A run as `eva pretrain` makes it; its numbers are those of the second half of the steps."""
+    """Train as `eva pretrain` does; the metrics of the trainer are those of the second half of the steps."""
     plan = parse([*SETTINGS, *argv, "--steps", str(steps), "--output", str(output)])
     patches = patches_of(plan.data, plan.sampling, plan.setup.seed, plan.training.accumulate, output)
     watch = Watch(plan.monitor, None, output)
@@ -150,29 +150,29 @@ def train(
 
 
 def on_cpu(folder: Path, steps: int) -> dict[str, Any]:
-    """Median of step / passes, and the share of a step that waited for data."""
+    """Compute the median of step / passes, and the share of a step that waited for data."""
     sources = {"folder": ["--folder", str(folder / "patches")], "slide": ["--slides", str(folder / "*.svs")]}
     runs = [("one head", "slide", "false"), ("two heads", "folder", "true")]
-    found: dict[str, Any] = {"threads": torch.get_num_threads()}
+    results: dict[str, Any] = {"threads": torch.get_num_threads()}
     for heads, source, ibot in runs:
         timing = Turns(first=1)
         argv = [*CPU, "--method.ibot_head", ibot, *sources[source]]
         trainer = train(argv, 1 + steps, folder / f"{heads}, {source}", [timing], Patches)
-        ratios = np.divide(timing.ours, timing.bare)
+        ratios = np.divide(timing.ours, timing.passes_alone)
         ratio, cpu_ratio = np.median(ratios, axis=0).round(3).tolist()
-        found[f"{heads}, {source}"] = {
+        results[f"{heads}, {source}"] = {
             "ratio": ratio,
             "cpu_ratio": cpu_ratio,
             "turns": ratios[:, 0].round(3).tolist(),
             "step_s": round(float(np.median(timing.ours, axis=0)[0]), 3),
-            "bare_s": round(float(np.median(timing.bare, axis=0)[0]), 3),
+            "passes_s": round(float(np.median(timing.passes_alone, axis=0)[0]), 3),
             "waiting": round(trainer.datamodule.loader.waited_share, 4),
         }
-    return found
+    return results
 
 
 def make_data(folder: Path) -> None:
-    """Patches as JPEG files, and a slide of phantom tissue."""
+    """Write patches as JPEG files, and a slide of phantom tissue."""
     (folder / "patches").mkdir()
     write_phantom_slide(folder / "slide.svs", 4096, 4096)
     rng = np.random.default_rng(0)
@@ -183,12 +183,12 @@ def make_data(folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=4, help="that are timed of each run")
+    parser.add_argument("--steps", type=int, default=4, help="number of steps of each run that are timed")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         make_data(Path(folder))
-        found = on_cpu(Path(folder), given.steps)
-    print(json.dumps(found))
+        results = on_cpu(Path(folder), given.steps)
+    print(json.dumps(results))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Training a decoder from stored feature maps against the backbone in the loop, in turns, on real patches; read rate.
+"""Decoder training from stored feature maps against the backbone in the loop, in turns, on real patches; read rate.
 
 Both sides see the same tiles in the same order. The store's reader is timed with so little memory that it reads every
 block anew, and the raw read of the same file comes just before and just after: both from the page cache.
@@ -35,11 +35,11 @@ from eva_vision.segmentation.scoring.scoring import mean_dice
 BATCH = 32
 MODEL = "random_vits16"
 EPOCHS = {"linear_seg": 8, "conv_seg": 8, "conv_seg_image": 2}
-"""By head: after how many epochs their Dice is compared."""
+"""Number of epochs after which the Dice is compared, by head."""
 
 
 def prepared(root: Path, images: int) -> Context:
-    """Feature maps of the first images of each split."""
+    """Extract the feature maps of the first images of each split."""
     dataset = MaskFolder(str(root), key="type")
     by_split = [[s for s in dataset.samples if s.split == split] for split in ("train", "test")]
     dataset.samples = [s for samples in by_split for s in samples[:images]]
@@ -53,7 +53,7 @@ def prepared(root: Path, images: int) -> Context:
 
 
 def in_the_loop(at: Context, samples: np.ndarray) -> Online:
-    """The same tiles through the backbone."""
+    """Read the tiles of samples through the backbone."""
     tiles = [Tile(*map(int, place)) for place in at.store.tiles]
     items = TileImages(at.dataset, tiles, at.cutting, transform_of(at.job.protocol)(at.cutting.geometry), skip=False)
     return Online(items, at.store.tiles_of(samples), at.section, at.job.backbone, at.fabric, at.job.how)
@@ -66,7 +66,7 @@ def seconds(job: Callable[[], object]) -> float:
 
 
 def trained(at: Context, name: str, source: Source, epochs: int) -> torch.nn.Module:
-    """A decoder after some epochs, without any evaluation."""
+    """Train a decoder for some epochs, without any evaluation."""
     decoder = new_decoder(registry.heads.build(name), at.store.channels, len(at.card.classes), 0, at.device)
     steps = epochs * -(-len(source) // BATCH)
     section = replace(at.section, batch_size=BATCH, steps=steps, evaluate_every=steps + 1, patience=None)
@@ -75,26 +75,26 @@ def trained(at: Context, name: str, source: Source, epochs: int) -> torch.nn.Mod
 
 
 def by_head(at: Context, turns: int) -> dict[str, dict[str, object]]:
-    """By head: how many times faster an epoch is from the store, median over turns, and the Dice that each reaches."""
+    """Compute by head how many times faster an epoch is from the store, median over turns, and the Dice of both."""
     train_rows, test_rows = at.store.rows("train"), at.store.rows("test")
     stored, online = at.stored(train_rows), in_the_loop(at, train_rows)
-    found: dict[str, dict[str, object]] = {}
+    results: dict[str, dict[str, object]] = {}
     for name, enough in EPOCHS.items():
         ratios = []
         for _ in range(turns):
             slow = seconds(lambda name=name: trained(at, name, online, 1))
             ratios.append(slow / seconds(lambda name=name: trained(at, name, stored, 1)))
         dice = [mean_dice(at, trained(at, name, source, enough), test_rows) for source in (stored, online)]
-        found[name] = {
+        results[name] = {
             "times_faster": round(statistics.median(ratios), 1),
             "turns": [round(ratio, 1) for ratio in ratios],
             "dice_stored_online": [round(value, 5) for value in dice],
         }
-    return found
+    return results
 
 
 def reading(at: Context, turns: int) -> dict[str, object]:
-    """Rate of an epoch's shuffled reading, by that of reading the file from end to end."""
+    """Divide the rate of an epoch's shuffled reading by that of reading the file from end to end."""
     tiles = np.arange(len(at.store.tiles))
     blocks = Stored(at.store, tiles, at.job.backbone, at.device, memory=3e7, flips=False)
     payload = sum(array.row_bytes for array in blocks._rows) * len(tiles)
@@ -124,8 +124,8 @@ def raw(path: Path, block: int = 2**24) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("root", type=Path, help="a mask_folder dataset, npz with the key `type`")
-    parser.add_argument("--images", type=int, default=64, help="of each split at most")
+    parser.add_argument("root", type=Path, help="folder of a mask_folder dataset, npz with the key `type`")
+    parser.add_argument("--images", type=int, default=64, help="largest number of images of each split")
     parser.add_argument("--turns", type=int, default=3)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as cache:

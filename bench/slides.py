@@ -1,8 +1,8 @@
-"""Reading patches from slides against other libraries, in turns, on one large slide: ratios, and CPU per patch.
+"""Speed of reading patches from slides against other libraries, in turns, on one large slide: ratios, CPU per patch.
 
-The slide is what `../shared/tools/make_slide.py` makes, or any whose level 0 has 0.25 micrometres per pixel. What needs
-`wsistream`, or `tiffslide` and `s3fs`, is left out where these are not installed. The storage is a server of this
-machine that waits 30 ms before each answer.
+The slide is what `../shared/tools/make_slide.py` makes, or any whose level 0 has 0.25 micrometres per pixel. Rows
+that need `wsistream`, or `tiffslide` and `s3fs`, are left out where these are not installed. The storage is a server on
+this machine that waits 30 ms before each answer.
 """
 
 import argparse
@@ -40,13 +40,13 @@ def has(*modules: str) -> bool:
 
 
 def places(index: Index, size: int, mpp: tuple[float, ...], n: int) -> list[Place]:
-    """Places in tissue."""
+    """Draw places in tissue."""
     sampler = Sampler(index.entries, index.mask, Sampling(size=size, mpp=mpp), seed=7)
     return [(at.x, at.y, at.size, at.mpp) for at in map(sampler.place, range(n))]
 
 
 def by_openslide(slide: openslide.OpenSlide, where: Sequence[Place]) -> None:
-    """As one would by hand: the lowest level that is fine enough, on its grid, then a resize."""
+    """Read places with openslide-python: the lowest level that is fine enough, on its grid, then a resize."""
     for x, y, size, mpp in where:
         scale = mpp / 0.25
         level = slide.get_best_level_for_downsample(scale * 1.001)
@@ -58,7 +58,7 @@ def by_openslide(slide: openslide.OpenSlide, where: Sequence[Place]) -> None:
 
 
 def turns(ours: Callable[[], Any], theirs: Callable[[], Any], n: int, turns: int) -> dict[str, float]:
-    """CPU milliseconds per patch of both, and the median of theirs / ours over turns."""
+    """Compute the CPU milliseconds per patch of both, and the median of theirs / ours over turns."""
     ours(), theirs()
     pairs = []
     for _ in range(turns):
@@ -74,7 +74,7 @@ def turns(ours: Callable[[], Any], theirs: Callable[[], Any], n: int, turns: int
 
 
 def readers(path: Path, index: Index, n: int, rounds: int) -> dict[str, Any]:
-    """The reader against openslide-python."""
+    """Compare our reader with openslide-python."""
     theirs, ours = openslide.OpenSlide(path), index.open(0)
     work = {
         "256_at_level_0": places(index, 256, (0.25,), n),
@@ -90,14 +90,14 @@ def readers(path: Path, index: Index, n: int, rounds: int) -> dict[str, Any]:
 
 
 def rate(batches: Iterator[Any], n: int, first: int = 4) -> tuple[float, float]:
-    """Patches per second, and CPU milliseconds per patch of all processes, after the first batches."""
+    """Compute patches per second, and CPU milliseconds per patch over all processes, after the first batches."""
     for _ in range(first):
         next(batches)
-    here_ = psutil.Process()
-    them = [here_, *here_.children(recursive=True)]
+    this_process = psutil.Process()
+    processes = [this_process, *this_process.children(recursive=True)]
 
     def cpu() -> float:
-        return sum(sum(process.cpu_times()[:2]) for process in them)
+        return sum(sum(process.cpu_times()[:2]) for process in processes)
 
     wall, before = time.perf_counter(), cpu()
     for _ in range(n):
@@ -114,7 +114,7 @@ def our_stream(index: Index, sampling: Sampling, n: int, first: int = 4) -> tupl
 
 
 def wsistream(paths: Sequence[str], n: int) -> tuple[float, float]:
-    """At its best: slides stay open, masks are kept, the cheap mask, uint8."""
+    """Time wsistream with its fastest settings: slides stay open, cached masks, the cheap mask, uint8."""
     from torch.utils.data import DataLoader
     from wsistream.backends import OpenSlideBackend
     from wsistream.sampling import RandomSampler
@@ -129,8 +129,8 @@ def wsistream(paths: Sequence[str], n: int) -> tuple[float, float]:
 
 
 def stream(path: Path, folder: Path, n: int, rounds: int) -> dict[str, Any]:
-    """The whole stream, 2 workers: independent patches, and 16 from each region."""
-    paths = [folder / f"slide{k}.svs" for k in range(4)]  # so that each worker of either has its own
+    """Time the whole stream with 2 workers: independent patches, and 16 from each region."""
+    paths = [folder / f"slide{k}.svs" for k in range(4)]  # so that each worker has slides of its own
     for link in paths:
         link.symlink_to(path)
     index = build([str(link) for link in paths], folder / "four", "hsv", None, in_this_process)
@@ -138,24 +138,26 @@ def stream(path: Path, folder: Path, n: int, rounds: int) -> dict[str, Any]:
     runs: dict[str, Callable[[], tuple[float, float]]] = {"ours": lambda: our_stream(index, plain, n)}
     if has("wsistream"):
         runs["wsistream"] = lambda: wsistream([str(link) for link in paths], n)
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
+    results: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, job in runs.items():
-            found[name].append(job())
-    median = {name: [round(statistics.median(c), 3) for c in zip(*rates, strict=True)] for name, rates in found.items()}
+            results[name].append(job())
+    median = {
+        name: [round(statistics.median(c), 3) for c in zip(*rates, strict=True)] for name, rates in results.items()
+    }
     out: dict[str, Any] = {name: {"patches_per_s": r, "cpu_ms": c} for name, (r, c) in median.items()}
     # the first batch of each of 16 lanes fills its buffer
     per_second, cpu = our_stream(index, Sampling(size=256, mpp=(0.25,), per_window=16), 32, first=20)
     out["ours_16_per_region"] = {"patches_per_s": round(per_second, 3), "cpu_ms": round(cpu, 3)}
-    if "wsistream" in found:
-        both = list(zip(found["ours"], found["wsistream"], strict=True))
+    if "wsistream" in results:
+        both = list(zip(results["ours"], results["wsistream"], strict=True))
         out["ratio_of_rates"] = round(statistics.median(a[0] / b[0] for a, b in both), 2)
         out["ratio_of_cpu"] = round(statistics.median(b[1] / a[1] for a, b in both), 2)
     return out
 
 
 def remote(path: Path, index: Index, n: int) -> dict[str, Any]:
-    """From blob storage that takes 30 ms to answer, 64 requests in flight."""
+    """Time reading from blob storage that takes 30 ms to answer, with 64 requests in flight."""
     with Storage(path.parent, latency=0.03) as storage:
         os.environ |= {
             "AWS_ENDPOINT_URL": storage.address, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b",
@@ -189,7 +191,7 @@ def remote(path: Path, index: Index, n: int) -> dict[str, Any]:
 
 
 def opening(index: Index) -> dict[str, float]:
-    """Milliseconds to open a slide of the index, and to have the mask of one that was not used lately."""
+    """Time opening a slide of the index, and reading the mask of a slide that is not in memory: milliseconds."""
     jobs = {"slide": lambda: index.open(0).close(), "mask": lambda: (index._masks.clear(), index.mask(0))}
     spent: dict[str, list[float]] = {name: [] for name in jobs}
     for _ in range(50):
@@ -202,7 +204,7 @@ def opening(index: Index) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("slide", type=Path, nargs="?", help="default: one is made, in two minutes, and kept")
+    parser.add_argument("slide", type=Path, nargs="?", help="slide to read; default: one that is made and kept")
     parser.add_argument("--patches", type=int, default=150)
     parser.add_argument("--turns", type=int, default=5)
     given = parser.parse_args()
@@ -213,13 +215,13 @@ def main() -> None:
         path.with_suffix(".part.svs").rename(path)
     with tempfile.TemporaryDirectory() as folder:
         index = build([str(path.resolve())], Path(folder) / "index", "hsv", None, in_this_process)
-        found = {
+        results = {
             "against_openslide": readers(path, index, given.patches, given.turns),
             "opening_ms": opening(index),
             "stream": stream(path.resolve(), Path(folder), 20, max(1, given.turns // 2)),
             "remote": remote(path.resolve(), index, 4 * given.patches),
         }
-    print(json.dumps(found))
+    print(json.dumps(results))
 
 
 if __name__ == "__main__":

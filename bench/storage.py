@@ -1,4 +1,4 @@
-"""As much of S3 as reading needs, in a process of its own, with a wait before each answer: `Storage(folder, 0.03)`."""
+"""Server of the part of S3 that reading needs, in a process of its own, with a wait before each answer."""
 
 import multiprocessing
 import time
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class Objects(BaseHTTPRequestHandler):
-    """`/bucket/name` is a file of the folder, whatever the bucket; `/counted` tells requests and bytes."""
+    """Requests: `/bucket/name` is a file of the folder, for any bucket; `/counted` gives requests and bytes so far."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -26,8 +26,8 @@ class Objects(BaseHTTPRequestHandler):
             return self._answer(404, b"")
         size = path.stat().st_size
         first, last = 0, size - 1
-        if asked := self.headers.get("Range"):
-            begin, _, end = asked.removeprefix("bytes=").partition("-")
+        if requested := self.headers.get("Range"):
+            begin, _, end = requested.removeprefix("bytes=").partition("-")
             first, last = int(begin), min(int(end or last), last)
         body = b""
         if self.command == "GET":
@@ -36,7 +36,7 @@ class Objects(BaseHTTPRequestHandler):
                 body = file.read(last - first + 1)
         Objects.requests += 1
         Objects.sent += len(body)
-        self._answer(206 if asked else 200, body, size, (first, last) if asked else None)
+        self._answer(206 if requested else 200, body, size, (first, last) if requested else None)
 
     do_HEAD = do_GET
 
@@ -70,7 +70,7 @@ def serve(folder: Path, latency: float, tell: Connection) -> None:
 
 
 class Storage:
-    """The server, while it is entered."""
+    """Context in which the server runs: `with Storage(folder, latency=0.03) as storage`."""
 
     def __init__(self, folder: Path, latency: float) -> None:
         listen, tell = multiprocessing.Pipe()
@@ -88,7 +88,7 @@ class Storage:
         self._process.kill()
 
     def counted(self) -> tuple[int, int]:
-        """Requests so far, and bytes sent."""
+        """Count the requests so far, and the bytes sent."""
         with urllib.request.urlopen(f"{self.address}/counted") as answer:
             requests, sent = answer.read().split()
         return int(requests), int(sent)

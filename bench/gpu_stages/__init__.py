@@ -1,10 +1,10 @@
-"""The stages of `bench/gpu.py`, in order of worth: each a module with TITLE, COLUMNS and ROWS."""
+"""Stages of `bench/gpu.py`, in order of importance: each a module with TITLE, COLUMNS and ROWS."""
 
 from typing import NamedTuple
 
 
 class Stage(NamedTuple):
-    """Where the rows of a stage are, and how many seconds they may take on a GPU."""
+    """Stage: the module of its rows, and the seconds that they may take on a GPU."""
 
     module: str
     limit_s: int

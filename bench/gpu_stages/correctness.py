@@ -1,4 +1,4 @@
-"""Stage (a): the same on a GPU as on a CPU. Each row says `ok`, and the limit that it was held to."""
+"""Stage (a): results on a GPU equal those on a CPU. Each row says `ok`, and the limit that it was held to."""
 
 import os
 from collections.abc import Callable
@@ -46,7 +46,7 @@ from eva_vision.segmentation.decoders.heads import ConvSeg, ConvSegImage, Linear
 from eva_vision.segmentation.decoders.losses import dice_loss
 from eva_vision.segmentation.decoders.training import new_decoder
 from gpu_stages.data import PATCHES, JpegPatches
-from gpu_stages.stage import Bench, Found, Row
+from gpu_stages.stage import Bench, Figures, Row
 from gpu_stages.training import TINY
 
 TITLE = "Correctness: GPU against CPU"
@@ -55,26 +55,26 @@ COLUMNS = ("ok", "value", "limit")
 TINY_VIT: dict[str, Any] = {"depth": 2, "embed_dim": 24, "num_heads": 3}
 
 
-def below(value: float, limit: float, **more: Any) -> Found:
-    """A difference and what it may be."""
+def below(value: float, limit: float, **more: Any) -> Figures:
+    """Figures of a difference that must not exceed a limit."""
     return {"ok": bool(value <= limit), "value": float(value), "limit": f"<= {limit:g}", **more}
 
 
-def above(value: float, limit: float, **more: Any) -> Found:
-    """A likeness and what it must be."""
+def above(value: float, limit: float, **more: Any) -> Figures:
+    """Figures of a similarity that must reach a limit."""
     return {"ok": bool(value >= limit), "value": float(value), "limit": f">= {limit:g}", **more}
 
 
-def apart(found: Tensor, expected: Tensor) -> float:
+def relative_difference(value: Tensor, expected: Tensor) -> float:
     """Largest difference as a share of the largest expected value."""
-    found, expected = found.detach().cpu().double(), expected.detach().cpu().double()
-    return float((found - expected).abs().max() / expected.abs().max().clamp(min=1e-30))
+    value, expected = value.detach().cpu().double(), expected.detach().cpu().double()
+    return float((value - expected).abs().max() / expected.abs().max().clamp(min=1e-30))
 
 
 # Extraction ---------------------------------------------------------------------------------------------------------
 
 
-def extraction(bench: Bench, precision: str, limit: float) -> Found:
+def extraction(bench: Bench, precision: str, limit: float) -> Figures:
     """Extract with ViT-S/16 on both devices: least cosine over the images."""
     backbone = timm_model("vit_small_patch16_224", **bench.small(TINY_VIT, {}))
     dataset, protocol = (
@@ -92,7 +92,7 @@ def extraction(bench: Bench, precision: str, limit: float) -> Found:
     return above(F.cosine_similarity(*embedded).min(), limit)
 
 
-def by_depth(bench: Bench, dtype: torch.dtype, limit: float) -> Found:
+def by_depth(bench: Bench, dtype: torch.dtype, limit: float) -> Figures:
     """Class token after each block of ViT-L/16, under autocast and in fp32: least cosine, deepest last."""
     full_precision()
     network = timm_model("vit_large_patch16_224", **bench.small(TINY_VIT, {})).network.to(bench.device).eval()
@@ -115,8 +115,8 @@ def by_depth(bench: Bench, dtype: torch.dtype, limit: float) -> Found:
 # Heads --------------------------------------------------------------------------------------------------------------
 
 
-def head(bench: Bench, make: Callable[[], Head], limit: float) -> Found:
-    """Fit on both devices on embeddings that classes can be told by: share of new samples with the same class."""
+def head(bench: Bench, make: Callable[[], Head], limit: float) -> Figures:
+    """Fit on both devices, on embeddings of separable classes: share of new samples that get the same class."""
     generator = torch.Generator().manual_seed(0)
     classes, features = 4, 64
     centres = torch.randn(classes, features, generator=generator)
@@ -127,17 +127,17 @@ def head(bench: Bench, make: Callable[[], Head], limit: float) -> Found:
 
     train, select, new = drawn(400), drawn(100), drawn(400)
     protocol = Protocol("bench", steps=bench.small(20, 500), C=(0.01, 1.0, 100.0), lr=(1e-3,))
-    called = []
+    predictions = []
     for device in (bench.cpu, bench.device):
         there = [Embedded(part.x.to(device), part.y.to(device)) for part in (train, select)]
         fitted = make().fit(FittingData(*there, classes, range(1)), protocol)
         params = {name: value.to(device) for name, value in fitted[0].params.items()}
-        called.append(make().logits(params, new.x.to(device)).argmax(1).cpu())
-    return above((called[0] == called[1]).float().mean(), limit)
+        predictions.append(make().logits(params, new.x.to(device)).argmax(1).cpu())
+    return above((predictions[0] == predictions[1]).float().mean(), limit)
 
 
-def decoder(bench: Bench, head: SegmentationHead) -> Found:
-    """A decoder's logits and the gradient of its loss, on both devices: largest difference."""
+def decoder(bench: Bench, head: SegmentationHead) -> Figures:
+    """Compute a decoder's logits and the gradient of its loss on both devices: largest difference."""
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(2, 48, 14, 14, generator=generator)
     images, masks_ = (
@@ -145,28 +145,28 @@ def decoder(bench: Bench, head: SegmentationHead) -> Found:
         torch.randint(0, 3, (2, 56, 56), generator=generator),
     )
     full_precision()
-    found = []
+    outputs = []
     for device in (bench.device, bench.cpu):
         model = new_decoder(head, 48, 3, 0, device)
         logits = model(features.to(device), images.to(device))
         whole = F.interpolate(logits, (56, 56), mode="bilinear")
         dice_loss(whole, masks_.to(device)).backward()
         gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
-        found.append((logits, gradient))
-    return below(max(apart(a, b) for a, b in zip(*found, strict=True)), 1e-3)
+        outputs.append((logits, gradient))
+    return below(max(relative_difference(a, b) for a, b in zip(*outputs, strict=True)), 1e-3)
 
 
 # Pretraining --------------------------------------------------------------------------------------------------------
 
 
 def architecture(bench: Bench, compiled: bool = False) -> Architecture:
-    """ViT-S/14 of four blocks, with local crops of another grid than global ones."""
+    """Settings of a ViT-S/14 of four blocks, whose local crops have another grid than global ones."""
     arguments = bench.small({**TINY_VIT, "patch_size": 14}, {"depth": 4})
     return Architecture("vit_small_patch14_reg4_dinov2", bench.small(56, 224), arguments, compile=compiled)
 
 
 def method(bench: Bench, kind: type[Method], compiled: bool = False) -> Method:
-    """A student and a teacher with small heads and the same weights each time."""
+    """Build a student and a teacher with small heads and the same weights each time."""
     size = architecture(bench).size
     views = Views(global_size=size, local_size=bench.small(28, 98))
     setup = Setup(architecture(bench, compiled), views, Recipe(), batch_size=4)
@@ -175,7 +175,7 @@ def method(bench: Bench, kind: type[Method], compiled: bool = False) -> Method:
 
 
 def stepped(bench: Bench, method: Method, device: torch.device, half: bool = False) -> tuple[dict[str, float], float]:
-    """Losses and norm of the gradient of one step on given crops."""
+    """Compute the losses and the norm of the gradient of one step on given crops."""
     generator = torch.Generator().manual_seed(0)
     views = method.setup_.views
     global_, local = (
@@ -195,36 +195,41 @@ def stepped(bench: Bench, method: Method, device: torch.device, half: bool = Fal
     return {name: float(term.detach()) for name, term in terms.items()}, float(norm)
 
 
-def differ(found: tuple[dict[str, float], float], expected: tuple[dict[str, float], float]) -> tuple[float, float]:
-    """Largest relative difference of a loss, and that of the gradient's norm."""
-    losses = [abs(found[0][n] - v) / max(abs(v), 1e-6) for n, v in expected[0].items()]
-    return max(losses), abs(found[1] - expected[1]) / expected[1]
+Step = tuple[dict[str, float], float]
 
 
-def step(bench: Bench, kind: type[Method]) -> Found:
-    """One step in fp32 on both devices."""
+def step_differences(actual: Step, expected: Step) -> tuple[float, float]:
+    """Largest relative difference of a loss, and the difference of the gradient's norm."""
+    losses = [abs(actual[0][n] - v) / max(abs(v), 1e-6) for n, v in expected[0].items()]
+    return max(losses), abs(actual[1] - expected[1]) / expected[1]
+
+
+def step(bench: Bench, kind: type[Method]) -> Figures:
+    """Compare one step in fp32 on both devices."""
     full_precision()
     whole = method(bench, kind)
-    losses, gradient = differ(stepped(bench, deepcopy(whole), bench.device), stepped(bench, deepcopy(whole), bench.cpu))
+    losses, gradient = step_differences(
+        stepped(bench, deepcopy(whole), bench.device), stepped(bench, deepcopy(whole), bench.cpu)
+    )
     return below(losses, 1e-4, gradient=gradient)
 
 
-def compiled(bench: Bench, half: bool, limit: float) -> Found:
-    """One step, compiled and not, on the device."""
+def compiled(bench: Bench, half: bool, limit: float) -> Figures:
+    """Compare one step on the device, compiled and not."""
     full_precision()
     eager = stepped(bench, method(bench, DinoV2), bench.device, half)
-    losses, gradient = differ(stepped(bench, method(bench, DinoV2, compiled=True), bench.device, half), eager)
+    losses, gradient = step_differences(stepped(bench, method(bench, DinoV2, compiled=True), bench.device, half), eager)
     return below(losses, limit, gradient=gradient)
 
 
-def crops(bench: Bench) -> Found:
-    """Crops computed from the same draws on both devices."""
+def crops(bench: Bench) -> Figures:
+    """Compare crops computed from the same random numbers on both devices."""
     views = Views(global_size=64, local_size=32, stain=0.05)
     pixels = torch.randint(0, 256, (4, 3, 96, 96), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     torch.manual_seed(0)
     drawn = _draw(columns(pixels), _Kind(64, views.global_scale, views.blur[:2], views.solarise[:2]), views, None)
     seen = [_seen(columns(pixels.to(device)), _moved(drawn, device), views) for device in (bench.device, bench.cpu)]
-    return below(apart(*seen), 1e-3)
+    return below(relative_difference(*seen), 1e-3)
 
 
 def _moved(drawn: Any, device: torch.device) -> Any:
@@ -237,7 +242,7 @@ def _moved(drawn: Any, device: torch.device) -> Any:
 
 
 def run(bench: Bench, name: str, *more: str) -> Path:
-    """`eva pretrain` of a tiny network on the JPEG patches, 4 steps."""
+    """Pretrain a tiny network on the JPEG patches for 4 steps."""
     output = bench.scratch / name
     settings = [
         *("--training.devices", "1"),
@@ -249,11 +254,11 @@ def run(bench: Bench, name: str, *more: str) -> Path:
 
 
 class _Killed(Exception):
-    """Stands for a kill."""
+    """Stand-in for a kill."""
 
 
 def killed_after(step: int) -> Any:
-    """Stop a run in the step after this one."""
+    """Stop a run in the step after `step`."""
     whole = Method.optimizer_step
 
     def optimizer_step(self: Method, *args: Any, **kwargs: Any) -> None:
@@ -265,7 +270,7 @@ def killed_after(step: int) -> Any:
 
 
 def state(output: Path) -> dict[str, Tensor]:
-    """Weights and moments at the end of a run."""
+    """Read the weights and moments at the end of a run."""
     last = last_checkpoint(output)
     assert last is not None
     checkpoint = read_checkpoint(last)
@@ -274,11 +279,11 @@ def state(output: Path) -> dict[str, Tensor]:
     return weights | {f"{n} {part}": v for n, parts in moments.items() for part, v in parts.items()}
 
 
-def resumed(bench: Bench, precision: str, exact: bool) -> Found:
-    """A run that was stopped after its second step and one that was not: the largest difference at the end."""
+def resumed(bench: Bench, precision: str, exact: bool) -> Figures:
+    """Compare a run that was stopped after its second step with one that was not: largest difference at the end."""
     name, flags = f"resumed {precision} {exact}", ["--training.precision", precision, "--vit.drop_path", "0.1"]
     before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(exact)  # which raises where an operation has no other way
+    torch.use_deterministic_algorithms(exact)  # raises where an operation has no deterministic algorithm
     try:
         whole = state(run(bench, f"{name} whole", *flags))
         with killed_after(2), suppress(_Killed):
@@ -286,14 +291,14 @@ def resumed(bench: Bench, precision: str, exact: bool) -> Found:
         again = state(run(bench, name, *flags))
     finally:
         torch.use_deterministic_algorithms(before)
-    largest = max(apart(again[n].float(), v.float()) for n, v in whole.items())
+    largest = max(relative_difference(again[n].float(), v.float()) for n, v in whole.items())
     if exact:
         return below(largest, 0)
     return {"ok": None, "value": largest, "limit": "none: kernels that add up in any order"}
 
 
-def not_finite(bench: Bench) -> Found:
-    """A loss that is NaN in the second step: it is skipped, and all weights stay finite."""
+def not_finite(bench: Bench) -> Figures:
+    """Make the loss of the second step NaN: the step is skipped, and all weights stay finite."""
     losses, count = DinoV2.losses, iter(range(1000))
 
     def broken(self: DinoV2, crops: Crops, temperature: float) -> dict[str, Tensor]:
@@ -313,8 +318,8 @@ def not_finite(bench: Bench) -> Found:
     return {"ok": finite and seen[0].skipped == 1, "value": seen[0].skipped, "limit": "1 step skipped"}
 
 
-def fsdp(bench: Bench) -> Found:
-    """FSDP2 with one rank against plain training in fp32: the largest difference of a weight after four steps."""
+def fsdp(bench: Bench) -> Figures:
+    """Compare FSDP2 with one rank and plain training in fp32: largest difference of a weight after four steps."""
     flags = ["--training.precision", "32-true"]
     plain = state(run(bench, "plain", *flags))
     strategy = partial(
@@ -323,11 +328,11 @@ def fsdp(bench: Bench) -> Found:
     with patch.object(trainer, "_strategy", lambda *_: strategy()):
         divided = state(run(bench, "fsdp", *flags))
     weights = [n for n in plain if n.startswith("teacher.vit")]
-    return below(max(apart(divided[n], plain[n]) for n in weights), 1e-3)
+    return below(max(relative_difference(divided[n], plain[n]) for n in weights), 1e-3)
 
 
-def half_with_scaler(bench: Bench) -> Found:
-    """`16-mixed`, whose gradients are scaled: four steps end with finite weights."""
+def half_with_scaler(bench: Bench) -> Figures:
+    """Train with `16-mixed`, whose gradients are scaled: four steps end with finite weights."""
     if not is_gpu(bench.device):
         return {"left_out": "needs a GPU"}
     output = run(bench, "scaled", "--training.precision", "16-mixed")
@@ -350,10 +355,10 @@ DECODERS: dict[str, SegmentationHead] = {
 
 ROWS: dict[str, Row] = {
     "extraction fp32, ViT-S/16, least cosine with the CPU": partial(extraction, precision="fp32", limit=0.99999),
-    "extraction bf16, ViT-S/16, likewise": partial(extraction, precision="bf16", limit=0.99),
-    "extraction fp16, ViT-S/16, likewise": partial(extraction, precision="fp16", limit=0.999),
+    "extraction bf16, ViT-S/16, least cosine with the CPU": partial(extraction, precision="bf16", limit=0.99),
+    "extraction fp16, ViT-S/16, least cosine with the CPU": partial(extraction, precision="fp16", limit=0.999),
     "bf16 by depth, ViT-L/16, least cosine with fp32": partial(by_depth, dtype=torch.bfloat16, limit=0.99),
-    "fp16 by depth, ViT-L/16, likewise": partial(by_depth, dtype=torch.float16, limit=0.999),
+    "fp16 by depth, ViT-L/16, least cosine with fp32": partial(by_depth, dtype=torch.float16, limit=0.999),
     "DINOv2 step, fp32, losses": partial(step, kind=DinoV2),
     "DINO step, fp32, losses": partial(step, kind=Dino),
     "crops of the same draws": crops,

@@ -1,4 +1,4 @@
-"""Patches and a slide of phantom tissue: synthetic, made in seconds, and about as costly to decode as real ones."""
+"""Synthetic patches and slide of phantom tissue, made in seconds and about as costly to decode as real ones."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def make(folder: Path, patches: int, side: int) -> None:
 
 
 class JpegPatches(Dataset):
-    """Images of the folder, again and again up to a number."""
+    """Dataset of a number of images, which repeats those of the folder."""
 
     def __init__(self, folder: Path, images: int) -> None:
         self._jpegs = sorted((folder / PATCHES).glob("*.jpg"))
@@ -38,7 +38,7 @@ class JpegPatches(Dataset):
 
 
 class SlidePatches(Dataset):
-    """Patches of 224 px at 0.5 micrometres per pixel, on a grid over the slide, again and again up to a number."""
+    """Dataset of a number of patches of 224 px at 0.5 micrometres per pixel, which repeats a grid over the slide."""
 
     def __init__(self, folder: Path, images: int) -> None:
         self.path, self._slide = str(folder / SLIDE), None

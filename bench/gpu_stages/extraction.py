@@ -1,4 +1,4 @@
-"""Stage (b): images per second of extraction, and its share of a bare timm loop over images that are on the GPU."""
+"""Stage (b): images per second of extraction, and its share of a plain timm loop over images on the GPU."""
 
 import os
 from collections.abc import Callable
@@ -16,16 +16,16 @@ from eva_core.extraction.settings import Extraction
 from eva_core.store.store import StoreKey
 from eva_vision.models.timm import timm_model
 from gpu_stages.data import JpegPatches, SlidePatches
-from gpu_stages.stage import Bench, Found, Row
+from gpu_stages.stage import Bench, Figures, Row
 
 TITLE = "Extraction, images/s: 224 px, batch of 128 (random weights)"
-COLUMNS = ("images_per_s", "of_bare_loop", "images")
+COLUMNS = ("images_per_s", "of_timm_loop", "images")
 BATCH = 128
 
 
 @dataclass(frozen=True)
 class Model:
-    """A network, and how many images take about two seconds on one H100 in fp32 and bf16 (guessed, not measured)."""
+    """Network, and the number of images that take about two seconds on one H100, by precision (estimated)."""
 
     arch: str
     images: dict[str, int]
@@ -36,12 +36,12 @@ MODELS = {
     "ViT-L/16": Model("vit_large_patch16_224", {"bf16": 6_144, "fp32": 1_024}),
     "ViT-g/14": Model("vit_giant_patch14_224", {"bf16": 2_048, "fp32": 256}),
 }
-SOURCES = ("bare loop", "JPEG, 12 workers", "slide, 12 workers", "JPEG, 1 worker")
+SOURCES = ("timm loop", "JPEG, 12 workers", "slide, 12 workers", "JPEG, 1 worker")
 ONE_WORKER = 1_024  # images: a worker decodes a few hundred a second
 
 
 def backbone(bench: Bench, name: str) -> Backbone:
-    """The model, built once; the one before makes room."""
+    """Build a model once; the previous one is released."""
     if bench.memo.get("name") != name:
         bench.memo.clear()
         arguments = bench.small({"depth": 1, "embed_dim": 48, "num_heads": 3}, {})
@@ -51,8 +51,8 @@ def backbone(bench: Bench, name: str) -> Backbone:
     return bench.memo["model"]
 
 
-def bare(bench: Bench, name: str, precision: str) -> Found:
-    """Normalise and embed uint8 images that are there, in a plain loop."""
+def timm_loop(bench: Bench, name: str, precision: str) -> Figures:
+    """Normalise and embed uint8 images on the device, in a plain loop."""
     model, images = backbone(bench, name), bench.small(4, MODELS[name].images[precision])
     full_precision()
     batch = torch.randint(0, 256, (min(BATCH, images), 3, 224, 224), dtype=torch.uint8, device=bench.device)
@@ -67,7 +67,7 @@ def bare(bench: Bench, name: str, precision: str) -> Found:
     return {"images_per_s": rate, "images": images}
 
 
-def ours(bench: Bench, name: str, precision: str, dataset: Callable[[int], Dataset], workers: int) -> Found:
+def ours(bench: Bench, name: str, precision: str, dataset: Callable[[int], Dataset], workers: int) -> Figures:
     """Extract as `eva predict` does, the start of the workers and the store included."""
     model, images = backbone(bench, name), bench.small(4, MODELS[name].images[precision])
     if workers == 1:
@@ -79,16 +79,16 @@ def ours(bench: Bench, name: str, precision: str, dataset: Callable[[int], Datas
     seconds = bench.seconds(lambda: extract(key, model, source, protocol, how, tell=lambda line: None))
     return {
         "images_per_s": images / seconds,
-        "of_bare_loop": images / seconds / bench.memo[precision],
+        "of_timm_loop": images / seconds / bench.memo[precision],
         "images": images,
     }
 
 
 def _row(name: str, precision: str, source: str) -> Row:
-    if source == "bare loop":
-        return partial(bare, name=name, precision=precision)
+    if source == "timm loop":
+        return partial(timm_loop, name=name, precision=precision)
 
-    def row(bench: Bench) -> Found:
+    def row(bench: Bench) -> Figures:
         os.environ["EVA_CACHE"] = str(bench.scratch / name.replace("/", "") / precision / source)
         kind = JpegPatches if source.startswith("JPEG") else SlidePatches
         return ours(bench, name, precision, partial(kind, bench.data), 1 if source.endswith("1 worker") else 12)

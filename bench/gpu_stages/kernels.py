@@ -1,4 +1,4 @@
-"""Stage (d): where the time of one L/14 step goes, and what crops and losses take by themselves."""
+"""Stage (d): profile of one L/14 step, and the time of crops and losses by themselves."""
 
 from collections.abc import Callable
 from functools import partial
@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer
-from pretraining import ReadyPatches, train  # beside gpu.py
+from pretraining import RepeatedPatches, train  # beside gpu.py
 from torch.profiler import ProfilerActivity, profile
 
 from eva_core.accelerator import is_gpu
@@ -16,7 +16,7 @@ from eva_pretrain.losses.ibot import ibot_loss
 from eva_pretrain.losses.kde import kde
 from eva_pretrain.losses.koleo import koleo
 from eva_pretrain.losses.teacher_targets import sinkhorn
-from gpu_stages.stage import Bench, Found
+from gpu_stages.stage import Bench, Figures
 from gpu_stages.training import arguments
 
 TITLE = "One step of L/14 (batch of 32, eager): kernels, and its parts by themselves"
@@ -26,10 +26,10 @@ LAUNCH = "LaunchKernel"
 
 
 class OneStep(Callback):
-    """Profiles one step of a run, from the end of the step before to its own end."""
+    """Callback that profiles one step of a run, from the end of the previous step to its own."""
 
     def __init__(self, step: int, device: torch.device) -> None:
-        """Look at the step of this number, the first being 1."""
+        """Choose the step to profile; the first step is 1."""
         self.step = step
         kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if is_gpu(device) else [])]
         self.profile = profile(activities=kinds)
@@ -41,12 +41,14 @@ class OneStep(Callback):
             self.profile.__exit__(None, None, None)
 
 
-def step(bench: Bench) -> Found:
+def step(bench: Bench) -> Figures:
     """Profile a step once its kernels are chosen and its memory is held."""
     number = bench.small(2, 8)
-    look = OneStep(number, bench.device)
-    train(arguments(bench, "L/14", "eager"), number, bench.scratch / "profile", [look], ReadyPatches, bench.device)
-    events = look.profile.events() or []
+    profiler = OneStep(number, bench.device)
+    train(
+        arguments(bench, "L/14", "eager"), number, bench.scratch / "profile", [profiler], RepeatedPatches, bench.device
+    )
+    events = profiler.profile.events() or []
     kernels = sorted(
         (event.time_range.start, event.time_range.end)
         for event in events
@@ -58,7 +60,7 @@ def step(bench: Bench) -> Found:
         "ms": span / 1e3,
         "launches": launches or None,
         "idle": 1 - busy(kernels) / span if kernels else None,
-        "table": top(look.profile, bench.device),
+        "table": top(profiler.profile, bench.device),
     }
 
 
@@ -71,10 +73,10 @@ def busy(intervals: list[tuple[float, float]]) -> float:
     return total
 
 
-def top(found: profile, device: torch.device) -> list[Found]:
-    """The kernels (on a CPU: operators) that take most time."""
+def top(profiled: profile, device: torch.device) -> list[Figures]:
+    """List the kernels (on a CPU: operators) that take most time."""
     name = "self_device_time_total" if is_gpu(device) else "self_cpu_time_total"
-    averages = sorted(found.key_averages(), key=lambda entry: -getattr(entry, name))
+    averages = sorted(profiled.key_averages(), key=lambda entry: -getattr(entry, name))
     if is_gpu(device):
         averages = [entry for entry in averages if entry.device_type == torch.autograd.DeviceType.CUDA]
     whole = sum(getattr(entry, name) for entry in averages) or 1
@@ -89,7 +91,7 @@ def sizes(bench: Bench) -> tuple[int, int, int]:
     return bench.small((2, 32, 8), (32, 131_072, 32 * 2 * 256 * 3 // 20))
 
 
-def crops(bench: Bench) -> Found:
+def crops(bench: Bench) -> Figures:
     """Draw and compute the crops of a batch of 256 px."""
     batch = sizes(bench)[0]
     pixels = torch.randint(0, 256, (batch, 3, 256, 256), dtype=torch.uint8, device=bench.device)
@@ -97,8 +99,8 @@ def crops(bench: Bench) -> Found:
     return {"ms": 1e3 * bench.rate(lambda: make_crops(pixels, views), bench.small(1, 10))}
 
 
-def loss(bench: Bench, make: Callable[[Bench], Callable[[], torch.Tensor]]) -> Found:
-    """Forward and backward of a loss."""
+def loss(bench: Bench, make: Callable[[Bench], Callable[[], torch.Tensor]]) -> Figures:
+    """Time the forward and backward pass of a loss."""
     forward = make(bench)
     return {"ms": 1e3 * bench.rate(lambda: forward().backward(), bench.small(1, 10))}
 
@@ -109,9 +111,11 @@ def _random(bench: Bench, *shape: int) -> torch.Tensor:
 
 def _dino(bench: Bench) -> Callable[[], torch.Tensor]:
     batch, prototypes, _ = sizes(bench)
-    of_global, of_local = (_random(bench, crops, batch, prototypes) for crops in (2, 8))
+    global_logits, local_logits = (_random(bench, crops, batch, prototypes) for crops in (2, 8))
     targets = _random(bench, 2, batch, prototypes).detach().softmax(-1)
-    return lambda: sum(dinov2_loss(of_global, of_local, targets, 0.1), start=torch.zeros((), device=bench.device))
+    return lambda: sum(
+        dinov2_loss(global_logits, local_logits, targets, 0.1), start=torch.zeros((), device=bench.device)
+    )
 
 
 def _ibot(bench: Bench) -> Callable[[], torch.Tensor]:
@@ -126,8 +130,8 @@ def _spread(term: Callable[[torch.Tensor], torch.Tensor], bench: Bench) -> Calla
     return lambda: term(x)
 
 
-def targets(bench: Bench) -> Found:
-    """Sinkhorn-Knopp on the logits of class tokens and of masked patches."""
+def targets(bench: Bench) -> Figures:
+    """Time Sinkhorn-Knopp on the logits of class tokens and of masked patches."""
     batch, prototypes, masked = sizes(bench)
     rows = [torch.randn(n, prototypes, device=bench.device) for n in (2 * batch, masked)]
     return {"ms": 1e3 * bench.rate(lambda: [sinkhorn(logits, 0.05) for logits in rows], bench.small(1, 10))}

@@ -1,4 +1,4 @@
-"""Figures of all stages as Markdown; what was not measured says so."""
+"""Tables of the figures of all stages as Markdown; rows that were not measured say so."""
 
 import json
 from collections.abc import Sequence
@@ -8,35 +8,35 @@ from types import ModuleType
 from typing import Any
 
 from gpu_stages import STAGES
-from gpu_stages.stage import Found
+from gpu_stages.stage import Figures
 
 EMPTY = "not measured yet"
 
 
 def stage_module(letter: str) -> ModuleType:
-    """The module of a stage."""
+    """Import the module of a stage."""
     return import_module(f"gpu_stages.{STAGES[letter].module}")
 
 
 def markdown(output: Path | None) -> str:
-    """One table a stage, in order; rows without a figure say that they have none, or why.
+    """Write one table a stage, in order; rows without a figure say so, or why.
 
     Args:
         output: Folder of the stages' JSON; None: nothing was measured.
     """
-    found = {letter: _read(output, letter) for letter in STAGES}
-    machines = {_line(stage["machine"]) for stage in found.values() if "machine" in stage}
+    stages = {letter: _read(output, letter) for letter in STAGES}
+    machines = {_line(stage["machine"]) for stage in stages.values() if "machine" in stage}
     parts = ["\n".join(sorted(machines)) or f"Card: {EMPTY}."]
-    parts += [_stage(letter, found[letter]) for letter in STAGES]
+    parts += [_stage(letter, stages[letter]) for letter in STAGES]
     return "\n\n".join(parts) + "\n"
 
 
-def _read(output: Path | None, letter: str) -> Found:
+def _read(output: Path | None, letter: str) -> Figures:
     file = output / f"{letter}.json" if output else None
     return json.loads(file.read_text()) if file and file.is_file() else {"rows": {}}
 
 
-def _line(machine: Found) -> str:
+def _line(machine: Figures) -> str:
     meaning = "" if machine["measured"] else ": tiny networks, no figure means anything"
     return (
         f"{machine['device']}{meaning}, {machine['cores']} cores, torch {machine['torch']} (CUDA {machine['cuda']}), "
@@ -44,13 +44,13 @@ def _line(machine: Found) -> str:
     )
 
 
-def _stage(letter: str, found: Found) -> str:
-    stopped = [f"Stopped: {found['stopped']}.", ""] if "stopped" in found else []
+def _stage(letter: str, stage: Figures) -> str:
+    stopped = [f"Stopped: {stage['stopped']}.", ""] if "stopped" in stage else []
     try:
         module = stage_module(letter)
     except Exception as error:  # the other stages have their tables
         return "\n".join([f"### ({letter}) {STAGES[letter].module}", "", *stopped, f"Not to be imported: {error}"])
-    rows = found["rows"]
+    rows = stage["rows"]
     lines = [f"### ({letter}) {module.TITLE}", "", *stopped]
     extra = [key for key in ("by_depth", "gradient") if any(key in row for row in rows.values())]
     names = [*module.COLUMNS, *extra, "seconds"]
@@ -69,7 +69,7 @@ def _stage(letter: str, found: Found) -> str:
     return "\n".join(lines)
 
 
-def _cells(row: Found, names: Sequence[str]) -> list[str]:
+def _cells(row: Figures, names: Sequence[str]) -> list[str]:
     if not row:
         return [EMPTY, *("" for _ in names[1:])]
     for key in ("failed", "left_out"):

@@ -13,7 +13,7 @@ import torch
 from eva_core.accelerator import is_gpu
 from eva_vision.slides import open_slide
 from gpu_stages.data import SLIDE
-from gpu_stages.stage import Bench, Found
+from gpu_stages.stage import Bench, Figures
 
 TITLE = "Tiles of a slide (JPEG 4:2:0, 256 px): CPU against GPU; a patch of 256 px touches four"
 COLUMNS = ("tiles_per_s", "patches_per_s", "largest_difference")
@@ -21,7 +21,7 @@ _TILES_OF_A_PATCH = 4
 
 
 def streams(bench: Bench) -> list[bytes]:
-    """Whole JPEG streams of the tiles of level 0."""
+    """Read the tiles of level 0 as whole JPEG streams."""
     if "streams" not in bench.memo:
         with open_slide(bench.data / SLIDE) as slide:
             tiles = slide.layout.tiles[0]
@@ -31,8 +31,8 @@ def streams(bench: Bench) -> list[bytes]:
     return bench.memo["streams"]
 
 
-def decoded(bench: Bench, decode: Callable[[Sequence[bytes]], Sequence[Any]]) -> Found:
-    """Tiles per second, and how far the first tile is from the CPU's."""
+def decoded(bench: Bench, decode: Callable[[Sequence[bytes]], Sequence[Any]]) -> Figures:
+    """Time a decoder: tiles per second, and the largest difference of the first tile from the CPU's."""
     whole = streams(bench)
     first = torch.as_tensor(np.asarray(decode(whole[:1])[0])).int()
     expected = torch.from_numpy(simplejpeg.decode_jpeg(whole[0])).int()
@@ -44,19 +44,19 @@ def decoded(bench: Bench, decode: Callable[[Sequence[bytes]], Sequence[Any]]) ->
     }
 
 
-def one_thread(bench: Bench) -> Found:
+def one_thread(bench: Bench) -> Figures:
     """Decode with simplejpeg, one thread."""
     return decoded(bench, lambda parts: [simplejpeg.decode_jpeg(part) for part in parts])
 
 
-def all_threads(bench: Bench) -> Found:
+def all_threads(bench: Bench) -> Figures:
     """Decode with simplejpeg, a thread a core."""
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         return decoded(bench, lambda parts: list(pool.map(simplejpeg.decode_jpeg, parts)))
 
 
-def reader(bench: Bench) -> Found:
-    """Read patches with `open_slide`, one thread: decoding, and all around it."""
+def reader(bench: Bench) -> Figures:
+    """Read patches with `open_slide` in one thread: reading, decoding and resizing."""
     with open_slide(bench.data / SLIDE) as slide:
         side = slide.levels[0].width // 256 - 1
         places = [
@@ -65,7 +65,7 @@ def reader(bench: Bench) -> Found:
         return {"patches_per_s": len(places) / bench.rate(lambda: slide.read_many(places), 2)}
 
 
-def torchvision(bench: Bench) -> Found:
+def torchvision(bench: Bench) -> Figures:
     """Decode with nvJPEG through torchvision."""
     from torchvision.io import ImageReadMode, decode_jpeg
 
@@ -77,8 +77,8 @@ def torchvision(bench: Bench) -> Found:
     return decoded(bench, decode)
 
 
-def nvimgcodec(bench: Bench) -> Found:
-    """Decode with nvImageCodec, where its wheel is there."""
+def nvimgcodec(bench: Bench) -> Figures:
+    """Decode with nvImageCodec, where it is installed."""
     if not is_gpu(bench.device):
         return {"left_out": "needs a GPU"}
     try:

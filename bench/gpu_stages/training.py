@@ -1,15 +1,15 @@
-"""Stage (c): DINOv2 steps on batches that are there, and on patches that are read from a slide as they are needed."""
+"""Stage (c): DINOv2 steps on a batch that is repeated, and on patches that are read from a slide online."""
 
 import os
 from functools import partial
 
 import torch
-from pretraining import ReadyPatches, train  # beside gpu.py
+from pretraining import RepeatedPatches, train  # beside gpu.py
 
 from eva_core.accelerator import peak_memory, reset_peak_memory
 from eva_pretrain.data.datamodule import Patches
 from gpu_stages.data import SLIDE
-from gpu_stages.stage import Bench, Found
+from gpu_stages.stage import Bench, Figures
 
 TITLE = "Training, DINOv2 in bf16: 2 x 224 + 8 x 96 (98) px, full heads"
 COLUMNS = ("patches_per_s", "of_peak", "waiting", "peak_gb")
@@ -29,23 +29,23 @@ TINY = [
     *("--views.global_size", "32", "--views.local_size", "16", "--views.local_crops", "2"),
 ]
 EAGER, COMPILED = ["--vit.compile", "false"], ["--vit.compile", "true"]
-KEPT, CHECKPOINTED = ["--vit.checkpointing", "false"], ["--vit.checkpointing", "true"]
+STORED, CHECKPOINTED = ["--vit.checkpointing", "false"], ["--vit.checkpointing", "true"]
 VARIANTS = {
-    "eager": [*EAGER, *KEPT],
-    "compiled": [*COMPILED, *KEPT],
+    "eager": [*EAGER, *STORED],
+    "compiled": [*COMPILED, *STORED],
     "eager, checkpointing": [*EAGER, *CHECKPOINTED],
     "compiled, checkpointing": [*COMPILED, *CHECKPOINTED],
 }
 
 
 def arguments(bench: Bench, model: str, variant: str) -> list[str]:
-    """Flags of `eva pretrain`."""
+    """Build the flags of `eva pretrain`."""
     workers = bench.small(0, min(12, len(os.sched_getaffinity(0))))
     source = ["--slides", str(bench.data / SLIDE), "--data.workers", str(workers)]
     return [*source, *bench.small(TINY, MODELS[model]), *VARIANTS[variant]]
 
 
-def measured(bench: Bench, kind: type[Patches], model: str, variant: str, steps: int) -> Found:
+def measured(bench: Bench, kind: type[Patches], model: str, variant: str, steps: int) -> Figures:
     """Train, and time the second half of the steps."""
     torch.compiler.reset()  # graphs of the rows before count towards dynamo's limit
     reset_peak_memory(bench.device)
@@ -63,7 +63,7 @@ def measured(bench: Bench, kind: type[Patches], model: str, variant: str, steps:
 
 def _rows(model: str, variants: tuple[str, ...], steps: int) -> dict:
     return {
-        f"{model}, {v}": partial(measured, kind=ReadyPatches, model=model, variant=v, steps=steps) for v in variants
+        f"{model}, {v}": partial(measured, kind=RepeatedPatches, model=model, variant=v, steps=steps) for v in variants
     }
 
 

@@ -1,4 +1,4 @@
-"""`eva` commands in forked processes, which may be killed, hang or crash; what they load is loaded once."""
+"""Run `eva` commands in forked processes, which may be killed, hang or crash; modules are imported once for all."""
 
 import os
 import pickle
@@ -16,43 +16,44 @@ HUNG, CRASHED = "hung", "crashed"
 
 @dataclass(frozen=True)
 class Ended:
-    """How a forked process ended.
+    """End of a forked process.
 
     Attributes:
-        code: Of its exit; `HUNG`, or `CRASHED` by a signal.
-        said: What it wrote to stderr.
-        seconds: That it took.
-        found: What its work returned; None unless it ended with 0.
+        code: Exit code; `HUNG`, or `CRASHED` where a signal ended it.
+        stderr: Text that it wrote to stderr.
+        seconds: Time that it took, in seconds.
+        result: Return value of its work; None unless it ended with 0.
     """
 
     code: int | str
-    said: str
+    stderr: str
     seconds: float
-    found: Any = None
+    result: Any = None
 
     @property
-    def untold(self) -> bool:
-        """Whether it ended badly without one line of eva's own that says why."""
-        lines = self.said.strip().splitlines()
+    def unexplained(self) -> bool:
+        """Whether the process failed without a line of eva that says why."""
+        lines = self.stderr.strip().splitlines()
         plain = bool(lines) and lines[-1].startswith("eva: ") and "EVA_DEBUG" not in lines[-1]
-        return self.code != 0 and (self.code in (HUNG, CRASHED) or not plain or "Traceback" in self.said)
+        return self.code != 0 and (self.code in (HUNG, CRASHED) or not plain or "Traceback" in self.stderr)
 
 
 def forked(work: Callable[[], Any], folder: Path, limit: float = 120, kill_at: float | None = None) -> Ended:
-    """Do some work in a process group of its own, whose folder and cache are in `folder`.
+    """Do some work in a process group of its own, with `folder` as working folder and its cache below.
 
     Args:
         work: Returns something that pickles, or exits.
-        limit: Seconds until it is taken for hung.
-        kill_at: Seconds after which the group is killed.
+        folder: An existing folder.
+        limit: Seconds after which the process counts as hung.
+        kill_at: Seconds after which the group is killed; None: it is not.
     """
-    said, result = folder.with_suffix(".said"), folder.with_suffix(".result")
-    result.unlink(missing_ok=True)
+    stderr, pickled = folder.with_suffix(".stderr"), folder.with_suffix(".result")
+    pickled.unlink(missing_ok=True)
     sys.stdout.flush()
     child, began = os.fork(), time.monotonic()
     if not child:
-        _child(work, folder, said, result)
-    with suppress(PermissionError):  # the child does so too: whoever is first
+        _child(work, folder, stderr, pickled)
+    with suppress(PermissionError):  # the child does so too, and either may be first
         os.setpgid(child, child)
     until, ended = began + (limit if kill_at is None else kill_at), (0, 0)
     while not ended[0] and time.monotonic() < until:
@@ -63,22 +64,22 @@ def forked(work: Callable[[], Any], folder: Path, limit: float = 120, kill_at: f
         os.killpg(child, signal.SIGKILL)
     status = os.waitpid(child, 0)[1] if alive else ended[1]
     code = os.waitstatus_to_exitcode(status)
-    found = pickle.loads(result.read_bytes()) if code == 0 and result.exists() else None
+    result = pickle.loads(pickled.read_bytes()) if code == 0 and pickled.exists() else None
     reason = HUNG if alive and kill_at is None else code if code >= 0 else CRASHED
-    return Ended(reason, said.read_text(errors="replace"), time.monotonic() - began, found)
+    return Ended(reason, stderr.read_text(errors="replace"), time.monotonic() - began, result)
 
 
 def printed(folder: Path) -> Path:
-    """Where the stdout of work in a folder goes."""
+    """File with the stdout of the work in a folder."""
     return folder.with_suffix(".out")
 
 
-def _child(work: Callable[[], Any], folder: Path, said: Path, result: Path) -> None:
+def _child(work: Callable[[], Any], folder: Path, stderr: Path, pickled: Path) -> None:
     code = 1
     try:
         with suppress(PermissionError):
             os.setpgid(0, 0)
-        with said.open("wb") as err, printed(folder).open("wb") as out:
+        with stderr.open("wb") as err, printed(folder).open("wb") as out:
             os.dup2(out.fileno(), 1)
             os.dup2(err.fileno(), 2)
         sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
@@ -87,10 +88,10 @@ def _child(work: Callable[[], Any], folder: Path, said: Path, result: Path) -> N
         from eva_core.errors import EvaError
 
         try:
-            found = work()
+            result = work()
         except EvaError as error:
             raise SystemExit(print(f"eva: {error}", file=sys.stderr) or error.exit_code) from None
-        result.write_bytes(pickle.dumps(found))
+        pickled.write_bytes(pickle.dumps(result))
         code = 0
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
@@ -105,7 +106,7 @@ def _child(work: Callable[[], Any], folder: Path, said: Path, result: Path) -> N
 
 
 def load() -> None:
-    """Import what commands need, once for all processes that are forked; studies fork their trainings too."""
+    """Import all that commands need, once for all forks; let studies fork their trainings too."""
     import h5py  # noqa: F401
     import torch
 
@@ -121,7 +122,7 @@ def load() -> None:
 
 
 def eva(*commands: Sequence[str]) -> None:
-    """Run commands one after another in this process; exits at the first that does not end with 0."""
+    """Run commands one after another in this process; exit at the first that does not end with 0."""
     from eva_core import cli
 
     for command in commands:
@@ -132,7 +133,7 @@ def eva(*commands: Sequence[str]) -> None:
 
 
 def _train_in_fork(arguments: Sequence[str], log: Path, lock: int | None, threads: int | None) -> None:
-    """The training of a study, in a process that need not import anything; it holds the lock, as the real one does."""
+    """Train a run of a study in a fork, which has all imports; it holds the lock, as the real process does."""
     from eva_core import cli
     from eva_core.errors import EvaError
 

@@ -1,4 +1,4 @@
-"""Single bits flipped in every kind of file that eva writes: each must be found in a line, mended, or harmless."""
+"""Flip single bits in every kind of file that eva writes: each must be reported in a line, mended, or harmless."""
 
 import random
 import sys
@@ -26,6 +26,7 @@ from week.worlds import (
     World,
     board,
     digest,
+    embeddings_of_kaiko,
     export,
     for_board,
     for_study,
@@ -38,17 +39,16 @@ from week.worlds import (
     stores,
     study,
     tables,
-    theirs,
 )
 
 LIMIT = 20
-"""Seconds more than an undamaged file takes, from which a reader hangs."""
+"""Seconds beyond the time for an undamaged file, after which a reader counts as hung."""
 KNN = ["fit", *IMAGES, *HERE, "--head", "knn", "--output", "knn"]
 Reader = Callable[[], Any]
 
 
 def nothing(root: Path) -> None:
-    """No inputs: the dataset is drawn."""
+    """Make no inputs: the dataset is synthetic."""
 
 
 WORLDS = {
@@ -58,7 +58,7 @@ WORLDS = {
     "slides": (World("slides", slides, [INDEX]), None),
     "trained": (World("trained", patches, [TRAIN]), None),
     "study": (World("study", for_study, [STUDY]), None),
-    "theirs": (World("theirs", theirs, [IMPORT]), None),
+    "theirs": (World("theirs", embeddings_of_kaiko, [IMPORT]), None),
     "embedding": (World("embedding", images, [STORE]), "eva_core.store.writer.join_parts"),
     "mapping": (World("mapping", nothing, [NUCLEI]), "eva_vision.segmentation.features.feature_maps.join_parts"),
     "segmenting": (World("segmenting", nothing, [NUCLEI]), "eva_core.results.record.write_results"),
@@ -147,7 +147,7 @@ def imported() -> Any:
 
 @dataclass(frozen=True)
 class Kind:
-    """Files of one kind, by patterns in a world, and those who read them."""
+    """Files of one kind, by patterns in a world, and the functions that read them."""
 
     name: str
     world: str
@@ -187,8 +187,8 @@ KINDS = [
 ]
 
 
-class Kept:
-    """A world as it is, to be brought back after each damage: files that stay keep their inodes and times."""
+class Snapshot:
+    """Content of a world, to be restored after each damage; unchanged files keep their inodes and times."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -213,8 +213,8 @@ class Kept:
         return state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino
 
 
-def worked_in(name: str, root: Path) -> Kept:
-    """Make a world."""
+def worked_in(name: str, root: Path) -> Snapshot:
+    """Make a world, and take a snapshot of it."""
     world, stopped = WORLDS[name]
     folder = fresh(world, root)
 
@@ -228,62 +228,68 @@ def worked_in(name: str, root: Path) -> Kept:
 
     ended = forked(work, folder)
     if stopped is None and ended.code:
-        raise RuntimeError(f"{name} was not made: {ended.said}")
-    return Kept(folder)
+        raise RuntimeError(f"{name} was not made: {ended.stderr}")
+    return Snapshot(folder)
 
 
 def flip_often(kinds: list[Kind], times: int, root: Path, seed: int) -> tuple[dict[str, Counter[str]], list[str]]:
     """Flip bits, the same number in each kind.
 
     Returns:
-        Counts of what came by kind, and a line for each fault.
+        Counts of outcomes by kind, and a line for each fault.
     """
     rng, counts, faults = random.Random(seed), {kind.name: Counter[str]() for kind in kinds}, []
     shares = {kind.name: times // len(kinds) + (number < times % len(kinds)) for number, kind in enumerate(kinds)}
     for name in dict.fromkeys(kind.world for kind in kinds):
-        kept = worked_in(name, root)
-        whole: dict[Reader, Ended] = {}
+        snapshot = worked_in(name, root)
+        undamaged: dict[Reader, Ended] = {}
         for kind in (kind for kind in kinds if kind.world == name):
-            files = sorted({p for pattern in kind.files for p in kept.folder.glob(pattern) if p in kept.content})
-            files = [path for path in files if kept.content[path]]
+            files = sorted(
+                {p for pattern in kind.files for p in snapshot.folder.glob(pattern) if p in snapshot.content}
+            )
+            files = [path for path in files if snapshot.content[path]]
             if not files:
-                raise RuntimeError(f"{kind.name}: no files {kind.files} in {kept.folder}")
+                raise RuntimeError(f"{kind.name}: no files {kind.files} in {snapshot.folder}")
             for _ in range(shares[kind.name]):
                 path, read = rng.choice(files), rng.choice(kind.readers)
-                if read not in whole:
-                    whole[read] = forked(read, kept.folder)
-                    kept.restore()
-                bit = rng.randrange(8 * len(kept.content[path]))
-                came, why = _tried(path, bit, read, whole[read], kept)
-                counts[kind.name][came] += 1
-                if why:
-                    faults.append(f"{kind.name}: bit {bit} of {path.relative_to(kept.folder)}, {read.__name__}: {why}")
+                if read not in undamaged:
+                    undamaged[read] = forked(read, snapshot.folder)
+                    snapshot.restore()
+                bit = rng.randrange(8 * len(snapshot.content[path]))
+                outcome, fault = _flipped(path, bit, read, undamaged[read], snapshot)
+                counts[kind.name][outcome] += 1
+                if fault:
+                    faults.append(
+                        f"{kind.name}: bit {bit} of {path.relative_to(snapshot.folder)}, {read.__name__}: {fault}"
+                    )
                     print(faults[-1], file=sys.stderr)
             print(f"{kind.name}: {dict(counts[kind.name])}", file=sys.stderr, flush=True)
     return counts, faults
 
 
-def _told(path: Path, ended: Ended, whole: Ended) -> bool:
-    """Whether a line that undamaged files do not bring is of a failure, or names the file or its folder."""
-    new = set(ended.said.splitlines()) - set(whole.said.splitlines())
+def _explained(path: Path, ended: Ended, undamaged: Ended) -> bool:
+    """Whether a new line on stderr reports a failure, or names the damaged file or its folder."""
+    new = set(ended.stderr.splitlines()) - set(undamaged.stderr.splitlines())
     names = (path.name, f"/{path.parent.name}", f"in {path.parent.name},")
     return any(line.startswith("eva: ") or any(name in line for name in names) for line in new)
 
 
-def _tried(path: Path, bit: int, read: Reader, whole: Ended, kept: Kept) -> tuple[str, str | None]:
-    """What comes of one flipped bit: a word for the table, and what is wrong with it."""
-    damaged = bytearray(kept.content[path])
+def _flipped(path: Path, bit: int, read: Reader, undamaged: Ended, snapshot: Snapshot) -> tuple[str, str | None]:
+    """Flip a bit, and read: a word for the table, and the fault, if any."""
+    damaged = bytearray(snapshot.content[path])
     damaged[bit // 8] ^= 1 << bit % 8
     path.write_bytes(damaged)
-    ended = forked(read, kept.folder, whole.seconds + LIMIT)
+    ended = forked(read, snapshot.folder, undamaged.seconds + LIMIT)
     changed = not path.exists() or path.read_bytes() != damaged
-    kept.restore()
-    if ended.untold:
-        return ("hung" if ended.code == HUNG else "untold"), f"ended with {ended.code}: {ended.said.strip()[-300:]}"
+    snapshot.restore()
+    if ended.unexplained:
+        return (
+            "hung" if ended.code == HUNG else "unexplained"
+        ), f"ended with {ended.code}: {ended.stderr.strip()[-300:]}"
     if ended.code:
-        return "found", None
-    if ended.found != whole.found and _told(path, ended, whole):
-        return "found", None
-    if ended.found != whole.found:
-        return "another result", f"another result, and it said {ended.said.strip()[-200:]!r}"
+        return "reported", None
+    if ended.result != undamaged.result and _explained(path, ended, undamaged):
+        return "reported", None
+    if ended.result != undamaged.result:
+        return "another result", f"another result, and it said {ended.stderr.strip()[-200:]!r}"
     return ("made again" if changed else "harmless"), None

@@ -36,23 +36,23 @@ KILLED = [
     (World("slides_index", slides, [INDEX]), index),
     (World("study", for_study, [STUDY]), study),
 ]
-"""Commands, and what tells whether two runs of one came to the same."""
+"""Commands, and functions whose value is the same for equal outcomes."""
 EVENTS = {"os.rename", "os.remove", "os.mkdir", "os.truncate"}
 
 
 def kill_often(
     world: World, outcome_of: Callable[[], Any], times: int, root: Path, seed: int
 ) -> tuple[Counter[str], list[str]]:
-    """Kill a command in many places: each second time by the clock, else as it is about to change a file.
+    """Kill a command many times: every other time by the clock, else as it is about to change a file.
 
     Returns:
-        Counts of what came, and a line for each fault.
+        Counts of outcomes, and a line for each fault.
     """
     rng = random.Random(f"{seed} {world.name}")
     folder = fresh(world, root)
     whole = forked(lambda: (_count(events := [0]), eva(*world.commands), outcome_of(), events[0])[2:], folder)
-    assert whole.found is not None, whole.said
-    outcome, events = whole.found
+    assert whole.result is not None, whole.stderr
+    outcome, events = whole.result
     files, counts, faults = _files(folder), Counter[str](), []
     for number in range(times):
         folder = fresh(world, root)
@@ -66,10 +66,10 @@ def kill_often(
         again = forked(lambda: (eva(*world.commands), outcome_of())[1], folder)
         left = sorted(_files(folder) - files)
         fault = (
-            f"ended with {again.code}: {again.said.strip()[-200:]}"
-            if again.code or again.untold
-            else f"another result: {_differing(again.found, outcome)}"
-            if again.found != outcome
+            f"ended with {again.code}: {again.stderr.strip()[-200:]}"
+            if again.code or again.unexplained
+            else f"another result: {_differing(again.result, outcome)}"
+            if again.result != outcome
             else f"left {', '.join(left)}"
             if left
             else None
@@ -83,7 +83,7 @@ def kill_often(
 
 
 def _count(events: list[int], at: int | None = None) -> None:
-    """Count what this process changes in its folder, and kill its group before change number `at`."""
+    """Count the changes of files by this process, and kill its group before change number `at`."""
 
     def hook(event: str, arguments: tuple) -> None:
         writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
@@ -96,7 +96,7 @@ def _count(events: list[int], at: int | None = None) -> None:
 
 
 def _files(folder: Path) -> set[str]:
-    """All but locks, of which a killed process leaves one that is empty and never a second, and logs of TensorBoard."""
+    """List files without locks, of which a killed process leaves one that is empty, and logs of TensorBoard."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     return {str(p.relative_to(folder)) for p in files if p.suffix != ".lock" and ".tfevents." not in p.name}
 

@@ -1,4 +1,4 @@
-"""Folders in which eva has worked: tiny inputs, the commands that were run on them, and what those gave."""
+"""Folders in which eva has worked: tiny inputs, the commands to run on them, and digests of the outcomes."""
 
 import csv
 import hashlib
@@ -13,7 +13,7 @@ import numpy as np
 import yaml
 from safetensors.numpy import load_file
 
-RULES = {"name": "quick", "geometry": "card", "heads": ["logreg"], "selection": "heldout", "C": [1.0]}
+PROTOCOL = {"name": "quick", "geometry": "card", "heads": ["logreg"], "selection": "heldout", "C": [1.0]}
 HERE = ["--device", "cpu", "--workers", "0", "--batch_size", "4"]
 SLOW = ["--part_seconds", "0"]
 IMAGES = ["--dataset", "folder", "--dataset.root", "images", "--model", "colour_stats", "--protocol", "quick.yaml"]
@@ -51,25 +51,27 @@ def digest(content: bytes | str) -> str:
 
 
 def stores() -> dict[str, str]:
-    """All that is in finished stores, but for what tells of time."""
+    """Digest the arrays of finished stores."""
     import h5py
 
-    found = {}
+    digests = {}
     for path in sorted(Path("cache").glob("*/*.h5")):
         with h5py.File(path, "r", locking=False) as file:
-            found[path.name] = digest(repr([(name, digest(repr(file[name][:].tolist()))) for name in sorted(file)]))
-    return found
+            digests[path.name] = digest(repr([(name, digest(repr(file[name][:].tolist()))) for name in sorted(file)]))
+    return digests
 
 
 def result(folder: Path) -> dict[str, str]:
-    """All numbers of a finished result, its predictions, draws and heads."""
+    """Digest the numbers of a finished result, its predictions, draws and heads."""
     record = json.loads((folder / "results.json").read_text())
-    found = {name: digest(repr(record[name])) for name in ("main", "splits", "baselines", "selected", "contamination")}
+    digests = {
+        name: digest(repr(record[name])) for name in ("main", "splits", "baselines", "selected", "contamination")
+    }
     for path in sorted(folder.rglob("*")):
         if path.suffix in (".parquet", ".npy", ".png"):
-            found[str(path.relative_to(folder))] = digest(path.read_bytes())
+            digests[str(path.relative_to(folder))] = digest(path.read_bytes())
     heads = load_file(folder / "heads.safetensors")  # whose metadata have no order
-    return {**found, "heads": digest(repr(sorted((name, digest(value.tobytes())) for name, value in heads.items())))}
+    return {**digests, "heads": digest(repr(sorted((name, digest(value.tobytes())) for name, value in heads.items())))}
 
 
 def results(pattern: str) -> dict[str, Any]:
@@ -85,18 +87,20 @@ def tables() -> dict[str, Any]:
 
 
 def index() -> dict[str, Any]:
-    """Entries and masks, wherever their blobs lie."""
+    """Digest entries and masks of the index, independent of the order in which they were written."""
     from eva_vision.slides.index import Index
 
-    there = Index("index")
-    entries = [{k: v for k, v in asdict(e).items() if k not in ("offset", "crc32", "modified")} for e in there.entries]
-    masks = [digest(there.mask(number).to_bytes()) for number in range(len(there))]
-    opened = [there.open(number).levels for number in range(len(there))]
-    return {"entries": repr(entries), "masks": masks, "opened": repr(opened), "failed": repr(there.failed)}
+    slide_index = Index("index")
+    entries = [
+        {k: v for k, v in asdict(e).items() if k not in ("offset", "crc32", "modified")} for e in slide_index.entries
+    ]
+    masks = [digest(slide_index.mask(number).to_bytes()) for number in range(len(slide_index))]
+    opened = [slide_index.open(number).levels for number in range(len(slide_index))]
+    return {"entries": repr(entries), "masks": masks, "opened": repr(opened), "failed": repr(slide_index.failed)}
 
 
 def export() -> dict[str, Any]:
-    """Weights of the trained network, which step they are of, and what was measured on the way."""
+    """Checksum and step of the exported weights, and the measures of the training."""
     from eva_pretrain.monitor.collapse import read_measures
 
     card = json.loads(Path("run/export/card.json").read_text())
@@ -112,8 +116,8 @@ def study() -> dict[str, Any]:
         for run in variant["runs"]:
             (run.get("cost") or {}).pop("seconds", None)
     weights = {str(p): digest(p.read_bytes()) for p in sorted(Path("study").glob("runs/*/*/export/model.safetensors"))}
-    kept = [{k: v for k, v in variant.items() if k != "cost"} for variant in record["variants"]]
-    return {"variants": digest(json.dumps(kept, sort_keys=True)), "patches": _patches(record), **weights}
+    variants = [{k: v for k, v in variant.items() if k != "cost"} for variant in record["variants"]]
+    return {"variants": digest(json.dumps(variants, sort_keys=True)), "patches": _patches(record), **weights}
 
 
 def _patches(record: dict[str, Any]) -> str:
@@ -122,11 +126,12 @@ def _patches(record: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class World:
-    """A folder and what is done there.
+    """Folder, and the commands that are run in it.
 
     Attributes:
-        inputs: Makes what the commands read.
-        commands: Run one after another.
+        name: Name of the folder.
+        inputs: Makes the files that the commands read.
+        commands: Commands that run one after another.
     """
 
     name: str
@@ -135,10 +140,10 @@ class World:
 
 
 def images(root: Path) -> None:
-    """Two tinted classes of noise, 32 px; the protocol of a quick fit."""
+    """Write two tinted classes of noise, 32 px, and a protocol for a quick fit."""
     from PIL import Image
 
-    (root / "quick.yaml").write_text(yaml.safe_dump(RULES))
+    (root / "quick.yaml").write_text(yaml.safe_dump(PROTOCOL))
     rng = np.random.default_rng(0)
     for split, count in (("train", 8), ("val", 4), ("test", 6)):
         for name, tint in (("pink", (214, 150, 190)), ("purple", (200, 150, 200))):
@@ -177,7 +182,7 @@ def patches(root: Path) -> None:
 
 def for_study(root: Path) -> None:
     slides(root)
-    (root / "quick.yaml").write_text(yaml.safe_dump(RULES))
+    (root / "quick.yaml").write_text(yaml.safe_dump(PROTOCOL))
     phantom = {"class_path": "phantom", "init_args": {"train": 16, "val": 4, "test": 16, "size": 32}}
     content = {
         "name": "tiny",
@@ -190,11 +195,11 @@ def for_study(root: Path) -> None:
     (root / "study.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
 
 
-def theirs(root: Path) -> None:
-    """Embeddings as kaiko-eva writes them."""
+def embeddings_of_kaiko(root: Path) -> None:
+    """Write embeddings as kaiko-eva does."""
     import torch
 
-    (root / "quick.yaml").write_text(yaml.safe_dump(RULES))
+    (root / "quick.yaml").write_text(yaml.safe_dump(PROTOCOL))
     folder, generator = root / "theirs", torch.Generator().manual_seed(0)
     folder.mkdir()
     with (folder / "manifest.csv").open("w", newline="") as handle:
@@ -206,7 +211,7 @@ def theirs(root: Path) -> None:
 
 
 def fresh(world: World, root: Path) -> Path:
-    """The folder of a world with its inputs alone."""
+    """Make the folder of a world, with its inputs alone."""
     folder = root / world.name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

@@ -11,7 +11,7 @@ import pytest
 from from_tree import write_metadata
 from gpu_stages import STAGES, table
 from gpu_stages.stage import Bench, run
-from needs import installed_there, needs
+from needs import needs, parse_pip_list
 
 BENCH = Path(gpu.__file__)
 DOCS = BENCH.parents[1] / "docs/gpu.md"
@@ -123,7 +123,7 @@ MACHINE = {
     ids=["columns", "freeze", "json"],
 )
 def test_needs_reads_what_pip_lists(text: str):
-    there = installed_there(text)
+    there = parse_pip_list(text)
     assert there == {"numpy": "2.5.2", "pyyaml": "6.0", "timm": "1.0.2"}
     found = needs(there, ["numpy>=1.26", "pyyaml>=6.0", "timm>=1.0.16,<2"])
     assert found["timm"].endswith("(have 1.0.2, eva needs <2,>=1.0.16)")

@@ -73,7 +73,7 @@ def entropy(probabilities: Tensor) -> float:
         >>> entropy(torch.eye(3)), round(entropy(torch.full((3, 8), 1 / 8)) / math.log(8), 3)
         (0.0, 1.0)
     """
-    return torch.special.entr(probabilities.detach().float()).sum(1).mean().item()
+    return float(torch.special.entr(probabilities.detach().float()).sum(1).mean())
 
 
 def feature_std(x: Tensor) -> float:
