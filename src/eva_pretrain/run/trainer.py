@@ -75,16 +75,7 @@ def make_trainer(
     Raises:
         UsageError: The precision needs a GPU, and there is none.
     """
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # eva says what is useful of it
-    for message in (
-        ".*isinstance.treespec, LeafSpec",
-        ".*exists and is not empty",
-        "The number of training batches",
-        "FSDP2-wrapped module .* returned a view",  # nothing is changed in place
-        "The `srun` command is available",  # `environment` knows whether it is used
-    ):
-        warnings.filterwarnings("ignore", message)
+    _silence_lightning()
     on_gpu = gpus() > 0
     if training.precision == "16-mixed" and not on_gpu:  # Lightning would train in bf16 under that name
         raise UsageError("Expected a GPU for --training.precision 16-mixed, but there is none. Use bf16-mixed or auto.")
@@ -113,6 +104,20 @@ def make_trainer(
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
     )
+
+
+def _silence_lightning() -> None:
+    """Turn off notes and warnings of Lightning that do not help the user."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # eva says what is useful of it
+    for message in (
+        ".*isinstance.treespec, LeafSpec",
+        ".*exists and is not empty",
+        "The number of training batches",
+        "FSDP2-wrapped module .* returned a view",  # nothing is changed in place
+        "The `srun` command is available",  # `environment` knows whether it is used
+    ):
+        warnings.filterwarnings("ignore", message)
 
 
 class _Keeper(ModelCheckpoint):

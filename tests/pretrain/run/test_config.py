@@ -16,6 +16,7 @@ from eva_core.errors import UsageError
 from eva_pretrain.methods.dino import Dino
 from eva_pretrain.methods.dinov2 import DinoV2
 from eva_pretrain.run.config import PARTS, Export, Plan, parse
+from eva_pretrain.run.config import plan as plan_from_python
 
 HOME = Path(__file__).parents[3]
 NAMES = sorted(path.stem for path in (HOME / "configs/pretrain").glob("*.yaml"))
@@ -92,3 +93,19 @@ def like(value: Any) -> Any:
     if isinstance(value, list) and value and isinstance(value[0], float):
         return pytest.approx(value, rel=1e-4)
     return value
+
+
+def test_a_plan_from_python_is_that_of_the_same_flags(tmp_path):
+    argv = ["--config", "demo", "--folder", "patches", "--steps", "3", "--recipe.lr", "0.001", "--vit.size", "32"]
+    flags = parse([*argv, "--views.global_size", "32", "--method.prototypes", "8", "--output", str(tmp_path)])
+    settings = {"vit": {"size": 32}, "views": {"global_size": 32}, "method": {"init_args": {"prototypes": 8}}}
+    ours = plan_from_python("demo", folder=Path("patches"), steps=3, recipe={"lr": 0.001}, output=tmp_path, **settings)
+    assert ours == flags
+    assert ours.setup.recipe.lr == 0.001
+
+
+@pytest.mark.parametrize("settings", [{"stepz": 3}, {"recipe": {"lrr": 3}}, {"steps": "many"}, {"method": "dinov9"}])
+def test_a_wrong_setting_from_python_is_one_line(settings):
+    with pytest.raises(UsageError) as error:
+        plan_from_python("demo", folder="patches", **settings)
+    assert "\n" not in str(error.value)
