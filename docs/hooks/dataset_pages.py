@@ -1,7 +1,7 @@
-"""Pages of the datasets: what the card, the signature and the shipped config tell, round a section written by hand.
+"""Pages of the datasets, generated from card, signature and shipped config around a section that is written by hand.
 
 `docs/datasets/NAME.md` is that section, and optional. It has no title. The rows of a table `| property | value |` in it
-join those of the card, and stand in place of one of the same name.
+join those of the card, and replace a row of the same name.
 """
 
 import inspect
@@ -22,27 +22,27 @@ UNKNOWN = "unknown"
 
 
 def pages(entries: Sequence[Entry], sections: Path) -> dict[str, str]:
-    """The page of each dataset and one that lists them all, as Markdown by path below docs/.
+    """Write the page of each dataset and an overview, as Markdown by path below docs/.
 
     Args:
         entries: The registered datasets.
-        sections: The folder of the sections written by hand.
+        sections: Folder of the sections that are written by hand.
     """
-    found = {"datasets/index.md": overview(entries)}
+    pages_by_path = {"datasets/index.md": overview(entries)}
     for entry in entries:
         section = sections / f"{entry.name}.md"
-        written = section.read_text(encoding="utf-8") if section.is_file() else ""
-        found[f"datasets/{entry.name}.md"] = page(entry.name, entry.load(), written)
-    return found
+        section_text = section.read_text(encoding="utf-8") if section.is_file() else ""
+        pages_by_path[f"datasets/{entry.name}.md"] = page(entry.name, entry.load(), section_text)
+    return pages_by_path
 
 
 def navigation(entries: Sequence[Entry]) -> list[dict[str, str]]:
-    """The entries of the navigation below `Datasets`."""
+    """List the entries of the navigation below `Datasets`."""
     return [{"Overview": "datasets/index.md"}, *({entry.name: f"datasets/{entry.name}.md"} for entry in entries)]
 
 
 def overview(entries: Sequence[Entry]) -> str:
-    """The page that lists all datasets."""
+    """Write the page that lists all datasets."""
     rows = []
     for entry in entries:
         dataset = entry.load()
@@ -58,15 +58,15 @@ def overview(entries: Sequence[Entry]) -> str:
     )
 
 
-def page(name: str, dataset: Any, written: str) -> str:
-    """The page of one dataset.
+def page(name: str, dataset: Any, section_text: str) -> str:
+    """Write the page of one dataset.
 
     Args:
-        name: Its registered name.
-        dataset: The class.
-        written: The section written by hand; may be empty.
+        name: Registered name of the dataset.
+        dataset: Class of the dataset.
+        section_text: Section that is written by hand; may be empty.
     """
-    introduction, _, rest = (written.strip() or summary(dataset)).partition("\n\n")
+    introduction, _, rest = (section_text.strip() or summary(dataset)).partition("\n\n")
     before, _, after = rest.partition(TABLE)
     own = list(takewhile(lambda line: line.startswith("|"), after.splitlines()))
     rows = {**_facts(dataset), **dict(line.strip("| ").split(" | ", 1) for line in own)}
@@ -83,7 +83,7 @@ def page(name: str, dataset: Any, written: str) -> str:
 
 
 def _facts(dataset: Any) -> dict[str, str]:
-    """The rows that the card gives; what nobody could cite is said to be unknown."""
+    """Collect the rows of the card; a fact without a source is `unknown`."""
     card: DatasetCard = dataset.card
     counts = getattr(dataset, "counts", {})
     facts = {
@@ -102,7 +102,7 @@ def _facts(dataset: Any) -> dict[str, str]:
 
 
 def _arguments(dataset: Any) -> str:
-    """The table of the arguments, from the signature and the docstrings."""
+    """Write the table of the arguments, from the signature and the docstrings."""
     texts = {**described(dataset, "Args"), **described(dataset.__init__, "Args")}
     rows = []
     for parameter in inspect.signature(dataset).parameters.values():
@@ -115,7 +115,7 @@ def _arguments(dataset: Any) -> str:
 
 
 def _config(name: str) -> str:
-    """The shipped config, and the command that uses it."""
+    """Write the shipped config, and the command that uses it."""
     file = shipped("configs") / "tasks" / f"{name}.yaml"
     if not file.is_file():
         return ""
@@ -131,7 +131,7 @@ def _citation(card: DatasetCard) -> str:
 
 
 def _linked(text: str) -> str:
-    """A text in which addresses, DOIs and numbers of arXiv are links."""
+    """Turn addresses, DOIs and arXiv numbers in a text into links."""
     text = re.sub(r"https?://[^\s,;]+[^\s,;.]", r"<\g<0>>", text)
     text = re.sub(r"(?<![/\w])doi:(10\.\S+?)(?=[.,]?(?:\s|$))", r"[doi:\1](https://doi.org/\1)", text)
     return re.sub(r"arXiv:(\d+\.\d+)", r"[arXiv:\1](https://arxiv.org/abs/\1)", text)

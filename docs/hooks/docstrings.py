@@ -1,4 +1,4 @@
-"""Docstrings in Google style as Markdown: the first paragraph, and what a section says of each name."""
+"""Parser of docstrings in Google style: the first paragraph, and the text of each name in a section."""
 
 import inspect
 import re
@@ -10,18 +10,18 @@ _NAME = re.compile(r"(?P<name>\w+): (?P<text>.*)")
 
 
 def summary(thing: object) -> str:
-    """First paragraph of a docstring, on one line."""
+    """Extract the first paragraph of a docstring, on one line."""
     return " ".join((inspect.getdoc(thing) or "").partition("\n\n")[0].split())
 
 
 def described(thing: object, section: str) -> dict[str, str]:
-    """What a section of a docstring says of each name.
+    """Extract the text of each name in a section of a docstring.
 
     Args:
-        thing: The class or function.
+        thing: Class or function.
         section: `Args` or `Attributes`.
     """
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     inside, name = False, ""
     for line in (inspect.getdoc(thing) or "").splitlines():
         depth = len(line) - len(line.lstrip())
@@ -30,14 +30,14 @@ def described(thing: object, section: str) -> dict[str, str]:
             inside = header is not None and header["section"] == section
         elif inside and depth == 4 and (entry := _NAME.fullmatch(line.strip())):
             name = entry["name"]
-            found[name] = entry["text"]
+            texts[name] = entry["text"]
         elif inside and name:
-            found[name] += f" {line.strip()}"
-    return found
+            texts[name] += f" {line.strip()}"
+    return texts
 
 
 def typed(annotation: Any) -> str:
-    """A type as one writes it: `a | b` for one of several texts, names without their modules."""
+    """Write a type as in source code: `a | b` for one of several texts, names without their modules."""
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return " | ".join(map(str, parts))
@@ -58,10 +58,10 @@ def _name(kind: Any) -> str:
 
 
 def cell(text: str) -> str:
-    """A text that keeps to its cell of a table."""
+    """Escape a text, such that it stays in its cell of a table."""
     return text.replace("|", r"\|")
 
 
 def code(text: str) -> str:
-    """A text as code in a cell of a table, where a `|` within code does not end the cell."""
+    """Mark a text as code, in which a `|` does not end the cell of a table."""
     return f"`{text}`"

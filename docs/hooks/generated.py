@@ -1,6 +1,6 @@
-"""Hooks of mkdocs: pages that are made from cards, help texts, docstrings and configs, and their navigation.
+"""Hooks of mkdocs: pages generated from cards, help texts, docstrings and configs, and their navigation.
 
-They are made for what this package registers; other packages have documentation of their own.
+Pages are generated for the names that this package registers; other packages have documentation of their own.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ PACKAGE = "eva-pathology"
 
 
 def on_config(config: Any) -> Any:
-    """Fill the places of the navigation that name an overview by the pages below it."""
+    """Fill the navigation below `Datasets` and `Reference` with the generated pages."""
     for item in config.nav:
         if "Datasets" in item:
             item["Datasets"] = dataset_pages.navigation(_ours(registry.datasets))
@@ -26,13 +26,13 @@ def on_config(config: Any) -> Any:
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the pages; that of a dataset takes the place of its section written by hand."""
+    """Add the generated pages; the page of a dataset replaces its section that is written by hand."""
     sections = Path(config.docs_dir) / "datasets"
-    made = dataset_pages.pages(_ours(registry.datasets), sections)
-    for path, text in {**made, **reference_pages.pages(_ours(registry.commands))}.items():
-        written = files.get_file_from_path(path)
-        if written is not None:
-            files.remove(written)
+    generated_pages = dataset_pages.pages(_ours(registry.datasets), sections)
+    for path, text in {**generated_pages, **reference_pages.pages(_ours(registry.commands))}.items():
+        handwritten = files.get_file_from_path(path)
+        if handwritten is not None:
+            files.remove(handwritten)
         files.append(File.generated(config, path, content=text))
     return files
 

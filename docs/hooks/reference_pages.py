@@ -1,4 +1,4 @@
-"""Pages of reference: every command with its help, every setting, every config that is shipped."""
+"""Reference pages: every command with its help, every setting, every shipped config."""
 
 import inspect
 import io
@@ -31,12 +31,12 @@ FOLDERS = {
     "pretrain": "Runs of [`eva pretrain`](../pretrain.md).",
     "studies": "Variants of a run, for [`eva study`](../studies.md).",
 }
-"""What the configs of each folder are for."""
+"""Purpose of the configs in each folder."""
 _WIDTH = "84"
 
 
 def pages(entries: Sequence[Entry]) -> dict[str, str]:
-    """The pages as Markdown by path below docs/.
+    """Write the reference pages, as Markdown by path below docs/.
 
     Args:
         entries: The registered commands.
@@ -50,10 +50,10 @@ def pages(entries: Sequence[Entry]) -> dict[str, str]:
 
 @cache  # importing what the commands import takes seconds
 def commands(entries: tuple[Entry, ...]) -> str:
-    """Every command with what its `--help` prints."""
+    """Write every command with the output of its `--help`."""
     order = list(SUMMARIES)
     ranked = sorted(entries, key=lambda e: order.index(e.name) if e.name in order else len(order))
-    parts = ["# Commands", "What each command prints for `--help`."]
+    parts = ["# Commands", "The output of `--help` for each command."]
     for entry in ranked:
         text = _help(entry.load(), [])
         parts += [f"## eva {entry.name}", *_sentence(entry.name), _block(text)]
@@ -67,7 +67,7 @@ def _sentence(name: str) -> list[str]:
 
 
 def _help(command: Callable[[list[str]], int | None], words: list[str]) -> str:
-    """What a command prints for `--help`."""
+    """Capture the output of a command for `--help`."""
     before = os.environ.get("COLUMNS")
     os.environ["COLUMNS"] = _WIDTH
     printed = io.StringIO()
@@ -81,9 +81,9 @@ def _help(command: Callable[[list[str]], int | None], words: list[str]) -> str:
 
 
 def _subcommands(text: str) -> list[str]:
-    """The words of `usage: eva slides {index,show}`."""
-    found = re.match(r"usage: eva \w+ \{([\w,]+)\}", text)
-    return found[1].split(",") if found else []
+    """List the subcommands in a line such as `usage: eva slides {index,show}`."""
+    match = re.match(r"usage: eva \w+ \{([\w,]+)\}", text)
+    return match[1].split(",") if match else []
 
 
 def _block(text: str) -> str:
@@ -92,7 +92,7 @@ def _block(text: str) -> str:
 
 @cache
 def settings() -> str:
-    """Every setting of an evaluation and of pretraining, with type, default and meaning."""
+    """Write every setting of an evaluation and of pretraining, with type, default and meaning."""
     from eva_core.contracts.cards import Geometry
     from eva_core.contracts.protocol import Protocol
     from eva_core.extraction.settings import Extraction
@@ -120,12 +120,12 @@ def settings() -> str:
 
 
 def _section(prefix: str, kind: Any, title: str = "", without: tuple[str, ...] = ()) -> list[str]:
-    """The heading and the table of one group of settings.
+    """Write the heading and the table of one group of settings.
 
     Args:
-        prefix: What stands before each name on the command line; may be empty.
-        kind: A dataclass, or a class whose arguments are the settings.
-        title: The heading, where it is not the prefix.
+        prefix: Prefix of each name on the command line; may be empty.
+        kind: Dataclass, or class whose arguments are the settings.
+        title: Heading; the prefix unless given.
         without: Arguments that are not settings.
     """
     texts = {**described(kind, "Attributes"), **described(kind, "Args"), **described(kind.__init__, "Args")}
@@ -140,18 +140,18 @@ def _section(prefix: str, kind: Any, title: str = "", without: tuple[str, ...] =
 
 
 def _arguments(kind: Any) -> dict[str, tuple[object, object]]:
-    """Type and default of each setting."""
+    """Collect the type and default of each setting."""
     if is_dataclass(kind):
-        made = (
+        values = (
             (f.name, f.type, f.default if f.default_factory is MISSING else f.default_factory()) for f in fields(kind)
         )
-        return {name: (annotation, default) for name, annotation, default in made}
+        return {name: (annotation, default) for name, annotation, default in values}
     parameters = inspect.signature(kind).parameters.values()
     return {p.name: (p.annotation, MISSING if p.default is p.empty else p.default) for p in parameters}
 
 
 def _default(value: object) -> str:
-    """A default as one writes it in YAML."""
+    """Write a default as in YAML."""
     if value is MISSING:
         return "required"
     if is_dataclass(value):
@@ -160,7 +160,7 @@ def _default(value: object) -> str:
 
 
 def configs(folder: Path) -> str:
-    """Every YAML file that is shipped."""
+    """Write every shipped YAML file."""
     parts = ["# Configs", "`--config NAME` finds each of these by its name."]
     for group in sorted(path for path in folder.iterdir() if path.is_dir()):
         parts += [f"## {group.name}", *([FOLDERS[group.name]] if group.name in FOLDERS else [])]
