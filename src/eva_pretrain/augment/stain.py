@@ -67,8 +67,8 @@ def jitter_stain(x: Tensor, alpha: Tensor, beta: Tensor, space: Space = "od") ->
         Images (N, 3, H, W) in 0-1.
     """
     matrix = torch.tensor(_STAINS)
-    stains, apart = (m.to(x.device, non_blocking=True) for m in (matrix, matrix.inverse()))
-    mix = (apart * alpha[:, None]) @ stains  # (N, 3, 3): density -> density, both as rows
+    stains, unmix = (m.to(x.device, non_blocking=True) for m in (matrix, matrix.inverse()))
+    mix = (unmix * alpha[:, None]) @ stains  # (N, 3, 3): density -> density, both as rows
     shift = beta @ stains  # (N, 3)
     if space == "od":
         logs = x.clamp(min=_DARKEST).log_().flatten(2)  # (N, 3, HW), minus density
@@ -78,7 +78,7 @@ def jitter_stain(x: Tensor, alpha: Tensor, beta: Tensor, space: Space = "od") ->
         changed = torch.baddbmm(-shift[..., None], mix.mT, (x + 2).log_().flatten(2)).exp_().sub_(2)
     else:
         unit = math.log(_SKIMAGE_DARKEST)
-        amounts = (apart.mT @ x.clamp(min=_SKIMAGE_DARKEST).log_().div_(unit).flatten(2)).clamp_(min=0)
+        amounts = (unmix.mT @ x.clamp(min=_SKIMAGE_DARKEST).log_().div_(unit).flatten(2)).clamp_(min=0)
         amounts.mul_(alpha[..., None]).add_(beta[..., None])
         changed = (stains.mT @ amounts).mul_(unit).exp_()
     return changed.view(x.shape).clamp_(0, 1)

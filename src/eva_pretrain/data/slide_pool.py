@@ -39,16 +39,16 @@ class SlidePool:
         """
         self._open, self._most_bytes = open_slide, most_bytes
         self._most = max(1, min(most, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4))
-        self._held: OrderedDict[int, _OpenSlide] = OrderedDict()
+        self._entries: OrderedDict[int, _OpenSlide] = OrderedDict()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._entries)
 
     @property
     def bytes(self) -> int:
         """Memory that the open slides take, by their own estimate."""
-        return sum(held.bytes for held in self._held.values())
+        return sum(entry.bytes for entry in self._entries.values())
 
     @contextmanager
     def use(self, number: int) -> Iterator[Slide]:
@@ -61,30 +61,30 @@ class SlidePool:
             EvaError: The slide does not open, even after all unused slides were closed where there was no room.
         """
         with self._lock:
-            held = self._held.get(number)
-            if held is not None:
-                held.users += 1
-        if held is None:
-            held = self._opened(number)
+            entry = self._entries.get(number)
+            if entry is not None:
+                entry.users += 1
+        if entry is None:
+            entry = self._opened(number)
         try:
-            yield held.slide
+            yield entry.slide
         finally:
             with self._lock:
-                held.users -= 1
-                if number in self._held:
-                    self._held.move_to_end(number)
+                entry.users -= 1
+                if number in self._entries:
+                    self._entries.move_to_end(number)
                 self._shrink()
 
     def drop(self, number: int) -> None:
         """Close a slide, unless it is in use."""
         with self._lock:
-            held = self._held.get(number)
-            if held is not None and not held.users:
-                self._held.pop(number).slide.close()
+            entry = self._entries.get(number)
+            if entry is not None and not entry.users:
+                self._entries.pop(number).slide.close()
 
     def close(self) -> None:
         """Close all slides that are not in use."""
-        for number in list(self._held):
+        for number in list(self._entries):
             self.drop(number)
 
     def _opened(self, number: int) -> _OpenSlide:
@@ -96,22 +96,22 @@ class SlidePool:
             self.close()
             slide = self._open(number)
         with self._lock:
-            other = self._held.get(number)
+            other = self._entries.get(number)
             if other is not None:  # another thread was faster
                 slide.close()
                 other.users += 1
                 return other
-            held = self._held[number] = _OpenSlide(slide, slide.memory, users=1)
-            return held
+            entry = self._entries[number] = _OpenSlide(slide, slide.memory, users=1)
+            return entry
 
     def _shrink(self) -> None:
-        total = self.bytes if len(self._held) > 1 else 0
-        for number, held in list(self._held.items()):
-            if len(self._held) <= self._most and total <= self._most_bytes:
+        total = self.bytes if len(self._entries) > 1 else 0
+        for number, entry in list(self._entries.items()):
+            if len(self._entries) <= self._most and total <= self._most_bytes:
                 return
-            if not held.users:
-                total -= held.bytes
-                self._held.pop(number).slide.close()
+            if not entry.users:
+                total -= entry.bytes
+                self._entries.pop(number).slide.close()
 
 
 def no_room(error: Exception) -> bool:

@@ -51,11 +51,11 @@ class Dino(Method):
             logits = teacher.heads["dino"](teacher.vit(crops.global_).cls)
             targets = self.centring(logits, temperature)
             self.centring.update(logits)
-        seen = torch.cat([student.vit(views).cls for views in crops if len(views)])
-        predicted = student.heads["dino"](seen)
+        cls = torch.cat([student.vit(views).cls for views in crops if len(views)])
+        student_logits = student.heads["dino"](cls)
         batch = len(crops.global_) // 2
         self.teacher_probabilities = targets
         loss = dino_loss(
-            predicted.unflatten(0, (-1, batch)), targets.unflatten(0, (2, batch)), self.student_temperature
+            student_logits.unflatten(0, (-1, batch)), targets.unflatten(0, (2, batch)), self.student_temperature
         )
         return {"dino": loss}

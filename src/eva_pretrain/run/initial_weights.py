@@ -94,10 +94,10 @@ def _resized(network: Network, state: State) -> State:
 
 
 def _load(network: Network, state: State, source: str) -> None:
-    wanted = network.state_dict()
-    misshapen = [k for k in sorted(wanted.keys() & state.keys()) if wanted[k].shape != state[k].shape]
-    fitting = {k: v for k, v in state.items() if k in wanted and k not in misshapen}
-    backbone = [k for k in wanted if k.startswith("vit.network.")]
+    expected = network.state_dict()
+    misshapen = [k for k in sorted(expected.keys() & state.keys()) if expected[k].shape != state[k].shape]
+    fitting = {k: v for k, v in state.items() if k in expected and k not in misshapen}
+    backbone = [k for k in expected if k.startswith("vit.network.")]
     if not set(backbone) & fitting.keys() or any(k.startswith("vit.network.blocks.") for k in misshapen):
         raise EvaError(
             f"Expected weights for {network.vit.network.__class__.__name__} with {len(network.vit.network.blocks)} "
@@ -105,11 +105,11 @@ def _load(network: Network, state: State, source: str) -> None:
             "Choose the arch that it was made for."
         )
     network.load_state_dict(fitting, strict=False)
-    say(f"Loaded {len(fitting)} of {len(wanted)} tensors from {source}.")
+    say(f"Loaded {len(fitting)} of {len(expected)} tensors from {source}.")
     for what, keys in (
-        ("Left as they were, because it has none", sorted(wanted.keys() - state.keys())),
+        ("Left as they were, because it has none", sorted(expected.keys() - state.keys())),
         ("Left as they were, because it has other shapes", misshapen),
-        ("Not used", sorted(state.keys() - wanted.keys())),
+        ("Not used", sorted(state.keys() - expected.keys())),
     ):
         if keys:
             say(f"  {what}: {some([k.removeprefix('vit.network.') for k in keys])}.")

@@ -78,12 +78,12 @@ def environment_of(devices: int, nodes: int) -> ClusterEnvironment:
     if machine.creates_processes_externally:
         return machine
     name, kind, started = _launcher()
-    wanted = devices * nodes
+    expected = devices * nodes
     if started > 1:
-        if started != wanted:
+        if started != expected:
             raise UsageError(
-                f"Expected {name} to start as many processes as the run has devices, {wanted}, but its variables say "
-                f"{started}. Start {wanted}, or change training.devices ({devices}) and training.nodes ({nodes}); if "
+                f"Expected {name} to start as many processes as the run has devices, {expected}, but its variables say "
+                f"{started}. Start {expected}, or change training.devices ({devices}) and training.nodes ({nodes}); if "
                 f"{name} did not start this, unset {_VARIABLE[name]}."
             )
         return kind()

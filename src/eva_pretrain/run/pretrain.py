@@ -184,13 +184,13 @@ def _exported(plan: Plan) -> bool:
 def _export(plan: Plan, patches: Patches) -> None:
     output = plan.output
     best = plan.export.checkpoint == "best"
-    wanted = _best(output) if best else last_checkpoint(output)
-    if wanted is None:
+    chosen = _best(output) if best else last_checkpoint(output)
+    if chosen is None:
         raise EvaError(
             f"Expected monitor.every below the {plan.setup.recipe.steps} steps, but got {plan.monitor.every}: "
             "no checkpoint was the best. Export the last one: --export.checkpoint last."
         )
-    checkpoint = read_checkpoint(wanted, mapped=True)
+    checkpoint = read_checkpoint(chosen, mapped=True)
     prefix = f"{plan.export.weights}.vit.network."
     state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
     step = checkpoint["global_step"]

@@ -192,9 +192,9 @@ def _order(task: str, results: Results) -> int:
     entry = next((entry for key, entry in results.items() if key[2] == task), None)
     if entry is None:
         return 0
-    wanted = [("split", "=", entry.content["main"]["split"])]
+    in_main_split = [("split", "=", entry.content["main"]["split"])]
     content = pa.py_buffer(read_result_file(entry.folder, PREDICTIONS, entry.content))
-    table = pq.read_table(pa.BufferReader(content), columns=["id", "group", "split"], filters=wanted)
+    table = pq.read_table(pa.BufferReader(content), columns=["id", "group", "split"], filters=in_main_split)
     samples = zip(table["id"].to_pylist(), table["group"].to_pylist(), strict=True)
     return crc32("\n".join(dict.fromkeys(group or name for name, group in samples)).encode())
 
@@ -211,10 +211,10 @@ def _draws(task: str, results: Results) -> Draws:
         return {}
     draws = np.stack([read_draws(entry.folder).astype(np.float64) for entry in entries.values()])
     order = _order(task, results)
-    whole = filled(draws, seed=order)
-    if whole is None:
-        whole = np.full_like(draws, np.nan)
-    return dict(zip(entries, whole[:, np.random.default_rng(order).permutation(draws.shape[1])], strict=True))
+    complete = filled(draws, seed=order)
+    if complete is None:
+        complete = np.full_like(draws, np.nan)
+    return dict(zip(entries, complete[:, np.random.default_rng(order).permutation(draws.shape[1])], strict=True))
 
 
 def _summary(scores: _Scores) -> dict[str, Any]:
