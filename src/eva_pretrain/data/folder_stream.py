@@ -155,7 +155,8 @@ class _Reader:
                 failures[file] = self._unreadable[file] = failure.reason
                 self._storage.note(file, failure, began)
         failed_files = sum(file in self._unreadable or self.stream.is_out(file, batch) for file in range(n))
-        example = "".join(f", {self.stream.names[file]} so: {why}" for file, why in [*self._unreadable.items()][-1:])
+        last = [*self._unreadable.items()][-1:]
+        example = "".join(f", such as {self.stream.names[file]}: {reason}" for file, reason in last)
         raise EvaError(
             f"Expected images that can be read in {self.stream.folder}, but {failed_files} of {n} failed{example}"
         )

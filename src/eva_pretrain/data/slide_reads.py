@@ -93,8 +93,8 @@ class Storage:
                 self._silent.add(slide)
             if len(self._silent) >= _OUTAGE:
                 raise EvaError(
-                    f"Expected storage that answers, but {len(self._silent)} slides in a row waited in vain, the last "
-                    f"so: {failure.reason} Go on from the last checkpoint when it does."
+                    f"Expected storage that answers, but {len(self._silent)} slides in a row got no answer, the "
+                    f"last: {failure.reason} Resume from the last checkpoint when it answers."
                 )
 
 

@@ -235,7 +235,7 @@ class _Reader:
         sample.failures += 1
         if sample.failures > _MOST_FAILURES:
             raise EvaError(
-                f"Expected slides that can be read, but {sample.failures} attempts at a patch failed, the last so: "
+                f"Expected slides that can be read, but {sample.failures} attempts at a patch failed, the last with: "
                 f"{failure.reason}"
             )
 
@@ -249,7 +249,7 @@ class _Reader:
 
     def _no_slide_left(self, n: int) -> EvaError:
         slide, reason = next(iter(self._unusable.items()), (None, ""))
-        example = f", {self.entries[slide].name} so: {reason}" if slide is not None else ". Check where they lie."
+        example = f", such as {self.entries[slide].name}: {reason}" if slide is not None else ". Check where they lie."
         return EvaError(f"Expected slides that can be read, but all {n} failed{example}")
 
 

@@ -125,6 +125,7 @@ def clip(parameters_by_module: Iterable[Iterable[nn.Parameter]], most: float, ep
         return torch.zeros((), device=next((p.device for parameters in modules for p in parameters), None))
     flat = [grad for grads in sets for grad in grads]
     local = [_local(grad) for grad in flat]
+    # torch has the norms of many tensors in one kernel without a public name
     norms = torch.stack(_over_shards(flat, list(torch._foreach_norm(local))))
     by_set = torch.stack(torch._foreach_norm(torch.split(norms, [len(grads) for grads in sets])))
     scales = (most / (by_set + eps)).clamp_(max=1.0)

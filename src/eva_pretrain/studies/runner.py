@@ -146,7 +146,7 @@ def _train(arguments: Sequence[str], log: Path, lock: int | None, threads: int |
     if code == 130:
         raise KeyboardInterrupt
     if code:
-        raise EvaError(_last_line(log, began) or f"eva pretrain ended with {code} and no word. See {log}.")
+        raise EvaError(_last_line(log, began) or f"eva pretrain ended with {code} and no message. See {log}.")
 
 
 def _last_line(log: Path, began: int) -> str | None:

@@ -203,7 +203,7 @@ def test_no_file_can_be_read(images, monkeypatch):
     for path in images.rglob("TCGA*"):
         damage(path)
     with pytest.raises(
-        EvaError, match=r"Expected images that can be read in .*, but 14 of 14 failed, .* so: "
+        EvaError, match=r"Expected images that can be read in .*, but 14 of 14 failed, such as .*: "
     ) as raised:
         take(FolderStream(images, 4, size=24), 1)
     assert "\n" not in str(raised.value)

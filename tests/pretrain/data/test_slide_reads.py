@@ -94,7 +94,7 @@ def test_an_outage_is_noticed_after_three_slides(monkeypatch):
     asked: list[int] = []
     requests = [(number, (0, 0, 8, 1.0)) for number in range(100)]
     pool = SlidePool(lambda number: asked.append(number) or Answer(0, dead=True))
-    with pytest.raises(EvaError, match="3 slides in a row waited in vain, the last so: no answer"):
+    with pytest.raises(EvaError, match="3 slides in a row got no answer, the last: no answer"):
         read_all(pool, requests, together=False, storage=Storage())
     assert asked == [0, 1, 2]
 

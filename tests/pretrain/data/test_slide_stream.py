@@ -284,7 +284,9 @@ def test_a_slide_that_is_cut_in_the_middle_of_training(index, fragile):
 def test_no_slide_is_left(fragile):
     for entry in fragile.entries:
         os.unlink(entry.path)
-    with pytest.raises(EvaError, match=r"Expected slides that can be read, but all 3 failed, \w.svs so: ") as raised:
+    with pytest.raises(
+        EvaError, match=r"Expected slides that can be read, but all 3 failed, such as \w.svs: "
+    ) as raised:
         take(PatchStream(fragile, SAMPLING, 6), 1)
     assert "\n" not in str(raised.value)
 
@@ -292,7 +294,7 @@ def test_no_slide_is_left(fragile):
 def test_nothing_of_the_slides_can_be_read(fragile):
     for number in range(3):
         cut(fragile, number, 0.001)
-    with pytest.raises(EvaError, match=r"101 attempts at a patch failed, the last so: .*the file is cut"):
+    with pytest.raises(EvaError, match=r"101 attempts at a patch failed, the last with: .*the file is cut"):
         take(PatchStream(fragile, SAMPLING, 6), 1)
 
 
@@ -317,7 +319,7 @@ def test_storage_that_does_not_answer_ends_the_stream_and_leaves_no_slide_out(in
     dead = Dead(monkeypatch, "a.svs", "b.svs", "c.svs")
     source = PatchStream(index, SAMPLING, batch_size)
     with pytest.raises(
-        EvaError, match=r"storage that answers, but 3 slides in a row waited in vain, the last so: Could not read"
+        EvaError, match=r"storage that answers, but 3 slides in a row got no answer, the last: Could not read"
     ):
         take(source, 1)
     assert set(dead.asked.values()) == {1}
@@ -384,7 +386,7 @@ def test_a_damaged_mask_leaves_its_slide_out(fragile, sampling, monkeypatch):
 def test_no_mask_is_left(fragile):
     for number in range(3):
         damage_blobs(fragile, number)
-    with pytest.raises(EvaError, match=r"all 3 failed, \w.svs so: Expected \w.svs in"):
+    with pytest.raises(EvaError, match=r"all 3 failed, such as \w.svs: Expected \w.svs in"):
         take(PatchStream(fragile, SAMPLING, 6), 1)
 
 
@@ -394,7 +396,7 @@ def test_an_index_whose_storage_does_not_answer(index, monkeypatch):
 
     monkeypatch.setattr("eva_pretrain.data.slide_reads._SLOW", -1.0)
     monkeypatch.setattr(Index, "mask", mask)
-    with pytest.raises(EvaError, match="3 slides in a row waited in vain, the last so: the blobs do not read"):
+    with pytest.raises(EvaError, match="3 slides in a row got no answer, the last: the blobs do not read"):
         take(PatchStream(index, SAMPLING, 6), 1)
 
 

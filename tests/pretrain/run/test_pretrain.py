@@ -133,8 +133,8 @@ def test_a_finished_run_is_not_run_again(patches, tmp_path, steps, capsys):
 def test_a_run_of_another_edition_is_refused_in_one_line(patches, tmp_path):
     folder = tmp_path / "run"
     run(patches, folder, "--steps", "1")
-    (folder / "key").write_text("of another edition")
-    with pytest.raises(UsageError, match=r"^Expected the settings of .*, or another edition of eva began it\. Give"):
+    (folder / "key").write_text("of another version")
+    with pytest.raises(UsageError, match=r"^Expected the settings of .*, or another version of eva began it\. Give"):
         run(patches, folder, "--steps", "1")
     config = folder / "config.yaml"
     text = config.read_text().replace("seed: 0", "seed: 7")
