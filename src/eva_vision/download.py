@@ -199,7 +199,7 @@ def unpack(archive: Path, folder: Path) -> None:
             entry.rename(folder / entry.name)
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError) as error:
         reason = " ".join(str(error).split())
-        raise EvaError(f"Cannot unpack {archive} ({reason}). Make room, or delete it and get it anew.") from error
+        raise EvaError(f"Cannot unpack {archive} ({reason}). Make room, or delete it and get it again.") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -217,7 +217,7 @@ def _receive(url: str, part: Path) -> None:
             return  # all of it had arrived before the cut
         if error.code == 416:
             part.unlink()
-            raise ConnectionError("the server has another file than the one begun") from error
+            raise ConnectionError("the server has another file than before") from error
         raise
     with response:
         if response.status != 206:

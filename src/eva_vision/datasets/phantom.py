@@ -68,7 +68,7 @@ class Phantom(Dataset):
 def made_up_samples(
     train: int, val: int, test: int, size: int, seed: int, per_patient: int, mpp: float, classes: int | None
 ) -> list[Sample]:
-    """List the samples of a dataset without files: so many images of each split, so many of each patient.
+    """List the samples of a dataset without files, by the number of images of each split and of each patient.
 
     Args:
         train: Number of training images.
@@ -78,7 +78,7 @@ def made_up_samples(
         seed: Seed of the dataset.
         per_patient: Images of one patient.
         mpp: Micrometres per pixel.
-        classes: Targets go round so many classes; None: samples have none.
+        classes: Number of classes that targets cycle through; None: samples have no target.
     Raises:
         UsageError: A number makes no sense.
     """

@@ -44,13 +44,13 @@ def scan(folder: Path, suffix: str) -> dict[str, int]:
     return dict(sorted((sizes | {path: sizes[other] for path, other in walked.same_files.items()}).items()))
 
 
-def look(folder: Path, wanted: Callable[[str], bool]) -> Walk:
-    """Look at all files of a labelled dataset: none may be missing unsaid, nor count by two places.
+def look(folder: Path, selects: Callable[[str], bool]) -> Walk:
+    """Look at all files of a labelled dataset: none may be missing silently, or count in two places.
 
     Raises:
         UsageError: A folder cannot be looked at, is there by two names, or a link leads nowhere.
     """
-    walked = walk(folder, wanted) if folder.is_dir() else Walk()
+    walked = walk(folder, selects) if folder.is_dir() else Walk()
     if walked.failed:
         named = some(f"{folder / path} ({reason})" for path, reason in walked.failed.items())
         raise UsageError(f"Expected to see all files in {folder}, but could not look at {named}. Allow or remove it.")

@@ -83,7 +83,7 @@ class Tp53(Dataset):
         Args:
             root: The folder of the slides.
             manifest: The manifest, relative to `root`.
-            patches: At most so many per slide.
+            patches: Most patches per slide.
             size: Side of a patch in pixels, at 0.5 micrometres per pixel.
             seed: Decides the patches and the split; the patches of a slide do not depend on other slides.
             hold_out_sites: Whole tissue source sites go to train, val and test instead of patients.
@@ -200,7 +200,7 @@ def index_folder(mpp: float | None) -> Path:
 
 
 def _choose(slide: Line, index: Index, patches: int, size: int, seed: int) -> list[tuple[int, int]]:
-    """Choose places (x, y) on level 0 of up to so many patches of a grid that are tissue, top to bottom."""
+    """Choose places (x, y) on level 0 of at most `patches` patches of a grid that are tissue, top to bottom."""
     number = index.number(str(slide.path.absolute()))
     cell = size * MPP / index.entries[number].mpp
     places = np.argwhere(index.mask(number).grid(cell) >= TISSUE)

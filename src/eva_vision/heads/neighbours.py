@@ -87,7 +87,7 @@ def _as_logits(shares: Tensor) -> Tensor:
 
 
 class SimpleShot(Head):
-    """The class whose mean is nearest, each mean made from a few images: `shots` per class, drawn anew for each run.
+    """The class whose mean is nearest, each mean made from a few images: `shots` per class, other ones for each run.
 
     Embeddings are centred by the mean of the whole training split and scaled to unit length. Source: Wang et al. 2019
     (SimpleShot), the variant CL2N.

@@ -43,7 +43,7 @@ def published(
 
     backbone = build(arch, size=size or card.geometry.crop, arch_args=arch_args)
     backbone.load(address(card, file), convert=CONVERSIONS.get(names))
-    backbone.pooling = card.pooling  # for whoever runs it without a protocol
+    backbone.pooling = card.pooling  # for use without a protocol
     return backbone
 
 

@@ -92,7 +92,7 @@ class TimmBackbone(Backbone):
         """
         if self.layer is not None:
             return self.feature_map(images, [self.layer]).mean((2, 3))
-        with self._told_of_sizes(images):
+        with self._explaining_sizes(images):
             features: Tensor = self.network.forward_features(images)
         if not self.has_class_token:
             pooled: Tensor = self.network.forward_head(features, pre_logits=True)
@@ -111,7 +111,7 @@ class TimmBackbone(Backbone):
         """
         numbers = self._layers(layers or (-1 if self.layer is None else self.layer,))
         indices = sorted(set(numbers))  # timm gives each once, in the order of the network
-        with self._told_of_sizes(images):
+        with self._explaining_sizes(images):
             by_layer = self._intermediates(images, indices)
         maps = [by_layer[indices.index(layer)] for layer in numbers]
         size = maps[0].shape[-2:]
@@ -132,7 +132,7 @@ class TimmBackbone(Backbone):
         raise AssertionError("the last attempt returns or raises")
 
     @contextmanager
-    def _told_of_sizes(self, images: Tensor) -> Iterator[None]:
+    def _explaining_sizes(self, images: Tensor) -> Iterator[None]:
         """Explain a size that timm refuses: it asserts, or fails in a product of shapes; what fits is in its config."""
         try:
             yield

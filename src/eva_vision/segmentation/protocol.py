@@ -26,7 +26,7 @@ class Segmentation:
         lr: Learning rate of AdamW.
         weight_decay: Weight decay of AdamW.
         decay: Power of the polynomial by which the learning rate decays: (1 - n / steps) ** decay; 0: it is constant.
-        decay_by: What n counts. Epochs are few, so that the rate hardly decays: kaiko-eva does so unsaid.
+        decay_by: What n counts. Epochs are few, so that the rate hardly decays, as in kaiko-eva.
         batch_size: Tiles in a step.
         steps: Optimiser steps.
         evaluate_every: Steps between evaluations; None: after every epoch.

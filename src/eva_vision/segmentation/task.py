@@ -157,12 +157,12 @@ class SegmentationTask(Task):
         main, metrics = results["main"], results["splits"][results["main"]["split"]]["metrics"]
         others = [name for name in _NOT_BY_CLASS if name in metrics and name != main["metric"]]
         values = ", ".join(f"{name} {number(metrics[name]['mean'])}" for name in others)
-        own = cast("SegmentationResults", results)
-        left_out = own["background"]
+        segmentation = cast("SegmentationResults", results)
+        left_out = segmentation["background"]
         lines = [f"means {f'leave {left_out} out' if left_out else 'go over all classes'}; {values}"]
         if main["mean"] == 0:
             lines.append("no pixel of any class is found: the head has learned nothing; more steps, or another head")
-        if own["features"] == "online":
+        if segmentation["features"] == "online":
             lines.append("the backbone ran in every step")
         return lines
 

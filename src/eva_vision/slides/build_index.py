@@ -143,7 +143,7 @@ def in_this_process(work: Work, paths: Sequence[str]) -> Iterator[Indexed]:
 
 
 def on_this_machine(workers: int) -> Runner:
-    """Choose how slides are worked on: in so many processes; with one, in this."""
+    """Choose how slides are worked on: in `workers` processes; one works in this process."""
     return in_this_process if workers == 1 else partial(in_processes, workers=workers)
 
 

@@ -182,7 +182,7 @@ def _read_list(folder: Path) -> Any:
 
 
 def _refuse_others(folder: Path, text: bytes) -> None:
-    """Raise where lines without slides are not those of an index that was just begun."""
+    """Raise where lines without slides are not those of an index that was just started."""
     first, _, others = text.partition(b"\n")
     if not text.strip(b"\0"):  # a power cut can leave zeros
         return

@@ -87,7 +87,7 @@ class Sampler:
         self._cumulative = np.cumsum(weights) / np.sum(weights)
         self._mpp = np.array(sampling.mpp)
         self._mpp_weights = np.array(sampling.mpp_weights or [1.0] * len(sampling.mpp))
-        self._told: set[int] = set()
+        self._reported: set[int] = set()
 
     def place(self, n: int, attempt: int = 0) -> Place:
         """Find where sample n is. Another attempt gives another place, for when the first cannot be used."""
@@ -113,8 +113,8 @@ class Sampler:
             window = self._window(slide, mpp, rng)
             if window is not None:
                 return window
-            if slide not in self._told:
-                self._told.add(slide)
+            if slide not in self._reported:
+                self._reported.add(slide)
                 say(
                     f"{self._slides[slide].name}: no patch of {self.sampling.size} px at {mpp:.3g} micrometres per "
                     f"pixel has {self.sampling.tissue:.0%} tissue; left out where that is so."

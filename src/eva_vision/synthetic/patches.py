@@ -156,7 +156,7 @@ def within(region: np.ndarray, nuclei: np.ndarray) -> np.ndarray:
 
 
 def scatter(rng: np.random.Generator, area: float, fraction: float, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Points x, y on a jittered grid, so many that shapes of `area` pixels cover `fraction` of the patch."""
+    """Scatter points x, y on a jittered grid, so that shapes of `area` pixels cover `fraction` of the patch."""
     pitch = np.sqrt(area / fraction)
     n = int(np.ceil(side / pitch))
     grid = np.stack(np.meshgrid(np.arange(n), np.arange(n))).reshape(2, -1)

@@ -1,4 +1,4 @@
-"""What a decoder learns from: batches of stored feature maps, or images through the backbone anew in every step."""
+"""What a decoder learns from: batches of stored feature maps, or images that pass the backbone in every step."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -70,7 +70,7 @@ class Stored(Source):
         self.tiles, self.backbone, self.device, self.flips = tiles, backbone, device, flips
         self._rows = [Rows(store.path, name) for name in ARRAYS]
         self._window = max(1, int(memory // sum(rows.row_bytes for rows in self._rows)))
-        self._kept: list[np.ndarray] | None = None
+        self._cached: list[np.ndarray] | None = None
 
     def __len__(self) -> int:
         return len(self.tiles)
@@ -92,9 +92,9 @@ class Stored(Source):
 
     def _windows(self, size: int, random: np.random.Generator) -> Iterator[list[np.ndarray]]:
         if self._window >= len(self.tiles):
-            if self._kept is None:
-                self._kept = self._read(self.tiles)
-            yield self._kept
+            if self._cached is None:
+                self._cached = self._read(self.tiles)
+            yield self._cached
             return
         blocks = [self.tiles[first : first + size] for first in range(0, len(self.tiles), size)]
         blocks = [blocks[i] for i in random.permutation(len(blocks))]
@@ -131,7 +131,7 @@ class Online(Source):
         settings: Extraction,
     ) -> None:
         self.items, self.tiles, self.layers = _Augmented(items, section.augment), tiles, section.layers
-        self.backbone, self.fabric, self.how = backbone, fabric, settings
+        self.backbone, self.fabric, self.settings = backbone, fabric, settings
 
     def __len__(self) -> int:
         return len(self.tiles)
@@ -145,7 +145,7 @@ class Online(Source):
         loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
             self.items,
             batch_sampler=[draws[first : first + size] for first in range(0, len(draws), size)],
-            num_workers=loader_workers(self.how, self.fabric.device.type),
+            num_workers=loader_workers(self.settings, self.fabric.device.type),
         )
         try:
             for images, masks in loader:

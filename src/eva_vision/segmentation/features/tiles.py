@@ -53,7 +53,7 @@ def grid(height: int, width: int, tile: int, overlap: int) -> list[tuple[int, in
 
 
 def inside(height: int, width: int, tile: int) -> list[tuple[int, int]]:
-    """Corners (y, x), row by row, of the tiles side by side from 0 that lie wholly in the image; the rest is left out.
+    """Corners (y, x), row by row, of the tiles side by side from 0 that lie in the image as a whole.
 
     Images were cut so for the published numbers of eva 0.4 (kaiko-ai/eva). One smaller than a tile has none.
 

@@ -200,7 +200,9 @@ def _few_colours(sheet: Image.Image, legend: list[tuple[str, str]]) -> Image.Ima
     indices = np.zeros(codes.shape, np.uint8)
     for k, colour in enumerate(exact):
         indices[codes == int(colour[1:], 16)] = k
-    others = ~np.isin(codes, [int(colour[1:], 16) for colour in exact])  # by themselves, lest they become one of ours
+    others = ~np.isin(
+        codes, [int(colour[1:], 16) for colour in exact]
+    )  # by themselves, so that none becomes a colour of the legend
     reduced = Image.fromarray(pixels[others][None]).quantize(256 - len(exact), dither=Image.Dither.NONE)
     indices[others] = np.array(reduced)[0] + len(exact)
     result = Image.fromarray(indices, "P")

@@ -49,14 +49,14 @@ Answer = TypeVar("Answer")
 
 
 class _Client:
-    """Whether obstore's threads, of which a process has one set, have begun here, or were lost in a fork."""
+    """Whether obstore's threads, of which a process has one set, were started here, or were lost in a fork."""
 
-    begun = False
+    started = False
     lost = False
 
     @classmethod
     def forked(cls) -> None:
-        cls.lost = cls.begun
+        cls.lost = cls.started
 
 
 os.register_at_fork(after_in_child=_Client.forked)
@@ -181,7 +181,7 @@ class Blob:
 
 
 def head(path: str, size: int) -> bytes:
-    """The first 64 kB of a file or an object of so many bytes.
+    """Read the first 64 kB of a file or an object of `size` bytes.
 
     Raises:
         EvaError: The storage does not give them.
@@ -273,7 +273,7 @@ def _store(root: str, _process: int) -> ObjectStore:
             "Expected a process that starts afresh, but got one forked after storage was read. "
             "Start workers with the method spawn or forkserver."
         )
-    _Client.begun = True
+    _Client.started = True
     common: dict[str, Any] = {
         "client_options": {"allow_http": True, "connect_timeout": "5s", "timeout": "60s"},
         "retry_config": {"max_retries": 2, "retry_timeout": timedelta(seconds=PATIENCE)},

@@ -50,7 +50,7 @@ class OpenSlideSlide(Slide):
     """Anything that OpenSlide reads.
 
     Attributes:
-        steps: Level-0 pixels that a pixel of each level spans, by OpenSlide's reckoning.
+        steps: Level-0 pixels that a pixel of each level spans, as OpenSlide computes it.
     """
 
     description = "OpenSlide"
@@ -66,7 +66,7 @@ class OpenSlideSlide(Slide):
                 vendor = self._slide.properties.get(openslide.PROPERTY_NAME_VENDOR, "unknown")
                 pages = _pages(tiff, vendor, path)
                 levels = _levels(self._slide, None if pages is None else set(pages))
-                self.steps = [self._slide.level_downsamples[number] for number in levels]  # by its own reckoning
+                self.steps = [self._slide.level_downsamples[number] for number in levels]  # as it computes them
                 self._stored = {
                     place: stored_level(tiff, pages[level.width, level.height], self._local)
                     for place, level in enumerate(levels.values())
@@ -199,7 +199,7 @@ class OpenSlideReader(SlideReader):
 
     @override
     def state(self, slide: Slide) -> bytes:
-        """Keep nothing: OpenSlide parses a file anew whenever it opens it."""
+        """Keep nothing: OpenSlide parses a file whenever it opens it."""
         return b""
 
 
@@ -251,7 +251,7 @@ def _tiff(local: str, path: str) -> Iterator[Tiff | None]:
     """The directories of a TIFF, before OpenSlide sees them; None where it is none, or does not open.
 
     Raises:
-        EvaError: They make a loop, or OpenSlide would end the process for want of memory.
+        EvaError: They make a loop, or OpenSlide would end the process as memory runs out.
     """
     if not (os.path.isfile(local) and os.access(local, os.R_OK)):  # of which OpenSlide tells
         yield None

@@ -15,7 +15,7 @@ def area_resize(pixels: np.ndarray, width: int, height: int, span: float | None 
     The sum of a row up to any place, interpolated between whole places by Lagrange's polynomial through `order` of
     them; a new pixel is the difference of two such sums. Whole factors average exactly at any order. Order 2 counts
     old pixels by the share that is covered: the exact area, if each was one colour (58 dB on tissue, for shares are
-    256ths; Pillow's box filter takes pixels wholly or not at all: 30 dB, in more time). Pixels that are means
+    256ths; Pillow's box filter takes pixels as a whole or not at all: 30 dB, in more time). Pixels that are means
     themselves are no one colour, and order 2 blurs them twice; higher orders undo that, see `sharp_order`.
 
     Args:

@@ -109,7 +109,7 @@ class Slide(ABC):
 
         Args:
             level: Number of the level, full size first.
-            reduce: One of the scales at which a level can be decoded: so many of its pixels become one.
+            reduce: One of the scales at which a level can be decoded: 2 makes one pixel of 2 x 2.
             left: First column, in pixels of the level after reduction; may lie outside.
             top: First row, in the same pixels.
             width: Columns.

@@ -1,8 +1,8 @@
 """Remote slides that only OpenSlide reads: copied to a local cache that is bounded, the longest unused going first.
 
-A copy is a folder with a file `.lease`, locked (flock) by whoever needs it: shared by those who read, alone by the one
-who fills it. It is called `.part` until it is whole, yet its files have their final sizes from the start, so that what
-is under way counts. A lock over the cache is held while room is made and leases are taken, not while bytes come.
+A copy is a folder with a file `.lease`, locked (flock) by each process that needs it: shared by readers, alone by the
+one that fills it. It is called `.part` until it is whole, yet its files have their final sizes from the start, so that
+what is under way counts. A lock over the cache is held while room is made and leases are taken, not while bytes come.
 """
 
 import errno

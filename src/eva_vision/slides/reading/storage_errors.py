@@ -44,11 +44,13 @@ def failed(url: str, error: Exception) -> EvaError:
     """The error for a user, in a line."""
     reason = " ".join(str(error).split("\n\n")[0].split())[:300]
     if _status(error) == 405:  # which obstore takes for an object that is not there
-        return EvaError(f"Expected leave to read {url}, but its server allows no GET (405). Check the address.")
+        return EvaError(f"Expected permission to read {url}, but its server allows no GET (405). Check the address.")
     if isinstance(error, NotFoundError | FileNotFoundError):
         return EvaError(f"Expected an object at {url}, but there is none. Check the address.")
     if isinstance(error, PermissionDeniedError | UnauthenticatedError):
-        return EvaError(f"Expected leave to read {url}, but got none ({reason}). Set the credentials of its storage.")
+        return EvaError(
+            f"Expected permission to read {url}, but got none ({reason}). Set the credentials of its storage."
+        )
     if _RANGES.search(reason):
         return EvaError(
             f"Expected a server that sends parts of files, but that of {url} sends all of it. Copy the slide to a "

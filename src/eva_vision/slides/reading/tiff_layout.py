@@ -164,7 +164,7 @@ def _parse(tiff: Tiff) -> Layout | None:
         return None
     levels = [_tiles(tiff, page) for page in pages]
     tiles = tuple(level for level in levels if level is not None)
-    # OpenSlide fills a hole in a lower level of an Aperio slide from the level above it, and so do we, by its hands
+    # OpenSlide fills a hole in a lower level of an Aperio slide from the level above it; such slides are left to it
     if len(tiles) < len(pages) or (vendor == "aperio" and any(not level.counts.all() for level in tiles[1:])):
         return None
     first = tiff.directories[0]
@@ -237,7 +237,7 @@ def _decodes(layout: Layout, file: BinaryIO) -> bool:
 
 
 def _gaps(level: Tiles) -> np.ndarray:
-    """Bytes between the end of the tile before and the begin of each, int64, in file order of a scanner mostly 0."""
+    """Bytes between the end of the tile before and the start of each, int64; in file order of a scanner mostly 0."""
     offsets, counts = level.offsets.ravel().astype("<i8"), level.counts.ravel().astype("<i8")
     gaps: np.ndarray = np.diff(offsets, prepend=0) - np.concatenate([[0], counts[:-1]])
     return gaps

@@ -180,7 +180,7 @@ def test_messages_name_what_is_wrong(serve):
         (whole, "Expected a server that sends parts of files"),
         (status_of(405), "allows no GET"),
         (status_of(404), "there is none"),
-        (status_of(403), "Expected leave to read"),
+        (status_of(403), "Expected permission to read"),
     ):
         _, blob = serve(how)
         with pytest.raises(EvaError, match=message):
