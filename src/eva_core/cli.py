@@ -119,10 +119,10 @@ def _dispatch(argv: list[str]) -> int:
 
 
 def _help() -> str:
-    ours = [e for e in registry.commands.entries() if e.name in SUMMARIES]
-    theirs = [e for e in registry.commands.entries() if e.name not in SUMMARIES]
-    ours.sort(key=lambda e: list(SUMMARIES).index(e.name))
-    rows = [(e.name, SUMMARIES[e.name]) for e in ours] + [(e.name, f"from {e.origin}") for e in theirs]
+    own = [e for e in registry.commands.entries() if e.name in SUMMARIES]
+    others = [e for e in registry.commands.entries() if e.name not in SUMMARIES]
+    own.sort(key=lambda e: list(SUMMARIES).index(e.name))
+    rows = [(e.name, SUMMARIES[e.name]) for e in own] + [(e.name, f"from {e.origin}") for e in others]
     table = "\n".join(f"  {name:<12} {summary}" for name, summary in rows)
     return (
         "usage: eva COMMAND [...]\n\nEvaluate pathology foundation models.\n\n"

@@ -16,21 +16,26 @@ class UsageError(EvaError):
 
 
 def some(names: Iterable[str], most: int = 5) -> str:
-    """The first few names for a message, and how many more there are."""
+    """The first few names for a message, and how many more there are.
+
+    Examples:
+        >>> some(["a.png", "b.png", "c.png"], most=2)
+        'a.png, b.png and 1 more'
+    """
     names = list(names)
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def refuse(*rules: tuple[bool, str, object], where: str = "") -> None:
+def refuse(*checks: tuple[bool, str, object], where: str = "") -> None:
     """Raise for the first setting that is wrong.
 
     Args:
-        rules: Whether it is wrong, what was expected, what came.
+        checks: Whether a setting is wrong, what was expected, and what came; for each setting.
         where: Part of the settings, for the message.
 
     Raises:
         UsageError: Names what was expected and what came.
     """
-    for wrong, what, got in rules:
+    for wrong, what, got in checks:
         if wrong:
             raise UsageError(f"Expected {what}, but got {got}. Change it{f' in the {where}' if where else ''}.")

@@ -26,7 +26,12 @@ def digest(content: Any) -> str:
 
 
 def canonical(content: Any) -> str:
-    """JSON with its keys sorted, as `digest` takes it."""
+    """JSON with its keys sorted, as `digest` takes it.
+
+    Examples:
+        >>> canonical({"heads": ("linear", "knn"), "folder": Path("results"), "batch": np.int64(8)})
+        '{"batch": 8, "folder": "results", "heads": ["linear", "knn"]}'
+    """
     return json.dumps(content, sort_keys=True, default=_plain)
 
 

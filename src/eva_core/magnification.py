@@ -26,8 +26,11 @@ def profile(
 
     Args:
         config: A task config.
-        trust: Take class paths and addresses that came with a result.
+        models: Names of models.
         mpps: Micrometres per pixel; those finer than the images are left out, as detail cannot be made.
+        protocol: Name or path; None: the one of the config.
+        output: Folder of the results and the picture.
+        trust: Take class paths and addresses that came with a result.
     Returns:
         The picture; `profile.json` beside it holds the numbers.
     Raises:
@@ -61,7 +64,7 @@ def profile(
 
 
 def draw(title: str, curves: dict[str, Any], path: Path) -> Path:
-    """One curve with its interval for each model, and a band where it was trained."""
+    """Draw a curve with its interval for each model, and a band where it was trained."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4.8), layout="constrained")

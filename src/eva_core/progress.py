@@ -16,7 +16,7 @@ _quiet = False
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No bars and no lines within: something larger is on the screen."""
+    """Show no bars and no lines within: something larger is on the screen."""
     global _quiet
     before, _quiet = _quiet, True
     try:
@@ -26,7 +26,7 @@ def quiet() -> Iterator[None]:
 
 
 def say(line: str) -> None:
-    """A line for the user, on stderr: stdout is for results."""
+    """Print a line for the user on stderr: stdout is for results."""
     if not _quiet:
         print(shown.visible(line), file=sys.stderr)
 
@@ -40,6 +40,7 @@ class Spaced:
         self._owed = False
 
     def __call__(self) -> None:
+        """Call, if its time has come; else owe it."""
         self._owed = True
         if time.monotonic() >= self._next:
             self.finish()
@@ -53,7 +54,7 @@ class Spaced:
 
 
 class Bar:
-    """`with Bar("what", total, "images") as bar: bar.advance(n)`."""
+    """Progress bar: `with Bar("what", total, "images") as bar: bar.advance(n)`."""
 
     def __init__(self, what: str, total: int, unit: str, visible: bool = True) -> None:
         self.what, self.total, self.unit = shown.visible(what), total, unit
@@ -84,9 +85,15 @@ class Bar:
             print(f"{self.what}: {self.done} {self.unit}, {self._rate()}", file=sys.stderr)
 
     def advance(self, amount: int) -> None:
+        """Show that so many more are done."""
         self.update(self.done + amount, self.total)
 
     def update(self, done: int, total: int) -> None:
+        """Show how many are done of how many.
+
+        Raises:
+            KeyboardInterrupt: The command is being stopped.
+        """
         interrupts.check()
         self.done = done
         self._progress.update(self._task, completed=done, total=total, rate=self._rate())

@@ -31,7 +31,7 @@ def each_on_ray(
         items: Taken as there is room for them.
         cpus: Cores that an item takes.
         gpus: GPUs that an item takes.
-        address: Of the cluster; None: the one that RAY_ADDRESS names, else a local one.
+        address: Address of the cluster; None: the one that RAY_ADDRESS names, else a local one.
 
     Returns:
         Items with their results as they finish; where the function raised, or its process died, with the exception.

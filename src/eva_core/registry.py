@@ -44,6 +44,7 @@ class Entry:
 
     @property
     def origin(self) -> str:
+        """The package that registers the name, with its version."""
         return f"{self.package} {self.version}".rstrip()
 
     def load(self) -> Any:
@@ -75,8 +76,8 @@ class Registry:
 
     def entries(self) -> list[Entry]:
         """Every claim to every name, sorted; a name claimed twice stands twice."""
-        found = {(e.name, e.package, e.target): e for e in [*_installed(self.group), *self._registered.values()]}
-        return sorted(found.values(), key=lambda e: (e.name, e.package))
+        claims = {(e.name, e.package, e.target): e for e in [*_installed(self.group), *self._registered.values()]}
+        return sorted(claims.values(), key=lambda e: (e.name, e.package))
 
     def find(self, name: str) -> Entry:
         """The one entry of this name.
@@ -97,7 +98,7 @@ class Registry:
     def name_of(self, class_path: str) -> str:
         """The registered name of a `module.function` that nobody gave by name, or its last part; of several the first.
 
-        What was asked for by name keeps that name: this is for classes of Python and for class paths.
+        A model that the user names keeps that name: this is for classes of Python and for class paths.
         """
         names = [e.name for e in self.entries() if e.class_path == class_path]
         return names[0] if names else class_path.rpartition(".")[2]
@@ -153,7 +154,7 @@ def installed() -> Iterator[Entry]:
 def _entry_points() -> tuple[tuple[str, Entry], ...]:
     """All entries of the groups eva.*, each with its group; the first copy of a package on the path counts."""
     seen: set[str] = set()
-    found = []
+    entries: list[tuple[str, Entry]] = []
     for dist in distributions():
         try:
             text = dist.read_text("entry_points.txt")
@@ -162,14 +163,14 @@ def _entry_points() -> tuple[tuple[str, Entry], ...]:
             package = dist.metadata["Name"]
             key = re.sub(r"[-_.]+", "-", package).lower()
             about = package, dist.version, dist.metadata["Summary"] or ""
-            ours = [(p.group, Entry(p.name, p.value, *about)) for p in dist.entry_points if p.group.startswith("eva.")]
+            own = [(p.group, Entry(p.name, p.value, *about)) for p in dist.entry_points if p.group.startswith("eva.")]
         except Exception:  # what an installation that was stopped or removed by half leaves may be anything
             _warn_of(dist)
             continue
         if key not in seen:
             seen.add(key)
-            found += ours
-    return tuple(found)
+            entries += own
+    return tuple(entries)
 
 
 def _warn_of(dist: Distribution) -> None:
@@ -206,10 +207,10 @@ def build_model(name: str, **arguments: Any) -> Any:
     if is_folder(name):
         name, arguments = FOLDER, {"folder": name, **arguments}
     builder = models.load(name)
-    return as_asked(name, builder, builder(**arguments), arguments)
+    return with_identity(name, builder, builder(**arguments), arguments)
 
 
-def as_asked(name: str, builder: Any, backbone: Any, arguments: dict[str, Any]) -> Any:
+def with_identity(name: str, builder: Any, backbone: Any, arguments: dict[str, Any]) -> Any:
     """Give a built backbone the name, card and arguments of its builder.
 
     A builder of many models (no embedding size on its card) leaves name and card to what it built.
@@ -224,7 +225,12 @@ def as_asked(name: str, builder: Any, backbone: Any, arguments: dict[str, Any]) 
 
 
 def described(name: str, arguments: dict[str, Any]) -> str:
-    """A name with its arguments, as results and boards show it: `simpleshot(draws=10,shots=4)`."""
+    """A name with its arguments, as results and boards show it.
+
+    Examples:
+        >>> described("simpleshot", {"shots": 4, "draws": 10})
+        'simpleshot(draws=10,shots=4)'
+    """
     inner = ",".join(f"{key}={value}" for key, value in sorted(arguments.items()))
     return f"{name}({inner})" if inner else name
 
@@ -235,6 +241,6 @@ def class_path_of(thing: object) -> str:
 
 
 def import_object(path: str) -> Any:
-    """What a `module.function` names."""
+    """The object that a `module.function` names."""
     module, _, attribute = path.rpartition(".")
     return getattr(importlib.import_module(module), attribute)

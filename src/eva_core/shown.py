@@ -19,12 +19,17 @@ _TEX = {
 
 
 def visible(text: object) -> str:
-    """One line: what a terminal would obey becomes an escape such as `\\x1b`, and addresses lose their secrets."""
+    r"""A text as one line: what a terminal obeys becomes an escape such as `\x1b`, and addresses lose their secrets.
+
+    Examples:
+        >>> visible("slide\x1b[2J\n7")
+        'slide\\x1b[2J\\n7'
+    """
     return "".join(map(_visible, without_secrets(str(text))))
 
 
 def visible_in(value: Any) -> Any:
-    """The same for every text in lists and mappings."""
+    """A value whose texts, in lists and mappings, are as `visible` gives them."""
     if isinstance(value, str):
         return visible(value)
     if isinstance(value, dict):
@@ -35,7 +40,12 @@ def visible_in(value: Any) -> Any:
 
 
 def for_spreadsheet(value: Any) -> Any:
-    """A cell of a CSV file: a text that a spreadsheet would compute has an apostrophe before it; numbers stay."""
+    """A cell of a CSV file: a text that a spreadsheet would compute has an apostrophe before it; numbers stay.
+
+    Examples:
+        >>> for_spreadsheet("=1+1"), for_spreadsheet(-0.5)
+        ("'=1+1", -0.5)
+    """
     if not isinstance(value, str):
         return value
     text = visible(value)

@@ -42,10 +42,10 @@ def read_definition(target: str) -> Definition | None:
     """
     module, _, name = target.partition(":")
     try:
-        found = _find(module, name)
-        if found is None:
+        definition = _find(module, name)
+        if definition is None:
             return None
-        source, node = found
+        source, node = definition
         init = _init(source, node)
         first = 1 if isinstance(node, ast.ClassDef) else 0
         return Definition(
@@ -86,7 +86,7 @@ class Source(dict[str, Any]):
 
 
 def find_spec(module: str) -> ModuleSpec | None:
-    """Where a module lies; `importlib.util.find_spec` would import the packages that it is in."""
+    """Find where a module lies; `importlib.util.find_spec` would import the packages that it is in."""
     top, *below = module.split(".")
     spec, path = importlib.util.find_spec(top), top
     for part in below:
@@ -134,7 +134,7 @@ def _find(module: str, name: str) -> tuple[Source, Defined] | None:
 
 
 def _init(source: Source, node: Defined) -> ast.FunctionDef | None:
-    """What takes the arguments: a function itself, or the `__init__` of a class or of its first base that has one."""
+    """The function that takes the arguments: itself, or the `__init__` of a class or of its first base that has one."""
     if isinstance(node, ast.FunctionDef):
         return node
     own = (part for part in node.body if isinstance(part, ast.FunctionDef) and part.name == "__init__")
@@ -158,9 +158,11 @@ def _card(source: Source, node: Defined) -> Any:
 
 def _bases(source: Source, node: Defined) -> Iterator[tuple[Source, Defined]]:
     for base in node.bases if isinstance(node, ast.ClassDef) else ():
-        found = _find(source.module, base.id) if isinstance(base, ast.Name) and base.id in source.statements else None
-        if found is not None:
-            yield found
+        definition = (
+            _find(source.module, base.id) if isinstance(base, ast.Name) and base.id in source.statements else None
+        )
+        if definition is not None:
+            yield definition
 
 
 def _arguments(given: ast.arguments) -> tuple[str, ...]:

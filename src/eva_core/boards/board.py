@@ -37,7 +37,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Board:
-    """What is evaluated.
+    """Models, tasks and heads to evaluate, and how their scores are summed up.
 
     Attributes:
         average_without: Tasks that the average and the rank leave out.
@@ -71,7 +71,7 @@ class Pair:
     folder: Path
 
     def result(self, head: Part) -> Path:
-        """Where the result of a head is; a head with arguments has their hash in the name."""
+        """Folder of the result of a head; a head with arguments has their hash in the name."""
         return self.folder / (f"{head.name}-{_hash(head.config)}" if isinstance(head.config, dict) else head.name)
 
     @property
@@ -89,7 +89,7 @@ class Pair:
 
     @property
     def failure(self) -> str | None:
-        """Why it did not work, when it was last tried."""
+        """Reason why the last try failed; None where none did."""
         reason = read_json(self.folder / FAILED).get("reason")
         return reason if isinstance(reason, str) else None
 
@@ -134,7 +134,7 @@ def _protocol(name: str, board: Path) -> str:
 
 
 def _named_by_run(entries: Any) -> Any:
-    """Exports without a `name` have that of their run, by which results call them."""
+    """Give exports without a `name` that of their run, by which results call them."""
     if not isinstance(entries, list):
         return entries
     named = []
@@ -190,7 +190,7 @@ def check(board: Board) -> None:
 
 
 def _check_changes(task: Part) -> None:
-    """What a task changes of the protocol, by the parser that will read it."""
+    """Check what a task changes of the protocol, by the parser that will read it."""
     from jsonargparse import ArgumentError
 
     from eva_core.config.parser import build_parser

@@ -18,7 +18,10 @@ from eva_core.shown import visible
 
 
 class Live:
-    """`with Live(board, pairs, todo) as live:`, then `begin` and `end` each of `todo`; without a terminal, by lines."""
+    """Live table of a board; lines instead where stderr is not a terminal.
+
+    `with Live(board, pairs, todo) as live:`, then `begin` and `end` each of `todo`.
+    """
 
     def __init__(self, board: Board, pairs: list[Pair], todo: list[Pair]) -> None:
         self.board, self.pairs = board, pairs
@@ -56,7 +59,7 @@ class Live:
             print(visible(f"{pair.model} on {pair.task}: {what} ({self.time_left()})"), file=sys.stderr)
 
     def time_left(self) -> str:
-        """How much is to go, and for how long, by the mean of the pairs that ended."""
+        """Number of pairs to go, and the time they take by the mean of those that ended."""
         if not self.left:
             return "nothing to go"
         ended = self.total - self.left

@@ -42,7 +42,7 @@ def _row(row: Row) -> dict[str, Any]:
 
 
 def _rounded(cell: Any) -> Any:
-    """Nine digits: rounding to three is then right, and a board of 30 models stays small."""
+    """Round to nine digits: rounding to three is then right, and a board of 30 models stays small."""
     if isinstance(cell, dict):
         return {k: _rounded(v) for k, v in cell.items() if v is not None and v != ""}
     if isinstance(cell, list):

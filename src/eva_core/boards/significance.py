@@ -1,4 +1,4 @@
-"""Which rows of a board no test tells from the best of a task: permutation tests over all pairs, with Holm."""
+"""Tests of which rows of a board differ from the best of a task: by permutation over all pairs, with Holm."""
 
 from itertools import combinations
 from math import isnan

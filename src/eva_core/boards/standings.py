@@ -126,7 +126,7 @@ class Standings:
 
 @dataclass(frozen=True)
 class _Entry:
-    """What a board keeps of a result.
+    """A result as a board keeps it.
 
     Attributes:
         draws: Bootstrap values of its main metric, (draws,).
@@ -199,7 +199,7 @@ def standings(board: Board, output: Path) -> Standings:
 
 
 def _read(pair: Pair, head: Part, output: Path) -> _Entry | str | None:
-    """What is kept of a result; the reason why there is none; None where it was not tried yet."""
+    """Read what a board keeps of a result; the reason where there is none; None where it was not tried yet."""
     folder = pair.result(head)
     if not (folder / RESULTS).exists():
         return pair.failure
@@ -286,7 +286,7 @@ def published_values() -> dict[tuple[str, str, str, str], dict[str, float]]:
 
 
 def _summarise(rows: list[Row], tasks: list[Column], drawn: Mapping[str, np.ndarray]) -> list[Row]:
-    """Averages, headroom and ranks over the counted tasks, of the rows that have them all; returns those rows.
+    """Set averages, headroom and ranks over the counted tasks in the rows that have them all; returns those rows.
 
     Args:
         rows: All rows of the board.
@@ -314,7 +314,7 @@ def _summarise(rows: list[Row], tasks: list[Column], drawn: Mapping[str, np.ndar
 
 
 def _standing(row: Row) -> tuple[float, float]:
-    """What rows are sorted by: the average where there is one, else the rank."""
+    """Sort key of a row: the average where there is one, else the rank."""
     return -(row.average or 0), row.rank[0] if row.average is None and row.rank is not None else 0
 
 

@@ -33,7 +33,7 @@ def write_tables(standings: Standings, output: Path) -> None:
 
 
 def as_csv(standings: Standings) -> str:
-    """One line for each row and task, with everything."""
+    """A CSV of one line for each row and task, with everything."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     extras = list(dict.fromkeys(name for row in standings.rows for cell in row.cells.values() for name in cell.extras))
@@ -70,7 +70,7 @@ def as_markdown(standings: Standings) -> str:
 
 
 def _remarks(standings: Standings) -> list[str]:
-    """What a reader must know beside the numbers, and why some are missing."""
+    """Lines that a reader needs beside the numbers, and the reasons of those that are missing."""
     cells = [(row, task, cell) for row in standings.rows for task, cell in row.cells.items()]
     optimistic = dict.fromkeys(task for _, task, cell in cells if "optimistic" in cell.selection)
     by_image = dict.fromkeys(task for _, task, cell in cells if cell.interval.startswith("image"))
@@ -98,7 +98,7 @@ def as_latex(standings: Standings) -> str:
 
 
 def _marked(standings: Standings) -> list[str]:
-    """What the mark stands for, where some score has it."""
+    """Notes on what the mark stands for, where some score has it."""
     cells = [cell for row in standings.rows for cell in row.cells.values()]
     return list(dict.fromkeys(f"{MARK} {cell.remark}." for cell in cells if cell.remark))
 

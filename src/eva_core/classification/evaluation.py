@@ -1,4 +1,4 @@
-"""From stored embeddings to a score: which rows teach, select and are reported; heads; records."""
+"""Evaluation of a classification, from stored embeddings to heads, scores and records."""
 
 import time
 from collections.abc import Sequence
@@ -108,7 +108,7 @@ def _refit(job: Job, store: Store, plan: Plan, runs: Sequence[FittedRun]) -> flo
 def _score(
     job: Job, store: Store, plan: Plan, runs: Sequence[FittedRun], what: str
 ) -> tuple[dict[str, SplitRecord], dict[str, Predictions], dict[str, np.ndarray]]:
-    """By reported split: its record, the scores behind it, and the draws of the main metric."""
+    """Records, scores and draws of the main metric, each by reported split."""
     splits, parts, draws = {}, {}, {}
     for split in plan.reported:
         rows = store.rows(split)

@@ -135,7 +135,7 @@ def per_run(runs: int, *shape: int, device: torch.device) -> Tensor:
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Torch with `count` threads, then as before."""
+    """Set torch to `count` threads within, and back to as many as before."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -149,7 +149,7 @@ def _lines(size: int) -> int:
 
 
 class _Layout:
-    """Where the parameters of a run lie in one flat row, so that the optimiser has a single tensor to go through."""
+    """Places of the parameters of a run in one flat row, so that the optimiser has a single tensor to go through."""
 
     def __init__(self, params: Params) -> None:
         self.shapes = {name: p.shape for name, p in params.items()}
@@ -180,7 +180,7 @@ class _Track:
 
 @dataclass
 class _Fit:
-    """What all runs of a fit share: x (N, D) and targets (N, K) to learn from, and the rest of what `fit` was given."""
+    """Data and settings that all runs of a fit share, among them x (N, D) and targets (N, K) to learn from."""
 
     head: GradientHead
     x: Tensor
@@ -276,7 +276,7 @@ def _row(params: Params, row: int) -> Params:
 
 
 def _update(state: list[Tensor], count: Tensor, protocol: Protocol, lr: float) -> None:
-    """One step of AdamW, in place, on (values, gradients, first moments, second moments)."""
+    """Make one step of AdamW, in place, on (values, gradients, first moments, second moments)."""
     values, gradients, first, second = state
     beta1, beta2 = protocol.betas
     adamw(

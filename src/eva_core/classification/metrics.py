@@ -277,7 +277,7 @@ class _Pairs:
         self.up_to = np.searchsorted(ascending, scores[self.positives], side="right")
 
     def auroc(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Weights (d, N) -> AUROC (d,), NaN where a side has no weight."""
+        """AUROC under weights (d, N): (d,), NaN where a side has no weight."""
         positive = weights.take(self.positives, axis=1)
         negative = np.zeros((len(weights), len(self.negatives) + 1))
         np.cumsum(weights.take(self.negatives, axis=1), axis=1, out=negative[:, 1:])
@@ -293,7 +293,7 @@ def _predictions(logits: Tensor) -> Tensor:
 
 
 def _counts(logits: Tensor, targets: Tensor) -> tuple[Counts, Counts, Counts]:
-    """Logits (R, N, C or 1), targets (N,) -> counts of hits (R, C), of predictions (R, C) and of targets (R, C)."""
+    """Count hits, predictions and targets by class: logits (R, N, C or 1), targets (N,) -> (R, C) each."""
     # counts, so that equal runs tie exactly; numpy, as threaded kernels on so little stall when the machine is busy
     runs, count = len(logits), max(2, logits.shape[-1])
     cells = _predictions(logits).cpu().numpy() + targets.cpu().numpy() * count  # (R, N)
@@ -317,7 +317,7 @@ def _f1(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def _mean_ratio(part: Counts, whole: Counts) -> Tensor:
-    """(R, C) each -> (R,): mean of part / whole over the classes where whole is not 0; NaN where there are none."""
+    """Mean of part / whole, (R, C) each -> (R,), over the classes where whole is not 0; NaN where there are none."""
     with np.errstate(invalid="ignore"):
         return torch.from_numpy((part / np.maximum(whole, 1)).sum(axis=1) / (whole > 0).sum(axis=1)).float()
 
@@ -329,7 +329,7 @@ def _per_run(
 
 
 def _auroc(scores: Tensor, targets: Tensor) -> Tensor:
-    """What ranks, (N, C), or (N, 1) of the positive class alone -> scalar, NaN where undefined."""
+    """AUROC by what ranks, (N, C), or (N, 1) of the positive class alone: a scalar, NaN where undefined."""
     if scores.shape[1] > 2:
         return torch.stack([_auroc(scores[:, [c]], targets == c) for c in range(scores.shape[1])]).nanmean()
     if len(torch.unique(targets)) < 2:
@@ -363,6 +363,6 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def _nanmean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(d, C) -> (d,) without numpy's warning for rows of NaN alone."""
+    """Mean over the classes that are not NaN, (d, C) -> (d,), without numpy's warning for rows of NaN alone."""
     means: NDArray[np.float64] = np.nansum(values, axis=1) / (~np.isnan(values)).sum(axis=1)
     return means

@@ -49,7 +49,7 @@ def parse(command: str, argv: list[str], config: dict[str, Any] | None = None) -
     built = instantiated(parser, given)
     path, arguments = given.model.class_path, given.model.get("init_args", Namespace()).as_dict()  # type: ignore[no-untyped-call]
     stated = {k: v for k, v in arguments.items() if v is not None}
-    backbone = registry.as_asked(names.of("model", path), registry.import_object(path), built.model, stated)
+    backbone = registry.with_identity(names.of("model", path), registry.import_object(path), built.model, stated)
     head, how = _named(built.head, given, names), Extraction(**{f.name: built[f.name] for f in fields(Extraction)})
     job = job_of(backbone, built.dataset, head, built.protocol, how, trains=command == "fit")
     output = None if given.output is None else Path(given.output).expanduser()

@@ -53,7 +53,7 @@ class ThisMachine(LightningEnvironment):
     @property
     @override
     def main_address(self) -> str:
-        """Where ranks meet."""
+        """Address where ranks meet."""
         return super().main_address if self._is_rank else "127.0.0.1"
 
     @property
@@ -72,7 +72,7 @@ class ThisMachine(LightningEnvironment):
 
     @override
     def node_rank(self) -> int:
-        """There is one machine."""
+        """Number of this machine: there is one."""
         return 0
 
 
@@ -113,7 +113,7 @@ def on_cpu(device: str) -> bool:
 
 
 def _refuse_another_precision(fabric: Fabric, precision: FabricPrecision) -> None:
-    """Where a device lacks a precision, torch warns and goes on in float32, or fails with the first product."""
+    """Refuse a precision that the device lacks: torch would warn and go on in float32, or fail later."""
     if precision == "32-true":
         return
     kind, dtype = fabric.device.type, torch.bfloat16 if precision == "bf16-mixed" else torch.float16

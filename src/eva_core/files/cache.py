@@ -1,4 +1,4 @@
-"""Where caches lie, and how processes share them. Free of torch."""
+"""Places of caches, and how processes share them. Free of torch."""
 
 import errno
 import fcntl
@@ -21,7 +21,7 @@ _announced: set[int] = set()
 
 
 def cache_root() -> Path:
-    """Where stores live: `EVA_CACHE`, else `~/.cache/eva`.
+    """Root folder of the caches: `EVA_CACHE`, else `~/.cache/eva`.
 
     Raises:
         EvaError: The user has no home folder, as in a container that runs under a number.
@@ -128,7 +128,7 @@ def _tell_once(folder: Path, tell: Callable[[str], None], others: str) -> None:
 
 
 def _local_lock(path: Path) -> Path | None:
-    """A file of the same meaning in a folder of this user alone; None where there can be none."""
+    """A lock file of the same meaning in a folder of this user alone; None where there can be none."""
     folder = Path(tempfile.gettempdir(), f"eva-locks-{os.getuid()}")
     with suppress(OSError):
         with suppress(FileExistsError):

@@ -113,14 +113,14 @@ def _state(path: Path) -> State | None:
 
 
 def _record_of(paths: Iterable[Path], owner: str) -> Path:
-    """Where the hashes of these files lie: by their common folder and their owner."""
+    """Path of the record of these files, by their common folder and their owner."""
     common = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
     name = hashlib.sha256(os.fsencode(f"{common}\0{owner}")).hexdigest()[:24]
     return cache_root() / "hashes" / f"{name}.json"
 
 
 def _load(record: Path) -> dict[str, list[Any]]:
-    """What is known, by absolute path: a state and a hash; nothing where the file is missing or damaged."""
+    """Read what is known, by absolute path: a state and a hash; nothing where the file is missing or damaged."""
     try:
         check, _, content = record.read_bytes().partition(b"\n")
         known: dict[str, list[Any]] = {}

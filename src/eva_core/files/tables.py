@@ -161,7 +161,7 @@ def _records(file: Path, text: str, delimiter: str, skipped: int) -> Iterator[tu
 
 
 def _places(file: Path, header: list[str], known: Mapping[str, str]) -> dict[str, int]:
-    """Where each known column is."""
+    """Place of each known column in the header."""
     by_name = defaultdict(list)
     for place, name in enumerate(header):
         if name:

@@ -66,7 +66,7 @@ def walk(root: str | Path, wanted: Callable[[str], bool], enter: Callable[[str],
 
 
 class _Walker:
-    """First what is there by its real name, then what links lead to."""
+    """Looks first at what is there by its real name, then at what links lead to."""
 
     def __init__(self, root: str, wanted: Callable[[str], bool], enter: Callable[[str], bool]) -> None:
         self.root, self.wanted, self.enter = root, wanted, enter
@@ -173,7 +173,7 @@ class _Walker:
 
 
 def _identity(info: os.stat_result) -> Identity | None:
-    """None where the file system has no inodes."""
+    """Device and inode; None where the file system has no inodes."""
     return (info.st_dev, info.st_ino) if info.st_ino else None
 
 

@@ -40,7 +40,7 @@ Mean = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Difference:
-    """A - B on one metric.
+    """Difference of two models, A - B, on one metric.
 
     Attributes:
         difference: Mean over the runs of A less that of B; NaN where undefined.
@@ -191,7 +191,7 @@ def _variances(pair: Paired, drawn: float) -> list[tuple[float, int]]:
 def _mean_of_images(
     scores: NDArray[np.floating], weights: NDArray[np.float64], runs: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Scores (R, N) -> mean over runs of the mean over the images that are defined, (d,)."""
+    """Mean over runs of the mean over the images that are defined: scores (R, N) -> (d,)."""
     with np.errstate(invalid="ignore"):
         means = (weights @ np.nan_to_num(scores).T) / (weights @ (~np.isnan(scores)).T.astype(np.float64))
     mean: NDArray[np.float64] = (means * runs).sum(axis=1)

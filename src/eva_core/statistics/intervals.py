@@ -180,7 +180,7 @@ def _runs(count: int, draws: int, seed: int) -> NDArray[np.intp]:
 
 
 def drawn_runs(count: int, draws: int, seed: int) -> NDArray[np.float64]:
-    """How much each run counts in the mean of each draw, (draws, runs): one less than there are, with replacement.
+    """Weight of each run in the mean of each draw, (draws, runs): one less than there are, with replacement.
 
     As many runs have the same ones drawn, so that a difference is of pairs.
     """
@@ -211,7 +211,7 @@ def drawn_weights(
 
 
 def _weights(seed: int, draw: int, n_groups: int, member: NDArray[np.intp]) -> NDArray[np.float64]:
-    """How often each image (N,) occurs when as many groups are drawn as there are."""
+    """Number of times that each image occurs, (N,), when as many groups are drawn as there are."""
     # a generator for each draw: draws can be taken run by run, and a paired comparison can repeat them
     drawn = np.random.default_rng([seed, draw]).integers(n_groups, size=n_groups)
     return np.bincount(drawn, minlength=n_groups)[member].astype(np.float64)

@@ -62,7 +62,7 @@ def two_sided(differences: NDArray[np.float64], bound: float) -> tuple[float, fl
 
 
 def exchanges(n_groups: int, draws: int, seed: int) -> Iterator[NDArray[np.bool_]]:
-    """Which groups are exchanged, in blocks (S, G); the first is none, so that p is never 0.
+    """Flags of the groups that are exchanged, in blocks (S, G); the first is none, so that p is never 0.
 
     Examples:
         >>> [block.tolist() for block in exchanges(2, draws=2000, seed=0)]

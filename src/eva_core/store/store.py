@@ -46,7 +46,7 @@ class StoreKey:
 
     @property
     def base(self) -> str:
-        """What rows of the same pixels share, whatever dataset they are in."""
+        """Digest that rows of the same pixels share, whatever dataset they are in."""
         return digest({name: value for name, value in self.content.items() if name != "dataset_sha256"})
 
     @property
@@ -56,7 +56,7 @@ class StoreKey:
 
     @property
     def path(self) -> Path:
-        """Where the store lies in the cache."""
+        """Path of the store in the cache."""
         return cache_root() / self.dataset / f"{self.file_stem}-{self.sha256[:12]}.h5"
 
 

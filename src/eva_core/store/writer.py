@@ -45,12 +45,12 @@ class PartWriter:
 
     @property
     def seconds(self) -> float:
-        """Since the last part was written."""
+        """Seconds since the last part was written."""
         return time.monotonic() - self._since
 
     @property
     def bytes(self) -> int:
-        """Held in memory since then."""
+        """Bytes held in memory since then."""
         return sum(values.nbytes for batch in self._batches for values in batch.values())
 
     def add(self, rows: np.ndarray | int, batch: dict[str, np.ndarray]) -> None:
@@ -191,7 +191,7 @@ def targets_of(targets: Sequence[Any]) -> np.ndarray:
 
 
 def missing_rows(parts: dict[Path, np.ndarray], n: int) -> np.ndarray:
-    """Which of `n` rows no part has, ascending."""
+    """Numbers of those of `n` rows that no part has, ascending."""
     missing = np.ones(n, bool)
     for rows in parts.values():
         missing[rows] = False
