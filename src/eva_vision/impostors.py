@@ -1,4 +1,4 @@
-"""What servers send in place of a file: login pages, error messages, pointers; and files that are cut short."""
+"""Impostors that servers send for a file: login pages, error messages, pointers; and files that are cut short."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""From an image of any size to the square that a model sees; still uint8, so that little travels to the device."""
+"""Images of any size as the square that a model sees; still uint8, so that little travels to the device."""
 
 from collections.abc import Callable
 

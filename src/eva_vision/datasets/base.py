@@ -1,4 +1,4 @@
-"""What datasets of image files share."""
+"""The base of datasets of image files."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What datasets of masks share: reading files of labels, and refusing what is no mask of its image."""
+"""The base of datasets of masks: files of labels are read, and what is no mask of its image is refused."""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping

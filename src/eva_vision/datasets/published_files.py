@@ -1,4 +1,4 @@
-"""What public datasets have in common: finding the files, reading official lists, refusing what is not as published."""
+"""Files of public datasets: they are found, counted, and refused where they are not as published."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping

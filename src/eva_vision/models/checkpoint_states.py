@@ -1,4 +1,4 @@
-"""Which weights of a checkpoint are taken: a file may hold several networks, and prefixes of what trained them."""
+"""Choice of weights in a checkpoint: a file may hold several networks, and prefixes of what trained them."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What the makers' files share: the weights that a card names, in a timm network.
+"""Published models: the weights that a card names, in a timm network.
 
 What a card states comes from the model's page or paper; what neither says is left unknown. Revisions, and the size and
 interpolation that each authors' `config.json` states, are as two public projects pin and quote them:

@@ -1,4 +1,4 @@
-"""What segmentation asks of a dataset and of a head."""
+"""Contracts of segmentation: its datasets and its heads."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping

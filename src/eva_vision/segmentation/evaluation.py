@@ -1,4 +1,4 @@
-"""From stored feature maps to a score: decoders of all runs, the colour baseline, records."""
+"""Evaluation of a segmentation: decoders of all runs, the colour baseline, records."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What segmentation adds to results.json."""
+"""Fields that segmentation adds to results.json."""
 
 from typing import Literal, TypedDict
 
@@ -16,4 +16,4 @@ class SegmentationRecord(TaskRecord, _Own):
 
 
 class SegmentationResults(Results, _Own):
-    """All of results.json."""
+    """The content of results.json."""

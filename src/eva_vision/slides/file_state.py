@@ -1,4 +1,4 @@
-"""Which state of a slide is there: so that one that has changed since it was indexed is not read by the old index."""
+"""The state of a slide: one that has changed since it was indexed is not read by the old index."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""What slides are called, and lists of patients and slides that are left out.
+"""Names of slides, and lists of patients and slides that are left out.
 
 A slide is its path below the folder that was listed, not its file name: converters call every slide of every patient
 `DCM_0.dcm`, and archives put the patient into the folder.

@@ -1,4 +1,4 @@
-"""Which patch is read next: slide first, then magnification, then a place in tissue. Reads no slide.
+"""The choice of the patch that is read next: slide first, then magnification, then a place in tissue. Reads no slide.
 
 Sample n depends on the seed and n alone (Philox, a counter-based generator: Salmon et al. 2011), so any worker can draw
 it. A place is uniform over all where enough of the patch is tissue: a pixel of tissue is drawn, then a patch round it,

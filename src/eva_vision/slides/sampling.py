@@ -1,4 +1,4 @@
-"""What is sampled: the settings of a study, and the slides that they keep."""
+"""Settings of sampling, and the slides that they keep."""
 
 import hashlib
 import math

@@ -1,4 +1,4 @@
-"""Where a slide is tissue: masks at the scale of a thumbnail, from colour alone, and the share of tissue in a patch.
+"""Tissue detection: masks at the scale of a thumbnail, from colour alone, and the share of tissue in a patch.
 
 A detector is a function `(pixels: uint8 (H, W, 3), mpp: float) -> bool (H, W)`, registered in the group `eva.tissue`.
 Ours first divide the glass out, so that a tinted background is white, then reject ink, then smooth.

@@ -1,4 +1,4 @@
-"""What colour alone explains: a linear model of each pixel, on its RGB and on the smoothed RGB around it."""
+"""The colour baseline: a linear model of each pixel, on its RGB and on the smoothed RGB around it."""
 
 from collections.abc import Callable, Iterable
 from functools import partial

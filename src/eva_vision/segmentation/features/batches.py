@@ -1,4 +1,4 @@
-"""What a decoder learns from: batches of stored feature maps, or images that pass the backbone in every step."""
+"""Batches that a decoder learns from: of stored feature maps, or images that pass the backbone in every step."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Which images of a result are drawn: the best, the median and the worst."""
+"""Pictures of a result: the best, the median and the worst."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""From decoders to masks of whole images, and what they score."""
+"""Masks of whole images by decoders, and their scores."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What storage answers: whether asking again may help, and what a user is told."""
+"""Errors of storage: whether another request may help, and the line for a user."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Where the tiles of a JPEG TIFF lie: parsed once, then a slide opens without its header being read again."""
+"""The layout of the tiles of a JPEG TIFF: parsed once, then a slide opens without its header being read again."""
 
 import json
 import struct

@@ -1,4 +1,4 @@
-"""Which directories of a TIFF are levels of its slide, and whether they hold 8-bit RGB."""
+"""The pyramid of a TIFF: which directories are levels of its slide, and whether they hold 8-bit RGB."""
 
 import math
 import re
