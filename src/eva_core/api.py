@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 import yaml
+from typing_extensions import override
 
 from eva_core import registry
 from eva_core.config.protocols import plain
@@ -150,6 +151,7 @@ class Imported(Dataset):
     def __init__(self, card: DatasetCard) -> None:
         self.card, self.samples = card, []
 
+    @override
     def image(self, sample: Sample) -> np.ndarray:
         raise UsageError(f"Expected no question about the images of {self.card.name}: its embeddings were imported.")
 
@@ -157,9 +159,11 @@ class Imported(Dataset):
 class NoBackbone(Backbone):
     """Stands for the model of embeddings that another program made."""
 
+    @override
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         raise UsageError(f"Expected no images for {self.name}: its embeddings were imported.")
 
+    @override
     def feature_map(self, images: torch.Tensor, layers: Sequence[int] | None = None) -> torch.Tensor:
         return self.forward(images)
 
@@ -254,10 +258,10 @@ def apply_job(result: Path, job: Job, tell: Callable[[str], None] = say) -> Path
     job.task.check_applying(job)
     key = job.task.key(job)
     identity = _identity(job, key.content)
-    theirs = results["identity"]
+    fitted = results["identity"]
     for what, expected, got in (
-        ("weights", theirs["weights_sha256"], identity["weights_sha256"]),
-        ("preprocess", theirs["preprocess_sha256"], identity["preprocess_sha256"]),
+        ("weights", fitted["weights_sha256"], identity["weights_sha256"]),
+        ("preprocess", fitted["preprocess_sha256"], identity["preprocess_sha256"]),
     ):
         if got != expected:
             raise UsageError(
@@ -278,7 +282,8 @@ def _stamp(job: Job, content: dict[str, Any], departure: str = "") -> dict[str, 
     """Key, task, identity and settings of a result.
 
     Args:
-        content: That of the key of its store.
+        job: What is fitted.
+        content: Content of the key of its store.
         departure: Added to the title of the protocol.
     """
     identity, settings = _identity(job, content, departure), _settings(job)

@@ -32,7 +32,7 @@ class Scores(ABC):
     """What predictions.parquet holds of one split of a result, as two results are compared by it.
 
     Attributes:
-        ids: Of the samples, (N,).
+        ids: Id of each sample, (N,).
         groups: Patient or slide of each sample, empty where unknown, (N,).
         labels: Names of the classes or of the targets.
     """
@@ -118,8 +118,10 @@ class Task(ABC):
         """Train and score the head.
 
         Args:
-            folder: Of the result: for files of the task's own.
-            key: Of the result: what is kept there for a restart is of this key alone.
+            job: What is asked.
+            store: What `extract` gave.
+            folder: Folder of the result: for files of the task's own.
+            key: Key of the result: what is kept there for a restart is of this key alone.
         """
 
     def tidy(self, folder: Path) -> None:
@@ -154,7 +156,11 @@ class Task(ABC):
         """A protocol under which images of `native` micrometres per pixel reach the model at `mpp`.
 
         Args:
-            card: Of the model.
+            mpp: Micrometres per pixel that shall reach the model.
+            native: Micrometres per pixel of the images.
+            dataset: The images.
+            protocol: The one to change.
+            card: Card of the model.
         Returns:
             None where that cannot be: detail is not made, and a model may take some sizes alone.
         """

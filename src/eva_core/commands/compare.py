@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: list[str]) -> int:
+    """Run `eva compare`."""
     parser = Parser(
         prog="eva compare",
         description="Compare finished results on the same images: the difference with a 95 % interval over images and "
@@ -68,15 +69,15 @@ def compare(folders: Sequence[str | Path], metric: str | None = None, split: str
     pairs = list(combinations(range(len(paths)), 2))
     read = [task.read(folder, split) for folder in paths]
     _refuse_other_images(paths, results, read)
-    found = [read[a].compare(read[b], metric) for a, b in pairs]
-    adjusted = holm([math.nan if d.p is None else d.p for d in found])
-    tests = sum(d.p is not None for d in found)
+    differences = [read[a].compare(read[b], metric) for a, b in pairs]
+    adjusted = holm([math.nan if d.p is None else d.p for d in differences])
+    tests = sum(d.p is not None for d in differences)
     names, lower = _names(paths, results), not facts[metric].higher_is_better
     sentences = [
         _sentence(
             names[a], names[b], difference, p, tests, f"{results[a]['identity']['dataset']} {split}", metric, lower
         )
-        for (a, b), difference, p in zip(pairs, found, adjusted, strict=True)
+        for (a, b), difference, p in zip(pairs, differences, adjusted, strict=True)
     ]
     protocols = {result["identity"]["protocol"] for result in results}
     if len(protocols) > 1:
@@ -84,44 +85,50 @@ def compare(folders: Sequence[str | Path], metric: str | None = None, split: str
     return sentences
 
 
-def _sentence(a: str, b: str, found: "Difference", p: float, tests: int, where: str, metric: str, lower: bool) -> str:
-    """What was found of two models: the claim, then what it stands on.
+def _sentence(
+    a: str, b: str, difference: "Difference", p: float, tests: int, where: str, metric: str, lower: bool
+) -> str:
+    """Say whether two models differ: the claim, then what it stands on.
 
     Args:
+        a: Name of the first model.
+        b: Name of the second.
+        difference: Score of the first less that of the second.
         p: After Holm; NaN without a test.
         tests: How many there were.
         where: Dataset and split.
+        metric: Name of the metric.
         lower: Lower is better.
     """
-    if math.isnan(found.difference):
+    if math.isnan(difference.difference):
         return f"{a} and {b} cannot be compared on {where}: {metric} is not defined there, as a class is missing."
-    sign = 1 if found.difference >= 0 else -1
+    sign = 1 if difference.difference >= 0 else -1
     first, second = (a, b) if sign > 0 else (b, a)
     claim = f"{a} and {b} cannot be told apart"
-    if found.is_significant(p):
+    if difference.is_significant(p):
         claim = f"{first} has the higher {metric} than {second}" if lower else f"{first} is better than {second}"
-    unit = "patients or slides" if found.grouped else "images, image-level: optimistic"
-    parts = [*_intervals(found, sign), *_tests(found, p, tests), f"{found.n_groups} {unit}"]
-    return f"{claim} on {where}: {metric} differs by {abs(found.difference):.3f} ({'; '.join(parts)})."
+    unit = "patients or slides" if difference.grouped else "images, image-level: optimistic"
+    parts = [*_intervals(difference, sign), *_tests(difference, p, tests), f"{difference.n_groups} {unit}"]
+    return f"{claim} on {where}: {metric} differs by {abs(difference.difference):.3f} ({'; '.join(parts)})."
 
 
-def _intervals(found: "Difference", sign: int) -> list[str]:
+def _intervals(difference: "Difference", sign: int) -> list[str]:
     """The intervals of |A - B|, and why one is missing or not to be relied on."""
-    parts = ["no interval" if found.ci95 is None else f"95 % interval {_span(found.ci95, sign)}"]
-    if found.left_out:
-        parts.append(f"{found.left_out:,} of 2,000 draws lack a class and are left out")
-    if found.few and found.t95 is None:
+    parts = ["no interval" if difference.ci95 is None else f"95 % interval {_span(difference.ci95, sign)}"]
+    if difference.left_out:
+        parts.append(f"{difference.left_out:,} of 2,000 draws lack a class and are left out")
+    if difference.few and difference.t95 is None:
         parts.append("fewer than 20 groups, of which one alone has a class: no t-interval, so no claim")
-    elif found.few and found.t95 is not None:
-        parts.append(f"fewer than 20 groups or runs, so rather the t-interval {_span(found.t95, sign)}")
+    elif difference.few and difference.t95 is not None:
+        parts.append(f"fewer than 20 groups or runs, so rather the t-interval {_span(difference.t95, sign)}")
     return parts
 
 
-def _tests(found: "Difference", p: float, tests: int) -> list[str]:
-    if found.p is None:
+def _tests(difference: "Difference", p: float, tests: int) -> list[str]:
+    if difference.p is None:
         return ["no test: one group"]
-    told = f"permutation p = {found.p:.2g}" + (f", {p:.2g} after Holm for {tests} pairs" if tests > 1 else "")
-    return [told, *([] if found.mcnemar_p is None else [f"McNemar p = {found.mcnemar_p:.2g}"])]
+    sentence = f"permutation p = {difference.p:.2g}" + (f", {p:.2g} after Holm for {tests} pairs" if tests > 1 else "")
+    return [sentence, *([] if difference.mcnemar_p is None else [f"McNemar p = {difference.mcnemar_p:.2g}"])]
 
 
 def _span(bounds: list[float], sign: int) -> str:
@@ -130,21 +137,21 @@ def _span(bounds: list[float], sign: int) -> str:
 
 
 def _refuse_other_images(folders: list[Path], results: "list[Results]", read: Sequence["Scores"]) -> None:
-    ours = read[0]
+    first = read[0]
     made_on: dict[str, str] = {}
-    for folder, result, theirs in zip(folders, results, read, strict=True):
-        same = ours.same_truth(theirs) if list(ours.ids) == list(theirs.ids) else False
+    for folder, result, other in zip(folders, results, read, strict=True):
+        same = first.same_truth(other) if list(first.ids) == list(other.ids) else False
         # labels that predictions hold are compared, whatever the dataset is called; others are known by their hash
         data = "" if same is None else result["identity"]["dataset"]
         sha256 = result["identity"]["dataset_sha256"]
-        if made_on.setdefault(data, sha256) != sha256 or list(theirs.groups) != list(ours.groups):
+        if made_on.setdefault(data, sha256) != sha256 or list(other.groups) != list(first.groups):
             raise UsageError(
                 f"Expected results on the same images, but the files of {folder} differ from {folders[0]}."
             )
-        if list(ours.labels) != list(theirs.labels) or same is False:
+        if list(first.labels) != list(other.labels) or same is False:
             raise UsageError(
-                f"Expected results on the same images, but {folders[0]} has {len(ours.ids)} of classes "
-                f"{', '.join(ours.labels)} and {folder} {len(theirs.ids)} of {', '.join(theirs.labels)}, "
+                f"Expected results on the same images, but {folders[0]} has {len(first.ids)} of classes "
+                f"{', '.join(first.labels)} and {folder} {len(other.ids)} of {', '.join(other.labels)}, "
                 "or their ids or labels differ."
             )
 

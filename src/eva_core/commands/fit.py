@@ -6,6 +6,7 @@ from eva_core.results.report import show
 
 
 def main(argv: list[str]) -> int:
+    """Run `eva fit`."""
     if any(word.partition("=")[0] == "--embeddings" for word in argv):
         show(fit_embeddings(**parse_embeddings(argv)))
         return 0

@@ -6,6 +6,7 @@ from eva_core.config.argparser import Parser
 
 
 def main(argv: list[str]) -> int:
+    """Run `eva import`."""
     parser = Parser(
         prog="eva import",
         description="Read a folder of kaiko-eva embeddings (manifest.csv and .pt files) into one store and print where "

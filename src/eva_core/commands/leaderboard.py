@@ -19,6 +19,7 @@ HERE_FIELDS = ("device", "devices", "batch_size", "workers", "on_error", "memory
 
 
 def main(argv: list[str]) -> int:
+    """Run `eva leaderboard`: 1 where nothing could be scored, or a published value is missed."""
     given = _parser().parse_args(argv)
     board = read_board(given.config)
     output = Path(given.output or Path("out") / "boards" / board.name)
@@ -26,22 +27,22 @@ def main(argv: list[str]) -> int:
     scores = Scoreboard(board, output)
     if given.run:
         _run(scores, given)
-    found = scores.standings()
-    if given.run and not found.tested:
+    standings = scores.standings()
+    if given.run and not standings.tested:
         from eva_core.boards.significance import write_comparisons
 
-        write_comparisons(found, output)
-        found = scores.standings()
-    written = _write(found, output)
+        write_comparisons(standings, output)
+        standings = scores.standings()
+    written = _write(standings, output)
     if given.published:
-        return _check(found, board.tolerance if given.tolerance is None else given.tolerance)
-    failed = sum(cell.reason is not None for row in found.rows for cell in row.cells.values())
+        return _check(standings, board.tolerance if given.tolerance is None else given.tolerance)
+    failed = sum(cell.reason is not None for row in standings.rows for cell in row.cells.values())
     if failed:
         print(
             f"eva: {failed} scores are missing; the page says why. The same command tries them again.", file=sys.stderr
         )
     print(written)
-    return 0 if failed < sum(len(row.cells) for row in found.rows) else 1
+    return 0 if failed < sum(len(row.cells) for row in standings.rows) else 1
 
 
 def _parser() -> Parser:
@@ -95,16 +96,16 @@ def _run(scores: Scoreboard, given: argparse.Namespace) -> None:
         page.finish()
 
 
-def _write(found: Standings, output: Path) -> Path:
+def _write(standings: Standings, output: Path) -> Path:
     from eva_core.boards.page import write_page
     from eva_core.boards.tables import write_tables
 
-    write_tables(found, output)
-    return write_page(found, output / "leaderboard.html")
+    write_tables(standings, output)
+    return write_page(standings, output / "leaderboard.html")
 
 
-def _check(found: Standings, tolerance: float) -> int:
-    lines, checked = outside_tolerance(found, tolerance)
+def _check(standings: Standings, tolerance: float) -> int:
+    lines, checked = outside_tolerance(standings, tolerance)
     for line in lines:
         print(visible(f"eva: not reproduced: {line}"), file=sys.stderr)
     print(f"{checked - len(lines)} of {checked} results with a published value of the same protocol are reproduced.")

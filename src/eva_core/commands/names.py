@@ -26,34 +26,34 @@ def models(argv: list[str]) -> int:
     if len(argv) == 1 and is_folder(argv[0]):
         print(_show_folder(argv[0]))
         return 0
-    return _answer(registry.models, argv, ("D", "PATCH", "PIXELS", "LICENCE", "GATED"), _of_model)
+    return _print(registry.models, argv, ("D", "PATCH", "PIXELS", "LICENCE", "GATED"), _of_model)
 
 
 def datasets(argv: list[str]) -> int:
     """List datasets, or show the card of one."""
-    return _answer(registry.datasets, argv, ("TASK", "CLASSES", "LICENCE", "ACCESS"), _of_dataset)
+    return _print(registry.datasets, argv, ("TASK", "CLASSES", "LICENCE", "ACCESS"), _of_dataset)
 
 
 def heads(argv: list[str]) -> int:
     """List heads, or show one."""
-    return _answer(registry.heads, argv)
+    return _print(registry.heads, argv)
 
 
 def methods(argv: list[str]) -> int:
     """List methods of pretraining, or show one."""
-    return _answer(registry.methods, argv)
+    return _print(registry.methods, argv)
 
 
 def tasks(argv: list[str]) -> int:
     """List kinds of task, or show one."""
-    return _answer(registry.tasks, argv)
+    return _print(registry.tasks, argv)
 
 
 def protocols(argv: list[str]) -> int:
     """List protocols, or show the fields of one."""
     from eva_core.config.files import find_config, read_yaml, shipped
 
-    name = _asked("protocol", argv)
+    name = _name_of("protocol", argv)
     if name is None:
         return 0
     if name:
@@ -69,7 +69,7 @@ def protocols(argv: list[str]) -> int:
     return 0
 
 
-def _asked(kind: str, argv: list[str]) -> str | None:
+def _name_of(kind: str, argv: list[str]) -> str | None:
     """The name that is asked for, empty for all of them; None after the help."""
     if argv in (["-h"], ["--help"]):
         print(f"usage: eva {kind}s [NAME]\n\nList the {kind}s of all installed packages, or show one.")
@@ -79,26 +79,26 @@ def _asked(kind: str, argv: list[str]) -> str | None:
     return argv[0] if argv else ""
 
 
-def _answer(names: Registry, argv: list[str], columns: Sequence[str] = (), row: Row = lambda found: ()) -> int:
-    name = _asked(names.kind, argv)
+def _print(names: Registry, argv: list[str], columns: Sequence[str] = (), row: Row | None = None) -> int:
+    name = _name_of(names.kind, argv)
     if name is not None:
         print(_show(names, name) if name else _list(names, columns, row))
     return 0
 
 
-def _list(names: Registry, columns: Sequence[str], row: Row) -> str:
+def _list(names: Registry, columns: Sequence[str], row: Row | None) -> str:
     rows = []
     for entry in names.entries():
         try:
-            found = _definition(entry)
-            cells, said = row(found), found.doc.partition("\n")[0]
+            definition = _definition(entry)
+            cells, line = row(definition) if row else (), definition.doc.partition("\n")[0]
         except UsageError as error:
-            cells, said = (), str(error)
+            cells, line = (), str(error)
         except Exception as error:  # a card of a plugin may be anything
-            cells, said = (), f"its card does not read ({type(error).__name__}: {error})"
+            cells, line = (), f"its card does not read ({type(error).__name__}: {error})"
         origin = "" if entry.package == OURS else f" [{entry.origin}]"
         cells = cells or ("?",) * len(columns)
-        rows.append((entry.name, *cells, visible(" ".join((said + origin).split()))))
+        rows.append((entry.name, *cells, visible(" ".join((line + origin).split()))))
     return _table(("NAME", *columns, "WHAT IT IS"), rows)
 
 
@@ -126,8 +126,8 @@ def _definition(entry: Entry) -> Definition:
     return Definition(inspect.getdoc(thing) or "", init or "", arguments, getattr(thing, "card", None))
 
 
-def _of_model(found: Definition) -> tuple[str, ...]:
-    card = found.card
+def _of_model(definition: Definition) -> tuple[str, ...]:
+    card = definition.card
     if card is None:
         return ()
     if card.dim is None:  # many models under one name
@@ -135,8 +135,8 @@ def _of_model(found: Definition) -> tuple[str, ...]:
     return str(card.dim), _plain(card.patch_size), str(card.geometry.crop), _short(card.licence), _yes(card.gated)
 
 
-def _of_dataset(found: Definition) -> tuple[str, ...]:
-    card = found.card
+def _of_dataset(definition: Definition) -> tuple[str, ...]:
+    card = definition.card
     if card is None:
         return ()
     return card.task, str(len(card.classes) or "?"), _short(card.licence), _short(card.access, 40)
@@ -152,14 +152,14 @@ def _short(text: str, width: int = 24) -> str:
 
 def _show(names: Registry, name: str) -> str:
     entry = names.find(name)
-    found = _definition(entry)
-    lines = [f"{name}  ({entry.origin}, {entry.class_path})", *_without_arguments(found.doc), ""]
-    if found.card is not None:
-        lines += [*_card(found.card), ""]
-    said = {**_said(found.doc), **_said(found.init_doc)}
-    lines.append("  arguments:" if found.arguments else "  arguments: none")
-    for argument in found.arguments:
-        text = said.get(re.split(r"[:= ]", argument.lstrip("*"))[0], "")
+    definition = _definition(entry)
+    lines = [f"{name}  ({entry.origin}, {entry.class_path})", *_without_arguments(definition.doc), ""]
+    if definition.card is not None:
+        lines += [*_card(definition.card), ""]
+    texts = {**_argument_texts(definition.doc), **_argument_texts(definition.init_doc)}
+    lines.append("  arguments:" if definition.arguments else "  arguments: none")
+    for argument in definition.arguments:
+        text = texts.get(re.split(r"[:= ]", argument.lstrip("*"))[0], "")
         lines += [f"    {argument}", *textwrap.wrap(text, 110, initial_indent=" " * 8, subsequent_indent=" " * 8)]
     return "\n".join(map(visible, lines))
 
@@ -169,18 +169,18 @@ def _without_arguments(doc: str) -> list[str]:
     return re.split(r"\n\s*Args:\n", doc)[0].rstrip().splitlines()
 
 
-def _said(doc: str) -> dict[str, str]:
+def _argument_texts(doc: str) -> dict[str, str]:
     """What the section `Args:` of a docstring says of each argument."""
     _, _, after = doc.partition("Args:\n")
-    said: dict[str, str] = {}
+    texts: dict[str, str] = {}
     name = ""
     for line in after.splitlines():
         if not line.startswith("    "):
             break
         opened = re.match(r"    (\w+): (.*)", line)
         name = opened[1] if opened else name
-        said[name] = f"{said.get(name, '')} {opened[2] if opened else line.strip()}".strip()
-    return said
+        texts[name] = f"{texts.get(name, '')} {opened[2] if opened else line.strip()}".strip()
+    return texts
 
 
 def _show_folder(folder: str) -> str:

@@ -12,6 +12,7 @@ from eva_core.results.record import CONFIG, read_result_file
 
 
 def main(argv: list[str]) -> int:
+    """Run `eva predict`."""
     argv, result = _without_head(argv)
     if result is None:
         print(extract_job(parse("predict", argv)))

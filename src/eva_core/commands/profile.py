@@ -9,6 +9,7 @@ from eva_core.errors import UsageError
 
 
 def main(argv: list[str]) -> int:
+    """Run `eva profile`."""
     parser = Parser(
         prog="eva profile",
         description="Resample a dataset downwards from its native micrometres per pixel and evaluate at each step: "
@@ -36,8 +37,8 @@ def steps(text: str) -> list[float]:
         UsageError: Neither of them, or not positive and ascending.
     """
     number = r"\d+(?:\.\d+)?"
-    if found := re.fullmatch(rf"({number})\.\.({number})", text):
-        low, high = map(float, found.groups())
+    if ends := re.fullmatch(rf"({number})\.\.({number})", text):
+        low, high = map(float, ends.groups())
         values = [low * 2**i for i in range(64) if low > 0 and low * 2**i <= high * (1 + 1e-9)]
     elif re.fullmatch(rf"{number}(,{number})*", text):
         values = [float(value) for value in text.split(",")]

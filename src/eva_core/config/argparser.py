@@ -3,6 +3,8 @@
 import argparse
 from typing import Any, NoReturn
 
+from typing_extensions import override
+
 from eva_core.errors import UsageError
 
 
@@ -12,5 +14,6 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options, allow_abbrev=False)
 
+    @override
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message[0].upper()}{message[1:]}. See `{self.prog} --help`.")

@@ -3,6 +3,7 @@
 import difflib
 import os
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +62,9 @@ def tasks_of_board(name: str) -> list[str]:
     return [task for task, facts in task_configs().items() if name in facts.get(BOARDS, [])]
 
 
+@cache
 def task_configs() -> dict[str, dict[str, Any]]:
-    """Read the shipped configs of datasets, by name."""
+    """The shipped configs of datasets, by name; read once, as every protocol asks them."""
     return {path.stem: read_yaml(path) for path in sorted((shipped("configs") / "tasks").glob("*.yaml"))}
 
 
@@ -100,8 +102,8 @@ _Loader.add_constructor("tag:yaml.org,2002:str", _text)
 
 def first_reason(error: Exception) -> str:
     """One line from jsonargparse's several: the flag in question, and the innermost reason."""
-    said = re.sub(r"\n *- Expected (a )?<class 'NoneType'>", "", str(error)).partition("\n  Given value type:")[0]
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    text = re.sub(r"\n *- Expected (a )?<class 'NoneType'>", "", str(error)).partition("\n  Given value type:")[0]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     keys = re.findall(r'Parser key "([^"]+)"', str(error))
     flag = f"--{'.'.join(keys)}: " if keys else ""
     return flag + re.sub(r"<class '(\w+)'>", r"\1", lines[-1].removeprefix("- ").rstrip(".")) + "."

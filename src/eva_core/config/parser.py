@@ -92,6 +92,10 @@ def parsed(
     what was asked for by name has its name there.
 
     Args:
+        parser: What reads the words.
+        command: Name of the command, for messages.
+        argv: The words of the command line.
+        config: A configuration after the words.
         names: Learns what was asked for by name.
     Raises:
         UsageError: One line about the first thing that is wrong.
@@ -161,8 +165,8 @@ class Names:
 
     def note(self, kind: str, name: str, path: str) -> None:
         """Note that a class path was asked for by a name; a class may lie elsewhere than its package says."""
-        found = registry.import_object(path)
-        for known in (path, f"{found.__module__}.{found.__qualname__}"):
+        builder = registry.import_object(path)
+        for known in (path, f"{builder.__module__}.{builder.__qualname__}"):
             self._last[kind, known] = name
 
     def of(self, kind: str, path: str) -> str:
@@ -229,9 +233,9 @@ def _expand_pair(flag: str, value: str, names: Names) -> list[str]:
         return [SHORT[flag], value]
     if name == "protocol":
         return [flag, yaml.safe_dump(plain(load_protocol(value)), sort_keys=False)]
-    found = component(name, value, names)
-    inner = [f"{flag}.{key}={given}" for key, given in found.get("init_args", {}).items()]
-    return [flag, found["class_path"], *inner]
+    part = component(name, value, names)
+    inner = [f"{flag}.{key}={given}" for key, given in part.get("init_args", {}).items()]
+    return [flag, part["class_path"], *inner]
 
 
 def expand_yaml(content: dict[str, Any], names: Names) -> dict[str, Any]:
@@ -242,9 +246,9 @@ def expand_yaml(content: dict[str, Any], names: Names) -> dict[str, Any]:
         if isinstance(value, str):
             content[name] = component(name, value, names)
         elif isinstance(value, dict) and "class_path" in value:
-            found = component(name, value["class_path"], names)
-            inner = {**(value.get("init_args") or {}), **found.get("init_args", {})}
-            content[name] = {**value, **found, **({"init_args": inner} if inner else {})}
+            part = component(name, value["class_path"], names)
+            inner = {**(value.get("init_args") or {}), **part.get("init_args", {})}
+            content[name] = {**value, **part, **({"init_args": inner} if inner else {})}
     protocol = content.get("protocol")
     if isinstance(protocol, str):
         content["protocol"] = plain(load_protocol(protocol))
@@ -288,8 +292,8 @@ def instantiated(parser: ArgumentParser, given: Namespace) -> Namespace:
     try:
         built: Namespace = parser.instantiate(given)
     except ValueError as error:
-        _, several, said = str(error).partition("Errors:")
+        _, several, reasons = str(error).partition("Errors:")
         if not several or "Union subtypes" not in str(error):
             raise
-        raise UsageError(" ".join(said.strip().removeprefix("- ").partition("\n  - ")[0].split())) from error
+        raise UsageError(" ".join(reasons.strip().removeprefix("- ").partition("\n  - ")[0].split())) from error
     return built

@@ -87,8 +87,8 @@ def plain(protocol: Protocol) -> dict[str, Any]:
 
 
 def _lists(content: dict[str, Any]) -> dict[str, Any]:
-    kept = {k: list(v) if isinstance(v, tuple) else v for k, v in content.items()}
-    return {k: _lists(v) if isinstance(v, dict) else v for k, v in kept.items()}
+    plain_fields = {k: list(v) if isinstance(v, tuple) else v for k, v in content.items()}
+    return {k: _lists(v) if isinstance(v, dict) else v for k, v in plain_fields.items()}
 
 
 def section_of(protocol: Protocol, dataset: DatasetCard) -> Any:
@@ -121,8 +121,8 @@ def resolve(protocol: Protocol, dataset: DatasetCard, head: str | None = None) -
         shared = {name: value for name, value in shared.items() if name != "patience" or value}
     own = {} if section is None else {k: v for k, v in changed_fields(section).items() if k != "heads"}
     departures = _departures(protocol, as_shipped, task, dataset)
-    asked = heads if as_shipped is None else _heads(as_shipped, section_of(as_shipped, dataset))
-    if head is not None and head not in asked:
+    defined = heads if as_shipped is None else _heads(as_shipped, section_of(as_shipped, dataset))
+    if head is not None and head not in defined:
         departures["head"] = head
     title = "+".join([protocol.name, *(f"{key}={_short(value)}" for key, value in sorted(departures.items()))])
     return ResolvedProtocol(title, heads, {**shared, **({dataset.task: own} if own else {})}, section)
@@ -133,8 +133,8 @@ def _departures(protocol: Protocol, as_shipped: Protocol | None, task: Task, dat
     if as_shipped is not None:
         fields, shipped_fields = (_read_by(task, dataset.task, whole) for whole in (protocol, as_shipped))
         return {name: value for name, value in fields.items() if value != shipped_fields[name]}
-    said = task.always_said(section_of(protocol, dataset))
-    named = {f"{dataset.task}.{name}": value for name, value in said.items()}
+    stated = task.always_said(section_of(protocol, dataset))
+    named = {f"{dataset.task}.{name}": value for name, value in stated.items()}
     return {"unpublished": digest(changed_fields(protocol))[:8], **named}
 
 

@@ -92,8 +92,8 @@ def _without(value: Any, key: str, given: Collection[str]) -> Any:
     """A part without the arguments that the command line gives."""
     if not isinstance(value, dict):
         return value
-    kept = {k: v for k, v in value.items() if f"--{key}.{k}" not in given}
-    return {k: _without(v, key, given) if k in ("init_args", "dict_kwargs") else v for k, v in kept.items()}
+    remaining = {k: v for k, v in value.items() if f"--{key}.{k}" not in given}
+    return {k: _without(v, key, given) if k in ("init_args", "dict_kwargs") else v for k, v in remaining.items()}
 
 
 def _refuse_foreign(key: str, value: Any, path: Path) -> None:

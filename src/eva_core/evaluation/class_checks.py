@@ -18,6 +18,7 @@ def refuse_one_class_by_two_names(classes: Sequence[str], counts: Counts) -> Non
     """Refuse class names that differ by case, spaces, Unicode form or `1` and `01` alone: a slip of the pen.
 
     Args:
+        classes: The names.
         counts: Says where each is.
     Raises:
         UsageError: Names them and their splits.
@@ -37,7 +38,9 @@ def untrained(counts: Counts, dataset: str, unit: str = "images") -> dict[str, d
     """The classes of each reported split that train lacks, with how many images or pixels they have.
 
     Args:
-        counts: Of `train` and the reported splits.
+        counts: Images or pixels of each class in `train` and the reported splits.
+        dataset: Its name, for messages.
+        unit: What is counted, for messages.
     Raises:
         UsageError: Train has one class alone, or none of a reported split's: no score has sense.
     """
@@ -47,7 +50,7 @@ def untrained(counts: Counts, dataset: str, unit: str = "images") -> dict[str, d
             f"Expected {unit} of at least 2 classes in the train split of {dataset!r}, but all are of "
             f"{some(map(repr, sorted(taught))) or 'none'}. Add others, or correct the labels."
         )
-    found = {}
+    foreign_by_split = {}
     for split, classes in counts.items():
         there = {name: n for name, n in classes.items() if n}
         foreign = {name: n for name, n in there.items() if name not in taught}
@@ -57,8 +60,8 @@ def untrained(counts: Counts, dataset: str, unit: str = "images") -> dict[str, d
                 f"and {split} {some(sorted(there))}. Correct the labels."
             )
         if foreign:
-            found[split] = foreign
-    return found
+            foreign_by_split[split] = foreign
+    return foreign_by_split
 
 
 def untrained_line(split: str, classes: Mapping[str, int], unit: str = "images") -> str:

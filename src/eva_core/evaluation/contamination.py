@@ -61,8 +61,8 @@ def seen(model: ModelCard, ids: Sequence[str], groups: Sequence[str]) -> np.ndar
     def known(name: str) -> bool:
         return name in listed or any(salted(name, salt) in listed for salt in salts)
 
-    found = {name for name in {*ids, *groups} if any(map(known, _names(name)))}
-    return np.array([i in found or g in found for i, g in zip(ids, groups, strict=True)], bool)
+    names = {name for name in {*ids, *groups} if any(map(known, _names(name)))}
+    return np.array([i in names or g in names for i, g in zip(ids, groups, strict=True)], bool)
 
 
 def marked(
@@ -71,8 +71,10 @@ def marked(
     """What results.json says: what the cards declare; by exact ids, also the score on samples that were never seen.
 
     Args:
-        known: From `seen`, (N,).
-        rescored: The record of the samples that it is told, (N,), as a split.
+        model: Card of the model.
+        dataset: Card of the dataset.
+        known: Which samples `seen` finds, (N,).
+        rescored: Gives the record of a split that has the samples of a mask, (N,), alone.
     """
     if not known.any():
         return {"kind": contamination(model, dataset)}

@@ -36,7 +36,8 @@ def near_duplicates(signatures: np.ndarray) -> np.ndarray:
 def _coarse(signatures: np.ndarray) -> np.ndarray:
     """Thumbnails (N, S * S) -> (N, 64), by means."""
     side = round(signatures.shape[1] ** 0.5)
-    return signatures.astype(np.float32).reshape(-1, 8, side // 8, 8, side // 8).mean((2, 4)).reshape(-1, 64)
+    means: np.ndarray = signatures.astype(np.float32).reshape(-1, 8, side // 8, 8, side // 8).mean((2, 4))
+    return means.reshape(-1, 64)
 
 
 def _join(parent: np.ndarray, members: np.ndarray) -> None:
@@ -60,6 +61,8 @@ def hold_out(targets: np.ndarray, groups: np.ndarray, share: float, seed: int) -
     Args:
         targets: Class of each training sample, (N,).
         groups: Group of each, (N,), any hashable labels.
+        share: Share to hold out, between 0 and 1.
+        seed: Seed of the order.
     Returns:
         True where held out, (N,).
     """
@@ -82,7 +85,7 @@ def hold_out(targets: np.ndarray, groups: np.ndarray, share: float, seed: int) -
 
 def _cost(held: np.ndarray, wanted: np.ndarray) -> float:
     """How far held-out counts are from the wanted ones, both (C,)."""
-    return np.square((held - wanted) / np.maximum(wanted, 1)).sum()
+    return float(np.square((held - wanted) / np.maximum(wanted, 1)).sum())
 
 
 def _spread(counts: np.ndarray, wanted: np.ndarray, order: np.ndarray, chosen: np.ndarray) -> None:
@@ -90,6 +93,7 @@ def _spread(counts: np.ndarray, wanted: np.ndarray, order: np.ndarray, chosen: n
 
     Args:
         counts: Samples of each class in each group, (G, C).
+        wanted: Samples of each class that should be held out, (C,).
         order: In which groups are tried.
         chosen: Groups that are held out, (G,).
     """
@@ -114,8 +118,10 @@ def divide_single_groups(held: np.ndarray, targets: np.ndarray, groups: np.ndarr
     """Hold out samples of the classes that one group alone has, in place: else nothing could be chosen by them.
 
     Args:
-        held: From `hold_out`, (N,).
-        targets: As there, like `groups` and `share`.
+        held: Whether each sample is held out, as `hold_out` gives it, (N,).
+        targets: Class of each sample, (N,).
+        groups: Group of each sample, (N,).
+        share: Share to hold out.
     Returns:
         The classes whose group is now on both sides.
     """

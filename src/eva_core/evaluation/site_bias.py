@@ -45,8 +45,8 @@ def confounds(x: Tensor, targets: Tensor, sites: Tensor, groups: Tensor) -> Conf
         None where there is one site, or no neighbour of another group.
     Source: Kömen et al. 2025 (PathoROB), robustness index.
     """
-    found = sites.unique()
-    if len(found) < 2 or len(groups.unique()) < 2:
+    names = sites.unique()
+    if len(names) < 2 or len(groups.unique()) < 2:
         return None
     nearest = _nearest(x, groups, max(KS))  # (N, k), -1 where there is none
     ks = [k for k in KS if k <= nearest.shape[1]]
@@ -58,15 +58,15 @@ def confounds(x: Tensor, targets: Tensor, sites: Tensor, groups: Tensor) -> Conf
     so, os = int((same_class & ~same_site & real).sum()), int((~same_class & same_site & real).sum())
     index = so / (so + os) if so + os else None
     _, numbered = sites.unique(return_inverse=True)
-    return Confounds(index, k, accuracies[k], _vote(nearest[:, :k], numbered), len(found))
+    return Confounds(index, k, accuracies[k], _vote(nearest[:, :k], numbered), len(names))
 
 
 def _nearest(x: Tensor, groups: Tensor, most: int) -> Tensor:
     unit = F.normalize(x)
     most = min(most, len(x) - 1)
     parts = []
-    for rows, mine in zip(unit.split(_ROWS), groups.split(_ROWS), strict=True):
-        similarity = torch.where(mine[:, None] == groups[None], -torch.inf, rows @ unit.T)
+    for rows, group in zip(unit.split(_ROWS), groups.split(_ROWS), strict=True):
+        similarity = torch.where(group[:, None] == groups[None], -torch.inf, rows @ unit.T)
         values, numbers = similarity.topk(most)
         parts.append(torch.where(values == -torch.inf, -1, numbers))
     return torch.cat(parts)

@@ -52,9 +52,10 @@ def summary(plan: Plan, splits: dict[str, SplitRecord], name: str, metric: Metri
     """The parts of results.json that say what the main score is and how it was selected.
 
     Args:
+        plan: Says which split is the main one, and what selected.
         splits: Record of each reported split.
-        name: Of the main metric.
-        metric: Facts of it, which whoever reads the result needs.
+        name: Name of the main metric.
+        metric: Its facts, which whoever reads the result needs.
     """
     main = splits[plan.main]["metrics"][name]
     return {
@@ -86,8 +87,8 @@ def reported_splits(splits: Iterable[str], dataset: DatasetCard) -> tuple[str, .
     """
     there = set(splits)
     reported = tuple(split for split in HELD_OUT if split in there)
-    for missing, found in (("a train split", "train" in there), ("a val or test split", reported)):
-        if not found:
+    for missing, present in (("a train split", "train" in there), ("a val or test split", reported)):
+        if not present:
             raise UsageError(
                 f"Expected {missing} in dataset {dataset.name!r}, but it has {some(sorted(there)) or 'none'}."
             )
@@ -98,6 +99,9 @@ def make_plan(store: Samples, protocol: Protocol, dataset: DatasetCard, stratifi
     """Divide the rows as the protocol says.
 
     Args:
+        store: Rows with split, group and target.
+        protocol: Says how heads are selected.
+        dataset: Card of the dataset.
         stratified: Targets are class numbers, of which a hold-out needs some of each.
     Raises:
         UsageError: The dataset lacks a split, or has too few groups to hold some out.
@@ -161,10 +165,10 @@ def _exceptions(targets: np.ndarray, held: np.ndarray, divided: list[int], datas
             f"Expected two images of each of two classes in the train split of {dataset.name!r}, to hold some out, but "
             f"{some(lacking)} cannot be divided. Add images, or use --protocol eva-0.4."
         )
-    said = ""
+    text = ""
     if divided:
         names = some([dataset.classes[label] for label in divided])
-        said += f"; images of one group on both sides for {names}, which no other group has: optimistic for it"
+        text += f"; images of one group on both sides for {names}, which no other group has: optimistic for it"
     if lacking:
-        said += f"; without {some(lacking)}, which cannot be divided: chosen by the other classes alone"
-    return said
+        text += f"; without {some(lacking)}, which cannot be divided: chosen by the other classes alone"
+    return text

@@ -16,11 +16,11 @@ def tcga(path: str) -> tuple[str, str | None] | None:
     It is looked for in the name of the file, then in the folders above it. The kind is `DX` for diagnostic FFPE, `TS`,
     `BS` or `MS` for frozen top, bottom and middle; None where no barcode goes so far.
     """
-    found = list(_barcodes(path))
-    if not found:
+    barcodes = list(_barcodes(path))
+    if not barcodes:
         return None
-    patient = found[0][1]
-    return patient, next((kind for _, other, kind in found if kind and other == patient), None)
+    patient = barcodes[0][1]
+    return patient, next((kind for _, other, kind in barcodes if kind and other == patient), None)
 
 
 def patients(path: str) -> set[str]:
@@ -30,8 +30,8 @@ def patients(path: str) -> set[str]:
 
 def patient(path: str) -> str | None:
     """The TCGA patient that a path names, in the file's name or in that of a folder above it."""
-    found = tcga(path)
-    return found[0] if found else None
+    barcode = tcga(path)
+    return barcode[0] if barcode else None
 
 
 def from_barcode(path: str) -> str | None:
@@ -44,5 +44,5 @@ def _barcodes(path: str) -> Iterator[tuple[int, str, str | None]]:
     """Number of the part, patient and kind of each barcode, the innermost part first."""
     parts = path.replace("\\", "/").split("/")
     for at in reversed(range(len(parts))):
-        for found in _BARCODE.finditer(parts[at].upper()):
-            yield at, found[1], found[2]
+        for match in _BARCODE.finditer(parts[at].upper()):
+            yield at, match[1], match[2]

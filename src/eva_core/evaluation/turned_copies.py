@@ -39,7 +39,7 @@ def turned_copies(thumbnails: np.ndarray) -> np.ndarray:
     small_disc, disc = (_normed(_sampled(x, _grid(x.shape[-1], upright))[:, 0]) for x in (small, images))
     turns, steps = _turns()
     templates = _grid(coarse, turns)
-    found = []
+    pairs = []
     for row, near in enumerate(_nearest(_unturned(images, disc))):
         near = near[near != row]  # both ways: a crop is found in the whole, not the whole in the crop
         best, turn = (_normed(_sampled(small[row : row + 1], templates)[0]) @ small_disc[near].T).max(0)
@@ -48,8 +48,8 @@ def turned_copies(thumbnails: np.ndarray) -> np.ndarray:
             close[:, 2] *= turns[at, 2]
             aligned = _normed(_sampled(images[row : row + 1], _grid(side, close))[0])
             if (aligned @ disc[other]).max() >= ALIKE:
-                found.append((min(row, other), max(row, other)))
-    return rows.numpy()[np.unique(np.array(found, np.int64).reshape(-1, 2), axis=0)]
+                pairs.append((min(row, other), max(row, other)))
+    return rows.numpy()[np.unique(np.array(pairs, np.int64).reshape(-1, 2), axis=0)]
 
 
 @lru_cache(1)
@@ -87,7 +87,7 @@ def _sampled(images: Tensor, grid: Tensor) -> Tensor:
 def _normed(values: Tensor) -> Tensor:
     """Rows less their mean, of length 1: products are correlations."""
     values = values - values.mean(-1, keepdim=True)
-    return values / values.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+    return F.normalize(values, dim=-1, eps=1e-6)
 
 
 def _unturned(images: Tensor, disc: Tensor) -> Tensor:
@@ -109,7 +109,7 @@ def _unturned(images: Tensor, disc: Tensor) -> Tensor:
 def _nearest(numbers: Tensor) -> list[Tensor]:
     """Rows of the nearest by Euclidean distance, of every row."""
     count = min(_NEAREST + 1, len(numbers))
-    found: list[Tensor] = []
+    nearest: list[Tensor] = []
     for part in numbers.split(_ROWS):
-        found += torch.cdist(part, numbers).topk(count, largest=False)[1].unbind()
-    return found
+        nearest += torch.cdist(part, numbers).topk(count, largest=False)[1].unbind()
+    return nearest

@@ -19,7 +19,9 @@ def output_of(folder: Path, key: str, tell: Callable[[str], None]) -> Iterator[P
     What was begun by the same job and stopped is written again.
 
     Args:
-        key: Of the job.
+        folder: The folder.
+        key: Hash of all that decides the predictions.
+        tell: Receives lines for the user.
     Raises:
         UsageError: Something else is in the folder.
     """

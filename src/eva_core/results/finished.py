@@ -39,24 +39,24 @@ def finished(
         if tell is not None:
             tell(f"{str(error).removesuffix(record.AGAIN)}The result is made again.")
         return None
-    theirs, ours = _differing({**results["identity"], **results.get("settings", {})}, {**identity, **settings})
+    there, asked_for = _differing({**results["identity"], **results.get("settings", {})}, {**identity, **settings})
     raise UsageError(
-        f"{folder} holds another result (key {results['key'][:12]}{theirs}), "
-        f"not the one asked for (key {key[:12]}{ours}). Choose another --output."
+        f"{folder} holds another result (key {results['key'][:12]}{there}), "
+        f"not the one asked for (key {key[:12]}{asked_for}). Choose another --output."
     )
 
 
-def _differing(theirs: dict[str, Any], ours: dict[str, Any], of: str = "") -> tuple[str, str]:
+def _differing(first_fields: dict[str, Any], second_fields: dict[str, Any], of: str = "") -> tuple[str, str]:
     """The fields in which two differ, with the values of each; what one leaves out is the default."""
     first = second = ""
-    for name in {**theirs, **ours}:
-        their, our = theirs.get(name, "default"), ours.get(name, "default")
-        if their == our:
+    for name in {**first_fields, **second_fields}:
+        first_value, second_value = first_fields.get(name, "default"), second_fields.get(name, "default")
+        if first_value == second_value:
             continue
-        if isinstance(their, dict) and isinstance(our, dict):
-            a, b = _differing(their, our, f"{of}{name}.")
+        if isinstance(first_value, dict) and isinstance(second_value, dict):
+            a, b = _differing(first_value, second_value, f"{of}{name}.")
         else:
-            a, b = (f", {of}{name} {_short(value)}" for value in (their, our))
+            a, b = (f", {of}{name} {_short(value)}" for value in (first_value, second_value))
         first, second = first + a, second + b
     return first, second
 

@@ -16,13 +16,19 @@ class Identified(Protocol):
     """Predictions of one split: whose they are, (N,)."""
 
     @property
-    def split(self) -> str: ...
+    def split(self) -> str:
+        """Name of the split."""
+        ...
 
     @property
-    def ids(self) -> Sequence[str]: ...
+    def ids(self) -> Sequence[str]:
+        """Id of each sample, (N,)."""
+        ...
 
     @property
-    def groups(self) -> Sequence[str]: ...
+    def groups(self) -> Sequence[str]:
+        """Patient or slide of each sample, empty where unknown, (N,)."""
+        ...
 
 
 def identity_columns(part: Identified, run: int, **more: pa.Array) -> dict[str, pa.Array]:

@@ -56,6 +56,8 @@ def write_results(folder: Path, results: Mapping[str, object], files: Iterable[s
     """Write results.json: last, as its presence means done.
 
     Args:
+        folder: Folder of the result.
+        results: Content; NaN becomes null, and what opens an address is left out.
         files: What it vouches for, by name below the folder; on disk already.
     """
     write_record(
@@ -104,6 +106,7 @@ def read_whole_result(folder: Path, notes: Verified | None = None) -> Results:
     """The results of a finished fit of which every file is there, as it was written.
 
     Args:
+        folder: Folder of the result.
         notes: Names the files that were found whole before: those are not read again.
     Raises:
         UsageError: There are none in this folder.
@@ -131,6 +134,8 @@ def read_result_file(folder: Path, name: str, results: Results | None = None) ->
     """The content of a file of a finished result, as it was written.
 
     Args:
+        folder: Folder of the result.
+        name: Name of the file below it.
         results: The content of results.json; read unless given.
     Raises:
         UsageError: There is no result in this folder.

@@ -68,77 +68,77 @@ def notes(results: Results) -> list[str]:
     main, task = results["main"], task_named(results["task"])
     split = results["splits"][main["split"]]
     groups = f" over {split['n_groups']} groups" if split["n_groups"] else ""
-    found = [
+    lines = [
         *task.notes(results),
         f"n = {split['n']}; interval: {split['interval']}{groups}; selected on {results['selection']}",
     ]
-    found += _disagreements(results)
-    found += _of_the_interval(split, split["metrics"][main["metric"]])
+    lines += _disagreements(results)
+    lines += _of_the_interval(split, split["metrics"][main["metric"]])
     contamination = results["contamination"]
     if contamination["kind"] == "declared":
-        found.append("the model's card declares training on slides of the collection that these images come from")
+        lines.append("the model's card declares training on slides of the collection that these images come from")
     if contamination["kind"] == "exact":
         unseen = contamination.get("unseen")
         rest = f"; on the {unseen['n']} others {score(unseen)}" if unseen else ""
-        found.append(f"the model was trained on {contamination['n_seen']} of these images{rest}")
+        lines.append(f"the model was trained on {contamination['n_seen']} of these images{rest}")
     if results["confounds"]:
         site = results["confounds"]
-        found.append(
+        lines.append(
             f"robustness index {number(site['robustness_index'])} at k = {site['k']}; its neighbours tell the site "
             f"with balanced accuracy {number(site['site_accuracy'])} (chance {1 / site['sites']:.3f})"
         )
     for name, classes in results.get("untrained", {}).items():
-        found.append(untrained_line(name, classes, task.unit))
+        lines.append(untrained_line(name, classes, task.unit))
     for name, n in results.get("copies", {}).items():
-        found.append(f"{n} images of {name} are images of train as well, bit for bit: a head may know them by heart")
+        lines.append(f"{n} images of {name} are images of train as well, bit for bit: a head may know them by heart")
     for name, n in (results.get("turned_copies") or {}).items():
-        found.append(f"{n} images of {name} look like images of train, turned or not: a head may know them by heart")
+        lines.append(f"{n} images of {name} look like images of train, turned or not: a head may know them by heart")
     if results["skipped"]:
-        found.append(f"{len(results['skipped'])} images could not be read and were left out")
-    found += filter(None, [task.remark(results)])
+        lines.append(f"{len(results['skipped'])} images could not be read and were left out")
+    lines += filter(None, [task.remark(results)])
     cost, (what, of) = results["cost"], task.items
-    found.append(
+    lines.append(
         f"{what} {cost['embed_s']:.0f} s ({cost['images_per_s']:.1f} {of}/s), heads {cost['fit_s']:.1f} s, "
         f"peak memory {cost['peak_rss_mb']:.0f} MB"
     )
-    return found
+    return lines
 
 
 def _disagreements(results: Results) -> list[str]:
     """Where what a hold-out promised is not what came."""
     main = results["main"]
-    found: list[str] = []
+    lines: list[str] = []
     if main.get("selected_on") != "holdout" or not main["higher_is_better"]:
-        return found
+        return lines
     values = [run["value"] for run in results["selected"] if run["value"] is not None]
     promised, refit = sum(values) / max(1, len(values)), results.get("refit")
     if refit is not None and refit < promised - REFIT:
-        found.append(
+        lines.append(
             f"fitted again on all of train, the head scores {number(refit)} on the hold-out that it has seen by then; "
             f"the head selected scored {number(promised)} on it unseen: they disagree, and the score may be wrong"
         )
     if main["ci95"] is not None and main["ci95"][1] < promised:
-        found.append(
+        lines.append(
             f"the hold-out of train scored {number(promised)}, above the interval of {main['split']}: {main['split']} "
             "differs from train, or images of the hold-out are not independent of the others"
         )
-    return found
+    return lines
 
 
 def _of_the_interval(split: SplitRecord, score: MetricRecord) -> list[str]:
     """How far the interval of a score is to be believed."""
-    found: list[str] = []
+    lines: list[str] = []
     if score.get("left_out"):
-        found.append(
+        lines.append(
             f"{score['left_out']:,} of 2,000 draws lack a class"
             + (": too many, so no interval" if score["ci95"] is None else " and are left out of the interval")
         )
     if split.get("held_by_one"):
         unit = "patient or slide" if split["n_groups"] else "image"
-        found.append(f"one {unit} alone has {some(split['held_by_one'])}: the interval cannot know how others would do")
+        lines.append(f"one {unit} alone has {some(split['held_by_one'])}: the interval cannot know how others would do")
     if score.get("t95"):
-        found.append(f"fewer than 20 groups: t-interval over groups {span(score['t95'])}")
-    return found
+        lines.append(f"fewer than 20 groups: t-interval over groups {span(score['t95'])}")
+    return lines
 
 
 def score(record: Mapping[str, Any]) -> str:
@@ -148,8 +148,10 @@ def score(record: Mapping[str, Any]) -> str:
 
 
 def span(bounds: list[float] | None) -> str:
+    """An interval with three digits; a dash where there is none."""
     return "-" if bounds is None else f"{bounds[0]:.3f} to {bounds[1]:.3f}"
 
 
 def number(value: float | None) -> str:
+    """A value with three digits; a dash where there is none."""
     return "-" if value is None else f"{value:.3f}"
