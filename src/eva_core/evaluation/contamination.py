@@ -74,7 +74,7 @@ def marked(
         model: Card of the model.
         dataset: Card of the dataset.
         known: Which samples `seen` finds, (N,).
-        rescored: Gives the record of a split that has the samples of a mask, (N,), alone.
+        rescored: Gives the record of a split of the samples that are true in it, (N,).
     """
     if not known.any():
         return {"kind": contamination(model, dataset)}
