@@ -17,7 +17,7 @@ class LinearSeg(SegmentationHead):
 
 
 class ConvSeg(SegmentationHead):
-    """Two convolutions after upsampling, without the image: the decoder of kaiko-eva's offline configs."""
+    """Two convolutions, each after upsampling by 2, without the image: the decoder of kaiko-eva's offline configs."""
 
     @override
     def decoder(self, channels: int, classes: int) -> nn.Module:
