@@ -19,8 +19,8 @@ from PIL import Image
 from eva_pretrain.data.datamodule import Patches
 from eva_pretrain.data.loader import Batch, PatchLoader
 from eva_pretrain.methods.base import Method
-from eva_pretrain.monitor.collapse import Watch
-from eva_pretrain.monitor.throughput import Progress
+from eva_pretrain.monitor.collapse import MonitorCallback
+from eva_pretrain.monitor.throughput import ThroughputCallback
 from eva_pretrain.network.vit import Tokens
 from eva_pretrain.run.config import parse
 from eva_pretrain.run.launchers import environment_of
@@ -140,8 +140,8 @@ def train(
     """Train as `eva pretrain` does; the metrics of the trainer are those of the second half of the steps."""
     plan = parse([*SETTINGS, *argv, "--steps", str(steps), "--output", str(output)])
     patches = patches_of(plan.data, plan.sampling, plan.setup.seed, plan.training.accumulate, output)
-    watch = Watch(plan.monitor, None, output)
-    callbacks = [Progress(steps // 2, watch), watch, *timing]
+    monitoring = MonitorCallback(plan.monitor, None, output)
+    callbacks = [ThroughputCallback(steps // 2, monitoring), monitoring, *timing]
     trainer = make_trainer(plan.training, environment_of(1, 1), steps, output, [], callbacks, 0)
     with built_on:  # a CPU takes long to draw the weights of a large network
         method = plan.method(plan.setup, **plan.method_arguments)

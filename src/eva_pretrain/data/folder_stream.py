@@ -20,7 +20,7 @@ from eva_core.errors import EvaError, UsageError, refuse, some
 from eva_core.files.walk import walk
 from eva_core.progress import say
 from eva_pretrain.data.batch_order import Order
-from eva_pretrain.data.slide_reads import Storage, failed
+from eva_pretrain.data.slide_reads import OutageDetector, failed
 from eva_pretrain.data.stream import Batch, Stream, pixel_buffer
 from eva_vision.images import SUFFIXES, is_image, read_image
 from eva_vision.transforms import resize_and_crop
@@ -109,7 +109,7 @@ class _Reader:
 
     def __init__(self, stream: FolderStream) -> None:
         self.stream = stream
-        self._storage = Storage()
+        self._outages = OutageDetector()
         self._fit = resize_and_crop(Geometry(stream.size, stream.size))
         self._decoded: dict[int, np.ndarray] = {}
         self._unreadable: dict[int, str] = {}  # files that cannot be read, and why
@@ -153,7 +153,7 @@ class _Reader:
             except Exception as error:  # of a damaged file Pillow raises nearly anything
                 tried, failure = tried + 1, failed(error, began)
                 failures[file] = self._unreadable[file] = failure.reason
-                self._storage.note(file, failure, began)
+                self._outages.note(file, failure, began)
         failed_files = sum(file in self._unreadable or self.stream.is_out(file, batch) for file in range(n))
         last = [*self._unreadable.items()][-1:]
         example = "".join(f", such as {self.stream.names[file]}: {reason}" for file, reason in last)
@@ -167,7 +167,7 @@ class _Reader:
             return self._decoded[file]
         began = time.monotonic()
         image = _decode(self.stream.folder / self.stream.paths[file])
-        self._storage.note(file, None, began)
+        self._outages.note(file, None, began)
         if image.shape[:2] != (self.stream.size, self.stream.size):
             image = self._fit(image).permute(1, 2, 0).numpy()
         if (len(self._decoded) + 1) * image.nbytes <= _MEMORY:

@@ -60,7 +60,7 @@ def failed(error: Exception, began: float) -> Failure:
     return Failure(reason, silent=slow and cause is not None and not content)
 
 
-class Storage:
+class OutageDetector:
     """Detector of outages: tells storage that does not answer from single slides that do not. Threads may share it.
 
     A slide without an answer counts if no other slide was answered since its request. Three such slides are an outage.
@@ -98,14 +98,16 @@ class Storage:
                 )
 
 
-def read_all(pool: SlidePool, requests: Sequence[Request], together: bool, storage: Storage) -> list[Patch | Failure]:
+def read_all(
+    pool: SlidePool, requests: Sequence[Request], together: bool, outages: OutageDetector
+) -> list[Patch | Failure]:
     """Read places of slides; patches or failures come in the order of the requests.
 
     Args:
         pool: Opens the slides.
         requests: The places.
         together: Read several slides at once, in threads: for storage where most of the time is spent waiting.
-        storage: Records the answer of each slide.
+        outages: Records the answer of each slide.
 
     Raises:
         EvaError: The storage does not answer.
@@ -118,7 +120,7 @@ def read_all(pool: SlidePool, requests: Sequence[Request], together: bool, stora
         began = time.monotonic()
         answers = _read_slide(pool, slide, [requests[at][1] for at in by_slide[slide]])
         failures = [patch for patch in answers if isinstance(patch, Failure)]
-        storage.note(slide, next((failure for failure in failures if failure.silent), None), began)
+        outages.note(slide, next((failure for failure in failures if failure.silent), None), began)
         return answers
 
     answers: list[Patch | Failure] = [Failure("")] * len(requests)

@@ -27,7 +27,7 @@ from eva_core.progress import say
 from eva_pretrain.data.batch_order import LANES, Order
 from eva_pretrain.data.region_buffer import RegionBuffer
 from eva_pretrain.data.slide_pool import SlidePool
-from eva_pretrain.data.slide_reads import Failure, Storage, failed, read_all
+from eva_pretrain.data.slide_reads import Failure, OutageDetector, failed, read_all
 from eva_pretrain.data.stream import Batch, Stream, pixel_buffer
 from eva_vision.slides.index import Index
 from eva_vision.slides.reading.blobs import is_url
@@ -133,7 +133,7 @@ class _Reader:
         self.stream = stream
         self.sampler, self.entries = stream.sampler, stream.index.entries
         self.pool = SlidePool(lambda number: stream.index.open(number, stream.exact))
-        self._storage = Storage()
+        self._outages = OutageDetector()
         self._regions = RegionBuffer(stream.sampler) if stream.order.per_window > 1 else None
         self._unusable: dict[int, str] = {}  # slides that this process cannot read, and why
         self._busy = False
@@ -180,7 +180,7 @@ class _Reader:
         unread = [sample for sample in pending if sample.patch is None]
         remote = any(is_url(self.entries[sample.slide].path) for sample in unread)
         requests = [(sample.slide, sample.place) for sample in unread]
-        patches = read_all(self.pool, requests, together=remote, storage=self._storage)
+        patches = read_all(self.pool, requests, together=remote, outages=self._outages)
         for sample, patch in zip(unread, patches, strict=True):
             if sample.window is not None and self._regions is not None and isinstance(patch, Patch):
                 place, entry = (batch % LANES, sample.at), self.entries[sample.slide]
@@ -200,7 +200,7 @@ class _Reader:
             except _MaskError as error:
                 sample.slide, sample.patch = error.slide, error.failure
                 if error.failure.silent:  # all masks are in one file
-                    self._storage.note(error.slide, error.failure, error.began)
+                    self._outages.note(error.slide, error.failure, error.began)
             useless = sample.slide in self._unusable and not isinstance(sample.patch, Patch)
             if not useless and not self.stream.is_out(sample.slide, batch):
                 return

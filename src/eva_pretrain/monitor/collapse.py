@@ -58,7 +58,7 @@ class Monitor:
             )
 
 
-class Watch(Callback):
+class MonitorCallback(Callback):
     """Callback that measures the teacher. Each device embeds its share of the patches; the first writes.
 
     Attributes:

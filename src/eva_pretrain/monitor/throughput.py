@@ -13,11 +13,11 @@ from eva_core.accelerator import is_gpu, wait_for
 from eva_core.progress import say
 from eva_pretrain.data.datamodule import Patches
 from eva_pretrain.methods.base import Method
-from eva_pretrain.monitor.collapse import Watch
+from eva_pretrain.monitor.collapse import MonitorCallback
 from eva_pretrain.monitor.flops import peak_flops, step_flops
 
 
-class Progress(Callback):
+class ThroughputCallback(Callback):
     """Callback that says a line at intervals; the same numbers go to the logger.
 
     Attributes:
@@ -25,15 +25,17 @@ class Progress(Callback):
         seen: Slides (or images of a folder) that all devices have read over all resumptions, and their patients.
     """
 
-    def __init__(self, every: int, watch: Watch, seen_before: Iterable[tuple[str, str | None]] = ()) -> None:
+    def __init__(
+        self, every: int, monitoring: MonitorCallback, seen_before: Iterable[tuple[str, str | None]] = ()
+    ) -> None:
         """Set up the callback.
 
         Args:
             every: Optimiser steps between two lines.
-            watch: Monitor whose measurements do not count as training time.
+            monitoring: Monitor whose measurements do not count as training time.
             seen_before: Slides and patients that the initial weights have seen.
         """
-        self.every, self.watch, self.seconds = every, watch, 0.0
+        self.every, self.monitoring, self.seconds = every, monitoring, 0.0
         self.seen = {*seen_before}
         self._last_line = -1
 
@@ -66,7 +68,7 @@ class Progress(Callback):
         self._last_line = step
         wait_for(trainer.strategy.root_device)
         loader = _loader(trainer)
-        training = time.perf_counter() - self._since - (self.watch.seconds - self._watched)
+        training = time.perf_counter() - self._since - (self.monitoring.seconds - self._monitoring_s)
         per_second = (step - self._step) / training
         waited = (loader.waited_s - self._waited) / training
         numbers = {"patches_per_s": per_second * self._patches, "waiting": waited}
@@ -117,7 +119,7 @@ class Progress(Callback):
         self.seen |= new
 
     def _mark(self, trainer: Trainer) -> None:
-        self._since, self._watched = time.perf_counter(), self.watch.seconds
+        self._since, self._monitoring_s = time.perf_counter(), self.monitoring.seconds
         self._step, self._waited = trainer.global_step, _loader(trainer).waited_s
 
 

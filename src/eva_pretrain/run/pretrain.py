@@ -19,9 +19,9 @@ from eva_core.progress import say
 from eva_core.results.record import CONFIG
 from eva_pretrain.data.datamodule import Patches
 from eva_pretrain.methods.base import Method
-from eva_pretrain.monitor.collapse import BEST, MEASURES, Watch, read_measures
+from eva_pretrain.monitor.collapse import BEST, MEASURES, MonitorCallback, read_measures
 from eva_pretrain.monitor.online_knn import OnlineKnn
-from eva_pretrain.monitor.throughput import Progress
+from eva_pretrain.monitor.throughput import ThroughputCallback
 from eva_pretrain.run.checkpoints import (
     CHECKPOINTS,
     best_checkpoints,
@@ -139,21 +139,21 @@ def _train(plan: Plan, environment: ClusterEnvironment, patches: Patches, last: 
     knn = None
     if plan.dataset is not None and plan.monitor.every:
         knn = OnlineKnn(plan.dataset, setup.architecture.size, plan.monitor.holdout)
-    watch = Watch(plan.monitor, knn, output)
+    monitoring = MonitorCallback(plan.monitor, knn, output)
     seen = seen_by(setup.architecture.start) if last is None else []  # else the checkpoint has them
-    progress = Progress(plan.training.log_every, watch, seen)
+    throughput = ThroughputCallback(plan.training.log_every, monitoring, seen)
     trainer = make_trainer(
         plan.training,
         environment,
         setup.recipe.steps,
         output,
         plan.logger or TensorBoardLogger(output, name="", version="logs"),
-        [progress, watch],
+        [throughput, monitoring],
         plan.monitor.every if knn else 0,
     )
     run(trainer, method, patches, last, plan.training.checkpoint_every)
     if trainer.is_global_zero:
-        say(progress.cost(trainer))
+        say(throughput.cost(trainer))
         say(patches.loader.report())
 
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from eva_pretrain.monitor.throughput import Progress, _duration
+from eva_pretrain.monitor.throughput import ThroughputCallback, _duration
 
 
 def trainer(seen: list[tuple[str, str | None]], world: int = 1) -> SimpleNamespace:
@@ -26,10 +26,10 @@ def test_durations(seconds, text):
 
 
 def test_seconds_and_slides_go_through_a_checkpoint():
-    progress, content = Progress(50, None, [("start.svs", None)]), {}  # type: ignore[arg-type]
-    progress.seconds = 7200.0
-    progress.on_save_checkpoint(trainer([("a.svs", None), ("b.svs", "TCGA-AA-1234")]), None, content)  # type: ignore[arg-type]
-    other = Progress(50, None)  # type: ignore[arg-type]
+    throughput, content = ThroughputCallback(50, None, [("start.svs", None)]), {}  # type: ignore[arg-type]
+    throughput.seconds = 7200.0
+    throughput.on_save_checkpoint(trainer([("a.svs", None), ("b.svs", "TCGA-AA-1234")]), None, content)  # type: ignore[arg-type]
+    other = ThroughputCallback(50, None)  # type: ignore[arg-type]
     other.on_load_checkpoint(None, None, content)
     assert other.seconds == 7200.0
     assert other.seen == {("start.svs", None), ("a.svs", None), ("b.svs", "TCGA-AA-1234")}

@@ -15,7 +15,7 @@ from eva_core.files import atomic_files
 from eva_pretrain.data.datamodule import Patches
 from eva_pretrain.data.loader import Batch, PatchLoader
 from eva_pretrain.methods.base import Method
-from eva_pretrain.monitor.collapse import Watch
+from eva_pretrain.monitor.collapse import MonitorCallback
 from eva_pretrain.monitor.online_knn import OnlineKnn
 from eva_pretrain.run import checkpoints, sole_process
 from eva_pretrain.run.config import parse
@@ -217,13 +217,13 @@ def test_the_monitor_writes_pictures_and_numbers(patches, tmp_path):
 
 
 def test_looks_do_not_count_as_slow_training(patches, tmp_path, monkeypatch, capsys):
-    look = Watch._embed
+    look = MonitorCallback._embed
 
     def slow(self, method, pixels):
         time.sleep(0.5)
         return look(self, method, pixels)
 
-    monkeypatch.setattr(Watch, "_embed", slow)
+    monkeypatch.setattr(MonitorCallback, "_embed", slow)
     more = ["--monitor.every=1", "--monitor.patches=8", "--training.log_every=5"]
     began = time.perf_counter()
     run(patches, tmp_path / "run", "--steps", "10", *more)
