@@ -12,6 +12,7 @@ import yaml
 from typing_extensions import override
 
 from eva_core import registry
+from eva_core.config.jobs import job_of, with_protocol
 from eva_core.config.protocols import plain
 from eva_core.contracts.backbone import Backbone
 from eva_core.contracts.cards import DatasetCard, ModelCard
@@ -25,12 +26,13 @@ from eva_core.extraction.precision import in_config, settled
 from eva_core.extraction.settings import Extraction
 from eva_core.files.file_names import as_name
 from eva_core.identity import canonical, digest, qualified_name, settings_of, version_of
-from eva_core.job import Answer, Job, job_of
+from eva_core.job import Answer, Job
 from eva_core.progress import say
 from eva_core.results import record
 from eva_core.results.applying import finish, output_of
 from eva_core.results.finished import finished
 from eva_core.store.store import Store
+from eva_core.task import Task, task_named
 
 MADE_FROM_PYTHON = "# Made from Python"
 
@@ -68,7 +70,7 @@ def fit(
 
 def fit_job(job: Job, tell: Callable[[str], None] = say) -> Results:
     """Extract, train and score what a job asks for; see `fit`."""
-    task = job.task
+    task = _task_of(job)
     task.check(job)
     if (line := crossing_line(job.dataset)) is not None:
         tell(line)
@@ -120,11 +122,15 @@ def fit_embeddings(
     stamp = _stamp(job, content, "+embeddings=imported")
 
     def make(folder: Path) -> Results:
-        answer = job.task.evaluate(job, opened, folder, stamp["key"])
+        answer = _task_of(job).evaluate(job, opened, folder, stamp["key"])
         facts = {"weights": {}, "synthetic": False, "card": asdict(job.card)}
         return _write(folder, {**stamp, **facts}, answer, job, str(opened.attributes["device"]))
 
     return _once(job, stamp, make, tell)
+
+
+def _task_of(job: Job) -> Task:
+    return task_named(job.dataset.card.task)
 
 
 def _once(job: Job, stamp: dict[str, Any], make: Callable[[Path], Results], tell: Callable[[str], None]) -> Results:
@@ -137,9 +143,9 @@ def _once(job: Job, stamp: dict[str, Any], make: Callable[[Path], Results], tell
             done = finished(folder, stamp["key"], stamp["identity"], stamp["settings"], tell)
             if done is None:
                 results = make(folder)
-                job.task.tidy(folder)
+                _task_of(job).tidy(folder)
                 return results
-    job.task.tidy(folder)  # a kill may have come between the result and this
+    _task_of(job).tidy(folder)  # a kill may have come between the result and this
     refuse_skipped(done["skipped"], job.how)
     tell(f"Already done: {folder}")
     return done
@@ -179,7 +185,7 @@ def _write(folder: Path, stamp: dict[str, Any], answer: Answer, job: Job, device
     answer.record["cost"]["peak_rss_mb"] = record.peak_rss_mb()
     environment = {**record.environment(), "device": device}
     results = cast(Results, {**stamp, **answer.record, "environment": environment})
-    pictures = [picture["file"] for picture in job.task.pictures(results)]
+    pictures = [picture["file"] for picture in _task_of(job).pictures(results)]
     record.write_results(folder, results, [*record.RESULT_FILES, *pictures])
     return record.read_results(folder)
 
@@ -203,20 +209,20 @@ def predict(
 def extract_job(job: Job, tell: Callable[[str], None] = say) -> Path:
     """Extract what a job asks for; see `predict`."""
     job = _settled(job, tell)
-    return Path(job.task.extract(job.task.key(job), job, tell).path)
+    return Path(_task_of(job).extract(job.task.key(job), job, tell).path)
 
 
 def _settled(job: Job, tell: Callable[[str], None]) -> Job:
     """The job with a precision for the device."""
 
     def cached(protocol: Protocol) -> bool:
-        return job.task.key(replace(job, protocol=protocol)).path.is_file()
+        return _task_of(job).key(replace(job, protocol=protocol)).path.is_file()
 
     protocol = settled(job.protocol, job.card, job.how.device, cached, tell)
     if protocol == job.protocol:
         return job
     config = None if job.config is None else in_config(job.config, protocol)
-    return replace(job.with_protocol(protocol), config=config)
+    return replace(with_protocol(job, protocol), config=config)
 
 
 def apply_heads(
@@ -255,8 +261,8 @@ def apply_job(result: Path, job: Job, tell: Callable[[str], None] = say) -> Path
     """Apply the heads of a finished result to the images of a job; see `apply_heads`."""
     results = record.read_results(result)
     classes, params = record.read_heads(result / record.HEADS)
-    job.task.check_applying(job)
-    key = job.task.key(job)
+    _task_of(job).check_applying(job)
+    key = _task_of(job).key(job)
     identity = _identity(job, key.content)
     fitted = results["identity"]
     for what, expected, got in (
@@ -273,9 +279,9 @@ def apply_job(result: Path, job: Job, tell: Callable[[str], None] = say) -> Path
     with output_of(output, job_key, tell) as done:
         if done is not None:
             return done
-        store = job.task.extract(key, job, tell)
+        store = _task_of(job).extract(key, job, tell)
         tensors = {run: {name: torch.from_numpy(value) for name, value in p.items()} for run, p in params.items()}
-        return finish(output, job_key, job.task.apply(job, store, tensors, classes, output))
+        return finish(output, job_key, _task_of(job).apply(job, store, tensors, classes, output))
 
 
 def _stamp(job: Job, content: dict[str, Any], departure: str = "") -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from eva_core.api import fit_job
+from eva_core.config.jobs import with_protocol
 from eva_core.config.parser import parse
 from eva_core.config.protocols import plain
 from eva_core.config.result_config import TRUST
@@ -17,6 +18,7 @@ from eva_core.files.atomic_files import write_bytes, write_text
 from eva_core.files.file_names import as_name
 from eva_core.progress import say
 from eva_core.shown import for_matplotlib
+from eva_core.task import task_named
 
 
 def profile(
@@ -46,13 +48,13 @@ def profile(
             raise UsageError(f"Expected a dataset that states its mpp, but {dataset.card.name!r} does not.")
         points = []
         for mpp in mpps:
-            coarser = job.task.at_mpp(mpp, native, dataset, job.protocol, card)
+            coarser = task_named(job.dataset.card.task).at_mpp(mpp, native, dataset, job.protocol, card)
             if coarser is None:
                 say(f"{mpp:g} mpp is left out: images of {native:g} mpp cannot show it to {name}.")
                 continue
             text = yaml.safe_dump({**yaml.safe_load(job.config or ""), "protocol": plain(coarser)}, sort_keys=False)
             folder = output / as_name(name) / f"{mpp:g}"
-            main = fit_job(replace(job.with_protocol(coarser), output=folder, config=text))["main"]
+            main = fit_job(replace(with_protocol(job, coarser), output=folder, config=text))["main"]
             crop = coarser.geometry_for(card).crop
             points.append({"mpp": mpp, "crop": crop, "mean": main["mean"], "ci95": main["ci95"]})
         if not points:

@@ -50,6 +50,7 @@ def _fit_heads(pair: Pair, how: dict[str, Any], threads: int | None) -> None:
     import torch
 
     from eva_core.api import fit_job
+    from eva_core.config.jobs import with_head
     from eva_core.config.parser import parse
     from eva_core.extraction.settings import Extraction
 
@@ -66,7 +67,7 @@ def _fit_heads(pair: Pair, how: dict[str, Any], threads: int | None) -> None:
             config = head.config if isinstance(head.config, dict) else {"class_path": head.config}
             built = registry.heads.build(config["class_path"], **config.get("init_args", {}))
             text = yaml.safe_dump({**yaml.safe_load(job.config or ""), "head": config}, sort_keys=False)
-            chosen = replace(job.with_head(built), config=text)
+            chosen = replace(with_head(job, built), config=text)
         fit_job(replace(chosen, output=pair.result(head)))
 
 

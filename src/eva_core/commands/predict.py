@@ -6,6 +6,7 @@ The configuration of that result is read as data; see `eva_core.config.result_co
 from pathlib import Path
 
 from eva_core.api import MADE_FROM_PYTHON, apply_job, extract_job
+from eva_core.config.jobs import with_head
 from eva_core.config.parser import parse
 from eva_core.errors import UsageError
 from eva_core.results.record import CONFIG, read_result_file
@@ -23,7 +24,7 @@ def main(argv: list[str]) -> int:
             "wrote down. Apply its heads with eva_core.api.apply_heads."
         )
     job = parse("predict", ["--config", str(result / CONFIG), *argv])
-    print(apply_job(result, job if job.head else job.with_head()))
+    print(apply_job(result, job if job.head else with_head(job)))
     return 0
 
 

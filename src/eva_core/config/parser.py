@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from eva_core import registry
 from eva_core.config.files import BOARDS, PUBLISHED, find_config, first_reason, read_yaml
+from eva_core.config.jobs import job_of
 from eva_core.config.protocols import load_protocol, plain, protocol_class
 from eva_core.config.result_config import REGISTRIES, TRUST, as_written, came_with_a_result, literal, read_result_config
 from eva_core.contracts.backbone import Backbone
@@ -22,7 +23,7 @@ from eva_core.contracts.dataset import Dataset
 from eva_core.errors import EvaError, UsageError
 from eva_core.extraction.settings import Extraction
 from eva_core.files.addresses import free_of_secrets
-from eva_core.job import Job, job_of
+from eva_core.job import Job
 from eva_core.task import task_named
 from eva_core.text import printable
 

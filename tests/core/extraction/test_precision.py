@@ -9,12 +9,12 @@ import yaml
 
 from eva_core import fit, predict
 from eva_core.api import apply_heads, fit_job
+from eva_core.config.jobs import job_of
 from eva_core.config.protocols import load_protocol
 from eva_core.errors import UsageError
 from eva_core.extraction import launching
 from eva_core.extraction.launching import open_fabric
 from eva_core.extraction.settings import Extraction
-from eva_core.job import job_of
 from eva_core.store.store import Store
 from eva_vision.models.timm import timm_model
 
