@@ -176,7 +176,9 @@ def _entry_points() -> tuple[tuple[str, Entry], ...]:
 def _warn_of(dist: Distribution) -> None:
     """Say which package cannot be read; the others are there all the same."""
     where = getattr(dist, "_path", "a folder of packages")
-    warnings.warn(f"{where} is no whole package: its names are left out. Install it again, or remove it.", stacklevel=2)
+    warnings.warn(
+        f"{where} is an incomplete package: its names are left out. Install it again, or remove it.", stacklevel=2
+    )
 
 
 models = Registry("model")

@@ -69,7 +69,7 @@ def test_what_a_plugin_prints_as_it_is_imported_is_no_result(plugin, capsys):
 def test_a_package_that_is_half_there_costs_its_own_names_alone(plugin, tmp_path, damage):
     plugin("half", "[eva.models]\nx = half:x\n")
     damage(tmp_path / "half-1.2.3.dist-info")
-    with pytest.warns(UserWarning, match=r"half-1\.2\.3\.dist-info is no whole package"):
+    with pytest.warns(UserWarning, match=r"half-1\.2\.3\.dist-info is an incomplete package"):
         names = {e.name for e in registry.models.entries()}
     assert "colour_stats" in names
     assert "x" not in names

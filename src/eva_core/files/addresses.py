@@ -33,7 +33,7 @@ def public_address(address: str) -> str:
 
 def address_of(address: str) -> str:
     """What tells one address from another: the same before and after a signature is renewed. Not to be shown."""
-    return _rewritten(address, lambda name: not _SECRET.fullmatch(name)).partition("#")[0]
+    return _rewritten(address, _opens_nothing).partition("#")[0]
 
 
 def is_address(text: str) -> bool:
@@ -82,7 +82,7 @@ def _rewritten(address: str, keep: Callable[[str], bool]) -> str:
     if not re.match(r"[a-z][a-z0-9+.-]*:/", address, re.IGNORECASE):
         return address
     if parts.scheme not in ("http", "https"):  # in the key of a bucket `?` is a letter, or a wildcard
-        keep = lambda name: not _SECRET.fullmatch(name)  # noqa: E731
+        keep = _opens_nothing
     harmless = [(name, value) for name, value in query if keep(name)]
     fragment = parts.fragment if _CHECKSUM.fullmatch(parts.fragment) else ""
     if (len(harmless), fragment) == (len(query), parts.fragment) and "@" not in parts.netloc:
@@ -91,6 +91,10 @@ def _rewritten(address: str, keep: Callable[[str], bool]) -> str:
     netloc = parts.netloc.rpartition("@")[2]
     path = parts.path if parts.netloc else _without_user(parts.path)
     return start + SplitResult("", "", netloc + path, urlencode(harmless), fragment).geturl()
+
+
+def _opens_nothing(parameter: str) -> bool:
+    return not _SECRET.fullmatch(parameter)
 
 
 def _without_user(path: str) -> str:

@@ -116,11 +116,11 @@ def not_written(path: Path, error: OSError, size: int | None = None) -> EvaError
     if error.errno in READ_ONLY:
         why, advice = (
             str(error.strerror),
-            "Choose another place (EVA_CACHE, --output), or ask its owner for leave to write there",
+            "Choose another place (EVA_CACHE, --output), or ask its owner for permission to write there",
         )
     else:
         why = str(error.strerror or error)
-        advice = "Free space there" if error.errno in FULL else "See to it"
+        advice = "Free space there" if error.errno in FULL else "Remove the cause"
     needs = "" if size is None else f"; it needs {_amount(size)}{_free(path)}"
     return EvaError(f"Could not write {path} ({why}{needs}). {advice}: the same command then goes on.")
 

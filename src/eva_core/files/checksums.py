@@ -31,9 +31,9 @@ def not_read(path: Path, error: OSError) -> EvaError:
     if error.errno in (errno.EMFILE, errno.ENFILE):
         advice = "Raise the limit of open files (ulimit -n) and run again"
     elif error.errno in (errno.EACCES, errno.EPERM):
-        advice = "Ask its owner for leave to read it, or set EVA_CACHE to a folder of your own"
+        advice = "Ask its owner for permission to read it, or set EVA_CACHE to a folder of your own"
     else:
-        advice = "It was left as it is: run again, and see to its disk or network where that comes again"
+        advice = "It was left as it is: run again, and check its disk or network if that fails too"
     return EvaError(f"Could not read {path} ({error.strerror or error}). {advice}.")
 
 

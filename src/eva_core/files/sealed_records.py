@@ -48,7 +48,7 @@ def read_record(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise Damaged(f"{path} is damaged: it is no JSON.") from error
+        raise Damaged(f"{path} is damaged: it is not JSON.") from error
     if not isinstance(content, dict) or SEAL not in content:
         raise Damaged(f"{path} is not what this version of eva writes.")
     if content[SEAL] != _seal({name: value for name, value in content.items() if name != SEAL}):
