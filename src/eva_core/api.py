@@ -209,7 +209,7 @@ def predict(
 def extract_job(job: Job, tell: Callable[[str], None] = say) -> Path:
     """Extract what a job asks for; see `predict`."""
     job = _settled(job, tell)
-    return Path(_task_of(job).extract(job.task.key(job), job, tell).path)
+    return Path(_task_of(job).extract(_task_of(job).key(job), job, tell).path)
 
 
 def _settled(job: Job, tell: Callable[[str], None]) -> Job:
