@@ -158,5 +158,5 @@ def pixel_buffer(patches: int, size: int) -> Tensor:
     if get_worker_info() is None:
         return torch.empty(shape, dtype=torch.uint8)
     # as torch's own collate function does: share_memory_() on a new tensor would copy it
-    storage = torch.UntypedStorage._new_shared(int(np.prod(shape)), device="cpu")
+    storage = torch.UntypedStorage._new_shared(int(np.prod(shape)), device="cpu")  # noqa: SLF001
     return torch.empty(0, dtype=torch.uint8).set_(storage).view(shape)

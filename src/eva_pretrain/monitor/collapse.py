@@ -19,7 +19,7 @@ from eva_core.errors import UsageError
 from eva_core.files.atomic_files import unlinked
 from eva_core.files.checked_lines import checked_line, fields_of
 from eva_core.progress import say
-from eva_pretrain.augment.sheet import contact_sheet
+from eva_pretrain.augment.contact_sheet import contact_sheet
 from eva_pretrain.augment.views import make_crops
 from eva_pretrain.data.datamodule import Patches
 from eva_pretrain.distributed import gather, world

@@ -77,4 +77,4 @@ class Prototypes(nn.Module):
         """Compute logits (..., K) of normalised x (..., dim)."""
         gain = self.direction.new_ones(len(self.direction), 1) if self.gain is None else self.gain
         # torch's own fused kernel: the gradient through F.normalize takes four times as long at 65,536 prototypes
-        return F.linear(x, torch._weight_norm(self.direction, gain, 0))
+        return F.linear(x, torch._weight_norm(self.direction, gain, 0))  # noqa: SLF001

@@ -126,8 +126,8 @@ def clip(parameters_by_module: Iterable[Iterable[nn.Parameter]], most: float, ep
     flat = [grad for grads in sets for grad in grads]
     local = [_local(grad) for grad in flat]
     # torch has the norms of many tensors in one kernel without a public name
-    norms = torch.stack(_over_shards(flat, list(torch._foreach_norm(local))))
-    by_set = torch.stack(torch._foreach_norm(torch.split(norms, [len(grads) for grads in sets])))
+    norms = torch.stack(_over_shards(flat, list(torch._foreach_norm(local))))  # noqa: SLF001
+    by_set = torch.stack(torch._foreach_norm(torch.split(norms, [len(grads) for grads in sets])))  # noqa: SLF001
     scales = (most / (by_set + eps)).clamp_(max=1.0)
     start = 0
     for grads, scale in zip(sets, scales, strict=True):

@@ -12,7 +12,7 @@ from eva_core.classification.metrics import selection_metric
 from eva_core.contracts.head import Embedded, FittedRun, FittingData, Head
 from eva_core.contracts.protocol import Protocol
 from eva_core.errors import UsageError
-from eva_vision.heads.logistic_regression import Affine, LogisticRegression, affine
+from eva_vision.heads.logreg_solver import Affine, LogisticRegression, affine
 
 _THREADED = 2**21  # numbers in train from which more threads help; below, waking them costs more than they save
 

@@ -18,8 +18,8 @@ from eva_core.errors import EvaError, some
 from eva_core.files.addresses import public_address, without_secrets
 from eva_core.progress import Bar, say
 from eva_core.ray_cluster import each_on_ray
+from eva_vision.slides.changed_slides import State, head_hash, sample_hash, state_of
 from eva_vision.slides.dicom_series import one_per_series
-from eva_vision.slides.file_state import State, head_hash, sample_hash, state_of
 from eva_vision.slides.index import Entry, Index, Writer
 from eva_vision.slides.reading.blobs import is_url
 from eva_vision.slides.reading.logins import logins, take_login, take_logins

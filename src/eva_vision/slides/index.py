@@ -20,7 +20,7 @@ from eva_core.errors import EvaError, UsageError, some
 from eva_core.files.atomic_files import remove_leftovers, unlinked
 from eva_core.files.checked_lines import checked_line
 from eva_core.progress import say
-from eva_vision.slides.file_state import refuse_changed
+from eva_vision.slides.changed_slides import refuse_changed
 from eva_vision.slides.index_files import (
     BLOBS,
     LINES,

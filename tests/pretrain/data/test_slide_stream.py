@@ -19,7 +19,7 @@ from eva_core.errors import EvaError, UsageError
 from eva_pretrain.data import slide_stream, stream
 from eva_pretrain.data.loader import Batch, PatchStream
 from eva_vision.slides.build_index import build, in_this_process
-from eva_vision.slides.file_state import state_of
+from eva_vision.slides.changed_slides import state_of
 from eva_vision.slides.index import Index, Writer
 from eva_vision.slides.reading.slide import Patch, Slide
 from eva_vision.slides.reading.staging import CacheFull

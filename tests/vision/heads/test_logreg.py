@@ -12,7 +12,7 @@ from torch import nn
 from eva_core.contracts.head import Embedded, FittingData
 from eva_core.contracts.protocol import Protocol
 from eva_core.errors import UsageError
-from eva_vision.heads import logistic_regression, logreg
+from eva_vision.heads import logreg, logreg_solver
 from eva_vision.heads.logreg import LogReg
 
 STRICT = Protocol("test", selection="holdout", C=(1e-3, 0.1, 10.0))
@@ -71,7 +71,7 @@ def test_logreg_is_deterministic_in_chunks_and_restores_threads(monkeypatch: pyt
     one, two = (LogReg().fit(FittingData(train, select, 3, [0]), STRICT)[0] for _ in range(2))
     assert torch.equal(one.params["weight"], two.params["weight"])
     assert torch.get_num_threads() == before
-    monkeypatch.setattr(logistic_regression, "_CHUNK", 7 * train.x.shape[1])
+    monkeypatch.setattr(logreg_solver, "_CHUNK", 7 * train.x.shape[1])
     (chunked,) = LogReg().fit(FittingData(train, select, 3, [0]), STRICT)
     torch.testing.assert_close(chunked.params["weight"], one.params["weight"], atol=1e-5, rtol=1e-4)
 
@@ -86,7 +86,7 @@ def test_logreg_that_does_not_converge_warns_and_goes_on(monkeypatch: pytest.Mon
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         LogReg().fit(FittingData(train, select, 3, [0]), STRICT)
-    monkeypatch.setattr(logistic_regression, "_STEPS", 1)
+    monkeypatch.setattr(logreg_solver, "_STEPS", 1)
     with pytest.warns(UserWarning, match="logreg did not reach its optimum"):
         assert LogReg().fit(FittingData(train, select, 3, [0]), STRICT)
 

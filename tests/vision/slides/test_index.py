@@ -14,7 +14,7 @@ import pytest
 from eva_core.cli import main
 from eva_core.errors import EvaError, UsageError
 from eva_vision.slides.build_index import Indexed, build, in_this_process, index_slide
-from eva_vision.slides.file_state import state_of
+from eva_vision.slides.changed_slides import state_of
 from eva_vision.slides.index import BLOBS, LINES, LISTED, Index, Writer
 from eva_vision.slides.reading.blobs import Blob
 from eva_vision.slides.reading.open import open_slide

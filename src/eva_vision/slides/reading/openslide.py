@@ -16,11 +16,11 @@ from eva_core.errors import EvaError
 from eva_vision.slides.reading import tiff_pyramid
 from eva_vision.slides.reading.blobs import is_url
 from eva_vision.slides.reading.mpp import decide_mpp, openslide_mpp
+from eva_vision.slides.reading.pillow_tiles import StoredLevel, stored_level
 from eva_vision.slides.reading.read_plan import Level, downsample, is_smaller_copy
 from eva_vision.slides.reading.readers import SlideReader
 from eva_vision.slides.reading.slide import NotOpened, Slide
 from eva_vision.slides.reading.staging import Staged, stage
-from eva_vision.slides.reading.stored_tiles import StoredLevel, stored_level
 from eva_vision.slides.reading.tiff_directories import Directory, Tiff, damaged, read_tiff
 
 _TILES = 2**25

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from eva_pretrain.augment.sheet import contact_sheet
+from eva_pretrain.augment.contact_sheet import contact_sheet
 from eva_pretrain.augment.views import Crops, Views
 
 

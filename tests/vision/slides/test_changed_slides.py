@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from eva_core.errors import EvaError
-from eva_vision.slides.file_state import State, head_hash, sample_hash, state_of
+from eva_vision.slides.changed_slides import State, head_hash, sample_hash, state_of
 
 
 def test_the_state_of_a_file_is_size_and_time(tmp_path: Path):

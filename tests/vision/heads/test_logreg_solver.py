@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression as Reference
 from sklearn.preprocessing import StandardScaler
 
 from eva_core.contracts.head import Embedded
-from eva_vision.heads.logistic_regression import Affine, LogisticRegression, affine
+from eva_vision.heads.logreg_solver import Affine, LogisticRegression, affine
 
 GRID = [10.0**power for power in range(-6, 7)]
 FEATURES = ["plain", "scaled", "offset", "constant", "collinear", "low rank", "correlated"]

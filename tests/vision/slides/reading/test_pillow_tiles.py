@@ -85,7 +85,7 @@ def test_a_level_is_read_as_it_is_stored(tmp_path, way):
 def test_what_is_not_as_openslide_reads_it_is_left_to_openslide(tmp_path, monkeypatch):
     path = write_tiff(tmp_path / "a.tif", [flat_page(FULL, mpp=0.25), flat_page(SMALL, tag254=1)])
     monkeypatch.setattr(
-        "eva_vision.slides.reading.stored_tiles.StoredLevel._decoded",
+        "eva_vision.slides.reading.pillow_tiles.StoredLevel._decoded",
         lambda self, stream: np.zeros((128, 128, 3), "u1"),
     )
     with open_slide(path) as slide:
