@@ -1,9 +1,10 @@
 """Shared fixtures: a cache of its own for every test, tiny images, a tiny dataset, and the real data where they are."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import huggingface_hub.constants
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,6 +12,7 @@ from PIL import Image
 from eva_core.accelerator import gpus
 from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.dataset import Dataset, Sample
+from tests.hub import Hub, running
 
 REAL = Path(os.environ.get("EVA_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -82,3 +84,32 @@ class Pictures(Dataset):
 @pytest.fixture
 def pictures() -> Pictures:
     return Pictures()
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub of this test's own, empty, with an empty cache and no token."""
+    with running() as server:
+        for name, value in {
+            "ENDPOINT": server.endpoint,
+            "HUGGINGFACE_CO_URL_TEMPLATE": server.endpoint + "/{repo_id}/resolve/{revision}/{filename}",
+            "HF_HUB_CACHE": str(tmp_path / "hub"),
+            "HF_TOKEN_PATH": str(tmp_path / "no_token"),
+            "HF_HUB_OFFLINE": False,
+            "HF_HUB_DISABLE_XET": True,  # another protocol, to another host
+        }.items():
+            monkeypatch.setattr(huggingface_hub.constants, name, value)
+        for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+            monkeypatch.delenv(name, raising=False)
+        yield server
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch, hub: Hub) -> Callable[[], None]:
+    """A function after which nothing answers, and nobody waits between attempts."""
+
+    def cut() -> None:
+        hub.files.clear()
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+
+    return cut

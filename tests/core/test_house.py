@@ -17,8 +17,9 @@ SRC = TESTS.parent / "src"
 FLOORS = {"eva_core": 0, "eva_vision": 1, "eva_pretrain": 2}
 FILES = sorted(SRC.rglob("*.py"))
 ORDER = {
-    "eva_core": "files contracts statistics store evaluation extraction results config classification boards commands",
-    "eva_vision": "slides segmentation heads models synthetic datasets",
+    "eva_core": "files contracts hub statistics store evaluation extraction results config classification boards "
+    "commands",
+    "eva_vision": "slides segmentation heads models synthetic datasets hub",
     "eva_vision/segmentation": "features decoders scoring",
     "eva_vision/slides": "reading",
     "eva_pretrain": "augment network losses data optimisation methods monitor run studies",

@@ -42,6 +42,10 @@ class ModelCard:
         pooling: The pooling that the model was made for.
         precision: The precision that the model was made for.
         mpp: Micrometres per pixel of its training patches, empty where unknown.
+        source: Page of the weights: of a repository on the hub, or of one whose release is `revision`.
+        revision: Commit or release of the weights.
+        file: Name of their file there, with `#md5=...` where a checksum is known; the hub's usual ones unless given.
+        gated: Whether the page wants a form to be filled in first.
         trained_on: Training data as its authors state them.
         collections: Public slide collections among them, as in `DatasetCard.collections`; with `others` where the list
             is not complete; None where unknown.
@@ -63,6 +67,7 @@ class ModelCard:
     licence: str = "unknown"
     source: str = "unknown"
     revision: str = "unknown"
+    file: str = ""
     gated: bool = False
     trained_on: str = "unknown"
     collections: tuple[str, ...] | None = None

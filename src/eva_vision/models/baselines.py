@@ -41,7 +41,7 @@ def random_vits16(depth: int = 12) -> "Backbone":
         patch_size=16,
         prefix_tokens=1,
         geometry=Geometry(resize=224, crop=224, interpolation="bicubic"),
-        source="timm/vit_small_patch16_224.dino",
+        source="https://huggingface.co/timm/vit_small_patch16_224.dino",
         licence="Apache-2.0",
         trained_on="ImageNet-1k, DINO (Caron et al. 2021)",
         collections=(),

@@ -19,6 +19,7 @@ GPFM = ModelCard(
     licence="CC-BY-NC-ND-4.0; its page on the hub says MIT",
     source="https://github.com/birkhoffkiki/GPFM",
     revision="ckpt",
+    file="GPFM.pth#md5=0dc7e345de84f385d09c8c782b4b3236",
     trained_on="190 million patches of 72,000 slides of 33 public sets, distilled from UNI, CONCH and Phikon "
     "(Ma et al. 2024, arXiv:2407.18449)",
 )
@@ -33,7 +34,6 @@ def gpfm() -> "Backbone":
     return published(
         GPFM,
         "vit_large_patch14_dinov2",
-        file="GPFM.pth#md5=0dc7e345de84f385d09c8c782b4b3236",
         names="dinov2",
         init_values=1e-5,
     )

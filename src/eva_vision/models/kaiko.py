@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from eva_core.contracts.backbone import Backbone
 
 
-def _card(name: str, dim: int, patch_size: int, prefix_tokens: int = 1) -> ModelCard:
+def _card(name: str, dim: int, patch_size: int, file: str, prefix_tokens: int = 1) -> ModelCard:
     return ModelCard(
         name=name,
         dim=dim,
@@ -21,12 +21,13 @@ def _card(name: str, dim: int, patch_size: int, prefix_tokens: int = 1) -> Model
         licence="Kaiko Non-Commercial Public License, version 1",
         source="https://github.com/kaiko-ai/towards_large_pathology_fms",
         revision="0.0.1",
+        file=file,
         trained_on="29,000 FFPE and frozen slides of TCGA (kaiko.ai 2024, arXiv:2404.15217)",
         collections=("TCGA",),
     )
 
 
-KAIKO_VITS16 = _card("kaiko_vits16", 384, 16)
+KAIKO_VITS16 = _card("kaiko_vits16", 384, 16, "vits16.pth")
 
 
 @card(KAIKO_VITS16)
@@ -35,10 +36,10 @@ def kaiko_vits16() -> "Backbone":
 
     Source: github.com/kaiko-ai/towards_large_pathology_fms, hubconf.py.
     """
-    return published(KAIKO_VITS16, "vit_small_patch16_224", file="vits16.pth")
+    return published(KAIKO_VITS16, "vit_small_patch16_224")
 
 
-KAIKO_VITS8 = _card("kaiko_vits8", 384, 8)
+KAIKO_VITS8 = _card("kaiko_vits8", 384, 8, "vits8.pth")
 
 
 @card(KAIKO_VITS8)
@@ -47,10 +48,10 @@ def kaiko_vits8() -> "Backbone":
 
     Source: github.com/kaiko-ai/towards_large_pathology_fms, hubconf.py.
     """
-    return published(KAIKO_VITS8, "vit_small_patch8_224", file="vits8.pth")
+    return published(KAIKO_VITS8, "vit_small_patch8_224")
 
 
-KAIKO_VITB16 = _card("kaiko_vitb16", 768, 16)
+KAIKO_VITB16 = _card("kaiko_vitb16", 768, 16, "vitb16.pth")
 
 
 @card(KAIKO_VITB16)
@@ -59,10 +60,10 @@ def kaiko_vitb16() -> "Backbone":
 
     Source: github.com/kaiko-ai/towards_large_pathology_fms, hubconf.py.
     """
-    return published(KAIKO_VITB16, "vit_base_patch16_224", file="vitb16.pth")
+    return published(KAIKO_VITB16, "vit_base_patch16_224")
 
 
-KAIKO_VITB8 = _card("kaiko_vitb8", 768, 8)
+KAIKO_VITB8 = _card("kaiko_vitb8", 768, 8, "vitb8.pth")
 
 
 @card(KAIKO_VITB8)
@@ -71,10 +72,10 @@ def kaiko_vitb8() -> "Backbone":
 
     Source: github.com/kaiko-ai/towards_large_pathology_fms, hubconf.py.
     """
-    return published(KAIKO_VITB8, "vit_base_patch8_224", file="vitb8.pth")
+    return published(KAIKO_VITB8, "vit_base_patch8_224")
 
 
-KAIKO_VITL14 = _card("kaiko_vitl14", 1024, 14, prefix_tokens=5)
+KAIKO_VITL14 = _card("kaiko_vitl14", 1024, 14, "vitl14.pth", prefix_tokens=5)
 
 
 @card(KAIKO_VITL14)
@@ -83,7 +84,7 @@ def kaiko_vitl14() -> "Backbone":
 
     Source: github.com/kaiko-ai/towards_large_pathology_fms, hubconf.py.
     """
-    return published(KAIKO_VITL14, "vit_large_patch14_reg4_dinov2", file="vitl14.pth", names="dinov2", size=518)
+    return published(KAIKO_VITL14, "vit_large_patch14_reg4_dinov2", names="dinov2", size=518)
 
 
 MIDNIGHT_12K = ModelCard(

@@ -21,6 +21,7 @@ def _card(name: str, patch_size: int) -> ModelCard:
         licence="Lunit Public License, non-commercial",
         source="https://github.com/lunit-io/benchmark-ssl-pathology",
         revision="pretrained-weights",
+        file=f"dino_vit_small_patch{patch_size}_ep200.torch",
         trained_on="19 million patches of TCGA, DINO (Kang et al. 2023, arXiv:2212.04690)",
         collections=("TCGA",),
     )
@@ -35,7 +36,7 @@ def lunit_vits16() -> "Backbone":
 
     Source: github.com/lunit-io/benchmark-ssl-pathology.
     """
-    return published(LUNIT_VITS16, "vit_small_patch16_224.dino", file="dino_vit_small_patch16_ep200.torch")
+    return published(LUNIT_VITS16, "vit_small_patch16_224.dino")
 
 
 LUNIT_VITS8 = _card("lunit_vits8", 8)
@@ -47,4 +48,4 @@ def lunit_vits8() -> "Backbone":
 
     Source: github.com/lunit-io/benchmark-ssl-pathology.
     """
-    return published(LUNIT_VITS8, "vit_small_patch8_224.dino", file="dino_vit_small_patch8_ep200.torch")
+    return published(LUNIT_VITS8, "vit_small_patch8_224.dino")

@@ -18,6 +18,7 @@ OPENMIDNIGHT = ModelCard(
     licence="Apache-2.0",
     source="https://huggingface.co/SophontAI/OpenMidnight",
     revision="87189e6674d397a14a5cd342c97b1a1615a185aa",
+    file="teacher_checkpoint_load.pt",
     gated=True,
     trained_on="12,000 slides of TCGA (Kaplan et al. 2025, github.com/MedARC-AI/OpenMidnight)",
     collections=("TCGA",),
@@ -30,4 +31,4 @@ def openmidnight() -> "Backbone":
 
     Source: github.com/MedARC-AI/OpenMidnight.
     """
-    return published(OPENMIDNIGHT, "vit_giant_patch14_reg4_dinov2", file="teacher_checkpoint_load.pt", names="dinov2")
+    return published(OPENMIDNIGHT, "vit_giant_patch14_reg4_dinov2", names="dinov2")

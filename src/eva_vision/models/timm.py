@@ -7,6 +7,7 @@ from typing import Any
 import eva_core
 from eva_core.contracts.cards import ModelCard, card
 from eva_core.errors import UsageError
+from eva_core.hub.weight_files import HUB
 
 
 @card(ModelCard(name="timm_model", source="timm, by --model.arch", licence="unknown"))
@@ -44,7 +45,6 @@ def timm_model(
         raise UsageError("Expected either a checkpoint or pretrained: true, but got both. Leave one out.")
     from eva_core.files.addresses import public_address
     from eva_vision.models.timm_backbone import build
-    from eva_vision.models.weights import HUB
 
     backbone = build(arch, pretrained, mean, std, size, arch_args, layer)
     if checkpoint is not None:

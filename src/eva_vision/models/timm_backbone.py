@@ -16,7 +16,8 @@ from typing_extensions import override
 from eva_core.contracts.backbone import Backbone
 from eva_core.contracts.cards import Geometry, ModelCard
 from eva_core.errors import EvaError, UsageError
-from eva_vision.models.weights import HUB, Convert, gated, held_by_hub_cache, load_weights, one_line, provenance
+from eva_core.hub.weight_files import HUB, HubFile, held_by_hub_cache
+from eva_vision.models.weights import Convert, gated, load_weights, one_line, provenance
 
 
 def build(
@@ -244,7 +245,7 @@ def _provenance(network: Any, arch: str) -> dict[str, str]:
     """Say where timm's own weights came from; nothing where they are not from the hub."""
     source = arch.removeprefix(HUB) if arch.startswith(HUB) else network.pretrained_cfg.get("hf_hub_id") or ""
     repo, _, revision = source.partition("@")
-    path = held_by_hub_cache(repo, revision) if "/" in repo else None
+    path = held_by_hub_cache(HubFile(repo, revision or None, "")) if "/" in repo else None
     return provenance(HUB + source, path) if path else {}
 
 

@@ -6,30 +6,24 @@ import re
 import textwrap
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import huggingface_hub.constants
 from huggingface_hub import hf_hub_download, try_to_load_from_cache
-from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HFValidationError, LocalEntryNotFoundError
-from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # public, but not in its __all__
+from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, LocalEntryNotFoundError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from eva_core.errors import EvaError, UsageError, some
-from eva_core.files.addresses import address_of, public_address
+from eva_core.files.addresses import public_address
 from eva_core.files.cache import cache_root, locked
-from eva_core.files.file_names import as_name
 from eva_core.files.torch_files import Refused, load_torch
+from eva_core.hub.weight_files import HUB, HUB_FILES, RELEASE, hub_file, release_path, split_checksum
 from eva_core.progress import say
 from eva_vision.download import fetch
 from eva_vision.impostors import faulty_weights
 from eva_vision.models.checkpoint_states import Candidate, State, candidates, states
-
-HUB = "hf-hub:"
-RELEASE = ("https://", "http://")
-HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 Convert = Callable[[State], State]
 
@@ -59,7 +53,7 @@ def load_weights(
         UsageError: The file has no such `key`.
         EvaError: Missing, unexpected or misshapen keys (names them), or a pickle that wants to run code.
     """
-    path = _find(checkpoint)
+    path = find(checkpoint)
     expected = network.state_dict()
     ways = candidates(read_checkpoint(path), expected.__contains__ if convert is None else lambda _: False)
     chosen, others = _choose(
@@ -129,12 +123,6 @@ def provenance(source: str, path: Path) -> dict[str, str]:
     return {"source": source, "revision": snapshot[1] if snapshot else "unknown", "file_sha256": sha256}
 
 
-def held_by_hub_cache(repo: str, revision: str = "") -> Path | None:
-    """The file of weights that the hub's cache has of a repository, the one that timm takes first."""
-    paths = (try_to_load_from_cache(repo, file, revision=revision or None) for file in HUB_FILES)
-    return next((Path(path) for path in paths if isinstance(path, str)), None)
-
-
 def read_state_dict(path: Path) -> State:
     """Tensors by name from a safetensors or a torch file; of several networks the first by `Candidate.rank`, said.
 
@@ -192,22 +180,28 @@ def gated(repo: str) -> str:
     return f"{repo} is gated: ask for access at https://huggingface.co/{repo}, then set HF_TOKEN."
 
 
-def _find(checkpoint: str) -> Path:
+def find(checkpoint: str) -> Path:
+    """The file of a checkpoint, downloaded where it is not on this machine; the argument is that of `load_weights`.
+
+    Raises:
+        EvaError: It cannot be had.
+    """
     if checkpoint.startswith(HUB):
-        return _from_hub(checkpoint)
+        return from_hub(checkpoint)
     return _from_release(checkpoint) if checkpoint.startswith(RELEASE) else Path(checkpoint)
 
 
-def _from_hub(checkpoint: str) -> Path:
-    """Download (or find in the cache) a file of a hub repository."""
-    owner, _, path = checkpoint.removeprefix(HUB).partition("/")
-    name, _, file = path.partition("/")
-    name, _, tag = name.partition("@")
-    repo, revision = f"{owner}/{name}", tag or None
-    try:
-        validate_repo_id(repo)
-    except HFValidationError as error:
-        raise UsageError(f"Expected {HUB}owner/name or {HUB}owner/name/file, but got {checkpoint!r}.") from error
+def from_hub(address: str) -> Path:
+    """Download (or find in the cache) a file of a hub repository.
+
+    Args:
+        address: `hf-hub:owner/name[@revision][/file]`; without a file it is that of the weights.
+    Raises:
+        UsageError: It names no repository.
+        EvaError: The file cannot be had.
+    """
+    asked = hub_file(address)
+    repo, revision, file = asked.repo, asked.revision, asked.file
     # What the cache has goes first: then nothing needs the network.
     names = sorted(
         HUB_FILES, key=lambda f: not file and not isinstance(try_to_load_from_cache(repo, f, revision=revision), str)
@@ -220,22 +214,19 @@ def _from_hub(checkpoint: str) -> Path:
         except Exception as error:  # the hub's client lets its HTTP library's errors through
             if file or isinstance(error, LocalEntryNotFoundError) or not isinstance(error, EntryNotFoundError):
                 reason = one_line(str(error), error)
-                raise EvaError(
-                    f"Cannot get {checkpoint} ({reason}). Check the name, the network and HF_TOKEN."
-                ) from error
+                raise EvaError(f"Cannot get {address} ({reason}). Check the name, the network and HF_TOKEN.") from error
     raise EvaError(f"Expected one of {', '.join(HUB_FILES)} in {repo}. Name the file: {HUB}{repo}/FILE.")
 
 
 def _from_release(checkpoint: str) -> Path:
     """Download (or find in our cache) a file that somebody published under a URL."""
-    url, _, checksum = checkpoint.partition("#")
-    if checksum and not re.fullmatch("(md5|sha256)=[0-9a-f]+", checksum):
+    url, checksum = split_checksum(checkpoint)
+    if checksum is None and checkpoint.partition("#")[2]:
         raise UsageError(
             f"Expected #md5=... or #sha256=... after {public_address(url)}, but got something else. "
             "Correct it or leave it out."
         )
-    name = as_name(PurePosixPath(urlsplit(url).path).name)
-    path = cache_root() / "weights" / f"{hashlib.sha256(address_of(url).encode()).hexdigest()[:12]}-{name}"
+    path = release_path(url)
     public = public_address(url)
     only_read = path.exists() and not os.access(path.parent, os.W_OK)
     with nullcontext() if only_read else locked(path, say):
@@ -246,5 +237,5 @@ def _from_release(checkpoint: str) -> Path:
             raise EvaError(
                 f"Expected {path}, as HF_HUB_OFFLINE is set, but it does not exist. Put the file of {public} there."
             )
-        fetch(url, path, checksum.replace("=", ":") or None, faulty=faulty_weights)
+        fetch(url, path, checksum, faulty=faulty_weights)
     return path

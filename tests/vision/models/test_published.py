@@ -13,7 +13,7 @@ from torch import Tensor
 from eva_core import registry
 from eva_core.errors import EvaError
 from eva_vision.models import published, state_dict_keys, timm_backbone
-from tests.vision.conftest import Hub
+from tests.hub import Hub
 from tests.vision.models.architectures import card_of, on_meta
 from tests.vision.models.forward_passes import as_training_checkpoint, dinov2_state, hf_state
 
@@ -101,7 +101,7 @@ def test_weights_come_from_where_the_card_says(
     else:
         here = f"http://127.0.0.1:{hub.server_port}/owner/release/releases/download/1/{file}"
         here += f"#md5={hashlib.md5(body).hexdigest()}" if "#md5=" in checkpoint else ""
-        monkeypatch.setattr(published, "address", lambda *_: here)
+        monkeypatch.setattr(published, "weights_address", lambda *_: here)
         hub.files[f"owner/release/1/{file}"] = body
     for _ in range(2):  # the second time from the cache alone
         backbone = registry.build_model(name)

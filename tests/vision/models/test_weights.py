@@ -19,7 +19,7 @@ from eva_core.registry import build_model
 from eva_vision.models.checkpoint_states import State
 from eva_vision.models.timm import timm_model
 from eva_vision.models.weights import load_weights, read_state_dict
-from tests.vision.conftest import Hub
+from tests.hub import Hub
 
 
 class Network(nn.Module):
