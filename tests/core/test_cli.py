@@ -20,7 +20,7 @@ def test_version_and_help(capsys: pytest.CaptureFixture):
     [
         (["fitt"], 2, "Unknown command 'fitt'. Did you mean fit?"),
         (["models", "colour"], 2, "Unknown model 'colour'"),
-        (["models", "a", "b"], 2, "Expected `eva models [NAME]`"),
+        (["models", "a", "b"], 2, "Unrecognized arguments: b. See `eva models --help`"),
         (["fit", "--model"], 2, "Expected a value after --model."),
         (["fit", "--config", "folder", "--model", "colour_stats", "--dataset.root", "Dr\udcfcse"], 2, "got Dr\\xfcse."),
         (["fit", "--dataset", "phantom"], 2, "Expected --model NAME."),

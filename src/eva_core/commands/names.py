@@ -1,138 +1,175 @@
 """`eva models`, `eva datasets`, `eva heads` and their like: what is installed, a line each; with a name, its card."""
 
-import inspect
+import argparse
 import json
 import re
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from eva_core import registry
-from eva_core.errors import UsageError, some
-from eva_core.registry import Entry, Registry, is_folder
+from eva_core.commands.listing import (
+    Cells,
+    Listed,
+    as_data,
+    definition_of,
+    listed,
+    print_json,
+    rows_of,
+    short,
+    sorted_rows,
+    table,
+)
+from eva_core.config.argparser import Parser
+from eva_core.contracts.cards import ModelCard
+from eva_core.errors import some
+from eva_core.hub.weight_files import HUB_PAGE, weights_address
+from eva_core.registry import Registry, is_folder
 from eva_core.shown import visible
-from eva_core.source import Definition, read_definition
+from eva_core.source import Definition
 
-OURS = "eva-pathology"
-"""Its modules import, which our tests hold; so their source is read, and nobody waits for torch."""
-
-Row = Callable[[Definition], tuple[str, ...]]
+MODELS = ("D", "PATCH", "LICENCE", "GATED", "TRAINED ON", "WEIGHTS")
+DATASETS = ("TASK", "CLASSES", "LICENCE", "ACCESS")
+PROTOCOLS = ("POOLING", "PRECISION", "SELECTION", "RUNS", "HEADS")
 
 
 def models(argv: list[str]) -> int:
-    """List models, or show the card of one."""
-    if len(argv) == 1 and is_folder(argv[0]):
-        print(_show_folder(argv[0]))
-        return 0
-    return _print(registry.models, argv, ("D", "PATCH", "PIXELS", "LICENCE", "GATED"), _of_model)
+    """List models, show the card of one, or say which weights are here."""
+    parser = _parser("model", MODELS)
+    parser.add_argument(
+        "--check", action="store_true", help="say which weights are here, which need a token, which cannot be had"
+    )
+    given = parser.parse_args(argv)
+    if given.check:
+        return _check(given)
+    if given.name and is_folder(given.name):
+        return _print_folder(given)
+    return _print(registry.models, given, MODELS, _of_model)
 
 
 def datasets(argv: list[str]) -> int:
     """List datasets, or show the card of one."""
-    return _print(registry.datasets, argv, ("TASK", "CLASSES", "LICENCE", "ACCESS"), _of_dataset)
+    return _print(registry.datasets, _parser("dataset", DATASETS).parse_args(argv), DATASETS, _of_dataset)
 
 
 def heads(argv: list[str]) -> int:
     """List heads, or show one."""
-    return _print(registry.heads, argv)
+    return _print(registry.heads, _parser("head").parse_args(argv))
 
 
 def methods(argv: list[str]) -> int:
     """List methods of pretraining, or show one."""
-    return _print(registry.methods, argv)
+    return _print(registry.methods, _parser("method").parse_args(argv))
 
 
 def tasks(argv: list[str]) -> int:
     """List kinds of task, or show one."""
-    return _print(registry.tasks, argv)
+    return _print(registry.tasks, _parser("task").parse_args(argv))
 
 
 def protocols(argv: list[str]) -> int:
     """List protocols, or show the fields of one."""
     from eva_core.config.files import find_config, read_yaml, shipped
 
-    name = _name_of("protocol", argv)
-    if name is None:
-        return 0
-    if name:
-        print(find_config(name, "protocols").read_text(encoding="utf-8").rstrip())
+    given = _parser("protocol", PROTOCOLS).parse_args(argv)
+    if given.name:
+        path = find_config(given.name, "protocols")
+        if given.json:
+            print_json(read_yaml(path))
+            return 0
+        print(path.read_text(encoding="utf-8").rstrip())
         print("\n# Each field can be given anew, as --protocol.FIELD VALUE; results then say so.")
         return 0
+    paths = sorted((shipped("configs") / "protocols").glob("*.yaml"))
+    if given.json:
+        print_json([{"name": path.stem, "summary": _first_comment(path), "fields": read_yaml(path)} for path in paths])
+        return 0
     rows = []
-    for path in sorted((shipped("configs") / "protocols").glob("*.yaml")):
+    for path in paths:
         fields = read_yaml(path)
         main = [str(fields.get(key, "?")) for key in ("pooling", "precision", "selection", "runs")]
         rows.append((path.stem, *main, ", ".join(fields.get("heads", ())) or "?", _first_comment(path)))
-    print(_table(("NAME", "POOLING", "PRECISION", "SELECTION", "RUNS", "HEADS", "WHAT IT IS"), rows))
+    _print_table(("NAME", *PROTOCOLS, "WHAT IT IS"), rows, given.sort)
     return 0
 
 
-def _name_of(kind: str, argv: list[str]) -> str | None:
-    """The name that is asked for, empty for all of them; None after the help."""
-    if argv in (["-h"], ["--help"]):
-        print(f"usage: eva {kind}s [NAME]\n\nList the {kind}s of all installed packages, or show one.")
-        return None
-    if len(argv) > 1 or (argv and argv[0].startswith("-")):
-        raise UsageError(f"Expected `eva {kind}s [NAME]`, but got {' '.join(argv)!r}.")
-    return argv[0] if argv else ""
+def _parser(kind: str, columns: Sequence[str] = ()) -> Parser:
+    parser = Parser(prog=f"eva {kind}s", description=f"List the {kind}s of all installed packages, or show one.")
+    parser.add_argument("name", nargs="?", default="", help="show this one")
+    named = ", ".join(name.lower().replace(" ", "_") for name in ("NAME", *columns, "WHAT IT IS"))
+    parser.add_argument("--sort", metavar="COLUMN", help=f"order of the list: {named}")
+    parser.add_argument("--json", action="store_true", help="all that is known, as JSON")
+    return parser
 
 
-def _print(names: Registry, argv: list[str], columns: Sequence[str] = (), row: Row | None = None) -> int:
-    name = _name_of(names.kind, argv)
-    if name is not None:
-        print(_show(names, name) if name else _list(names, columns, row))
+def _print(names: Registry, given: argparse.Namespace, columns: Sequence[str] = (), cells: Cells | None = None) -> int:
+    if given.name and given.json:
+        entry = names.find(given.name)
+        print_json(_data(Listed(entry, definition_of(entry))))
+    elif given.name:
+        print(_show(names, given.name))
+    elif given.json:
+        print_json([_data(item) for item in listed(names)])
+    else:
+        rows = rows_of(listed(names), len(columns), cells or (lambda _: ()))
+        _print_table(("NAME", *columns, "WHAT IT IS"), rows, given.sort)
     return 0
 
 
-def _list(names: Registry, columns: Sequence[str], row: Row | None) -> str:
-    rows = []
-    for entry in names.entries():
-        try:
-            definition = _definition(entry)
-            cells, line = row(definition) if row else (), definition.doc.partition("\n")[0]
-        except UsageError as error:
-            cells, line = (), str(error)
-        except Exception as error:  # a card of a plugin may be anything
-            cells, line = (), f"its card does not read ({type(error).__name__}: {error})"
-        origin = "" if entry.package == OURS else f" [{entry.origin}]"
-        cells = cells or ("?",) * len(columns)
-        rows.append((entry.name, *cells, visible(" ".join((line + origin).split()))))
-    return _table(("NAME", *columns, "WHAT IT IS"), rows)
+def _print_table(header: Sequence[str], rows: list[tuple[str, ...]], sort: str | None) -> None:
+    print(table(header, sorted_rows(header, rows, sort)))
 
 
-def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    lines = [header, *rows]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-    return "\n".join("  ".join(f"{c:<{w}}" for c, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+def _data(item: Listed) -> dict[str, Any]:
+    """A name as JSON has it, a model with the address of its weights."""
+    content = as_data(item)
+    if content.get("card") and "gated" in content["card"] and item.definition is not None:
+        content["weights"] = weights_address(item.definition.card)
+    return content
 
 
-def _definition(entry: Entry) -> Definition:
-    """What an entry says of itself: ours by their source, those of other packages by importing them.
+def _check(given: argparse.Namespace) -> int:
+    """Print where the weights of each model are, or what is between."""
+    from eva_core.hub.availability import as_size, availability
+    from eva_core.progress import say
 
-    Raises:
-        UsageError: A plugin does not import.
-    """
-    read = read_definition(entry.target) if entry.package == OURS and entry.registered is None else None
-    if read is not None:
-        return read
-    thing = entry.load()
-    try:
-        arguments = tuple(map(str, inspect.signature(thing).parameters.values()))
-    except (TypeError, ValueError):  # an object, or something that is written in C
-        arguments = ()
-    init = inspect.getdoc(thing.__init__) if inspect.isclass(thing) and "__init__" in vars(thing) else None
-    return Definition(inspect.getdoc(thing) or "", init or "", arguments, getattr(thing, "card", None))
+    if given.name:
+        registry.models.find(given.name)  # refuses what is no name
+    asked = [item for item in listed(registry.models) if given.name in ("", item.entry.name)]
+    found = availability({item.entry.name: _model_card(item) for item in asked})
+    if given.json:
+        print_json([{"name": name, **asdict(weights)} for name, weights in found.items()])
+        return 0
+    rows = [(name, w.state, as_size(w.size), visible(w.where)) for name, w in found.items()]
+    _print_table(("NAME", "WEIGHTS", "SIZE", "WHERE"), rows, given.sort)
+    states = [weights.state for weights in found.values()]
+    say("; ".join(f"{state}: {states.count(state)}" for state in sorted(set(states))))
+    return 0
+
+
+def _model_card(item: Listed) -> ModelCard | None:
+    card = None if item.definition is None else item.definition.card
+    return card if isinstance(card, ModelCard) else None
 
 
 def _of_model(definition: Definition) -> tuple[str, ...]:
     card = definition.card
     if card is None:
         return ()
+    where = _short(_place(card), 44)
     if card.dim is None:  # many models under one name
-        return "?", "?", "?", _short(card.licence), "?"
-    return str(card.dim), _plain(card.patch_size), str(card.geometry.crop), _short(card.licence), _yes(card.gated)
+        return "?", "?", _short(card.licence), "?", "?", where
+    trained_on = _short(re.sub(r" \([^()]*\)$", "", card.trained_on), 48)
+    return str(card.dim), _plain(card.patch_size), _short(card.licence), _yes(card.gated), trained_on, where
+
+
+def _place(card: ModelCard) -> str:
+    """Where weights come from, as short as it can be said."""
+    if card.source.startswith(HUB_PAGE):
+        return f"hub: {card.source.removeprefix(HUB_PAGE)}"
+    return re.sub("^https?://", "", card.source)
 
 
 def _of_dataset(definition: Definition) -> tuple[str, ...]:
@@ -147,12 +184,12 @@ def _yes(value: bool) -> str:
 
 
 def _short(text: str, width: int = 24) -> str:
-    return textwrap.shorten(visible(_plain(text)), width, placeholder=" ...")
+    return short(" ".join(visible(_plain(text)).split()), width)
 
 
 def _show(names: Registry, name: str) -> str:
     entry = names.find(name)
-    definition = _definition(entry)
+    definition = definition_of(entry)
     lines = [f"{name}  ({entry.origin}, {entry.class_path})", *_without_arguments(definition.doc), ""]
     if definition.card is not None:
         lines += [*_card(definition.card), ""]
@@ -183,10 +220,14 @@ def _argument_texts(doc: str) -> dict[str, str]:
     return texts
 
 
-def _show_folder(folder: str) -> str:
-    """The card of an export, whose weights are checked on the way."""
-    built = registry.build_model(folder)
-    return "\n".join([visible(f"{built.name}  ({folder})"), "", *_card(built.card)])
+def _print_folder(given: argparse.Namespace) -> int:
+    """Print the card of an export, whose weights are checked on the way."""
+    built = registry.build_model(given.name)
+    if given.json:
+        print_json({"name": built.name, "card": asdict(built.card), "weights": built.provenance})
+    else:
+        print("\n".join([visible(f"{built.name}  ({given.name})"), "", *_card(built.card)]))
+    return 0
 
 
 def _card(card: Any) -> list[str]:
@@ -195,7 +236,7 @@ def _card(card: Any) -> list[str]:
 
 def _plain(value: Any) -> str:
     """`?` for what nobody could cite; of a long list its beginning."""
-    if value in (None, "unknown", (), []):
+    if value in (None, "unknown", (), [], ""):
         return "?"
     if isinstance(value, tuple) and len(value) > 5:
         return some(map(str, value))

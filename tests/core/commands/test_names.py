@@ -1,5 +1,6 @@
 """The listing commands: a useful line for each name and its card, without torch, whatever a plugin does."""
 
+import json
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import pytest
 from eva_core import registry
 from eva_core.cli import main
 from eva_core.config.files import shipped
+from tests.hub import Hub
 
 KINDS = ("models", "datasets", "heads", "methods", "tasks")
 
@@ -32,7 +34,9 @@ def test_every_name_has_a_line_of_its_own(kind: str, capsys: pytest.CaptureFixtu
 def test_a_model_is_listed_with_what_one_chooses_it_by(capsys: pytest.CaptureFixture):
     line = rows(capsys, "models")["uni2_h"]
     assert line.split("  ")[-1] == "UNI2-h, ViT-H/14 with 8 registers of the Mahmood Lab."
-    assert line.split()[1:6] == ["1536", "14", "224", "CC-BY-NC-ND-4.0", "yes"]
+    assert line.split()[1:5] == ["1536", "14", "CC-BY-NC-ND-4.0", "yes"]
+    assert "over 200 million H&E and IHC patches" in line
+    assert "hub: MahmoodLab/UNI2-h" in line
 
 
 def test_a_dataset_is_listed_with_task_classes_licence_and_access(capsys: pytest.CaptureFixture):
@@ -86,6 +90,8 @@ def test_arguments_are_shown_with_their_types_and_what_they_do(capsys: pytest.Ca
         ["models", "uni"],
         ["methods", "dinov2"],
         ["tasks", "segmentation"],
+        ["models", "--json"],
+        ["datasets", "--sort", "classes"],
     ],
 )
 def test_our_own_names_are_told_without_torch(argv: list[str]):
@@ -133,7 +139,70 @@ def test_a_plugin_is_listed_with_its_card_and_its_package(plugin, capsys: pytest
     )
     plugin("others", "[eva.models]\nthird = others:third\n", code)
     line = rows(capsys, "models")["third"]
-    assert line.split()[1:6] == ["7", "2", "224", "MIT", "no"]
+    assert line.split()[1:5] == ["7", "2", "MIT", "no"]
     assert line.endswith("A third party. [others 1.2.3]")
     assert main(["models", "third"]) == 0
     assert "width: int = 3\n        How wide." in capsys.readouterr().out
+
+
+def order(capsys: pytest.CaptureFixture, *argv: str) -> list[str]:
+    return list(rows(capsys, *argv))
+
+
+def test_a_list_is_sorted_by_any_column(capsys: pytest.CaptureFixture):
+    by_size = order(capsys, "models", "--sort", "d")
+    assert (by_size[0], by_size[-3]) == ("colour_stats", "midnight_12k")  # two depend on arguments
+    by_licence = order(capsys, "models", "--sort", "LICENCE")
+    assert by_licence.index("h_optimus_0") < by_licence.index("uni") < by_licence.index("midnight_12k")
+    assert order(capsys, "datasets", "--sort", "task")[-1] == "phantom_nuclei"
+    assert order(capsys, "protocols", "--sort", "what_it_is")
+    assert main(["models", "--sort", "colour"]) == 2
+    assert "Expected --sort to be one of name, d, patch, licence" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "protocols"])
+def test_a_list_as_json_has_every_name(kind: str, capsys: pytest.CaptureFixture):
+    assert main([kind, "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert [item["name"] for item in content] == order(capsys, kind)
+    assert all(item["summary"] for item in content)
+
+
+def test_one_name_as_json(capsys: pytest.CaptureFixture):
+    assert main(["models", "kaiko_vits8", "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["card"]["dim"] == 384
+    assert content["weights"].endswith("/towards_large_pathology_fms/releases/download/0.0.1/vits8.pth")
+    assert main(["datasets", "bach", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["card"]["task"] == "classification"
+    assert main(["heads", "knn", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["arguments"][0].startswith("k: tuple[int, ...]")
+    assert main(["protocols", "strict", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["selection"] == "holdout"
+
+
+def test_a_plugin_without_a_readable_card_is_json_too(plugin, capsys: pytest.CaptureFixture):
+    plugin("seven", "[eva.models]\nseven = seven:seven\n", "def seven():\n    'Odd.'\nseven.card = 7")
+    plugin("lost", "[eva.models]\nlost = lost:lost\n", "import nowhere_to_be_found")
+    assert main(["models", "--json"]) == 0
+    content = {item["name"]: item for item in json.loads(capsys.readouterr().out)}
+    assert "does not read" in content["seven"]["problem"]
+    assert "does not import" in content["lost"]["problem"]
+
+
+def test_check_says_which_weights_are_here(hub: Hub, capsys: pytest.CaptureFixture):
+    hub.files["owkin/phikon/model.safetensors"] = b"x" * 1234
+    assert main(["models", "phikon", "--check"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[:6] == ["phikon", "can", "be", "fetched", "1.2", "kB"]
+    assert main(["models", "--check", "--json", "uni2_h"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["state"] == "needs a token"
+    assert main(["models", "--check", "nothing_like_it"]) == 2
+
+
+def test_check_lists_every_model(hub: Hub, offline, capsys: pytest.CaptureFixture):
+    offline()
+    listed = rows(capsys, "models", "--check")
+    assert listed.keys() == {entry.name for entry in registry.models.entries()}
+    assert "cannot be had" in listed["phikon"]
+    assert "HF_HUB_OFFLINE is set" in listed["kaiko_vits16"]
+    assert "none needed" in listed["colour_stats"]
