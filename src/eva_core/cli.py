@@ -9,8 +9,8 @@ from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
-from eva_core import interrupts, registry
-from eva_core.errors import EvaError
+from eva_core import interrupts, progress, registry
+from eva_core.errors import EvaError, UsageError
 from eva_core.files.atomic_files import FULL, not_written
 from eva_core.shown import visible
 from eva_core.terminal import home_expanded, write_what_can_be_written
@@ -66,10 +66,12 @@ def _leave_the_folder_we_are_in() -> None:
 def _answered(argv: list[str]) -> int:
     """Run one command; every failure is a line."""
     write_what_can_be_written()
-    warnings.formatwarning = lambda message, *_, **__: f"eva: {_line(message)}\n"
+    warnings.formatwarning = _warning
     try:
-        code = _dispatch(argv)
-        _flush()
+        argv, verbosity = _without_verbosity(argv)
+        with progress.reported(verbosity):
+            code = _dispatch(argv)
+            _flush()
         return code
     except EvaError as error:
         interrupts.check()  # what fails after it follows from it
@@ -85,6 +87,24 @@ def _answered(argv: list[str]) -> int:
             return 1
         _fail(f"{type(error).__name__}: {str(error).strip() or 'no message'} (EVA_DEBUG=1 shows where)")
         return 1
+
+
+def _warning(message: object, category: type[Warning], filename: str, lineno: int, line: str | None = None) -> str:
+    """A warning as one line, without the code that it came from."""
+    del line
+    place = f" ({category.__name__}, {filename}:{lineno})" if progress.is_verbose() else ""
+    return f"eva: {_line(message)}{place}\n"
+
+
+def _without_verbosity(argv: list[str]) -> tuple[list[str], progress.Verbosity | None]:
+    """Take `--quiet` and `--verbose` out of the words of our commands; those of other packages have their own flags."""
+    if not argv or argv[0] not in SUMMARIES:
+        return argv, None
+    quiet, verbose = "--quiet" in argv, "--verbose" in argv
+    if quiet and verbose:
+        raise UsageError("Expected --quiet or --verbose, but got both.")
+    rest = [word for word in argv if word not in ("--quiet", "--verbose")]
+    return rest, "quiet" if quiet else "verbose" if verbose else None
 
 
 def _flush() -> None:
@@ -126,7 +146,8 @@ def _help() -> str:
     table = "\n".join(f"  {name:<12} {summary}" for name, summary in rows)
     return (
         "usage: eva COMMAND [...]\n\nEvaluate pathology foundation models.\n\n"
-        f"{table}\n\n`eva COMMAND --help` tells more; `eva --version` the version. EVA_DEBUG=1 shows tracebacks."
+        f"{table}\n\n`eva COMMAND --help` tells more; `eva --version` the version. EVA_DEBUG=1 shows tracebacks.\n"
+        f"{progress.HELP}"
     )
 
 

@@ -3,23 +3,30 @@
 Python raises KeyboardInterrupt wherever the program is, also where nobody hands it on: in hooks of a fork, in
 `__del__`, in callbacks. It then prints it and goes on. Such a one is raised again a moment later. Nothing is raised
 amid the hooks of a fork: `logging` would not let go of its lock there, and the next thread that logs would wait for
-ever. A second signal within seconds of the first is impatience, and does not break off what is being saved.
+ever.
+
+Where there is something to save, `deferred` lets the work come to an end in an orderly way. A second Ctrl-C stops at
+once: what is kept on disk is whole at any time. A second SIGTERM within seconds of the first does not break off what is
+being saved.
 """
 
 import logging  # noqa: F401  (its hooks of a fork are there before ours, which stand round them)
+import multiprocessing
 import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _IMPATIENCE = 3.0
-"""Seconds after a signal in which another one is the same."""
+"""Seconds after a signal in which SIGTERM is the same."""
+_SAME = 0.1
+"""Seconds after a signal in which Ctrl-C is the same, sent to us and to our group."""
 _AGAIN = 0.02
 """Seconds until one that was lost is raised again."""
 
@@ -28,7 +35,9 @@ class _State:
     """State of this process: what it has received and when, what was there before, and whose it is."""
 
     process: int | None = None
+    whole_process = False
     forking = False
+    deferred: str | None = None
     received: int | None = None
     at = 0.0
     before: dict[int, Any] = {}  # noqa: RUF012  (of the one instance)
@@ -49,6 +58,7 @@ def handled(whole_process: bool) -> Iterator[None]:
     if not install():
         yield
         return
+    _state.whole_process = whole_process
     try:
         yield
     finally:
@@ -86,13 +96,31 @@ def stopped_by() -> int | None:
     return _state.received if _state.process == os.getpid() else None
 
 
+@contextmanager
+def deferred(until: str) -> Iterator[None]:
+    """Raise nothing within: work asks `stopped_by`, saves what it has, and raises KeyboardInterrupt itself.
+
+    Args:
+        until: What comes before the stop, for the user.
+
+    Raises:
+        KeyboardInterrupt: A signal was received, and the work came to its end.
+    """
+    before, _state.deferred = _state.deferred, until
+    try:
+        yield
+    finally:
+        _state.deferred = before
+    check()
+
+
 def check() -> None:
     """Raise what was received and swallowed by something in between; for loops that take long.
 
     Raises:
         KeyboardInterrupt: A signal was received.
     """
-    if stopped_by() is not None:
+    if stopped_by() is not None and _state.deferred is None:
         raise KeyboardInterrupt
 
 
@@ -100,10 +128,33 @@ def _received(number: int, _: FrameType | None) -> None:
     if os.getpid() != _state.process:  # forked a moment ago
         return
     now = time.monotonic()
-    if _state.received is not None and now - _state.at < _IMPATIENCE:
+    if _state.received is None:
+        if _state.deferred is not None:
+            _write(f"eva: Stopping {_state.deferred}. Ctrl-C again stops at once.")
+    elif now - _state.at < (_SAME if number == signal.SIGINT else _IMPATIENCE):
         return
+    elif number == signal.SIGINT:
+        _stop_at_once()
     _state.received, _state.at = number, now
     _raise_again()
+
+
+def _stop_at_once() -> None:
+    """End the process without another step; within a larger program, no longer defer."""
+    _state.deferred = None
+    if not _state.whole_process:
+        return
+    for child in multiprocessing.active_children():
+        child.terminate()
+    _write("eva: Stopped at once. Finished parts are kept: the same command goes on from there.")
+    os._exit(128 + signal.SIGINT)
+
+
+def _write(line: str) -> None:
+    """Write a line to stderr amid anything: on a terminal in place of the live line, with the cursor shown."""
+    before = "\r\x1b[2K\x1b[?25h" if os.isatty(2) else ""
+    with suppress(OSError):
+        os.write(2, f"{before}{line}\n".encode())
 
 
 def _raise_again(*_: object) -> None:
@@ -147,7 +198,7 @@ def _restore() -> None:
     for number, handler in _state.before.items():
         signal.signal(number, handler)
     sys.unraisablehook, threading.excepthook = _state.unraisable, _state.in_threads
-    _state.process = _state.received = None
+    _state.process = _state.received = _state.deferred = None
 
 
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_fork)

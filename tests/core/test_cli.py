@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from eva_core import cli
 from eva_core.cli import main
 
 
@@ -111,6 +112,13 @@ def test_a_full_disk_below_the_output_is_one_line():
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert "Could not write output (No space left on device" in done.stderr
+
+
+def test_a_warning_is_one_line_and_says_its_place_only_where_that_is_asked_for(monkeypatch: pytest.MonkeyPatch):
+    warning = ("two\nlines", UserWarning, "torch/x.py", 3)
+    assert cli._warning(*warning) == "eva: two lines\n"
+    monkeypatch.setenv("EVA_VERBOSITY", "verbose")
+    assert cli._warning(*warning) == "eva: two lines (UserWarning, torch/x.py:3)\n"
 
 
 SPAWNS = """

@@ -181,6 +181,73 @@ def test_forked_processes_never_see_ctrl_c(monkeypatch):
     assert command(monkeypatch, forked) == 0
 
 
+def test_work_that_saves_first_is_asked_and_stops_itself(monkeypatch, capfd):
+    steps: list[int] = []
+
+    def training() -> None:
+        with interrupts.deferred("after this step"):
+            ctrl_c()
+            while not steps or interrupts.stopped_by() is None:
+                steps.append(1)
+            interrupts.check()  # as a bar does
+            saved.append(1)
+
+    saved.clear()
+    assert command(monkeypatch, training) == 130
+    assert (steps, saved) == ([1], [1])
+    assert capfd.readouterr().err == f"eva: Stopping after this step. Ctrl-C again stops at once.\n{STOPPED}"
+    assert command(monkeypatch, lambda: 0) == 0  # the next command knows nothing of it
+
+
+def test_within_a_larger_program_a_second_ctrl_c_no_longer_waits(monkeypatch):
+    def training() -> None:
+        with interrupts.deferred("after this step"):
+            ctrl_c()
+            time.sleep(0.15)
+            ctrl_c()
+            pytest.fail("the signal was lost")
+
+    assert command(monkeypatch, training) == 130
+
+
+SAVING = """
+import multiprocessing, sys, time
+from eva_core import cli, interrupts
+def work(argv):
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(30,), daemon=True)
+    child.start()
+    print(child.pid, flush=True)
+    try:
+        time.sleep(30)
+    finally:
+        print("saving", flush=True)
+        time.sleep(30)
+cli._dispatch = work
+sys.argv[1:] = []
+sys.exit(cli.main())
+"""
+
+
+def test_a_second_ctrl_c_stops_at_once_whatever_is_being_saved():
+    process = subprocess.Popen([sys.executable, "-c", SAVING], stdout=-1, stderr=-1, text=True)
+    assert process.stdout is not None
+    child = int(process.stdout.readline())
+    process.send_signal(signal.SIGINT)
+    assert process.stdout.readline() == "saving\n"
+    process.send_signal(signal.SIGTERM)  # as from the program that started it: no impatience
+    time.sleep(0.2)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert err == "eva: Stopped at once. Finished parts are kept: the same command goes on from there.\n"
+    for _ in range(100):
+        if not os.path.exists(f"/proc/{child}"):
+            return
+        time.sleep(0.02)
+    pytest.fail("a process that it had started goes on")
+
+
 WHOLE = """
 import signal, sys, threading, time
 from eva_core import cli

@@ -30,8 +30,8 @@ class Live:
         self.total = self.left
         self.started = time.monotonic()
         self.console = Console(stderr=True)
-        self._live = RichLive(get_renderable=self._table, console=self.console) if sys.stderr.isatty() else None
-        self._quiet: Any = progress.quiet()
+        self._live = RichLive(get_renderable=self._table, console=self.console) if _on_screen() else None
+        self._quiet: Any = progress.quiet(self.console)
 
     def __enter__(self) -> "Live":
         if self._live:
@@ -56,7 +56,7 @@ class Live:
         self.state[pair.model, pair.task] = _shown(pair, reason is None)
         if not self._live:
             what = f"failed: {reason}" if reason else self.state[pair.model, pair.task]
-            print(visible(f"{pair.model} on {pair.task}: {what} ({self.time_left()})"), file=sys.stderr)
+            progress.say(f"{pair.model} on {pair.task}: {what} ({self.time_left()})")
 
     def time_left(self) -> str:
         """Number of pairs to go, and the time they take by the mean of those that ended."""
@@ -85,6 +85,10 @@ class Live:
         for model in self.board.models:
             table.add_row(escape(model.name), *(self.state[model.name, task.name] for task in self.board.tasks))
         return table
+
+
+def _on_screen() -> bool:
+    return sys.stderr.isatty() and not progress.is_quiet()
 
 
 def _shown(pair: Pair, done: bool) -> str:

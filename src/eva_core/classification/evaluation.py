@@ -43,14 +43,17 @@ def evaluate(job: Job, store: Store, metric: Metric) -> Answer:
     counts = class_counts(store.targets[store.readable], store.splits[store.readable], job.dataset.card.classes)
     foreign = untrained({split: counts[split] for split in ("train", *plan.reported)}, job.dataset.card.name)
     runs = _fit(job, store, plan, "embeddings")
-    splits, predictions, draws = _score(job, store, plan, runs, "embeddings")
+    with Bar(f"scores of {job.head_name} on {job.model}"):
+        splits, predictions, draws = _score(job, store, plan, runs, "embeddings")
     main_split = plan.main
     fit_s = time.monotonic() - started
     baselines: dict[str, Baseline] = {COLOUR: {"splits": splits}}
     if store.imported:
         baselines = {}  # colour needs the images
     elif job.model != COLOUR:
-        baselines[COLOUR]["splits"] = _score(job, store, plan, _fit(job, store, plan, COLOUR), COLOUR)[0]
+        colour = _fit(job, store, plan, COLOUR)
+        with Bar(f"scores of {job.head_name} on {COLOUR}"):
+            baselines[COLOUR]["splits"] = _score(job, store, plan, colour, COLOUR)[0]
 
     record: TaskRecord = {
         **summary(plan, splits, card.metric, metric),

@@ -3,7 +3,10 @@
 from eva_core import registry
 from eva_core.errors import UsageError
 
-FLAGS = "--config --model --dataset --head --protocol --precision --output --device --devices --batch_size --on_error"
+FLAGS = (
+    "--config --model --dataset --head --protocol --precision --output --device --devices --batch_size --on_error "
+    "--quiet --verbose"
+)
 
 BASH = """_eva() {{
   local word=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD-1]}}

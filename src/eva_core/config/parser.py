@@ -24,6 +24,7 @@ from eva_core.errors import EvaError, UsageError
 from eva_core.extraction.settings import Extraction
 from eva_core.files.addresses import free_of_secrets
 from eva_core.job import Job
+from eva_core.progress import HELP
 from eva_core.task import task_named
 from eva_core.text import printable
 
@@ -144,7 +145,8 @@ def build_parser(command: str) -> ArgumentParser:
     parser.add_class_arguments(Extraction)
     parser.add_argument("--output", type=str | None, help="folder for the result, else out/DATASET/MODEL")
     parser.epilog = (
-        f"{TRUST} takes the class paths, transforms and addresses that came with a result: only of people you know."
+        f"{TRUST} takes the class paths, transforms and addresses that came with a result: only of people you know. "
+        f"{HELP}"
     )
     return parser
 

@@ -20,7 +20,7 @@ from eva_core.contracts.protocol import Protocol
 from eva_core.errors import EvaError, UsageError
 from eva_core.extraction.launching import open_fabric
 from eva_core.extraction.settings import PRECISIONS, Extraction, loader_workers
-from eva_core.progress import Bar
+from eva_core.progress import Bar, timed
 from eva_core.store.reuse import CONTENT, take_over
 from eva_core.store.store import StoreKey
 from eva_core.store.writer import PartWriter, finished_parts, missing_rows
@@ -81,7 +81,8 @@ def run(work: Work, how: Extraction, tell: Callable[[str], None]) -> None:
         tell(f"{taken} of {len(work.ids)} {work.unit} are known from earlier: only the others pass the model.")
     share = partial(_run, work=work, how=how)
     if how.devices > 1:
-        fabric.launch(share)  # bound beforehand: Fabric takes arguments apart and trips over frozen dataclasses
+        with timed(_stage(work)):  # the first process shows it
+            fabric.launch(share)  # bound beforehand: Fabric takes arguments apart and trips over frozen dataclasses
     else:
         share(fabric)
 
@@ -97,6 +98,10 @@ def _run(fabric: Fabric, work: Work, how: Extraction) -> None:
     if fabric.global_rank == 0:
         work.finish(_about(fabric))
     fabric.barrier()
+
+
+def _stage(work: Work) -> str:
+    return f"{work.key.model} on {work.key.dataset}"
 
 
 def prepare(backbone: Backbone, protocol: Protocol, device: torch.device) -> None:
@@ -116,7 +121,7 @@ def _write_parts(fabric: Fabric, work: Work, how: Extraction, batches: list[np.n
     writer = PartWriter(work.key.path, work.key.base)
     total = sum(map(len, batches))
     precision = work.protocol.precision_for(work.backbone.card)
-    with Bar(f"{work.key.model} on {work.key.dataset}", total, work.unit, visible=fabric.global_rank == 0) as bar:
+    with Bar(_stage(work), total, work.unit, visible=fabric.global_rank == 0) as bar:
         try:
             for rows, batch in zip(batches, _loader(work, how, batches, fabric.device), strict=True):
                 values = work.forward(fabric, work.backbone, batch)

@@ -18,7 +18,7 @@ from typing_extensions import override
 from eva_core.errors import UsageError
 from eva_core.files.atomic_files import unlinked
 from eva_core.files.checked_lines import checked_line, fields_of
-from eva_core.progress import say
+from eva_core.progress import log
 from eva_pretrain.augment.contact_sheet import contact_sheet
 from eva_pretrain.augment.views import make_crops
 from eva_pretrain.data.datamodule import Patches
@@ -135,7 +135,7 @@ class MonitorCallback(Callback):
                 logger.experiment.add_image("monitor/pca", picture, step, dataformats="HWC")
         Image.fromarray(picture).save(self.output / f"pca-{step}.png")
         _append(self.output / MEASURES, {"step": step, **measures})
-        say(f"step {step:>6}: " + ", ".join(f"{k.removeprefix('monitor/')} {v:.3g}" for k, v in measures.items()))
+        log(f"step {step:>6}: " + ", ".join(f"{k.removeprefix('monitor/')} {v:.3g}" for k, v in measures.items()))
 
     def _tokens(self, method: Method, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Class tokens (N, D) and patch tokens (N, h * w, D) of the teacher, float32."""

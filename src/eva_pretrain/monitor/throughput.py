@@ -8,9 +8,8 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from typing_extensions import override
 
-from eva_core import interrupts
 from eva_core.accelerator import is_gpu, wait_for
-from eva_core.progress import say
+from eva_core.progress import Bar, log
 from eva_pretrain.data.datamodule import Patches
 from eva_pretrain.methods.base import Method
 from eva_pretrain.monitor.collapse import MonitorCallback
@@ -22,6 +21,7 @@ class ThroughputCallback(Callback):
 
     Attributes:
         seconds: Training time of the run over all its resumptions, in seconds.
+        bar: Shows the steps.
         seen: Slides (or images of a folder) that all devices have read over all resumptions, and their patients.
     """
 
@@ -37,6 +37,7 @@ class ThroughputCallback(Callback):
         """
         self.every, self.monitoring, self.seconds = every, monitoring, 0.0
         self.seen = {*seen_before}
+        self.bar, self._note = Bar("training", visible=False), ""
         self._last_line = -1
 
     @override
@@ -60,8 +61,8 @@ class ThroughputCallback(Callback):
 
     @override
     def on_train_batch_end(self, trainer: Trainer, method: Method, *_: Any) -> None:  # type: ignore[override]
-        interrupts.check()
         step = trainer.global_step
+        self.bar.update(step, trainer.max_steps, self._note)
         self.seconds = self._before + time.perf_counter() - self._began
         if step == self._last_line or step == self._step or (step % self.every and step != trainer.max_steps):
             return
@@ -80,11 +81,9 @@ class ThroughputCallback(Callback):
             left = (trainer.max_steps - step) / per_second
             of_peak = f", {numbers['of_peak']:.0%} of peak" if self._peak is not None else ""
             skipped = f", {method.skipped} steps skipped" if method.skipped else ""
-            say(
-                f"step {step:>6} of {trainer.max_steps}: loss {float(loss):.3f}, "
-                f"{numbers['patches_per_s']:,.1f} patches/s, waiting {waited:.0%}{of_peak}{skipped}, "
-                f"{_duration(left)} left"
-            )
+            rate = f"{numbers['patches_per_s']:,.1f} patches/s"
+            self._note = f"loss {float(loss):.3f}, {rate}, waiting {waited:.0%}{of_peak}{skipped}"
+            log(f"step {step:>6} of {trainer.max_steps}: {self._note}, {_duration(left)} left")
         self._mark(trainer)
 
     @override

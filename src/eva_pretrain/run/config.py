@@ -12,6 +12,7 @@ from eva_core.config.parser import parsed
 from eva_core.contracts.dataset import Dataset
 from eva_core.errors import UsageError
 from eva_core.files.file_names import check_name
+from eva_core.progress import HELP
 from eva_core.registry import import_object
 from eva_pretrain.augment.views import Views
 from eva_pretrain.data.datamodule import Source
@@ -163,6 +164,7 @@ def build_parser() -> ArgumentParser:
         exit_on_error=False,
         description="Train a pathology foundation model from slides or patches, and export it for `eva fit --model`. "
         f"Short flags: {', '.join(SHORT)}.",
+        epilog=HELP,
     )
     parser.add_argument("--config", action="config", help="YAML file, or its name under configs/; repeatable")
     parser.add_argument("--name", type=str, default="model", help="name of the run and of its export")

@@ -15,7 +15,7 @@ from torch import Tensor
 from eva_core.config.files import read_yaml
 from eva_core.errors import EvaError, UsageError
 from eva_core.files.atomic_files import FULL, not_written, refuse_without_room, write_text
-from eva_core.progress import say
+from eva_core.progress import Bar, say
 from eva_core.results.record import CONFIG
 from eva_pretrain.data.datamodule import Patches
 from eva_pretrain.methods.base import Method
@@ -151,7 +151,9 @@ def _train(plan: Plan, environment: ClusterEnvironment, patches: Patches, last: 
         [throughput, monitoring],
         plan.monitor.every if knn else 0,
     )
-    run(trainer, method, patches, last, plan.training.checkpoint_every)
+    with Bar("training", setup.recipe.steps, "steps", trainer.is_global_zero, step_of(last), lines=False) as bar:
+        throughput.bar = bar
+        run(trainer, method, patches, last, plan.training.checkpoint_every)
     if trainer.is_global_zero:
         say(throughput.cost(trainer))
         say(patches.loader.report())

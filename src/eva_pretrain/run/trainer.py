@@ -2,10 +2,11 @@
 
 import logging
 import warnings
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -14,6 +15,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 from typing_extensions import override
 
+from eva_core import interrupts
 from eva_core.accelerator import gpus
 from eva_core.errors import EvaError, UsageError, refuse
 from eva_pretrain.data.datamodule import Patches
@@ -136,6 +138,18 @@ class _Keeper(ModelCheckpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
         self._last_global_step_saved = trainer.global_step  # else it saves again amid the batches of the next step
+        self._step = trainer.global_step
+
+    @override
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        whole_step, self._step = trainer.global_step != self._step, trainer.global_step
+        if self.monitor is None and whole_step and trainer.world_size == 1 and interrupts.stopped_by() is not None:
+            if self._last_global_step_saved != trainer.global_step:
+                self._save_checkpoint(trainer, f"{self.dirpath}/step-{trainer.global_step}.ckpt")
+            raise KeyboardInterrupt
 
     @override
     def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
@@ -169,17 +183,20 @@ def run(trainer: Trainer, method: Method, patches: Patches, last: Path | None, e
         every: Optimiser steps between two checkpoints.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C or SIGTERM; checkpoints stay.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; a single process writes a checkpoint first.
         EvaError: A worker died, a checkpoint could not be written, or no patch could be read.
     """
+    alone = trainer.world_size == 1  # else one would stop amid what all do together
+    saving = interrupts.deferred("after this step, once a checkpoint is written") if alone else nullcontext()
     try:
-        trainer.fit(method, datamodule=patches, ckpt_path=last)
+        with saving:
+            trainer.fit(method, datamodule=patches, ckpt_path=last)
     except SystemExit as error:  # Lightning's way to say Ctrl-C
         raise KeyboardInterrupt from error
     except RuntimeError as error:  # torch's way to say that a worker died, at any time
         if "DataLoader worker" not in str(error):
             raise
-        if trainer.received_sigterm:  # the worker received it too
+        if trainer.received_sigterm or interrupts.stopped_by() is not None:  # the worker received it too
             raise KeyboardInterrupt from error
         raise EvaError(f"{' '.join(str(error).split())} If memory was short, lower data.workers.") from error
     if trainer.interrupted:

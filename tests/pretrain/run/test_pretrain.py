@@ -4,12 +4,14 @@ import errno
 import json
 import re
 import shutil
+import signal
 import time
 from pathlib import Path
 
 import pytest
 import torch
 
+from eva_core.cli import main
 from eva_core.errors import EvaError, UsageError
 from eva_core.files import atomic_files
 from eva_pretrain.data.datamodule import Patches
@@ -82,6 +84,31 @@ def test_a_resumed_run_is_the_run(patches, tmp_path, steps, monkeypatch, method,
     for name, tensor in ours["state_dict"].items():
         assert torch.equal(tensor, theirs["state_dict"][name]), name
     assert json.loads((export / "card.json").read_text())["step"] == 8
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_ctrl_c_loses_no_step(patches, tmp_path, steps, monkeypatch, capfd, accumulate):
+    more = ["--steps", "6", f"--training.accumulate={accumulate}"]
+    run(patches, tmp_path / "whole", *more)
+    whole, steps[:] = list(steps), []
+    step = Method.training_step
+
+    def interrupted(self, batch, index):
+        if len(steps) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return step(self, batch, index)
+
+    monkeypatch.setattr(Method, "training_step", interrupted)
+    argv = ["pretrain", *TINY, "--folder", str(patches), "--output", str(tmp_path / "cut"), *more]
+    assert main(argv) == 130
+    done = 4 // accumulate
+    assert [p.name for p in (tmp_path / "cut" / "checkpoints").iterdir()] == [f"step-{done}.ckpt"]
+    err = capfd.readouterr().err
+    assert "eva: Stopping after this step, once a checkpoint is written. Ctrl-C again stops at once." in err
+    assert err.endswith("eva: Stopped. Finished parts are kept: the same command goes on from there.\n")
+    monkeypatch.setattr(Method, "training_step", step)
+    assert main(argv) == 0
+    assert steps == whole  # each once, to the last bit
 
 
 def test_a_kill_amid_an_accumulated_step_after_a_resume_loses_nothing(patches, tmp_path, steps, monkeypatch):
