@@ -106,6 +106,9 @@ def test_its_kind_of_task_goes_through_every_command(site, tmp_path):
     edges, colour = (json.loads((tmp_path / m / "results.json").read_text()) for m in ("edges", "colour_stats"))
     assert (colour["task"], colour["main"]["metric"], colour["main"]["bounds"]) == ("regression", "r2", [None, 1.0])
     assert colour["main"]["mean"] > 0.9 > edges["main"]["mean"]
+    page = (tmp_path / "edges" / "report.html").read_text()
+    assert '"kind":"scatter","title":"Values"' in page
+    assert "could not be made" not in done.stderr
     assert colour["main"]["ci95"][1] <= 1
     assert edges["identity"]["head"] == "ridge"
     again = eva(site, "fit", "--model", "edges", *data, "--output", str(tmp_path / "edges"))

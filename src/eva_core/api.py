@@ -28,6 +28,7 @@ from eva_core.files.file_names import as_name
 from eva_core.identity import canonical, digest, qualified_name, settings_of, version_of
 from eva_core.job import Answer, Job
 from eva_core.progress import say
+from eva_core.reports.page import try_report
 from eva_core.results import record
 from eva_core.results.applying import finish, output_of
 from eva_core.results.finished import finished
@@ -84,7 +85,9 @@ def fit_job(job: Job, tell: Callable[[str], None] = say) -> Results:
         card = asdict(job.card)
         del card["training_ids"]  # there may be tens of thousands; `contamination` says what they tell of this dataset
         facts = {"weights": job.backbone.provenance, "synthetic": job.dataset.card.synthetic, "card": card}
-        return _write(folder, {**stamp, **facts}, answer, job, str(store.attributes["device"]))
+        results = _write(folder, {**stamp, **facts}, answer, job, str(store.attributes["device"]))
+        try_report(folder, results, job.dataset, store, tell)
+        return results
 
     return _once(job, stamp, make, tell)
 
@@ -124,7 +127,9 @@ def fit_embeddings(
     def make(folder: Path) -> Results:
         answer = _task_of(job).evaluate(job, opened, folder, stamp["key"])
         facts = {"weights": {}, "synthetic": False, "card": asdict(job.card)}
-        return _write(folder, {**stamp, **facts}, answer, job, str(opened.attributes["device"]))
+        results = _write(folder, {**stamp, **facts}, answer, job, str(opened.attributes["device"]))
+        try_report(folder, results, images, opened, tell)
+        return results
 
     return _once(job, stamp, make, tell)
 
@@ -133,9 +138,14 @@ def _task_of(job: Job) -> Task:
     return task_named(job.dataset.card.task)
 
 
+def folder_of(job: Job) -> Path:
+    """The folder of the result of a job: what the user asked for, else one by the names of dataset and model."""
+    return job.output or Path("out") / job.dataset.card.name / as_name(job.model)
+
+
 def _once(job: Job, stamp: dict[str, Any], make: Callable[[Path], Results], tell: Callable[[str], None]) -> Results:
     """The result of a job: what its folder holds, else what `make` makes there while no other process does."""
-    folder = job.output or Path("out") / job.dataset.card.name / as_name(job.model)
+    folder = folder_of(job)
     done = finished(folder, stamp["key"], stamp["identity"], stamp["settings"])
     if done is None:
         with record.claimed(folder, tell):
@@ -147,6 +157,8 @@ def _once(job: Job, stamp: dict[str, Any], make: Callable[[Path], Results], tell
                 return results
     _task_of(job).tidy(folder)  # a kill may have come between the result and this
     refuse_skipped(done["skipped"], job.how)
+    if not (folder / record.REPORT).exists():
+        try_report(folder, done, job.dataset, tell=tell)
     tell(f"Already done: {folder}")
     return done
 

@@ -18,6 +18,7 @@ from eva_core.terminal import home_expanded, write_what_can_be_written
 SUMMARIES = {
     "fit": "extract embeddings, train heads, write a score",
     "predict": "extract embeddings only, or apply the heads of a finished result",
+    "report": "the page of a finished result, made again",
     "compare": "say whether finished results differ",
     "leaderboard": "many models on many tasks, as one page",
     "profile": "one dataset at several magnifications",

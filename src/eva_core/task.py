@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
     from eva_core.contracts.dataset import Dataset
     from eva_core.contracts.results import Picture, Results
+    from eva_core.contracts.sections import Section
     from eva_core.job import Answer, Job
+    from eva_core.reports.sources import Sources
     from eva_core.statistics.comparison import Difference
     from eva_core.store.store import StoreKey
 
@@ -172,9 +174,9 @@ class Task(ABC):
         """What a reader must know beside the number, and only this kind of task knows."""
         return []
 
-    def by_class(self, results: "Results") -> bool:
-        """Whether the report has a table with the main metric of each class."""
-        return False
+    def by_class(self, results: "Results") -> str:
+        """The metric of which the terminal shows a table by class; empty for none."""
+        return ""
 
     def beside(self, results: "Results") -> list[str]:
         """Metrics that boards show beside the main one."""
@@ -186,6 +188,10 @@ class Task(ABC):
 
     def pictures(self, results: "Results") -> "list[Picture]":
         """Images that a board shows of a result."""
+        return []
+
+    def sections(self, sources: "Sources") -> "list[Section]":
+        """The parts of report.html that only this kind of task knows; what all share stands around them."""
         return []
 
 

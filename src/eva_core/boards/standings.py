@@ -17,7 +17,7 @@ from eva_core.contracts.results import Picture, Results
 from eva_core.errors import EvaError
 from eva_core.files.file_names import below
 from eva_core.files.sealed_records import read_record_or_nothing
-from eva_core.results.record import RESULTS, read_draws, read_results
+from eva_core.results.record import REPORT, RESULTS, read_draws, read_results
 from eva_core.statistics.ranking import ranks
 from eva_core.task import Task, task_named
 
@@ -40,6 +40,8 @@ class Cell:
         pictures: What the task shows of the result: `which` (best, median, worst), `id`, `score`, and `file` below the
             board's folder.
         tied: Not told apart from the best of the task by the permutation test after Holm; None where not tested.
+        folder: Its result, below the board's folder.
+        report: The page of that result, below the board's folder; empty where there is none.
     """
 
     head: str = ""
@@ -67,6 +69,7 @@ class Cell:
     pictures: list[Picture] = field(default_factory=list)
     tied: bool | None = None
     folder: str = ""
+    report: str = ""
     key: str = ""
 
 
@@ -209,6 +212,8 @@ def _read(pair: Pair, head: Part, output: Path) -> _Entry | str | None:
         name = content["identity"]["head"] if head.config is None else head.name
         main = content["main"]
         cell = _cell(pair, name, content, folder.relative_to(output).as_posix())
+        if (folder / REPORT).is_file():
+            cell.report = f"{cell.folder}/{REPORT}"
         task = Column(
             pair.task, content["task"], main["metric"], read_metric(main), main["split"], content["synthetic"]
         )

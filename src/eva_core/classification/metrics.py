@@ -255,12 +255,17 @@ def calibration_gaps(
     return gaps
 
 
-def _gap_columns(scores: NDArray[np.floating], targets: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Hit less confidence of each sample in the column of its bin, (N, bins): ECE = sum |weights @ it| / all weight."""
+def confidence_bins(scores: NDArray[np.floating]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The greatest probability of each sample, and the bin of the calibration error that it falls into, (N,) both."""
     confidences = scores.max(axis=1, initial=0).astype(np.float32)
     # torchmetrics' own edges, so that no sample falls into another bin; a confidence of 1 has a bin to itself
     edges = torch.linspace(0, 1, _BINS + 1)
-    bins = (torch.bucketize(torch.from_numpy(confidences), edges, right=True) - 1).numpy()
+    return confidences, (torch.bucketize(torch.from_numpy(confidences), edges, right=True) - 1).numpy()
+
+
+def _gap_columns(scores: NDArray[np.floating], targets: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Hit less confidence of each sample in the column of its bin, (N, bins): ECE = sum |weights @ it| / all weight."""
+    confidences, bins = confidence_bins(scores)
     hits = scores.argmax(axis=1) == targets
     columns: NDArray[np.float64] = np.eye(_BINS + 1)[bins] * (hits - confidences.astype(np.float64))[:, None]
     return columns

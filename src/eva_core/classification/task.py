@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from eva_core.classification.predictions import Predictions
     from eva_core.contracts.dataset import Dataset
     from eva_core.contracts.results import Results
+    from eva_core.contracts.sections import Section
     from eva_core.job import Answer, Job
+    from eva_core.reports.sources import Sources
     from eva_core.store.store import Store, StoreKey
 
 
@@ -117,6 +119,16 @@ class Classification(Task):
             other = "" if results["identity"]["protocol"].startswith("strict") else ", or --protocol strict"
             return [f"the head gives one class to every image: it has learned nothing; more steps{other}"]
         return []
+
+    @override
+    def by_class(self, results: "Results") -> str:
+        return "recall"
+
+    @override
+    def sections(self, sources: "Sources") -> "list[Section]":
+        from eva_core.classification.sections import sections
+
+        return sections(sources)
 
 
 def _translated(targets: np.ndarray, labels: Sequence[str], classes: Sequence[str]) -> np.ndarray:

@@ -28,6 +28,8 @@ from eva_core.progress import say
 
 RESULTS, CONFIG, PREDICTIONS, HEADS = "results.json", "config.yaml", "predictions.parquet", "heads.safetensors"
 DRAWS = "bootstrap.npy"
+REPORT = "report.html"
+"""The page of a result: made from the others, so that results.json does not vouch for it."""
 RESULT_FILES = (CONFIG, PREDICTIONS, HEADS, DRAWS)
 AGAIN = "Run `eva fit` or `eva leaderboard` again: it makes the result anew."
 

@@ -13,6 +13,8 @@ from eva_core.evaluation.class_checks import untrained_line
 from eva_core.shown import visible
 from eva_core.task import task_named
 
+MOST_CLASSES = 12
+"""Of more classes than these, the terminal shows the worst."""
 REFIT = 0.02
 """By how much a head that was fitted again may score less on the hold-out than the one that was selected by it."""
 
@@ -35,26 +37,35 @@ def show(results: Results, console: Console | None = None) -> None:
         for name, splits in rows:
             record = splits[split]["metrics"][metric]
             table.add_row(_cell(split), _cell(name), score(record), span(record["ci95"]), number(record["last"]))
+        if main.get("chance") is not None:
+            table.add_row(_cell(split), "chance", number(main["chance"]), "", "", style="dim")
     console.print(table)
-    if task_named(results["task"]).by_class(results):
-        console.print(_classes(rows, main["split"], metric))
+    by_class = task_named(results["task"]).by_class(results)
+    if by_class:
+        console.print(_classes(rows, main["split"], by_class))
     for note in notes(results):
         console.print(f"  {_cell(note)}", style="dim", highlight=False)
 
 
 def _classes(rows: list[tuple[str, dict[str, Any]]], split: str, metric: str) -> Table:
-    """The main metric of every class on one split: the model with its interval, then what colour alone explains."""
-    table = Table(title=f"{metric} of each class on {split}", title_justify="left")
+    """A metric of every class on one split: the model with its interval, then what colour alone explains.
+
+    Of many classes the worst are shown.
+    """
     (model, of_model), *others = ((name, splits[split]["metrics"]) for name, splits in rows)
+    named = [(label, key) for key in of_model for kind, _, label in [key.partition("/")] if label and kind == metric]
+    title = f"{metric} of each class on {split}"
+    if len(named) > MOST_CLASSES:
+        title = f"{metric} of the {MOST_CLASSES} worst of {len(named)} classes on {split}; report.html has all"
+        named = sorted(named, key=lambda one: (of_model[one[1]]["mean"] is None, of_model[one[1]]["mean"]))
+    table = Table(title=title, title_justify="left")
     table.add_column("class")
     for name in (model, "95 % interval", *(name for name, _ in others)):
         table.add_column(_cell(name), justify="right")
-    for key, record in of_model.items():
-        kind, _, label = key.partition("/")
-        if label and kind == metric:
-            table.add_row(
-                _cell(label), score(record), span(record["ci95"]), *(number(of[key]["mean"]) for _, of in others)
-            )
+    for label, key in named[:MOST_CLASSES]:
+        record = of_model[key]
+        nulls = (number(of[key]["mean"]) for _, of in others)
+        table.add_row(_cell(label), score(record), span(record["ci95"]), *nulls)
     return table
 
 

@@ -18,7 +18,9 @@ from eva_vision.segmentation.protocol import Segmentation
 if TYPE_CHECKING:
     from eva_core.contracts.dataset import Dataset
     from eva_core.contracts.results import Picture, Results
+    from eva_core.contracts.sections import Section
     from eva_core.job import Answer, Job
+    from eva_core.reports.sources import Sources
     from eva_core.store.store import StoreKey
     from eva_vision.segmentation.contracts import SegmentationDataset
     from eva_vision.segmentation.features.map_store import MapStore
@@ -167,8 +169,8 @@ class SegmentationTask(Task):
         return lines
 
     @override
-    def by_class(self, results: "Results") -> bool:
-        return True
+    def by_class(self, results: "Results") -> str:
+        return results["main"]["metric"]
 
     @override
     def beside(self, results: "Results") -> list[str]:
@@ -182,6 +184,12 @@ class SegmentationTask(Task):
     @override
     def pictures(self, results: "Results") -> "list[Picture]":
         return list(cast("SegmentationResults", results).get("overlays", []))
+
+    @override
+    def sections(self, sources: "Sources") -> "list[Section]":
+        from eva_vision.segmentation.sections import sections
+
+        return sections(sources)
 
 
 def _checked(dataset: "Dataset") -> "SegmentationDataset":

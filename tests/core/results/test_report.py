@@ -77,19 +77,38 @@ def test_what_a_reader_must_know_of_masks():
     assert not any(what in quiet for what in ("nothing", "wrong", "every step"))
 
 
-@pytest.mark.parametrize("metric", ["balanced_accuracy", "auroc"])
-def test_a_classification_has_neither(metric: str):
+def classes(recalls: dict[str, float], metric: str = "balanced_accuracy", **main: Any) -> dict[str, Any]:
+    """A result of a classification with these recalls, beside colour that finds each half as often."""
     results = masks()
-    metrics = {metric: measured(0.9), "recall/a": measured(0.9), "recall/b": measured(0.8)}
+    metrics = {metric: measured(0.9), **{f"recall/{name}": measured(value) for name, value in recalls.items()}}
+    colour = {name: measured(record["mean"] / 2, None) for name, record in metrics.items()}
     results["splits"] = {"val": {**results["splits"]["val"], "metrics": metrics}}
-    results["main"] = {"split": "val", "metric": metric, "mean": 0.9, "higher_is_better": True}
+    results["baselines"] = {"colour_stats": {"splits": {"val": {**results["splits"]["val"], "metrics": colour}}}}
+    results["main"] = {"split": "val", "metric": metric, "mean": 0.9, "higher_is_better": True, **main}
     results["task"] = "classification"
-    results["baselines"] = {}
     del results["features"]
-    text = screen(results)
-    assert "of each class" not in text
-    assert "background" not in text
-    assert "embeddings 3 s (30.0 images/s)" in text
+    return results
+
+
+@pytest.mark.parametrize("metric", ["balanced_accuracy", "auroc"])
+def test_a_classification_shows_recall_by_class_beside_nulls_and_chance(metric: str):
+    lines = screen(classes({"a": 0.9, "b": 0.8}, metric, chance=0.5)).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any("recall of each class on val" in line for line in lines)
+    (b,) = [line.split() for line in lines if line.startswith("│ b ")]
+    assert b[3:6] == ["0.800", "±", "0.012"]
+    assert b[-2] == "0.400"
+    (chance,) = [line.split() for line in lines if "chance" in line]
+    assert "0.500" in chance
+    assert "embeddings 3 s (30.0 images/s)" in "\n".join(lines)
+    assert not any("background" in line for line in lines)
+
+
+def test_of_many_classes_the_worst_are_shown():
+    text = screen(classes({f"c{n:02d}": 0.9 - n / 100 for n in range(30)}))
+    assert "recall of the 12 worst of 30 classes on val; report.html has all" in text.replace("\n", "")
+    assert "c29" in text
+    assert "c05" not in text
 
 
 def test_an_interval_says_how_far_it_is_to_be_believed():

@@ -41,7 +41,8 @@ from tests.vision.segmentation.tiny import (
     write_masked,
 )
 
-NAMES = ["bootstrap.npy", "config.yaml", "heads.safetensors", "overlays", "predictions.parquet", "results.json"]
+NAMES = ["bootstrap.npy", "config.yaml", "heads.safetensors", "overlays", "predictions.parquet", "report.html"]
+NAMES += ["results.json"]
 NUCLEI = [
     *("fit", "--config", "phantom_nuclei", "--dataset.train", "16", "--dataset.val", "4", "--dataset.test", "4"),
     *("--dataset.size", "36", "--model", "colour_stats", "--protocol.segmentation.tile", "36", "--protocol.runs", "2"),

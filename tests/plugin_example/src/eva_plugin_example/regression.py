@@ -89,6 +89,15 @@ class Regression(Task):
         mae = results["splits"][results["main"]["split"]]["metrics"]["mae"]["mean"]
         return [f"mean absolute error {mae:.3f}"]
 
+    def sections(self, sources: Any) -> list[Any]:
+        """In report.html: what is said beside what is true."""
+        found = self.read(sources.folder, sources.results["main"]["split"])
+        mean = sum(found.predicted) / len(found.predicted)
+        points = [(round(float(a), 3), round(float(b), 3)) for a, b in zip(found.targets, mean, strict=True)]
+        note = "On the line both agree; mean over runs."
+        axes = {"x": "true value", "y": "predicted"}
+        return [{"kind": "scatter", "title": "Values", "note": note, **axes, "points": points, "ids": list(found.ids)}]
+
 
 def with_strengths(protocol: Any, *strengths: float) -> Any:
     """A protocol that tries these strengths."""
