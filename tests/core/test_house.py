@@ -17,8 +17,8 @@ SRC = TESTS.parent / "src"
 FLOORS = {"eva_core": 0, "eva_vision": 1, "eva_pretrain": 2}
 FILES = sorted(SRC.rglob("*.py"))
 ORDER = {
-    "eva_core": "files contracts hub statistics store evaluation extraction results config reports classification boards "
-    "commands",
+    "eva_core": "files contracts hub statistics store evaluation extraction results config reports classification "
+    "boards commands",
     "eva_vision": "slides segmentation heads models synthetic datasets hub",
     "eva_vision/segmentation": "features decoders scoring",
     "eva_vision/slides": "reading",

@@ -24,7 +24,8 @@ def confusions(scores: NDArray[np.floating], targets: NDArray[np.integer]) -> ND
     """
     runs, _, classes = scores.shape
     cells = targets * classes + scores.argmax(-1)
-    return np.bincount(cells.ravel(), minlength=classes**2).reshape(classes, classes) / runs
+    counts: NDArray[np.float64] = np.bincount(cells.ravel(), minlength=classes**2).reshape(classes, classes) / runs
+    return counts
 
 
 def reliability(scores: NDArray[np.floating], targets: NDArray[np.integer]) -> list[tuple[float, float, float]]:
@@ -65,7 +66,9 @@ def roc(ranking: NDArray[np.floating], positive: NDArray[np.bool_]) -> list[tupl
     return [point for n, point in enumerate(points) if n in (0, len(points) - 1) or _turns(points, n)]
 
 
-def _steps(ranking: NDArray[np.floating], positive: NDArray[np.bool_], grid: NDArray[np.float64]) -> np.ndarray:
+def _steps(
+    ranking: NDArray[np.floating], positive: NDArray[np.bool_], grid: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """True positives at each share of false positives, of one run: ties rise together."""
     order = np.argsort(-ranking, kind="stable")
     ends = np.append(np.flatnonzero(np.diff(ranking[order])), len(order) - 1)
@@ -73,7 +76,8 @@ def _steps(ranking: NDArray[np.floating], positive: NDArray[np.bool_], grid: NDA
     x, y = np.append(0, misses / misses[-1]), np.append(0, hits / hits[-1])
     # where several share one place the highest counts
     last = np.append(np.flatnonzero(np.diff(x)), len(x) - 1)
-    return np.interp(grid, x[last], y[last])
+    found: NDArray[np.float64] = np.interp(grid, x[last], y[last])
+    return found
 
 
 def _turns(points: list[tuple[float, float]], n: int) -> bool:

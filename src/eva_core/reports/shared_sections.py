@@ -102,7 +102,7 @@ def _made(results: Results) -> FactsSection:
         ("heads", f"{cost['fit_s']:,.1f} s"),
         ("peak memory", f"{cost.get('peak_rss_mb', 0):,.0f} MB on {environment.get('device', 'an unknown device')}"),
         ("eva", f"{environment.get('eva-pathology', '?')}, torch {environment.get('torch', '?')}"),
-        *((name.replace("_", " "), value) for name, value in identity.items()),
+        *((name.replace("_", " "), str(value)) for name, value in identity.items()),
     ]
     return {"kind": "facts", "title": "Cost and identity", "note": "", "rows": rows}
 
