@@ -35,6 +35,8 @@ SUMMARIES = {
     "slides": "index whole slides, or show one",
     "pretrain": "train a foundation model from slides or patches",
     "study": "train variants, and say which is better",
+    "download": "weights and datasets, ahead of a machine without a network",
+    "push": "an export of pretrain, or a score, to the Hugging Face hub",
 }
 
 

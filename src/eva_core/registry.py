@@ -198,7 +198,7 @@ def every_group() -> list[Registry]:
 
 
 def is_folder(model: str) -> bool:
-    """Whether a model is named by a path: one with a slash, or one that exists and that no package has as a name."""
+    """Whether a model is named by a path or as `hf-hub:owner/name`: with a slash, or existing and no package's name."""
     if "/" in model or model.startswith("{"):
         return not model.startswith("{")  # that is JSON
     return Path(model).exists() and all(entry.name != model for entry in models.entries())

@@ -12,7 +12,7 @@ import urllib.parse
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path, PurePosixPath
@@ -92,6 +92,7 @@ def fetch(
     checksum: str | None = None,
     tell: Callable[[str], None] = say,
     faulty: Callable[[Path], str | None] = lambda _: None,
+    headers: Mapping[str, str] | None = None,
 ) -> None:
     """Download a file; what has arrived lies in `<path>.part`, and the next call goes on from there.
 
@@ -101,6 +102,7 @@ def fetch(
         checksum: `md5:...` or `sha256:...`; None: the length that the server states is all there is to check.
         tell: Receives lines for the user.
         faulty: Says what is wrong with what came, where it is not what was wanted: then it is not kept.
+        headers: Sent along, such as a token; to no other server that this one may point to.
     Raises:
         EvaError: No such file, another thing in its place, no connection after several attempts, no room, or another
             checksum.
@@ -118,7 +120,7 @@ def fetch(
     while True:
         before = part.stat().st_size if part.exists() else 0
         try:
-            _receive(url, part)
+            _receive(url, part, headers or {})
             break
         except (OSError, HTTPException) as error:  # urllib lets errors of three libraries through
             if isinstance(error, urllib.error.HTTPError) and error.code not in _TEMPORARY:
@@ -204,14 +206,17 @@ def unpack(archive: Path, folder: Path) -> None:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _receive(url: str, part: Path) -> None:
+def _receive(url: str, part: Path, more: Mapping[str, str]) -> None:
     """One attempt: append what is missing; an early end is an error."""
     have = part.stat().st_size if part.exists() else 0
     headers = {"User-Agent": "eva-pathology", "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
     try:
-        response: HTTPResponse = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
+        request = urllib.request.Request(url, headers=headers)
+        for name, value in more.items():
+            request.add_unredirected_header(name, value)
+        response: HTTPResponse = urllib.request.urlopen(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         if error.code == 416 and _total(error.headers.get("Content-Range")) == have:
             return  # all of it had arrived before the cut

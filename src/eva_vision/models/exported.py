@@ -14,6 +14,7 @@ from eva_core.errors import EvaError, UsageError
 from eva_core.evaluation.contamination import OTHERS
 from eva_core.evaluation.tcga import tcga
 from eva_core.files.file_names import check_name
+from eva_core.hub.weight_files import HUB, HUB_PAGE
 from eva_vision.models.timm import timm_model
 
 if TYPE_CHECKING:
@@ -43,17 +44,22 @@ FIELDS: dict[str, type] = {
 """Fields that card.json holds at least, and their types."""
 
 
-@card(ModelCard(name="exported", source="a folder that `eva pretrain` wrote: --model FOLDER"))
+@card(ModelCard(name="exported", source="--model FOLDER of `eva pretrain`, or --model hf-hub:owner/name"))
 def exported(folder: str) -> "Backbone":
-    """A model that `eva pretrain` made: `--model FOLDER`. Results carry the name of its run.
+    """A model that `eva pretrain` made: `--model FOLDER`, or `--model hf-hub:owner/name`. Results name its run.
 
     Args:
-        folder: Holds card.json, model.safetensors and slides.json.
+        folder: Holds card.json, model.safetensors and slides.json; or `hf-hub:owner/name[@revision]`, whose files are
+            downloaded.
     Raises:
-        UsageError: It is no such folder, or was written by another version.
+        UsageError: It is no such folder or repository, or was written by another version.
         EvaError: A file of it is missing or damaged, or the weights are not those of the card.
     """
-    path = Path(folder).expanduser()
+    from eva_vision.models.hub_exports import fetch_export
+    from eva_vision.models.weights import provenance
+
+    published = fetch_export(folder, (CARD, SLIDES, WEIGHTS), (CONFIG,)) if folder.startswith(HUB) else None
+    path = Path(folder).expanduser() if published is None else published.folder
     content = check_files(path)
     weights = str(path / WEIGHTS)
     backbone = timm_model(content["arch"], weights, mean=content["mean"], std=content["std"], **content["arch_args"])
@@ -71,6 +77,9 @@ def exported(folder: str) -> "Backbone":
         collections=_collections(slides),
         training_ids=tuple(sorted({name for pair in slides for name in pair if name is not None})),
     )
+    if published is not None:
+        backbone.card = replace(backbone.card, source=f"{HUB_PAGE}{published.repo}", revision=published.commit)
+        backbone.provenance = provenance(folder, path / WEIGHTS)
     # the run in place of the path, which is part of no key: the same export in another place is the same model
     backbone.arguments = {**backbone.arguments, "folder": content["name"]}
     return backbone
