@@ -88,9 +88,9 @@ def rows_of(items: Sequence[Listed], columns: int, cells: Cells) -> list[tuple[s
         columns: Number of cells between the name and what it is.
         cells: Makes them; none for a name without a card.
     """
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for item in items:
-        line, inner = item.summary, ()
+        line, inner = item.summary, tuple[str, ...]()
         if item.definition is not None:
             try:
                 inner = cells(item.definition)

@@ -142,7 +142,7 @@ def _check(given: argparse.Namespace) -> int:
     if given.json:
         print_json([{"name": name, **asdict(weights)} for name, weights in found.items()])
         return 0
-    rows = [(name, w.state, as_size(w.size), visible(w.where)) for name, w in found.items()]
+    rows: list[tuple[str, ...]] = [(name, w.state, as_size(w.size), visible(w.where)) for name, w in found.items()]
     _print_table(("NAME", "WEIGHTS", "SIZE", "WHERE"), rows, given.sort)
     states = [weights.state for weights in found.values()]
     say("; ".join(f"{state}: {states.count(state)}" for state in sorted(set(states))))
