@@ -76,7 +76,7 @@ def phantom_patch(cls: int, rng: np.random.Generator, stain: Stain, size: int = 
     stroma = layers[2] > 0.5
     nuclei += [within(stroma, spindles(rng, flow, 0.04)), within(stroma, lymphocytes(rng, 0.025, size))]
 
-    return render(rng, layers[0], layers[1], _draw(rng, np.concatenate(nuclei), size), stain)
+    return render(rng, layers[0], layers[1], draw_nuclei(rng, np.concatenate(nuclei), size), stain)
 
 
 def render(
@@ -197,7 +197,7 @@ def random_wobble(rng: np.random.Generator, amount: float) -> np.ndarray:
     return harmonics.astype(np.complex64)
 
 
-def _disc(
+def disc(
     x: float, y: float, radius: float, wobble: np.ndarray, side: int
 ) -> tuple[tuple[slice, slice], np.ndarray] | None:
     """The window around a wobbly disc and the distance from its centre there, 1 on the outline; None if outside."""
@@ -234,7 +234,7 @@ def _epithelium(
             continue
         mean = radius * rng.uniform(0.8, 1.1)
         wobble = random_wobble(rng, 0.08 + 0.1 * disorder)
-        where = _disc(x, y, mean, wobble, side)
+        where = disc(x, y, mean, wobble, side)
         if where is None:
             continue
         window, distance = where
@@ -263,13 +263,13 @@ def _vessels(rng: np.random.Generator, layers: np.ndarray) -> None:
     side = layers.shape[1]
     for _ in range(rng.poisson(3 * (side / 224) ** 2)):
         x, y = rng.uniform(0, side, 2)
-        where = _disc(x, y, rng.uniform(8, 22), random_wobble(rng, 0.15), side)
+        where = disc(x, y, rng.uniform(8, 22), random_wobble(rng, 0.15), side)
         if where is not None:
             window, distance = where
             layers[(slice(None), *window)] *= soft_step(distance - 1, 0.15)
 
 
-def _draw(rng: np.random.Generator, nuclei: np.ndarray, side: int) -> np.ndarray:
+def draw_nuclei(rng: np.random.Generator, nuclei: np.ndarray, side: int) -> np.ndarray:
     """Haematoxylin of the nuclei, float32 (side, side): soft edges, a dark rim, a slightly bent outline."""
     canvas = np.zeros((side + 2 * _REACH,) * 2, np.float32)
     x, y, length, width, direction, density = nuclei.astype(np.float32).T[:, :, None, None]
