@@ -107,7 +107,7 @@ def pattern_tissue(side: int, seed: int, glass: int = 243) -> np.ndarray:
         weight = uniform_filter(piece.own.astype(np.float32), _SEAM, mode="nearest")[inside]
         for layer, drawn in ((haematoxylin, piece.haematoxylin), (eosin, piece.eosin)):
             layer[window] += weight * (drawn[inside] - layer[window])
-        nuclei.append(piece.nuclei + [left, top, 0, 0, 0, 0])
+        nuclei.append(piece.nuclei + np.array([left, top, 0, 0, 0, 0]))
         numbers += [number] * len(piece.nuclei)
     tissue = _outline(rng, side)
     drawn = patches.draw_nuclei(rng, _kept(np.concatenate(nuclei), np.array(numbers), owner, tissue), side)
@@ -289,6 +289,7 @@ def _regions(rng: np.random.Generator, side: int) -> np.ndarray:
 
 def _outline(rng: np.random.Generator, side: int) -> np.ndarray:
     """1 where there is tissue, 0 on glass, float32 (side, side), soft over a few pixels."""
-    at = np.linspace(-1, 1, side, dtype=np.float32)
+    at = np.abs(np.linspace(-1, 1, side, dtype=np.float32))
     away = np.hypot(at, at[:, None]) + 0.1 * value_noise(rng, side, side / 6) + 0.02 * value_noise(rng, side, side / 30)
-    return soft_step(0.82 - away, 6 / side)
+    away += 3 * (np.maximum(at, at[:, None]) - 0.8).clip(0)  # glass all round
+    return soft_step(0.85 - away, 6 / side)

@@ -28,7 +28,7 @@ def test_its_board_compares_the_trained_network_with_its_start(tmp_path: Path, m
         return 0
 
     monkeypatch.setattr(demo, "OUTPUT", tmp_path / "demo")
-    monkeypatch.setattr(demo, "write_phantom_slide", lambda path, *size, seed: draw(path, seed))
+    monkeypatch.setattr(demo, "write_pattern_slide", lambda path, seed: draw(path, seed))
     monkeypatch.setattr(demo, "pretrain", lambda plan: plan.output / "export")
     monkeypatch.setattr(demo, "export_initial_weights", lambda plan: plan.output / "export")
     monkeypatch.setattr(demo.leaderboard, "main", leaderboard)
@@ -42,3 +42,18 @@ def test_its_board_compares_the_trained_network_with_its_start(tmp_path: Path, m
     board = yaml.safe_load((tmp_path / "demo" / "board.yaml").read_text())
     paths = [model["class_path"] for model in board["models"][:2]]
     assert paths == [str(tmp_path / "demo" / name / "export") for name in ("pretrain", "start")]
+
+
+def test_a_seed_gives_other_slides_weights_and_patches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    slides, plans = [], []
+    monkeypatch.setattr(demo, "write_pattern_slide", lambda path, seed: slides.append(seed))
+    monkeypatch.setattr(demo, "pretrain", lambda plan: plans.append(plan) or plan.output / "export")
+    monkeypatch.setattr(demo, "export_initial_weights", lambda plan: plans.append(plan) or plan.output / "export")
+    monkeypatch.setattr(demo.leaderboard, "main", lambda argv: 0)
+    monkeypatch.setattr(demo.shutil, "rmtree", lambda folder, **_: folder.mkdir())  # as drawing slides would
+    for seed in (0, 3):
+        assert demo.run(tmp_path / str(seed), seed) == 0
+        board = yaml.safe_load((tmp_path / str(seed) / "board.yaml").read_text())
+        assert board["tasks"][0]["init_args"]["seed"] == seed
+    assert len(set(slides)) == 2 * demo.SLIDES
+    assert [plan.setup.seed for plan in plans] == [0, 0, 3, 3]

@@ -67,11 +67,11 @@ def test_there_is_tissue_and_glass(tissue: np.ndarray):
 
 
 def test_regions_pass_into_each_other_without_a_step(tissue: np.ndarray):
-    """No row and no column changes more from the one before than any other does: nothing is pieced together."""
+    """No row and no column differs much more from the one before than its neighbours do: nothing is pieced together."""
     pixels = tissue[300:724, 300:724].astype(float)
     for axis in (0, 1):
         steps = np.abs(np.diff(pixels, axis=axis)).mean((1 - axis, 2))
-        assert steps.max() < 1.5 * np.median(steps)
+        assert (steps[1:-1] < 2 * np.maximum(steps[:-2], steps[2:])).all()
 
 
 def test_a_slide_is_that_tissue_at_its_scale(tmp_path):
