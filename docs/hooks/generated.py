@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import dataset_pages
+import notebooks
 import reference_pages
 from mkdocs.structure.files import File, Files
 
@@ -29,7 +30,8 @@ def on_files(files: Files, config: Any) -> Files:
     """Add the generated pages; the page of a dataset replaces its section that is written by hand."""
     sections = Path(config.docs_dir) / "datasets"
     generated_pages = dataset_pages.pages(_ours(registry.datasets), sections)
-    for path, text in {**generated_pages, **reference_pages.pages(_ours(registry.commands))}.items():
+    generated_pages |= reference_pages.pages(_ours(registry.commands)) | notebooks.pages(Path(config.docs_dir))
+    for path, text in generated_pages.items():
         handwritten = files.get_file_from_path(path)
         if handwritten is not None:
             files.remove(handwritten)

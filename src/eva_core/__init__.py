@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from eva_core.errors import EvaError, UsageError
     from eva_core.extraction.settings import Extraction
     from eva_core.job import Answer, Job
+    from eva_core.reports.result import Result
     from eva_core.task import Scores, Task
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "ModelCard",
     "Protocol",
     "ResolvedProtocol",
+    "Result",
     "Sample",
     "Scores",
     "Task",
@@ -63,6 +65,7 @@ __getattr__, __dir__ = lazy_names(
         "ModelCard": "eva_core.contracts.cards",
         "Protocol": "eva_core.contracts.protocol",
         "ResolvedProtocol": "eva_core.contracts.protocol",
+        "Result": "eva_core.reports.result",
         "Sample": "eva_core.contracts.dataset",
         "Scores": "eva_core.task",
         "Task": "eva_core.task",

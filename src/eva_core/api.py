@@ -29,6 +29,7 @@ from eva_core.identity import canonical, digest, qualified_name, settings_of, ve
 from eva_core.job import Answer, Job
 from eva_core.progress import say
 from eva_core.reports.page import try_report
+from eva_core.reports.result import Result
 from eva_core.results import record
 from eva_core.results.applying import finish, output_of
 from eva_core.results.finished import finished
@@ -47,7 +48,7 @@ def fit(
     how: Extraction | None = None,
     tell: Callable[[str], None] = say,
     name: str | None = None,
-) -> Results:
+) -> Result:
     """Evaluate a model on a dataset.
 
     Args:
@@ -60,13 +61,14 @@ def fit(
         tell: Receives lines for the user.
         name: What the result calls the model; its own name unless given.
     Returns:
-        The content of results.json.
+        The content of results.json, a dictionary; it shows itself, and has `predictions` and `embeddings`.
     Raises:
         UsageError: The folder holds another result, or the dataset lacks labels or splits.
         EvaError: An image, the weights or an embedding is bad.
     """
     job = job_of(model, dataset, head, protocol, how, name=name)
-    return fit_job(replace(job, output=None if output is None else Path(output).expanduser()), tell)
+    job = replace(job, output=None if output is None else Path(output).expanduser())
+    return Result(fit_job(job, tell), folder_of(job))
 
 
 def fit_job(job: Job, tell: Callable[[str], None] = say) -> Results:

@@ -11,7 +11,7 @@ import pytest
 
 FACES = {
     "eva_core": """fit predict compare Backbone ModelCard Geometry Dataset DatasetCard Sample Head Embedded FittingData
-        FittedRun Metric Protocol ResolvedProtocol Task Scores Job Answer Extraction EvaError UsageError card""",
+        FittedRun Metric Protocol ResolvedProtocol Result Task Scores Job Answer Extraction EvaError UsageError card""",
     "eva_vision": """timm_model open_slide list_slides Slide Patch Level SlideReader ImageFiles SegmentationDataset
         SegmentationHead""",
     "eva_pretrain": "pretrain plan export ExportDetails Plan Method Setup",
