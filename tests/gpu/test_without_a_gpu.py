@@ -89,7 +89,7 @@ def test_heads_train_where_their_embeddings_lie(head, classes, gpu, monkeypatch:
         for track in tracks:
             track.best = {name: p[0] for name, p in params.items()}
 
-    monkeypatch.setattr(training._Job, "_evaluate", evaluate)
+    monkeypatch.setattr(training._Fit, "_evaluate", evaluate)
     monkeypatch.setattr(type(head), "gradients", _without_autograd(type(head)))
     y = torch.empty(10, dtype=torch.int64, device=gpu)
     data = Embedded(torch.empty(10, 6, device=gpu), y)

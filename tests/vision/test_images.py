@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from eva_core.files.file_hashes import UNREADABLE
-from eva_vision.images import image_size, is_image, known, read_image
+from eva_vision.images import image_size, is_image, read_image, readable_hash
 from tests.conftest import picture
 
 
@@ -33,5 +33,5 @@ def test_what_is_no_image_is_an_error(tmp_path: Path):
 
 
 def test_the_hash_of_what_does_not_read_is_not_known():
-    assert known("abc") == "abc"
-    assert known(UNREADABLE) is None
+    assert readable_hash("abc") == "abc"
+    assert readable_hash(UNREADABLE) is None
