@@ -2,6 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# TORCH=cpu installs torch without CUDA, which is small; it comes from an index of its own.
+TORCH ?=
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 export MPLBACKEND := Agg
 
 .PHONY: demo test lint docs bench gpu clean
@@ -17,6 +20,7 @@ lint: $(VENV)/.lint ## format, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	if [ -x $(BIN)/hadolint ]; then $(BIN)/hadolint Dockerfile; fi
 
 docs: $(VENV)/.docs ## the documentation, in site/
 	$(BIN)/mkdocs build --strict
@@ -31,9 +35,13 @@ clean:
 	rm -rf $(VENV) site dist
 
 $(BIN)/python:
-	$(PYTHON) -m venv $(VENV)
+	@command -v "$(PYTHON)" >/dev/null || { echo "Expected Python, but there is no $(PYTHON). Name one: make PYTHON=..." >&2; exit 1; }
+	@"$(PYTHON)" install/check.py "$(VENV)" "$(TORCH)"
+	"$(PYTHON)" -m venv "$(VENV)"
 
 $(VENV)/.installed: $(BIN)/python pyproject.toml
+	@$(BIN)/python install/check.py "$(VENV)" "$(TORCH)"
+	$(if $(filter cpu,$(TORCH)),$(BIN)/python install/cpu_torch.py "$(TORCH_INDEX)")
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 

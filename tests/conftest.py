@@ -1,5 +1,9 @@
-"""Shared fixtures: a cache of its own for every test, tiny images, a tiny dataset, and the real data where they are."""
+"""Shared fixtures: a cache of its own for every test, tiny images, a tiny dataset, and the real data where they are.
 
+EVA_TEST_START_METHOD=forkserver (or spawn, fork) runs the suite under a start method that is not this Python's default.
+"""
+
+import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,6 +19,9 @@ from eva_core.contracts.dataset import Dataset, Sample
 from tests.hub import Hub, running
 
 REAL = Path(os.environ.get("EVA_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+if method := os.environ.get("EVA_TEST_START_METHOD"):
+    multiprocessing.set_start_method(method, force=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

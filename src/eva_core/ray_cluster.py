@@ -55,7 +55,7 @@ def _each(
 ) -> Iterator[tuple[Item, Result | Exception]]:
     joined = not ray.is_initialized()
     if joined:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         if (waits := waits_for(ray.nodes(), needs)) is not None:
             say(waits)

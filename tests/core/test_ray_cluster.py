@@ -6,6 +6,7 @@ import sys
 import time
 
 import pytest
+import ray
 
 from eva_core.errors import EvaError, UsageError
 from eva_core.ray_cluster import each_on_ray, waits_for
@@ -31,7 +32,6 @@ def test_a_cluster_that_can_never_do_it_is_told():
 
 @pytest.mark.slow
 def test_results_come_as_they_finish_and_failures_are_values(monkeypatch, tmp_path):
-    ray = pytest.importorskip("ray")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     asked = []
 
@@ -56,7 +56,7 @@ def test_results_come_as_they_finish_and_failures_are_values(monkeypatch, tmp_pa
             time.sleep(0.05)
         return 2 * n
 
-    ray.init(address="local", num_cpus=2, log_to_driver=False)
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
         found = []
         for n, outcome in each_on_ray(work, items()):
@@ -75,7 +75,6 @@ def test_results_come_as_they_finish_and_failures_are_values(monkeypatch, tmp_pa
 
 @pytest.mark.slow
 def test_a_cluster_that_was_begun_here_ends(monkeypatch):
-    ray = pytest.importorskip("ray")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     assert list(each_on_ray(abs, [-1], address="local")) == [(-1, 1)]
     assert not ray.is_initialized()

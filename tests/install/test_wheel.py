@@ -1,0 +1,64 @@
+"""eva as people install it, not editable: from the folder, and from a wheel."""
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+HOME = Path(__file__).parents[2]
+OFFLINE = ["--quiet", "--no-deps", "--no-build-isolation", "--disable-pip-version-check"]
+
+
+def pip(*argv: str | Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "pip", *argv], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    pip("wheel", *OFFLINE, "--wheel-dir", folder, HOME)
+    (file,) = folder.iterdir()
+    return file
+
+
+def environment(folder: Path) -> Path:
+    """Make a virtual environment that sees the packages that are here, but not the editable eva among them."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    paths = [path for path in sys.path if Path(path).name == "site-packages"]
+    site = folder / "lib" / f"python{sysconfig.get_python_version()}" / "site-packages"
+    (site / "shared.pth").write_text("\n".join(paths) + "\n")
+    return folder
+
+
+def run(venv: Path, *argv: str) -> str:
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run([venv / "bin" / argv[0], *argv[1:]], capture_output=True, text=True, cwd=venv, env=env)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def place(venv: Path) -> Path:
+    return Path(run(venv, "python", "-c", "import eva_core; print(eva_core.__file__)").strip())
+
+
+def test_the_folder_installs_and_answers(tmp_path):
+    venv = environment(tmp_path / "venv")
+    pip("--python", venv / "bin/python", "install", *OFFLINE, HOME)
+    assert venv in place(venv).parents
+    assert run(venv, "eva", "--version")
+    assert "strict" in run(venv, "eva", "protocols")
+
+
+def test_a_wheel_installs_and_evaluates(wheel, tmp_path):
+    assert wheel.name.endswith("-py3-none-any.whl")
+    venv = environment(tmp_path / "venv")
+    pip("--python", venv / "bin/python", "install", *OFFLINE, wheel)
+    assert venv in place(venv).parents
+    run(venv, "eva", "fit", "--config", "phantom", "--model", "colour_stats", "--output", "out")
+    results = json.loads((venv / "out/results.json").read_text())
+    assert results["identity"]["model"] == "colour_stats"
