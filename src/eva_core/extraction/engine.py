@@ -24,6 +24,7 @@ from eva_core.progress import Bar, timed
 from eva_core.store.reuse import CONTENT, take_over
 from eva_core.store.store import StoreKey
 from eva_core.store.writer import PartWriter, finished_parts, missing_rows
+from eva_core.worker_processes import loader_context
 
 PART_BYTES = 2**28  # a part is also written once it holds so much, so that memory is bounded
 
@@ -165,6 +166,7 @@ def _loader(work: Work, how: Extraction, batches: list[np.ndarray], device: torc
         batch_sampler=[rows.tolist() for rows in batches],
         num_workers=min(workers, len(batches)),
         prefetch_factor=4 if workers else None,
+        multiprocessing_context=loader_context() if workers else None,
         pin_memory=is_gpu(device),
     )
     try:

@@ -3,17 +3,18 @@
 import time
 import warnings
 from collections.abc import Iterator
+from multiprocessing.context import BaseContext
 from typing import Any, Literal
 
 import numpy as np
 from torch.utils.data import DataLoader
 
 from eva_core.errors import EvaError, UsageError, some
+from eva_core.worker_processes import loader_context, spawn_context
 from eva_pretrain.data.folder_stream import FolderStream
 from eva_pretrain.data.slide_stream import PatchStream
 from eva_pretrain.data.stream import HORIZON, Batch, Stream
 from eva_vision.slides.names import file_name, patient
-from eva_vision.worker_processes import spawn_context
 
 __all__ = ["Batch", "FolderStream", "PatchLoader", "PatchStream"]
 
@@ -53,8 +54,8 @@ class PatchLoader:
             prefetch: Batches that each worker reads ahead.
             epoch: Batches after which a `for` loop ends; the next goes on from there.
             pin_memory: Copy batches to memory that a GPU reads directly.
-            context: Start method of workers; none: that of the system, but `spawn` where slides are remote, because
-                the client's threads do not survive a fork.
+            context: Start method of workers; none: a fork where that is this Python's default, else `spawn`, as where
+                slides are remote, because the client's threads do not survive a fork.
 
         Raises:
             UsageError: More batches would be read ahead than the stream allows, or a number makes no sense.
@@ -74,7 +75,7 @@ class PatchLoader:
             "num_workers": workers,
             "prefetch_factor": prefetch if workers else None,
             "pin_memory": pin_memory,
-            "multiprocessing_context": (spawn_context() if context == "spawn" else context) if workers else None,
+            "multiprocessing_context": _started(context) if workers else None,
             "collate_fn": _as_it_is,
         }
         self.batches = stream.start
@@ -202,3 +203,10 @@ class PatchLoader:
 
 def _as_it_is(batch: Batch) -> Batch:
     return batch
+
+
+def _started(context: str | None) -> BaseContext | str | None:
+    """Choose how workers start; processes that are spawned never see Ctrl-C."""
+    if context is None:
+        return loader_context()
+    return spawn_context() if context == "spawn" else context

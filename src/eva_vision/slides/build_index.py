@@ -18,6 +18,7 @@ from eva_core.errors import EvaError, some
 from eva_core.files.addresses import public_address, without_secrets
 from eva_core.progress import Bar, say
 from eva_core.ray_cluster import each_on_ray
+from eva_core.worker_processes import spawn_context
 from eva_vision.slides.changed_slides import State, head_hash, sample_hash, state_of
 from eva_vision.slides.dicom_series import one_per_series
 from eva_vision.slides.index import Entry, Index, Writer
@@ -26,7 +27,6 @@ from eva_vision.slides.reading.logins import logins, take_login, take_logins
 from eva_vision.slides.reading.readers import reader
 from eva_vision.slides.reading.verify import open_verified
 from eva_vision.slides.tissue_detection import described, tissue_mask
-from eva_vision.worker_processes import spawn_context
 
 _AT_ONCE = 32
 _UNKNOWN = State(0, 0)

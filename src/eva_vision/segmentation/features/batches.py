@@ -21,6 +21,7 @@ from eva_core.extraction.engine import Unreadable, unreadable
 from eva_core.extraction.pixels import normalised
 from eva_core.extraction.settings import Extraction, loader_workers
 from eva_core.store.row_reader import Rows
+from eva_core.worker_processes import loader_context
 from eva_vision.segmentation.features.feature_maps import feature_maps
 from eva_vision.segmentation.features.map_store import MapStore
 from eva_vision.segmentation.features.tile_images import TileImages
@@ -142,10 +143,12 @@ class Online(Source):
         order = random.permutation(self.tiles)
         seeds = random.integers(2**63, size=len(order))  # each tile has its own: workers do not matter
         draws = list(zip(order.tolist(), seeds.tolist(), strict=True))
+        workers = loader_workers(self.settings, self.fabric.device.type)
         loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
             self.items,
             batch_sampler=[draws[first : first + size] for first in range(0, len(draws), size)],
-            num_workers=loader_workers(self.settings, self.fabric.device.type),
+            num_workers=workers,
+            multiprocessing_context=loader_context() if workers else None,
         )
         try:
             for images, masks in loader:

@@ -1,5 +1,6 @@
 """Processes that work for this one, and that Ctrl-C leaves alone: their parent stops them."""
 
+import multiprocessing
 import signal
 from multiprocessing import resource_tracker
 from multiprocessing.context import SpawnContext, SpawnProcess
@@ -23,3 +24,11 @@ class _Sheltered(SpawnContext):
 def spawn_context() -> SpawnContext:
     """A context of spawned processes that never see Ctrl-C, from their first instruction."""
     return _Sheltered()
+
+
+def loader_context() -> SpawnContext | None:
+    """Choose how loaders of data start processes: None, which is a fork, where that is this Python's default.
+
+    Python 3.14 has a fork server there, and macOS spawns: such processes would meet Ctrl-C while they still import.
+    """
+    return None if multiprocessing.get_start_method() == "fork" else spawn_context()

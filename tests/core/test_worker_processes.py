@@ -1,9 +1,12 @@
 """Worker processes never see Ctrl-C."""
 
+import multiprocessing
 import os
 import signal
 
-from eva_vision.worker_processes import spawn_context
+import pytest
+
+from eva_core.worker_processes import loader_context, spawn_context
 
 
 def ctrl_c() -> None:
@@ -25,3 +28,11 @@ def test_the_parent_sees_ctrl_c_as_before():
     process.start()
     process.join()
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_loaders_fork_where_that_is_the_default_and_else_are_left_alone_by_ctrl_c(method, monkeypatch):
+    monkeypatch.setattr(multiprocessing, "get_start_method", lambda: method)
+    context = loader_context()
+    assert (context is None) == (method == "fork")
+    assert context is None or isinstance(context, type(spawn_context()))
