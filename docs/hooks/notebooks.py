@@ -13,7 +13,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +121,7 @@ def _output(output: dict[str, Any]) -> str:
 
 
 def _text(text: str) -> str:
-    return f"<pre>{escape(text.rstrip())}</pre>" if "\n\n" not in text else f"```text\n{text.rstrip()}\n```"
+    return f"```text\n{text.rstrip()}\n```"
 
 
 def main(paths: list[Path]) -> None:

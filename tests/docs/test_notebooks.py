@@ -60,11 +60,11 @@ def test_a_page_shows_code_and_the_richest_form_of_each_output():
         {"cell_type": "code", "source": ["1 + 1"], "outputs": outputs},
     ]
     page = notebooks.page({"cells": cells}, "a.ipynb")
-    assert page.startswith("# Title\ntext\n\n```python\n1 + 1\n```\n\n<pre>a &lt; b</pre>")
+    assert page.startswith("# Title\ntext\n\n```python\n1 + 1\n```\n\n```text\na < b\n```")
     assert '<div class="output"><b>a</b>\n<i>b</i></div>' in page
     assert "plain" not in page
     assert 'src="data:image/jpeg;base64,/9j/"' in page
-    assert "<pre>42</pre>" in page
+    assert "```text\n42\n```" in page
     assert page.endswith("[Download this notebook](a.ipynb)\n")
 
 
