@@ -1,6 +1,10 @@
-"""Packages that a test pretends to install, and a small board that was run."""
+"""Packages that a test pretends to install, a browser, and a small board that was run."""
 
+import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -56,3 +60,29 @@ def finished(spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> Path:
     assert main(["leaderboard", "--config", str(spec), "--output", str(out), "--device", "cpu", "--workers", "0"]) == 0
     assert "gone.pth does not exist" in capsys.readouterr().err
     return out
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """Headless Chromium; skips where it is missing, unless EVA_REQUIRE_BROWSER=1."""
+    program, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (program and driver):
+        if os.environ.get("EVA_REQUIRE_BROWSER") == "1":
+            pytest.fail("EVA_REQUIRE_BROWSER=1, but chromium or chromedriver is missing")
+        pytest.skip("no chromium with chromedriver: apt-get install chromium chromium-driver")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = program
+    for flag in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--window-size=1300,900",
+        "--disable-dev-shm-usage",
+    ):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    window = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    yield window
+    window.quit()

@@ -213,6 +213,7 @@ def shape_results(made: Inputs) -> None:
         folder = made.changed_result(f"result_{name}", {**config, "output": str(made.private / "out")})
         made.run(f"fit {name}", "fit", "--config", folder / "config.yaml", "--output", made.root / "out" / name)
         made.run(f"predict {name}", "predict", "--head", folder, "--output", made.root / "out" / f"head_{name}")
+        made.run(f"report {name}", "report", folder)
         made.run(f"profile {name}", "profile", "--config", folder / "config.yaml", "--model", "colour_stats")
         board = {"models": ["colour_stats"], "tasks": [{"name": "t", "config": str(folder / "config.yaml")}]}
         (made.root / f"{name}.yaml").write_text(yaml.safe_dump(board))
@@ -224,6 +225,9 @@ def shape_results(made: Inputs) -> None:
     identity = {**known["identity"], "model": NAMES[0], "dataset": NAMES[2], "head": NAMES[1]}
     named = made.changed_result("result_named", identity=identity, contamination={"state": NAMES[0]})
     made.run("compare named", "compare", named, made.result)
+    made.run("report named", "report", named)
+    elsewhere = {"dataset": {"class_path": "folder", "init_args": {"root": str(made.private)}}}
+    made.run("report elsewhere", "report", made.changed_result("result_elsewhere", elsewhere))
     for name, file in (("up", f"../../{made.private.name}/text"), ("absolute", str(made.private / "text"))):
         files = {file: {"size": len(PRIVATE), "sha256": sha256(PRIVATE.encode())}}
         folder = made.changed_result(f"result_files_{name}", files=files)
@@ -414,7 +418,7 @@ def test_no_secret_and_no_content_of_others_is_shown_or_kept(done: dict[str, Job
             assert PRIVATE.encode() not in content, path
 
 
-@pytest.mark.parametrize("name", ["fit", "predict", "profile", "show", "compare named", "board run"])
+@pytest.mark.parametrize("name", ["fit", "predict", "profile", "show", "compare named", "report named", "board run"])
 def test_what_is_only_named_strangely_works(done: dict[str, Job], name: str):
     assert done[name].code == 0, done[name].said
 

@@ -1,9 +1,6 @@
 """The page in a real browser, and what it must hold without one."""
 
 import json
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
@@ -58,6 +55,7 @@ def big_board() -> Standings:
             place = float(MODELS - m)
             average = float(np.mean(values))
             rows.append(Row(f"model_{m:02d}", head, cells, card, average, (place, place - 1, place + 1), 0.1, 1500.0))
+    rows[-2].cells["task_05"].report = "task_05/model #1 (50 %)/report.html"
     rows[0].cells["task_03"] = Cell(reason="paige-ai/Virchow is gated: ask for access at its page, then set HF_TOKEN.")
     return Standings("big", "SYNTHETIC board", "eva-0.4", tasks, rows, 0, True)
 
@@ -106,30 +104,10 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def browser(page: Path) -> Iterator[Any]:
-    """Headless Chromium with the page open; skips where it is missing, unless EVA_REQUIRE_BROWSER=1."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (chromium and driver):
-        if os.environ.get("EVA_REQUIRE_BROWSER") == "1":
-            pytest.fail("EVA_REQUIRE_BROWSER=1, but chromium or chromedriver is missing")
-        pytest.skip("no chromium with chromedriver: apt-get install chromium chromium-driver")
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--window-size=1300,900",
-        "--disable-dev-shm-usage",
-    ):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    window = webdriver.Chrome(options, webdriver.ChromeService(driver))
-    window.get(page.as_uri())
-    yield window
-    window.quit()
+def browser(page: Path, chromium: Any) -> Any:
+    """Headless Chromium with the page open."""
+    chromium.get(page.as_uri())
+    return chromium
 
 
 def column(browser: Any, name: str) -> list[str]:
@@ -194,6 +172,15 @@ def test_a_row_without_a_value_stays_below_and_says_why(fresh: Any):
     listed = fresh.find_element("id", "failed").text
     assert "model_00 on task_03" in listed
     assert "gated: ask for access" in listed
+
+
+def test_a_score_leads_to_its_report(fresh: Any, page: Path):
+    press(fresh, "task_05")
+    script = "return [...document.querySelectorAll('tbody a')].map(a => [a.textContent, a.href])"
+    ((text, address),) = fresh.execute_script(script)
+    assert text == column(fresh, "task_05")[0]
+    assert Path(unquote(urlparse(address).path)) == page.parent / "task_05" / "model #1 (50 %)" / "report.html"
+    assert "Each score leads to its report" in fresh.find_element("id", "legend").text
 
 
 def test_filters(fresh: Any):

@@ -111,3 +111,47 @@ def test_a_link_in_its_place_is_replaced_and_not_followed(tmp_path: Path):
     (folder / REPORT).symlink_to(tmp_path / "private")
     assert not write_report(folder, read_results(folder)).is_symlink()
     assert (tmp_path / "private").read_text() == "private"
+
+
+@pytest.fixture
+def opened(chromium: Any, tmp_path: Path) -> Any:
+    """A page full of names that a browser would follow, in a browser."""
+    folder = made_up_result(tmp_path / "out", 90, HOSTILE, ids=HOSTILE[1] + "{}")
+    chromium.get(write_report(folder, read_results(folder)).as_uri())
+    return chromium
+
+
+def test_it_opens_without_errors_and_shows_names_as_text(opened: Any):
+    assert [entry for entry in opened.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
+    headings = opened.execute_script("return [...document.querySelectorAll('h2')].map(h => h.textContent)")
+    assert headings[0] == "balanced accuracy"
+    assert headings[-1] == "Repeat it"
+    cells = opened.execute_script("return [...document.querySelectorAll('td')].map(h => h.textContent)")
+    assert HOSTILE[0] in cells
+    assert opened.execute_script("return document.querySelectorAll('script').length") == 2
+    sources = opened.execute_script("return [...document.querySelectorAll('img')].map(i => i.src)")
+    assert sources
+    assert all(source.startswith("data:image/jpeg") for source in sources)
+
+
+def test_a_picture_stands_under_the_pointer(opened: Any):
+    script = """
+      const [canvas, tip] = ['canvas', '.tip'].map(one => document.querySelector(one)), box = canvas.getBoundingClientRect();
+      for (let y = 0; y < box.height; y += 4) for (let x = 0; x < box.width; x += 4) {
+        canvas.dispatchEvent(new PointerEvent('pointermove', {clientX: box.left + x, clientY: box.top + y}));
+        const picture = getComputedStyle(tip.querySelector('i')).backgroundImage;
+        if (!tip.hidden) return [tip.textContent, picture.slice(0, 20)];
+      }"""
+    text, picture = opened.execute_script(script)
+    assert "right or wrong" in text
+    assert picture == 'url("data:image/jpeg'
+
+
+def test_dark_light_and_a_phone(opened: Any):
+    script = "return getComputedStyle(document.body).backgroundColor"
+    before = opened.execute_script(script)
+    opened.find_element("id", "theme").click()
+    assert opened.execute_script(script) != before
+    opened.set_window_size(500, 800)
+    assert opened.execute_script("return document.documentElement.scrollWidth <= window.innerWidth + 1")
+    opened.set_window_size(1300, 900)
