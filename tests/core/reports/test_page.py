@@ -136,7 +136,8 @@ def test_it_opens_without_errors_and_shows_names_as_text(opened: Any):
 
 def test_a_picture_stands_under_the_pointer(opened: Any):
     script = """
-      const [canvas, tip] = ['canvas', '.tip'].map(one => document.querySelector(one)), box = canvas.getBoundingClientRect();
+      const [canvas, tip] = ['canvas', '.tip'].map(one => document.querySelector(one));
+      const box = canvas.getBoundingClientRect();
       for (let y = 0; y < box.height; y += 4) for (let x = 0; x < box.width; x += 4) {
         canvas.dispatchEvent(new PointerEvent('pointermove', {clientX: box.left + x, clientY: box.top + y}));
         const picture = getComputedStyle(tip.querySelector('i')).backgroundImage;
