@@ -223,7 +223,7 @@ def shape_results(made: Inputs) -> None:
         made.run(f"study {name}", "study", "--config", made.root / f"study_{name}.yaml", "--output", made.root / "s")
     known = read_json(made.result / RESULTS)
     identity = {**known["identity"], "model": NAMES[0], "dataset": NAMES[2], "head": NAMES[1]}
-    named = made.changed_result("result_named", identity=identity, contamination={"state": NAMES[0]})
+    named = made.changed_result("result_named", identity=identity, contamination={"kind": NAMES[0]})
     made.run("compare named", "compare", named, made.result)
     made.run("report named", "report", named)
     elsewhere = {"dataset": {"class_path": "folder", "init_args": {"root": str(made.private)}}}
@@ -371,7 +371,16 @@ def done(made: Inputs) -> dict[str, Job]:
 
 FOLLOWED = {"fit", "predict", "profile", "board run", "row up", "row link"}
 """Commands whose manifest names an image, or what is none, on another disk of the user's."""
-READ_THERE = (*sorted(FOLLOWED), "pretrain file", "import absolute", "models", "start")
+READ_THERE = (
+    *sorted(FOLLOWED),
+    "pretrain file",
+    "import absolute",
+    "models",
+    "start",
+    "report named",
+    "report elsewhere",
+)
+"""Reports read the images that a configuration names to tell whether they are those of the result, and show no others."""
 FINDERS = ("ldconfig", "gcc", "'ld'", "objdump", "fc-list", "uname", "'git'")
 """Programs by which Python finds libraries, and eva the commit that it is of."""
 
@@ -416,6 +425,12 @@ def test_no_secret_and_no_content_of_others_is_shown_or_kept(done: dict[str, Job
             content = path.read_bytes()
             assert SECRET.encode() not in content, path
             assert PRIVATE.encode() not in content, path
+
+
+def test_a_report_shows_no_images_but_those_of_its_result(done: dict[str, Job], made: Inputs):
+    assert done["report elsewhere"].code == 0, done["report elsewhere"].said
+    page = (made.root / "result_elsewhere" / "report.html").read_text()
+    assert "are not here, or have changed since" in page
 
 
 @pytest.mark.parametrize("name", ["fit", "predict", "profile", "show", "compare named", "report named", "board run"])

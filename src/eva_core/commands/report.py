@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from eva_core.config.argparser import Parser
-from eva_core.results.record import read_whole_result
+from eva_core.errors import EvaError
+from eva_core.results.record import AGAIN, RESULTS, read_whole_result
 
 
 def main(argv: list[str]) -> int:
@@ -18,5 +19,9 @@ def main(argv: list[str]) -> int:
     results = read_whole_result(given.result)
     from eva_core.reports.page import write_report
 
-    print(write_report(given.result, results))
+    try:
+        print(write_report(given.result, results))
+    except (KeyError, TypeError, AttributeError, IndexError) as error:  # another program wrote it, or another version
+        file = given.result / RESULTS
+        raise EvaError(f"{file} lacks what a report shows ({type(error).__name__}: {error}). {AGAIN}") from error
     return 0

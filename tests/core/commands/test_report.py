@@ -23,3 +23,9 @@ def test_what_is_no_result_or_a_damaged_one_is_a_line(tmp_path: Path, capsys: py
     (folder / PREDICTIONS).write_bytes(b"")
     assert main(["report", str(folder)]) == 1
     assert "eva fit" in capsys.readouterr().err
+
+
+def test_a_result_that_lacks_something_is_a_line(tmp_path: Path, capsys: pytest.CaptureFixture):
+    folder = made_up_result(tmp_path / "out", 60, contamination={"state": "of another program"})
+    assert main(["report", str(folder)]) == 1
+    assert "results.json lacks what a report shows (KeyError: 'kind')" in capsys.readouterr().err
