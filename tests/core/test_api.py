@@ -67,7 +67,7 @@ def test_results_keep_the_contract(result):
     assert set(results["cost"]) == {"embed_s", "images_per_s", "fit_s", "peak_rss_mb"}
     assert np.isfinite(numbers(results)).all()
     assert sorted(p.name for p in folder.iterdir()) == [
-        *("bootstrap.npy", "config.yaml", "heads.safetensors", "predictions.parquet", "results.json")
+        *("bootstrap.npy", "config.yaml", "heads.safetensors", "predictions.parquet", "report.html", "results.json")
     ]
 
 

@@ -380,7 +380,7 @@ READ_THERE = (
     "report named",
     "report elsewhere",
 )
-"""Reports read the images that a configuration names to tell whether they are those of the result, and show no others."""
+"""Reports read the images that a configuration names, to tell whether they are those of the result, else show none."""
 FINDERS = ("ldconfig", "gcc", "'ld'", "objdump", "fc-list", "uname", "'git'")
 """Programs by which Python finds libraries, and eva the commit that it is of."""
 
