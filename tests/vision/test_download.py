@@ -8,7 +8,7 @@ import re
 import tarfile
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -105,7 +105,7 @@ def test_what_is_there_is_checked_and_not_fetched_again(server: Server, tmp_path
 def test_a_full_disk_is_said_at_once_and_what_came_is_kept(server: Server, tmp_path: Path, monkeypatch):
     tried: list[str] = []
 
-    def full(url: str, part: Path) -> None:
+    def full(url: str, part: Path, headers: Mapping[str, str]) -> None:
         tried.append(url)
         part.write_bytes(CONTENT[:100])
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -14,6 +14,7 @@ BASH = """_eva() {{
     eva) COMPREPLY=($(compgen -W "{commands}" -- "$word")) ;;
     --model|models) COMPREPLY=($(compgen -W "{models}" -- "$word")) ;;
     --dataset|datasets) COMPREPLY=($(compgen -W "{datasets}" -- "$word")) ;;
+    download) COMPREPLY=($(compgen -W "{models} {datasets}" -- "$word")) ;;
     methods) COMPREPLY=($(compgen -W "{methods}" -- "$word")) ;;
     tasks) COMPREPLY=($(compgen -W "{tasks}" -- "$word")) ;;
     --head|heads) COMPREPLY=($(compgen -W "{heads}" -- "$word") $(compgen -d -- "$word")) ;;

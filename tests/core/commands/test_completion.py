@@ -22,6 +22,8 @@ def test_bash_completes_commands_names_and_flags(capsys: pytest.CaptureFixture):
     assert set(completed(script, "eva", "")) == {entry.name for entry in registry.commands.entries()}
     assert completed(script, "eva", "fit", "--model", "uni2") == ["uni2_h"]
     assert completed(script, "eva", "fit", "--batch") == ["--batch_size"]
+    assert completed(script, "eva", "download", "phi") == ["phikon", "phikon_v2"]
+    assert completed(script, "eva", "download", "bac") == ["bach"]
 
 
 def test_zsh_takes_the_same_script_after_a_line_of_its_own(capsys: pytest.CaptureFixture):
