@@ -3,7 +3,8 @@
 Images are split by clusters of colour: two fifths of each class are in clusters that neither pretraining nor the head
 has seen.
 
-The test split of crc_polyp5 is a handful of slides, one or two a class, so it says little; see docs/pretrain.md.
+The test split of crc_polyp5 is a handful of slides, one or two a class, so it says little; see
+docs/reference/pretraining.md.
 """
 
 import argparse

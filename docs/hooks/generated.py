@@ -3,6 +3,7 @@
 Pages are generated for the names that this package registers; other packages have documentation of their own.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,23 @@ PACKAGE = "eva-pathology"
 
 
 def on_config(config: Any) -> Any:
-    """Fill the navigation below `Datasets` and `Reference` with the generated pages."""
-    for item in config.nav:
+    """Fill the navigation below `Datasets` and `Reference` with the generated pages, wherever they stand."""
+    for item in _sections(config.nav):
         if "Datasets" in item:
             item["Datasets"] = dataset_pages.navigation(_ours(registry.datasets))
         if "Reference" in item:
             item["Reference"] = [*reference_pages.NAVIGATION, *item["Reference"]]
     return config
+
+
+def _sections(nav: list[Any]) -> Iterator[dict[str, Any]]:
+    """List the entries of a navigation with those below them, the inner ones first."""
+    for item in nav:
+        if isinstance(item, dict):
+            for below in item.values():
+                if isinstance(below, list):
+                    yield from _sections(below)
+            yield item
 
 
 def on_files(files: Files, config: Any) -> Files:
