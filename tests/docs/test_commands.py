@@ -66,6 +66,7 @@ def commands_of(page: str, text: str) -> Iterator[Command]:
 def commands_in(page: str, line: str) -> Iterator[Command]:
     """Find the `eva` commands of a line, behind launchers, variables and `source <(...)` too."""
     line = re.sub(r"<\((.*)\)", r"; \1", line.removeprefix("$ "))
+    line = re.sub(r"(?<!\S)(2>&1|[12&]?>{1,2} *\S+)", "", line)
     words = shlex.split(re.sub(r"(?<!\S)(;|&&|\|)(?!\S)", "\n", line).replace("\n", " ; "), comments=True)
     part: list[str] = []
     for word in [*words, ";"]:
@@ -150,7 +151,7 @@ def only_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_commands_are_found():
-    line = 'A=1 eva fit --x "a b" | tee log && torchrun -n 2 "$(command -v eva)" pretrain  # eva models'
+    line = 'A=1 eva fit --x "a b" 2> log | tee log && torchrun -n 2 "$(command -v eva)" pretrain  # eva models'
     assert [(c.words, c.variables) for c in commands_in("page", line)] == [
         (["fit", "--x", "a b"], {"A": "1"}),
         (["pretrain"], {}),
