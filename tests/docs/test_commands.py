@@ -73,7 +73,9 @@ def commands_in(page: str, line: str) -> Iterator[Command]:
         if word != ";":
             part.append(word)
             continue
-        at = next((i for i, name in enumerate(part) if name in EVA), None)
+        at = next(
+            (i for i, name in enumerate(part) if name in EVA and part[max(i - 1, 0)] not in ("-t", "--tag")), None
+        )
         if at is not None:
             given = dict(name.split("=", 1) for name in part[:at] if re.match(r"[A-Z_]+=", name))
             yield Command(page, part[at + 1 :], given)
@@ -156,6 +158,7 @@ def test_commands_are_found():
         (["fit", "--x", "a b"], {"A": "1"}),
         (["pretrain"], {}),
     ]
+    assert list(commands_in("page", "docker build -t eva .")) == []
     assert [c.words for c in commands_in("page", "source <(eva completion bash)")] == [["completion", "bash"]]
     assert [c.words for c in commands_of("page", "```sh\neva fit \\\n    --a 1\n```\n")] == [["fit", "--a", "1"]]
     assert len(COMMANDS) > 80
