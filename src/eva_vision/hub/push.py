@@ -78,7 +78,7 @@ def _push_export(folder: Path, repo: str, results: list[Path], licence: str | No
     paths = [folder / name for name in (WEIGHTS, CARD, SLIDES, CONFIG) if (folder / name).is_file()]
     listed = ", ".join(f"{path.name} ({as_size(path.stat().st_size)})" for path in paths)
     say(f"Uploading {listed} and README.md to {repo}.")
-    files = {**{path.name: path for path in paths}, "README.md": page.encode()}
+    files: dict[str, bytes | Path] = {**{path.name: path for path in paths}, "README.md": page.encode()}
     done = upload(repo, files, f"Export {content['name']} of eva pretrain", create=True, private=private)
     print(f"{done.url} at {done.commit}")
     say(f"On any machine: eva fit --config bach --model hf-hub:{repo}@{done.commit}")

@@ -110,17 +110,20 @@ def pattern_tissue(side: int, seed: int, glass: int = 243) -> np.ndarray:
         nuclei.append(piece.nuclei + np.array([left, top, 0, 0, 0, 0]))
         numbers += [number] * len(piece.nuclei)
     tissue = _outline(rng, side)
-    drawn = patches.draw_nuclei(rng, _kept(np.concatenate(nuclei), np.array(numbers), owner, tissue), side)
+    drawn = patches.draw_nuclei(rng, _on_tissue(np.concatenate(nuclei), np.array(numbers), owner, tissue), side)
     image = patches.render(rng, haematoxylin, eosin, drawn, stain)
     grain = rng.integers(glass - 2, glass + 3, (side, side, 1)).astype(np.float32)
-    return (image * tissue[..., None] + grain * (1 - tissue[..., None]) + 0.5).astype(np.uint8)
+    pixels: np.ndarray = image * tissue[..., None] + grain * (1 - tissue[..., None]) + 0.5
+    return pixels.astype(np.uint8)
 
 
-def _kept(nuclei: np.ndarray, numbers: np.ndarray, owner: np.ndarray, tissue: np.ndarray) -> np.ndarray:
+def _on_tissue(nuclei: np.ndarray, numbers: np.ndarray, owner: np.ndarray, tissue: np.ndarray) -> np.ndarray:
     """The nuclei whose centre is on tissue, and in their own region to the last."""
     inside = (nuclei[:, :2] < len(owner)).all(1)
     x, y = nuclei[inside, :2].astype(int).T
-    return nuclei[inside][(owner[y, x] == numbers[inside]) & (tissue[y, x] > 0.5)]
+    own: np.ndarray = (owner[y, x] == numbers[inside]) & (tissue[y, x] > 0.5)
+    there: np.ndarray = nuclei[inside][own]
+    return there
 
 
 def _amounts(rng: np.random.Generator) -> _Amounts:
@@ -180,7 +183,8 @@ def _levelled(
     (still, both), (_, varying) = np.cov((haematoxylin + amounts.eosin * seen)[own], (shape * seen)[own])
     more = max(both**2 - varying * (still - amounts.together**2), 0.0)
     strength = np.clip((np.sqrt(more) - both) / varying, 0.07, 0.18)
-    return (amounts.eosin + strength * shape).clip(0)
+    drawn: np.ndarray = amounts.eosin + strength * shape
+    return drawn.clip(0)
 
 
 def _greatest(field: np.ndarray, share: float, width: float) -> np.ndarray:
@@ -251,7 +255,9 @@ def _sheets(
     nuclei = _round(rng, *_grid(rng, np.sqrt(120 / amounts.nuclei), side, 0.1), (5.2, 6.4), 1.25)
     empty = np.zeros_like(patchy)
     for _ in range(rng.poisson(amounts.empty * side**2 / 154)):  # of 7 px in radius
-        where = patches.disc(*rng.uniform(0, side, 2), rng.uniform(5, 9), patches.random_wobble(rng, 0.08), side)
+        where = patches.disc(
+            rng.uniform(0, side), rng.uniform(0, side), rng.uniform(5, 9), patches.random_wobble(rng, 0.08), side
+        )
         if where is not None:
             window, distance = where
             empty[window] = np.maximum(empty[window], soft_step(1 - distance, 0.15))
@@ -283,7 +289,7 @@ def _regions(rng: np.random.Generator, side: int) -> np.ndarray:
     warp = [6 * value_noise(rng, small, 32) + value_noise(rng, small, 8) for _ in range(2)]
     at = np.arange(small)
     places = np.stack([at + warp[0], at[:, None] + warp[1]], -1)
-    owner = cKDTree(points).query(places)[1].astype(np.int32)
+    owner: np.ndarray = cKDTree(points).query(places)[1].astype(np.int32)
     return owner.repeat(4, 0).repeat(4, 1)[:side, :side]
 
 
