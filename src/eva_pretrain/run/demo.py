@@ -1,6 +1,9 @@
 """`eva demo`: from synthetic slides to a small DINOv2, and its score beside random weights and colour on a page."""
 
+import os
 import shutil
+import sys
+import webbrowser
 from pathlib import Path
 
 import yaml
@@ -28,7 +31,17 @@ def main(argv: list[str]) -> int:
     code = run(OUTPUT)
     print((OUTPUT / "leaderboard.md").read_text())
     say("No image is tissue: the order of the models says nothing about pathology.")
+    open_page(OUTPUT / "leaderboard.html")
     return code
+
+
+def open_page(page: Path) -> None:
+    """Open a page in the browser of whoever sits in front of a terminal with a screen; else name it."""
+    screen = sys.platform == "darwin" or bool({"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys())
+    if sys.stdout.isatty() and screen and webbrowser.open(page.resolve().as_uri()):
+        say(f"Opened {page} in your browser.")
+    else:
+        say(f"Open {page} in a browser.")
 
 
 def run(output: Path, seed: int = 0) -> int:

@@ -57,3 +57,23 @@ def test_a_seed_gives_other_slides_weights_and_patches(tmp_path: Path, monkeypat
         assert board["tasks"][0]["init_args"]["seed"] == seed
     assert len(set(slides)) == 2 * demo.SLIDES
     assert [plan.setup.seed for plan in plans] == [0, 0, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("terminal", "screen", "opened"), [(True, True, True), (False, True, False), (True, False, False)]
+)
+def test_the_page_opens_where_somebody_can_see_it_and_is_named_elsewhere(
+    terminal: bool, screen: bool, opened: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    pages: list[str] = []
+    monkeypatch.setattr(demo.sys, "platform", "linux")
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.delenv("DISPLAY", raising=False)
+    if screen:
+        monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr(demo.sys.stdout, "isatty", lambda: terminal)
+    monkeypatch.setattr(demo.webbrowser, "open", lambda address: pages.append(address) or True)
+    demo.open_page(Path("out/demo/leaderboard.html"))
+    assert (pages != []) == opened
+    assert all(page.startswith("file:///") for page in pages)
+    assert "out/demo/leaderboard.html" in capsys.readouterr().err
