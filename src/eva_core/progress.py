@@ -169,7 +169,8 @@ class Bar:
         if self.visible and kind is None:
             seconds = time.monotonic() - self.started
             _note(self.what, seconds)
-            count = f"{self.done} {self.unit}, {self._rate()}, " if self.done else ""
+            rate = f"{self._rate()}, " if self.done else ""
+            count = f"{self.done} {self.unit}, {rate}" if self.unit else ""
             log(f"{self.what}: {count}{_duration(seconds)}")
 
     def advance(self, amount: int) -> None:

@@ -130,7 +130,7 @@ Names in `slides.json` that are not TCGA's are salted hashes; eva marks a score 
 
 
 def _recipe(folder: Path) -> str:
-    """The settings that made it, without the places of files; nothing where the configuration was left out."""
+    """The settings that made it, without the places of files; nothing where there is no configuration."""
     if not (folder / CONFIG).is_file():
         return ""
     config = read_yaml(folder / CONFIG)
@@ -165,5 +165,5 @@ def _files(content: dict[str, Any]) -> str:
     made = f"eva {code.get('version', '?')}" + (f", commit {code['commit']}" if code.get("commit") else "")
     return f"""## Files
 
-`model.safetensors` (SHA-256 {content["file_sha256"]}), `card.json` (how to feed it), `slides.json` (what it has seen)
-and, where it was left, `{CONFIG}` (the resolved configuration). Made with {made}."""
+`model.safetensors` (SHA-256 {content["file_sha256"]}), `card.json` (how to feed it), `slides.json` (what it has seen).
+Made with {made}."""

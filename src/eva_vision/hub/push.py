@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eva_core.config.argparser import Parser
-from eva_core.config.result_config import CONFIG
 from eva_core.errors import UsageError
 from eva_core.progress import say
 
@@ -75,7 +74,8 @@ def _push_export(folder: Path, repo: str, results: list[Path], licence: str | No
     backbone = exported(str(folder))  # all that is checked before a use is checked before others get it
     content = read_card(folder)
     page = model_card(repo, folder, content, backbone.card, read_scores(results, content), licence)
-    paths = [folder / name for name in (WEIGHTS, CARD, SLIDES, CONFIG) if (folder / name).is_file()]
+    # config.yaml stays here: it says where slides lie; the page has the recipe without places
+    paths = [folder / name for name in (WEIGHTS, CARD, SLIDES) if (folder / name).is_file()]
     listed = ", ".join(f"{path.name} ({as_size(path.stat().st_size)})" for path in paths)
     say(f"Uploading {listed} and README.md to {repo}.")
     files: dict[str, bytes | Path] = {**{path.name: path for path in paths}, "README.md": page.encode()}

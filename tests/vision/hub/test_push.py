@@ -38,7 +38,12 @@ def test_an_export_and_its_scores_are_one_commit(hub: Hub, token: str, export_fo
     given = ["--repo", "me/fm", "--results", str(result), "--licence", "apache-2.0", "--private"]
     assert main(["push", str(export_folder), *given]) == 0
     (commit,) = hub.commits
-    assert commit["files"].keys() == {"README.md", "card.json", "config.yaml", "model.safetensors", "slides.json"}
+    assert commit["files"].keys() == {
+        "README.md",
+        "card.json",
+        "model.safetensors",
+        "slides.json",
+    }
     assert commit["files"]["model.safetensors"] == (export_folder / "model.safetensors").read_bytes()
     assert hub.private == {"me/fm"}
     out = capsys.readouterr()
