@@ -60,9 +60,8 @@ def index(argv: list[str]) -> int:
     slides = build(listed.paths, arguments.output, arguments.tissue, arguments.mpp, run, listed.root)
     fast = sum(entry.reader == "tiff" for entry in slides.entries)
     area = sum(entry.area for entry in slides.entries)
-    print(
-        f"{len(slides)} slides in {arguments.output}: {area:,.{0 if area >= 100 else 2}f} mm2 of tissue, {fast} by the fast path."
-    )
+    tissue = f"{area:,.{0 if area >= 100 else 2}f} mm2 of tissue"
+    print(f"{len(slides)} slides in {arguments.output}: {tissue}, {fast} by the fast path.")
     differ = [entry.name for entry in slides.entries if entry.agreed is False]
     if differ:
         say(f"{len(differ)} are read by OpenSlide, because the fast path gave other pixels: {some(differ)}.")
