@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
@@ -67,7 +68,7 @@ class Result(dict[str, Any]):
             "id": pa.array(list(store.ids[rows]), pa.string()),
             "split": pa.array(list(store.splits[rows]), pa.string()),
             "group": pa.array([group or None for group in store.groups[rows]], pa.string()),
-            "target": pa.array([None if t < 0 else int(t) for t in store.targets[rows]], pa.int64()),
+            "target": _targets(store.targets[rows]),
         }
         return as_frame(pa.table({**columns, **{f"e{n}": values[:, n] for n in range(values.shape[1])}}))
 
@@ -79,6 +80,12 @@ class Result(dict[str, Any]):
 
     def _repr_html_(self) -> str:
         return as_html(self.folder, self.content)
+
+
+def _targets(targets: np.ndarray) -> pa.Array:
+    """Targets as they are; class numbers below 0 stand for no label."""
+    numbers = targets.tolist()
+    return pa.array([None if t < 0 else t for t in numbers] if targets.dtype.kind == "i" else numbers)
 
 
 def as_frame(table: pa.Table) -> Any:

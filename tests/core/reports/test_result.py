@@ -49,6 +49,18 @@ def test_predictions_and_embeddings_are_tables(result):
     assert set(predictions["id"].to_pylist()) <= set(embeddings["id"].to_pylist())
 
 
+@pytest.mark.parametrize(
+    ("targets", "column"),
+    [
+        (np.array([1, -1]), [1, None]),
+        (np.array([3.7, -0.5]), [3.7, -0.5]),
+        (np.array([[1.0, 2.0], [3.0, 4.5]]), [[1, 2], [3, 4.5]]),
+    ],
+)
+def test_targets_keep_what_they_are(targets, column):
+    assert module._targets(targets).to_pylist() == column
+
+
 def test_without_a_store_the_line_says_what_to_do(result, monkeypatch):
     monkeypatch.setattr(module, "find_store", lambda *of: None)
     with pytest.raises(UsageError, match=r"embeddings of folder by colour_stats.*eva_core\.predict"):
