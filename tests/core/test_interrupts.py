@@ -216,8 +216,8 @@ from eva_core import cli, interrupts
 def work(argv):
     child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(30,), daemon=True)
     child.start()
-    print(child.pid, flush=True)
     try:
+        print(child.pid, flush=True)
         time.sleep(30)
     finally:
         print("saving", flush=True)

@@ -118,8 +118,12 @@ def test_no_network_is_told(check, monkeypatch):
     assert check.no_network().startswith("Expected a package index, but pip reaches none. Check the network")
 
 
+NOT_OURS = ("PIP_", "MAKE", "MFLAGS", "VENV", "PYTHON", "TORCH")
+"""Beginnings of variables that an outer `make` or its caller may have set."""
+
+
 def make(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess:
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "MAKE", "MFLAGS"))}
+    env = {name: value for name, value in os.environ.items() if not name.startswith(NOT_OURS)}
     argv = ["make", "-C", str(folder), *words]
     return subprocess.run(argv, capture_output=True, text=True, env={**env, **variables})
 

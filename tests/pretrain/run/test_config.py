@@ -50,8 +50,9 @@ def test_a_start_is_known_to_timm_and_of_the_same_network(plan):
         assert architecture.start.partition(".")[0] == architecture.arch
 
 
-def test_new_heads_have_some_steps_to_themselves(plan):
-    assert round(plan.setup.recipe.heads_alone * plan.setup.recipe.steps) >= 10
+def test_new_heads_on_pretrained_weights_have_some_steps_to_themselves(plan):
+    alone = round(plan.setup.recipe.heads_alone * plan.setup.recipe.steps)
+    assert alone >= 10 or plan.setup.architecture.start is None  # random weights have nothing to lose
 
 
 @pytest.mark.parametrize(

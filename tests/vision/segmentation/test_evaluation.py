@@ -1,5 +1,6 @@
-import os
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,26 +18,33 @@ from tests.vision.segmentation.tiny import (
     protocol,
 )
 
+HOME = Path(__file__).parents[3]
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from eva_vision.segmentation import evaluation
+from tests.vision.segmentation.test_task import fitted
+train = evaluation._train
+def dying(*arguments):
+    if arguments[3] == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return train(*arguments)
+evaluation._train = dying
+fitted(Path(sys.argv[1]), runs=3)
+"""
+"""Not a fork of the tests: torch cannot train there once it has trained here with threads."""
+
 
 def test_a_kill_between_runs_costs_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     whole = fitted(tmp_path / "whole", runs=3)
     train, ran = evaluation._train, []
 
-    def dying(*arguments: Any) -> Any:
-        if arguments[3] == 1:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return train(*arguments)
-
     def watched(*arguments: Any) -> Any:
         ran.append(arguments[3])
         return train(*arguments)
 
-    child = os.fork()
-    if not child:
-        monkeypatch.setattr(evaluation, "_train", dying)
-        fitted(tmp_path / "killed", runs=3)
-        os._exit(0)
-    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "killed")], cwd=HOME)
+    assert killed.returncode == -signal.SIGKILL
     assert [path.name for path in (tmp_path / "killed").glob("[!.]*")] == ["run0.safetensors"]
     monkeypatch.setattr(evaluation, "_train", watched)
     resumed = fitted(tmp_path / "killed", runs=3)
