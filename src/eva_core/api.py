@@ -66,8 +66,7 @@ def fit(
         UsageError: The folder holds another result, or the dataset lacks labels or splits.
         EvaError: An image, the weights or an embedding is bad.
     """
-    job = job_of(model, dataset, head, protocol, how, name=name)
-    job = replace(job, output=None if output is None else Path(output).expanduser())
+    job = job_of(model, dataset, head, protocol, how, name=name, output=output)
     return Result(fit_job(job, tell), folder_of(job))
 
 
@@ -121,9 +120,9 @@ def fit_embeddings(
     if not opened.imported:
         raise UsageError(f"Expected a store that `eva import` made, but got {store}. Use --model and --dataset.")
     images = Imported(DatasetCard(content["dataset"], classes=tuple(content["classes"])))
-    job = job_of(NoBackbone(ModelCard(str(opened.attributes["model"]))), images, head, protocol)
+    job = job_of(NoBackbone(ModelCard(str(opened.attributes["model"]))), images, head, protocol, output=output)
     config = yaml.safe_dump({"embeddings": str(store), "protocol": plain(job.protocol)}, sort_keys=False)
-    job = replace(job, output=None if output is None else Path(output).expanduser(), config=config)
+    job = replace(job, config=config)
     stamp = _stamp(job, content, "+embeddings=imported")
 
     def make(folder: Path) -> Results:
@@ -267,8 +266,7 @@ def apply_heads(
     """
     result = Path(result)
     record.read_results(result)  # what is no result is refused before anything is built
-    job = job_of(model, dataset, head, protocol, how)
-    return apply_job(result, replace(job, output=None if output is None else Path(output).expanduser()), tell)
+    return apply_job(result, job_of(model, dataset, head, protocol, how, output=output), tell)
 
 
 def apply_job(result: Path, job: Job, tell: Callable[[str], None] = say) -> Path:

@@ -182,7 +182,7 @@ class Bar:
 
         Args:
             done: How many are done.
-            total: Of how many; 0 where that is not known.
+            total: How many there are; 0 where that is not known.
             note: Shown behind them on a terminal.
 
         Raises:

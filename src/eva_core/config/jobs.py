@@ -1,6 +1,7 @@
 """Jobs built of names: what a command line or a Python call asks for, checked before anything is extracted."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from eva_core import registry
@@ -25,6 +26,7 @@ def job_of(
     how: Extraction | None = None,
     *,
     name: str | None = None,
+    output: str | Path | None = None,
     trains: bool = True,
 ) -> Job:
     """Build what is given by name: the dataset first, as missing files are found before weights are fetched.
@@ -36,6 +38,7 @@ def job_of(
         protocol: A name under `configs/protocols`, or a protocol.
         how: Device, batch size and the like.
         name: What the result calls the model; its own name unless given.
+        output: Folder that the user asked for; `~` is the home folder.
         trains: Whether there is a head also where none is given.
     Raises:
         UsageError: A name is unknown, the head is for another task, or the dataset gives samples or targets that its
@@ -48,7 +51,8 @@ def job_of(
     head_name, built = _head(head, whole, images.card) if trains or head is not None else ("", None)
     backbone = registry.build_model(model) if isinstance(model, str) else model
     resolved = resolve(whole, images.card, head_name or None)
-    return Job(name or backbone.name, backbone, images, whole, resolved, how or Extraction(), head_name, built)
+    folder = None if output is None else Path(output).expanduser()
+    return Job(name or backbone.name, backbone, images, whole, resolved, how or Extraction(), head_name, built, folder)
 
 
 def with_head(job: Job, head: Any = None) -> Job:

@@ -53,9 +53,9 @@ def parse(command: str, argv: list[str], config: dict[str, Any] | None = None) -
     stated = {k: v for k, v in arguments.items() if v is not None}
     backbone = registry.with_identity(names.of("model", path), registry.import_object(path), built.model, stated)
     head, how = _named(built.head, given, names), Extraction(**{f.name: built[f.name] for f in fields(Extraction)})
-    job = job_of(backbone, built.dataset, head, built.protocol, how, trains=command == "fit")
-    output = None if given.output is None else Path(given.output).expanduser()
-    return replace(job, output=output, config=text)
+    trains = command == "fit"
+    job = job_of(backbone, built.dataset, head, built.protocol, how, output=given.output, trains=trains)
+    return replace(job, config=text)
 
 
 def parse_embeddings(argv: list[str]) -> dict[str, Any]:

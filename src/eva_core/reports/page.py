@@ -11,8 +11,9 @@ from eva_core.contracts.results import Results
 from eva_core.contracts.sections import Section
 from eva_core.files.atomic_files import write_text
 from eva_core.progress import say
+from eva_core.reports.finding import sources_of
 from eva_core.reports.shared_sections import about, scores
-from eva_core.reports.sources import Sources, sources_of
+from eva_core.reports.sources import Sources
 from eva_core.results.record import REPORT
 from eva_core.results.report import notes
 from eva_core.shown import visible_in

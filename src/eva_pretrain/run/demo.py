@@ -49,7 +49,7 @@ def run(output: Path, seed: int = 0) -> int:
 
     Args:
         output: The folder of everything; emptied first.
-        seed: Of slides, weights, training, and the patches of the task.
+        seed: Decides slides, weights, training, and the patches of the task.
 
     Returns:
         The exit code of the board.

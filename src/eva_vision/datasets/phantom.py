@@ -1,8 +1,10 @@
 """Phantom: H&E-like patches made on the fly, for the demo and tests. No image is tissue."""
 
 import hashlib
+from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from typing_extensions import override
@@ -10,13 +12,55 @@ from typing_extensions import override
 from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.dataset import Dataset, Sample
 from eva_core.errors import UsageError
-from eva_vision.synthetic.patches import CLASSES, MPP, VERSION, phantom_patch, random_stain
+from eva_vision.synthetic.patches import CLASSES, MPP, VERSION, Stain, phantom_patch, random_stain
 
 _SPLITS = ("train", "val", "test")
-_IMAGES_PER_PATIENT = 8
 
 
-class Phantom(Dataset):
+class SyntheticPatches(Dataset):
+    """Patches that are drawn when they are asked for, from patients who differ in stain.
+
+    Attributes:
+        drawing: Version of what is drawn: another one is another dataset.
+        per_patient: Images of one patient.
+    """
+
+    drawing: ClassVar[int]
+    per_patient: ClassVar[int]
+
+    def __init__(self, train: int, val: int, test: int, size: int, seed: int) -> None:
+        classes = len(self.card.classes)
+        self.samples = made_up_samples(train, val, test, size, seed, self.per_patient, self.card.mpp, classes)
+        self.size = size
+        self.seed = seed
+
+    @abstractmethod
+    def drawn(self, target: int, rng: np.random.Generator, stain: Stain) -> np.ndarray:
+        """Draw one patch of a class: uint8 RGB, (size, size, 3)."""
+
+    @override
+    def image(self, sample: Sample) -> np.ndarray:
+        """Draw the pixels of a sample: uint8 RGB, (size, size, 3)."""
+        if sample.target is None:
+            raise UsageError(f"Expected a sample of {self.card.name} with a target, but got {sample.id} without one.")
+        split = _SPLITS.index(sample.split)
+        number = int(sample.id.rpartition("_")[2])
+        stain = random_stain(np.random.default_rng((self.seed, split, 0, number // self.per_patient)))
+        rng = np.random.default_rng((self.seed, split, 1, number))
+        return self.drawn(sample.target, rng, stain)
+
+    @override
+    def pixels(self, sample: Sample, hashes: Mapping[Path, str]) -> str | None:
+        """Name all that decides what is drawn."""
+        return f"{self.drawing} {self.size} {self.seed} {sample.id} {sample.target}"
+
+    @override
+    def fingerprint(self) -> str:
+        """SHA-256 over the samples and whatever decides their pixels, as there are no files to measure."""
+        return hashlib.sha256(f"{super().fingerprint()} {self.drawing} {self.size} {self.seed}".encode()).hexdigest()
+
+
+class Phantom(SyntheticPatches):
     """Synthetic patches of four tissue patterns from patients who differ in stain.
 
     An image depends on the seed, its split and its number alone: other images, call order and process do not matter.
@@ -39,34 +83,18 @@ class Phantom(Dataset):
         synthetic=True,
     )
 
+    drawing, per_patient = VERSION, 8
+
     def __init__(self, train: int = 240, val: int = 80, test: int = 160, size: int = 224, seed: int = 0) -> None:
-        self.samples = made_up_samples(train, val, test, size, seed, _IMAGES_PER_PATIENT, MPP, len(CLASSES))
-        self.size = size
-        self.seed = seed
+        super().__init__(train, val, test, size, seed)
 
     @override
-    def image(self, sample: Sample) -> np.ndarray:
-        """Draw the pixels of a sample: uint8 RGB, (size, size, 3)."""
-        if sample.target is None:
-            raise UsageError(f"Expected a sample of phantom with a target, but got {sample.id} without one.")
-        split = _SPLITS.index(sample.split)
-        number = int(sample.id.rpartition("_")[2])
-        stain = random_stain(np.random.default_rng((self.seed, split, 0, number // _IMAGES_PER_PATIENT)))
-        return phantom_patch(sample.target, np.random.default_rng((self.seed, split, 1, number)), stain, self.size)
-
-    @override
-    def pixels(self, sample: Sample, hashes: Mapping[Path, str]) -> str | None:
-        """Name all that decides what is drawn."""
-        return f"{VERSION} {self.size} {self.seed} {sample.id} {sample.target}"
-
-    @override
-    def fingerprint(self) -> str:
-        """SHA-256 over the samples and whatever decides their pixels, as there are no files to measure."""
-        return hashlib.sha256(f"{super().fingerprint()} {VERSION} {self.size} {self.seed}".encode()).hexdigest()
+    def drawn(self, target: int, rng: np.random.Generator, stain: Stain) -> np.ndarray:
+        return phantom_patch(target, rng, stain, self.size)
 
 
 def made_up_samples(
-    train: int, val: int, test: int, size: int, seed: int, per_patient: int, mpp: float, classes: int | None
+    train: int, val: int, test: int, size: int, seed: int, per_patient: int, mpp: float | None, classes: int | None
 ) -> list[Sample]:
     """List the samples of a dataset without files, by the number of images of each split and of each patient.
 

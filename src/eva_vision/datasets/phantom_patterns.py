@@ -1,24 +1,15 @@
 """Phantom patterns: synthetic patches whose classes differ in arrangement, not in colour. No image is tissue."""
 
-import hashlib
-from collections.abc import Mapping
-from pathlib import Path
-
 import numpy as np
 from typing_extensions import override
 
 from eva_core.contracts.cards import DatasetCard
-from eva_core.contracts.dataset import Dataset, Sample
-from eva_core.errors import UsageError
-from eva_vision.datasets.phantom import made_up_samples
-from eva_vision.synthetic.patches import random_stain
+from eva_vision.datasets.phantom import SyntheticPatches
+from eva_vision.synthetic.patches import Stain
 from eva_vision.synthetic.patterns import CLASSES, MPP, VERSION, pattern_patch
 
-_SPLITS = ("train", "val", "test")
-_IMAGES_PER_PATIENT = len(CLASSES)
 
-
-class PhantomPatterns(Dataset):
+class PhantomPatterns(SyntheticPatches):
     """Synthetic patches of four tissue patterns from patients who differ in stain; a patient has one of each pattern.
 
     An image depends on the seed, its split and its number alone: other images, call order and process do not matter.
@@ -41,27 +32,11 @@ class PhantomPatterns(Dataset):
         synthetic=True,
     )
 
+    drawing, per_patient = VERSION, len(CLASSES)
+
     def __init__(self, train: int = 240, val: int = 80, test: int = 400, size: int = 128, seed: int = 0) -> None:
-        self.samples = made_up_samples(train, val, test, size, seed, _IMAGES_PER_PATIENT, MPP, len(CLASSES))
-        self.size = size
-        self.seed = seed
+        super().__init__(train, val, test, size, seed)
 
     @override
-    def image(self, sample: Sample) -> np.ndarray:
-        """Draw the pixels of a sample: uint8 RGB, (size, size, 3)."""
-        if sample.target is None:
-            raise UsageError(f"Expected a sample of phantom_patterns with a target, but got {sample.id} without one.")
-        split = _SPLITS.index(sample.split)
-        number = int(sample.id.rpartition("_")[2])
-        stain = random_stain(np.random.default_rng((self.seed, split, 0, number // _IMAGES_PER_PATIENT)))
-        return pattern_patch(sample.target, np.random.default_rng((self.seed, split, 1, number)), stain, self.size)
-
-    @override
-    def pixels(self, sample: Sample, hashes: Mapping[Path, str]) -> str | None:
-        """Name all that decides what is drawn."""
-        return f"{VERSION} {self.size} {self.seed} {sample.id} {sample.target}"
-
-    @override
-    def fingerprint(self) -> str:
-        """SHA-256 over the samples and whatever decides their pixels, as there are no files to measure."""
-        return hashlib.sha256(f"{super().fingerprint()} {VERSION} {self.size} {self.seed}".encode()).hexdigest()
+    def drawn(self, target: int, rng: np.random.Generator, stain: Stain) -> np.ndarray:
+        return pattern_patch(target, rng, stain, self.size)

@@ -60,7 +60,7 @@ def write_pattern_slide(path: str | Path, side: int = 2048, seed: int = 0) -> Pa
 
     Args:
         path: The file; its folder is made.
-        side: Of level 0 in pixels, at 0.5 micrometres per pixel; the second level is a quarter of it.
+        side: Side of level 0 in pixels, at 0.5 micrometres per pixel; the second level is a quarter of it.
         seed: Decides the pixels.
 
     Raises:

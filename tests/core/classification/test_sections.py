@@ -6,7 +6,7 @@ import numpy as np
 
 from eva_core.classification.predictions import read_predictions
 from eva_core.classification.sections import sections
-from eva_core.reports.sources import sources_of
+from eva_core.reports.finding import sources_of
 from eva_core.results.record import read_results
 from tests.core.reports.conftest import made_up_result
 
