@@ -1,13 +1,12 @@
 """Permutation tests of classifiers: sums over samples by signs, other metrics by exchanged scores."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eva_core.classification import metrics
-from eva_core.statistics.permutation import exchanges, hoeffding, two_sided
+from eva_core.statistics.permutation import exchanges, hoeffding, swapped, two_sided
 
 SUMS = ("accuracy", "balanced_accuracy")
 """Metrics that are sums over samples of the share that are right."""
@@ -35,11 +34,16 @@ def permutation(
         # these are sums over samples, so that a swap of group g changes the sign of its share, whatever the others do
         shares = np.bincount(member, _shares(a, b, targets, metric), minlength=n_groups).astype(np.float64)
         bound = hoeffding(shares)
+    both = np.concatenate([targets, targets])
+
+    def measured(scores: NDArray[np.floating], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        return metrics.weighted(scores, both, classes, weights, [metric])[metric]
+
     differences = np.concatenate(
         [
             (1 - 2 * swaps.astype(np.float64)) @ shares
             if shares is not None
-            else _swapped(a, b, targets, classes, member, metric, swaps)
+            else swapped(a, b, member, measured, swaps)
             for swaps in exchanges(n_groups, draws, seed)
         ]
     )
@@ -58,28 +62,3 @@ def _shares(
         count = np.bincount(targets)
         shares = (hits[0] - hits[1]) / count[targets] / (count > 0).sum()
     return shares
-
-
-def _swapped(
-    a: NDArray[np.floating],
-    b: NDArray[np.floating],
-    targets: NDArray[np.integer],
-    classes: Sequence[str],
-    member: NDArray[np.intp],
-    metric: str,
-    swaps: NDArray[np.bool_],
-) -> NDArray[np.float64]:
-    """The difference under each exchange: swaps (S, G) -> (S,), mean over pairs of runs."""
-    both = np.concatenate([targets, targets])
-    pairs = [(a[r % len(a)], b[r % len(b)]) for r in range(math.lcm(len(a), len(b)))]  # each run as often
-    differences = np.zeros(len(swaps))
-    swapped = swaps[:, member].astype(np.float64)
-    for pair in pairs:
-        # the predictions of a model are those of A and B with weights: 1 for one of them at each sample
-        scores = np.concatenate(pair)
-        first, second = (
-            metrics.weighted(scores, both, classes, np.concatenate([1 - s, s], axis=1), [metric])[metric]
-            for s in (swapped, 1 - swapped)
-        )
-        differences += (first - second) / len(pairs)
-    return differences

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from eva_core.statistics.intervals import (
     FEW_GROUPS,
+    Measure,
     drawn_runs,
     drawn_weights,
     jackknife_variance,
@@ -121,6 +122,29 @@ def paired_means(
     return difference_of(Paired((one, other), (len(a), len(b)), member, grouped), tested, draws, seed, bounds=bounds)
 
 
+def paired_measures(
+    a: Sequence[Measure],
+    b: Sequence[Measure],
+    metric: str,
+    groups: Sequence[str | None],
+    tested: tuple[float, float],
+    bounds: tuple[float, float] = (0.0, 1.0),
+) -> Difference:
+    """Compare two models by a metric of whatever is measured under weights of the samples.
+
+    Args:
+        a: Measures of every run of one model.
+        b: Measures of the other.
+        metric: Name of what is compared among that which is measured.
+        groups: Patient or slide of each sample; None where it is not known.
+        tested: The observed difference and its p.
+        bounds: Least and greatest value of the metric.
+    """
+    member, grouped = members(groups, len(groups))
+    one, other = (partial(_mean_of_measures, measures, metric) for measures in (a, b))
+    return difference_of(Paired((one, other), (len(a), len(b)), member, grouped), tested, bounds=bounds)
+
+
 def difference_of(
     pair: Paired,
     tested: tuple[float, float],
@@ -186,6 +210,16 @@ def _variances(pair: Paired, drawn: float) -> list[tuple[float, int]]:
         mean(weights, np.full((len(weights), count), 1 / count)) for mean, count in zip(means, runs, strict=True)
     )
     return [(jackknife_variance((one - other)[1:]), n_groups - 1), *over_runs]
+
+
+def _mean_of_measures(
+    measures: Sequence[Measure], metric: str, weights: NDArray[np.float64], runs: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Mean over runs of a metric of each: (d,)."""
+    total = np.zeros(len(weights))
+    for measure, share in zip(measures, runs.T, strict=True):
+        total += measure(weights)[metric] * share
+    return total
 
 
 def _mean_of_images(

@@ -8,7 +8,7 @@ told by the intervals of `comparison`.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 
 import numpy as np
@@ -47,6 +47,53 @@ def permutation_of_means(
     if (count_a == count_b).all() and count_a.any(axis=0).all():
         bound = hoeffding(((sum_a - sum_b) / count_a.sum(axis=0)).mean(axis=1))
     return two_sided(np.concatenate(differences), bound)
+
+
+def permutation_of_metric(
+    a: NDArray[np.floating],
+    b: NDArray[np.floating],
+    member: NDArray[np.intp],
+    measured: Callable[[NDArray[np.floating], NDArray[np.float64]], NDArray[np.float64]],
+    draws: int = 2000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """The observed difference, and its two-sided p, of any metric that can be had under weights of the samples.
+
+    It is computed on the mixed predictions of both models: the test is right, but weak where one is calibrated
+    otherwise. What is invariant to order alone is tested on ranks, then.
+
+    Args:
+        a: Predictions of every run of one model, (R, N, ...).
+        b: Predictions of the other, (R', N, ...).
+        member: Number of the group of each sample, from `intervals.members`, (N,).
+        measured: The metric of predictions of all samples by A, then of all by B, (2 N, ...), under weights of them,
+            (S, 2 N): (S,).
+        draws: Number of permutations.
+        seed: Chooses the groups that are exchanged.
+    """
+    n_groups = int(member.max(initial=-1)) + 1
+    return two_sided(
+        np.concatenate([swapped(a, b, member, measured, swaps) for swaps in exchanges(n_groups, draws, seed)]), 1.0
+    )
+
+
+def swapped(
+    a: NDArray[np.floating],
+    b: NDArray[np.floating],
+    member: NDArray[np.intp],
+    measured: Callable[[NDArray[np.floating], NDArray[np.float64]], NDArray[np.float64]],
+    swaps: NDArray[np.bool_],
+) -> NDArray[np.float64]:
+    """The difference under each exchange: swaps (S, G) -> (S,), mean over pairs of runs."""
+    pairs = [(a[r % len(a)], b[r % len(b)]) for r in range(math.lcm(len(a), len(b)))]  # each run as often
+    differences = np.zeros(len(swaps))
+    exchanged = swaps[:, member].astype(np.float64)
+    for pair in pairs:
+        # the predictions of a model are those of A and B with weights: 1 for one of them at each sample
+        both = np.concatenate(pair)
+        first, second = (measured(both, np.concatenate([1 - s, s], axis=1)) for s in (exchanged, 1 - exchanged))
+        differences += (first - second) / len(pairs)
+    return differences
 
 
 def hoeffding(shares: NDArray[np.float64]) -> float:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from eva_core.statistics.comparison import holm, paired_means
+from eva_core.statistics.comparison import holm, paired_means, paired_measures
 from tests.core.scored import dice, mean_of_runs
 
 
@@ -45,6 +45,23 @@ def test_the_interval_of_means_is_that_of_resampled_copies():
     found = paired_means(a, b, [str(i % 8) for i in range(40)], draws=60)
     assert found.ci95 == pytest.approx(list(np.quantile(values, [0.025, 0.975])))
     assert (found.n_groups, found.grouped, found.mcnemar_p) == (8, True, None)
+
+
+def test_measures_compare_as_the_means_that_they_are():
+    a, b = (dice(n, undefined=0) for n in (2, 3))
+    groups = [str(i % 8) for i in range(40)]
+    means = paired_means(a, b, groups)
+    of_runs = (
+        [
+            lambda weights, run=run: {"other": np.zeros(len(weights)), "dice": weights @ run / weights.sum(1)}
+            for run in of
+        ]
+        for of in (a, b)
+    )
+    found = paired_measures(*of_runs, "dice", groups, (means.difference, means.p))
+    assert found.ci95 == pytest.approx(means.ci95)
+    assert found.t95 == pytest.approx(means.t95)
+    assert (found.n_groups, found.grouped, found.few) == (8, True, True)
 
 
 def test_means_of_a_model_and_itself():

@@ -3,7 +3,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from eva_core.statistics.permutation import permutation_of_means
+from eva_core.statistics.permutation import permutation_of_means, permutation_of_metric
 from tests.core.scored import (
     dice,
     mean_of_runs,
@@ -36,3 +36,23 @@ def test_a_clear_difference_of_means_has_a_p_below_one_in_draws():
     a[:, :5] = b[:, :5] = np.nan
     assert permutation_of_means(a, b, np.arange(2000))[1] < 1e-6
     assert permutation_of_means(a[:1], b, np.arange(2000))[1] < 1e-6  # other numbers of runs
+
+
+@pytest.mark.parametrize("runs", [(1, 1), (2, 3)])
+def test_any_metric_is_exchanged_in_all_ways(runs):
+    """The median of all predictions, which is no mean over samples."""
+    a, b = (dice(n, 0.1 * n, runs=r, undefined=0) for n, r in enumerate(runs))
+    groups = np.arange(40) // 7
+
+    def median(both: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        return np.array([np.median(both[drawn == 1]) for drawn in weights])
+
+    by_hand = []
+    for swaps in product([False, True], repeat=6):
+        swapped = np.array(swaps)[groups]
+        pairs = [(a[r % len(a)], b[r % len(b)]) for r in range(np.lcm(*runs))]
+        mixed = [(np.where(swapped, y, x), np.where(swapped, x, y)) for x, y in pairs]
+        by_hand.append(np.mean([np.median(x) - np.median(y) for x, y in mixed]))
+    observed, p = permutation_of_metric(a, b, groups, median)
+    assert observed == pytest.approx(np.median(a, axis=1).mean() - np.median(b, axis=1).mean())
+    assert p == pytest.approx(np.mean(np.abs(by_hand) >= abs(by_hand[0]) - 1e-12))

@@ -1,0 +1,1 @@
+"""What tasks that predict values share: metrics, predictions, records and pictures."""

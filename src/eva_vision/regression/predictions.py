@@ -1,0 +1,133 @@
+"""Predicted values, and the table of them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+from scipy.stats import rankdata
+from typing_extensions import override
+
+from eva_core.results.predictions import identity_columns, read_split
+from eva_core.statistics.intervals import Measure, members
+from eva_core.statistics.permutation import permutation_of_means, permutation_of_metric
+from eva_core.task import Scores
+from eva_vision.regression.metric_names import METRICS
+from eva_vision.regression.metrics import by_output, weighted
+
+if TYPE_CHECKING:
+    from eva_core.statistics.comparison import Difference
+
+TARGET, PREDICTED = "target_", "predicted_"
+
+
+@dataclass(frozen=True)
+class Values(Scores):
+    """The predicted values of one reported split.
+
+    Attributes:
+        split: Name of the split.
+        ids: Ids of the samples, (N,).
+        groups: Patient or slide of each sample, empty where unknown, (N,).
+        targets: True values, NaN where unknown, (N,) or (N, G).
+        predicted: Predicted values of every run, (R, N) or (R, N, G).
+        labels: Names of the G outputs.
+    """
+
+    split: str
+    ids: Sequence[str]
+    groups: Sequence[str]
+    targets: np.ndarray
+    predicted: np.ndarray
+    labels: Sequence[str] = ("value",)
+
+    @override
+    def same_truth(self, other: "Values") -> bool:
+        """Whether both have the same value for each sample."""
+        return np.array_equal(self.targets, other.targets, equal_nan=True)
+
+    @override
+    def compare(self, other: "Values", metric: str) -> "Difference":
+        """Compare with another model on the same samples, by group."""
+        from eva_core.statistics.comparison import paired_measures
+
+        groups = [group or None for group in self.groups]
+        one, two = (_measures(of, metric) for of in (self, other))
+        return paired_measures(one, two, metric, groups, self.test(other, metric), METRICS[metric].bounds)
+
+    @override
+    def test(self, other: "Values", metric: str) -> tuple[float, float]:
+        """Difference and p of the permutation test by group; NaN for a single group."""
+        member, _ = members([group or None for group in self.groups], len(self.ids))
+        if member.max(initial=0) == 0:
+            return math.nan, math.nan
+        if metric in ("r2", "mae"):  # means over samples, which are tested exactly
+            return permutation_of_means(_shares(self, metric), _shares(other, metric), member)
+        both = np.concatenate([self.targets, self.targets])
+
+        def measured(predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:
+            return weighted(predicted, both, weights, self.labels, [metric])[metric]
+
+        # models that scale their values otherwise are in one order once both give ranks
+        one, two = (rankdata(of.predicted, axis=1) if metric == "spearman" else of.predicted for of in (self, other))
+        return permutation_of_metric(one, two, member, measured)
+
+
+def _measures(of: Values, metric: str) -> list[Measure]:
+    return [partial(weighted, run, of.targets, outputs=of.labels, wanted=[metric]) for run in of.predicted]
+
+
+def _shares(of: Values, metric: str) -> np.ndarray:
+    """What each sample adds to R2 or to the mean absolute error of each run, (R, N)."""
+    targets = of.targets.reshape(len(of.ids), -1)
+    errors = of.predicted.reshape(len(of.predicted), *targets.shape) - targets
+    if metric == "mae":
+        shares: np.ndarray = np.abs(errors).mean(axis=-1)
+        return shares
+    (defined,) = ~np.isnan(by_output(targets, targets, np.ones((1, len(targets))), "r2"))
+    if not defined.any():
+        return np.full(errors.shape[:2], np.nan)
+    shares = 1 - (errors[..., defined] ** 2 / targets[:, defined].var(axis=0)).mean(axis=-1)
+    return shares
+
+
+def values_table(parts: Sequence[Values], runs: Sequence[int]) -> pa.Table:
+    """One row per sample and run: id, split, run, group, the true and the predicted value of each output."""
+    tables = []
+    for part in parts:
+        targets = part.targets.reshape(len(part.ids), len(part.labels))
+        for run, predicted in zip(runs, part.predicted, strict=True):
+            columns = identity_columns(part, run)
+            for prefix, values in ((TARGET, targets), (PREDICTED, predicted.reshape(targets.shape))):
+                for label, column in zip(part.labels, values.T, strict=True):
+                    known = np.isnan(column) if prefix == TARGET else None
+                    columns[f"{prefix}{label}"] = pa.array(column, pa.float64(), mask=known)
+            tables.append(pa.table(columns))
+    return pa.concat_tables(tables)
+
+
+def read_values(folder: Path, split: str) -> Values:
+    """The values of one split of a finished result; of a single output without an axis of outputs.
+
+    Raises:
+        UsageError: The file is missing or damaged, or does not have the split.
+    """
+    table, ids, groups, runs = read_split(folder, split)
+    labels = [name.removeprefix(PREDICTED) for name in table.column_names if name.startswith(PREDICTED)]
+    targets, predicted = (
+        np.stack([_column(table, f"{prefix}{label}").reshape(runs, -1) for label in labels], axis=-1)
+        for prefix in (TARGET, PREDICTED)
+    )
+    alone = len(labels) == 1
+    return Values(
+        split, ids, groups, targets[0, :, 0] if alone else targets[0], predicted[..., 0] if alone else predicted, labels
+    )
+
+
+def _column(table: pa.Table, name: str) -> np.ndarray:
+    values: np.ndarray = table[name].fill_null(math.nan).to_numpy()
+    return values
