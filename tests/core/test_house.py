@@ -19,8 +19,9 @@ FILES = sorted(SRC.rglob("*.py"))
 ORDER = {
     "eva_core": "files contracts hub statistics store evaluation extraction results config reports classification "
     "boards commands",
-    "eva_vision": "slides segmentation regression heads models synthetic datasets hub",
+    "eva_vision": "slides segmentation regression slide_level heads models synthetic datasets hub",
     "eva_vision/segmentation": "features decoders scoring",
+    "eva_vision/slide_level": "survival",
     "eva_vision/slides": "reading",
     "eva_pretrain": "augment network losses data optimisation methods monitor run studies",
 }

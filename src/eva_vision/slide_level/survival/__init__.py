@@ -1,0 +1,1 @@
+"""Survival: a risk for each patient, and when what happened."""
