@@ -10,7 +10,7 @@ from eva_core.contracts.backbone import Backbone
 from eva_core.contracts.dataset import Dataset, Sample
 from eva_core.errors import EvaError, UsageError, some
 
-SPLITS = ("train", "val", "test", "new")
+SPLITS = ("train", "val", "test", "cv", "new")
 
 
 def pixels_of(dataset: Dataset, sample: Sample) -> np.ndarray:

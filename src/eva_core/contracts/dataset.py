@@ -21,7 +21,8 @@ class Sample:
 
     Attributes:
         id: Unique within the dataset and stable between machines.
-        split: `train`, `val` or `test`; `new` for images to predict on.
+        split: `train`, `val` or `test`; `new` for images to predict on; `cv` where all are cross-validated, which some
+            kinds of task do.
         target: Number of the class in the card, or what else the task learns, as a number or several; None where no
             label is known, or where a file holds it.
         path: Where the pixels are.

@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, TypeVar
 
 from eva_core.contracts.cards import Geometry, ModelCard, Pooling
-from eva_core.errors import refuse
+from eva_core.errors import UsageError, refuse
 
 
 @dataclass(frozen=True)
@@ -126,3 +126,35 @@ def refuse_small(settings: Any, where: str, from_one: tuple[str, ...], from_zero
             value = getattr(settings, name)
             too_small = value is not None and value < least
             refuse((too_small, f"protocol.{where}{name} to be at least {least}", value))
+
+
+Section = TypeVar("Section")
+
+
+def refuse_unknown_departures(section: Any, where: str) -> None:
+    """Refuse what the `datasets` of a section name for single datasets and no field of it is.
+
+    Raises:
+        UsageError: Names the first.
+    """
+    names = {f.name for f in fields(section)} - {"datasets"}
+    for dataset, departures in section.datasets.items():
+        unknown = sorted(set(departures) - names)
+        if unknown:
+            raise UsageError(f"Expected fields of protocol.{where} for {dataset}, but got {unknown[0]!r}.")
+
+
+def for_dataset(section: Section, dataset: str, published: Section | None = None) -> Section:
+    """A section with a field `datasets`, as it holds for one dataset.
+
+    Args:
+        section: A dataclass; its `datasets` say by name what is otherwise.
+        dataset: Name of the dataset.
+        published: The section as shipped: what differs from it was asked for, and holds for this dataset too.
+    """
+    whole: Any = section
+    departures = {k: tuple(v) if isinstance(v, list) else v for k, v in whole.datasets.get(dataset, {}).items()}
+    asked = {k for k in departures if published is not None and getattr(section, k) != getattr(published, k)}
+    changes: dict[str, Any] = {k: v for k, v in departures.items() if k not in asked}
+    changed: Section = replace(whole, datasets={}, **changes)
+    return changed

@@ -89,19 +89,31 @@ def _finish(key: StoreKey, dataset: Dataset, contents: np.ndarray, about: dict[s
 def _embed(fabric: Fabric, backbone: Backbone, batch: Sequence[Tensor]) -> dict[str, np.ndarray]:
     """Items of `_Images` -> embeddings float32 (B, D), colour statistics float32 (B, 6), and what is passed on."""
     images, signatures, sides, readable = batch
+    return {
+        **embedded(fabric, backbone, images),
+        "signature": signatures.numpy(),
+        "short_side": sides.numpy(),
+        "readable": readable.numpy(),
+    }
+
+
+def embedded(fabric: Fabric, backbone: Backbone, images: Tensor) -> dict[str, np.ndarray]:
+    """Run the backbone on images as its transform gives them.
+
+    Args:
+        fabric: Device and precision.
+        backbone: From `eva_core.extraction.engine.prepare`.
+        images: uint8 (B, 3, S, S).
+    Returns:
+        `embeddings` float32 (B, D), `colour_stats` float32 (B, 6).
+    """
     with torch.inference_mode():
         pixels = images.to(fabric.device, non_blocking=True).float().div_(255)
         colours = colour_statistics(pixels)
         with fabric.autocast():
             embeddings = backbone(normalised(pixels, backbone))
     refuse_other_than("(B, D)", embeddings, images, backbone)
-    return {
-        "embeddings": embeddings.float().cpu().numpy(),
-        "colour_stats": colours.cpu().numpy(),
-        "signature": signatures.numpy(),
-        "short_side": sides.numpy(),
-        "readable": readable.numpy(),
-    }
+    return {"embeddings": embeddings.float().cpu().numpy(), "colour_stats": colours.cpu().numpy()}
 
 
 class _Images(TorchDataset[tuple[Tensor, np.ndarray, int, bool]]):

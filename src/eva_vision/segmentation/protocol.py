@@ -1,11 +1,11 @@
 """The section of a protocol that segmentation reads."""
 
 import math
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from eva_core.contracts.protocol import refuse_small
-from eva_core.errors import UsageError, refuse
+from eva_core.contracts.protocol import for_dataset, refuse_small, refuse_unknown_departures
+from eva_core.errors import refuse
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,7 @@ class Segmentation:
     datasets: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        names = {f.name for f in fields(self)} - {"datasets"}
-        for dataset, departures in self.datasets.items():
-            unknown = sorted(set(departures) - names)
-            if unknown:
-                raise UsageError(f"Expected fields of protocol.segmentation for {dataset}, but got {unknown[0]!r}.")
+        refuse_unknown_departures(self, "segmentation")
         refuse_small(self, "segmentation.", ("tile", "batch_size", "steps", "evaluate_every", "patience"), ("overlap",))
         refuse(
             (not 0 < self.lr < math.inf, "protocol.segmentation.lr above 0", self.lr),
@@ -81,7 +77,4 @@ class Segmentation:
             dataset: Name of the dataset.
             published: The section as shipped: what differs from it was asked for, and holds for this dataset too.
         """
-        departures = {k: tuple(v) if isinstance(v, list) else v for k, v in self.datasets.get(dataset, {}).items()}
-        overridden = {k for k in departures if published is not None and getattr(self, k) != getattr(published, k)}
-        changes: dict[str, Any] = {k: v for k, v in departures.items() if k not in overridden}
-        return replace(self, datasets={}, **changes)
+        return for_dataset(self, dataset, published)

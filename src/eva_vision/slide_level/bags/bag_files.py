@@ -1,0 +1,168 @@
+"""Two files for the bag of a slide: written at once, or in parts that survive a kill where the slide takes long.
+
+One has `embeddings` (n, D) float32 or float16, `colour_stats` (n, 6) float32, and `coords` (n, 2) int32 in level-0
+pixels. The other, written after it, has what a list of thousands of bags needs of each: `mean` (1, D), `colour_mean`
+(1, 6) and facts, so that no bag is read to know of it.
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eva_core.errors import EvaError
+from eva_core.files.atomic_files import make_folder
+from eva_core.files.checksums import Damaged
+from eva_core.store import hdf5_files
+from eva_core.store.store import remove_parts
+from eva_core.store.writer import ROW, PartWriter, finished_parts
+from eva_vision.slide_level.bags.places import Places
+
+SCHEMA = 1
+ROWS = ("embeddings", "colour_stats")
+
+
+@dataclass(frozen=True)
+class Bag:
+    """What is known of a bag without its embeddings.
+
+    Attributes:
+        count: Number of patches.
+        mean: Mean embedding, float32 (D,); zeros for an empty bag.
+        colour_mean: Mean colour statistics, float32 (6,).
+        facts: Attributes of the file: `candidates`, `side`, `mpp`, `width`, `height`, `slide_mpp`, `seconds`, `device`.
+    """
+
+    count: int
+    mean: np.ndarray
+    colour_mean: np.ndarray
+    facts: dict[str, Any]
+
+
+class BagWriter:
+    """Collects the patches of one slide."""
+
+    def __init__(self, path: Path, places: Places, dtype: np.dtype[Any], facts: dict[str, Any], seconds: float) -> None:
+        """Begin, or go on from the parts that an earlier call left.
+
+        Args:
+            path: The file that is to be.
+            places: The patches.
+            dtype: What embeddings are kept in.
+            facts: Attributes for the file.
+            seconds: Work after which a part is written.
+        """
+        self.path, self.places, self.dtype, self.facts, self._pace = path, places, dtype, facts, seconds
+        make_folder(path.parent)
+        self._writer = PartWriter(path)
+        self._kept: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
+        self._began = time.monotonic()
+
+    def add(self, rows: np.ndarray, values: dict[str, np.ndarray]) -> None:
+        """Take some patches: their numbers (b,), and the arrays of `ROWS`.
+
+        Raises:
+            EvaError: An embedding is not finite in what it is kept in.
+        """
+        kept = {**values, "embeddings": values["embeddings"].astype(self.dtype)}
+        bad = np.flatnonzero(~np.isfinite(kept["embeddings"]).all(1))
+        if len(bad):
+            x, y = self.places.coords[rows[bad[0]]].tolist()
+            advice = "Check the weights" if self.dtype == np.float32 else "Keep them with precision: fp32"
+            raise EvaError(
+                f"Expected finite embeddings, but the patch at {x}, {y} of {self.facts['slide']} gave others. {advice}."
+            )
+        self._kept.append((rows, kept))
+        self._writer.add(rows, kept)
+        if self._writer.seconds > self._pace:
+            self._writer.flush()
+
+    def keep(self) -> None:
+        """Write what was collected as a part: the work is cut short."""
+        self._writer.flush()
+
+    def finish(self) -> None:
+        """Write the bag, and remove its parts.
+
+        Raises:
+            EvaError: A patch is missing, or there is no room.
+        """
+        n, arrays = len(self.places.coords), dict[str, np.ndarray]()
+        filled = np.zeros(n, bool)
+        for rows, values in [*self._parts(), *self._kept]:
+            for name in ROWS:
+                if name not in arrays:
+                    arrays[name] = np.zeros((n, values[name].shape[1]), values[name].dtype)
+                arrays[name][rows] = values[name]
+            filled[rows] = True
+        if not filled.all():
+            raise EvaError(f"Expected {n} patches of {self.facts['slide']}, but got {filled.sum()}. Run again.")
+        if not n:  # a slide without tissue is a bag, too: it is not looked at again
+            arrays = {"embeddings": np.zeros((0, 1), self.dtype), "colour_stats": np.zeros((0, 6), np.float32)}
+        means = {"mean": _mean(arrays["embeddings"])[None], "colour_mean": _mean(arrays["colour_stats"])[None]}
+        facts = {
+            **self.facts,
+            "bag_schema": SCHEMA,
+            "count": n,
+            "side": self.places.side,
+            "mpp": self.places.mpp,
+            "candidates": self.places.candidates,
+            "seconds": time.monotonic() - self._began,
+        }
+        for path, columns in ((self.path, {**arrays, "coords": self.places.coords}), (_summary(self.path), means)):
+            hdf5_files.write(path, {name: hdf5_files.column(values) for name, values in columns.items()}, facts)
+        remove_parts(self.path)
+
+    def _parts(self) -> list[tuple[np.ndarray, dict[str, np.ndarray]]]:
+        parts = []
+        for path in finished_parts(self.path):
+            with hdf5_files.reading(path) as file:
+                parts.append((file[ROW][:], {name: file[name][:] for name in ROWS}))
+        return parts
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    if not len(values):
+        return np.zeros(values.shape[1], np.float32)
+    mean: np.ndarray = values.mean(0, dtype=np.float64).astype(np.float32)
+    return mean
+
+
+def _summary(path: Path) -> Path:
+    return path.with_suffix(".summary.h5")
+
+
+def is_there(path: Path) -> bool:
+    """Whether both files of a bag are there; what they hold is tried when they are read.
+
+    Raises:
+        EvaError: That cannot be seen.
+    """
+    return hdf5_files.there(_summary(path)) and hdf5_files.there(path)
+
+
+def read_bag(path: Path) -> Bag | None:
+    """What is known of a bag; None where there is none, or a damaged one.
+
+    Raises:
+        EvaError: It could not be read.
+    """
+    if not is_there(path):
+        return None
+    try:
+        with hdf5_files.reading(_summary(path)) as file:
+            facts = hdf5_files.attributes(file)
+            if facts.get("bag_schema") != SCHEMA:
+                return None
+            return Bag(int(facts["count"]), file["mean"][0], file["colour_mean"][0], facts)
+    except Damaged:
+        return None
+
+
+def read_rows(path: Path, what: str = "embeddings") -> np.ndarray:
+    """An array of a bag: `embeddings`, `colour_stats` or `coords`."""
+    with hdf5_files.reading(path) as file:
+        values: np.ndarray = file[what][:]
+    return values

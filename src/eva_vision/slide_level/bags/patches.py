@@ -1,0 +1,142 @@
+"""Patches of slides, decoded once for every model that wants them, in the loader's workers."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import IterableDataset, get_worker_info
+from typing_extensions import override
+
+from eva_core.errors import EvaError
+from eva_vision.slide_level.bags.places import Places, choose_places
+from eva_vision.slide_level.contracts import SlideFile
+from eva_vision.slide_level.protocol import SlideLevel
+from eva_vision.slides.changed_slides import state_of
+from eva_vision.slides.index import Index
+from eva_vision.slides.reading.open import open_as_stated
+from eva_vision.slides.reading.slide import Slide
+from eva_vision.slides.tissue_detection import tissue_mask
+from eva_vision.slides.tissue_mask import TissueMask
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A slide, and what is missing of its bags.
+
+    Attributes:
+        file: The slide.
+        identity: What tells it from others.
+        models: Numbers of the models that want it.
+        known: By model, numbers of the patches that parts on disk have, ascending.
+    """
+
+    file: SlideFile
+    identity: str
+    models: tuple[int, ...]
+    known: Mapping[int, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Begin:
+    """A slide is open: its patches, and facts on it."""
+
+    slide: int
+    places: Places
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some patches of a slide: their numbers (b,), and by model uint8 (b, 3, S, S)."""
+
+    slide: int
+    rows: np.ndarray
+    images: dict[int, Tensor]
+
+
+@dataclass(frozen=True)
+class End:
+    """A slide is read; `error` says why it could not be, in a line."""
+
+    slide: int
+    error: str = ""
+
+
+class BagPatches(IterableDataset[Begin | Batch | End]):
+    """The patches of many slides, batch by batch; a batch depends on its slide alone."""
+
+    def __init__(
+        self,
+        wanted: Sequence[Wanted],
+        section: SlideLevel,
+        transforms: Sequence[Callable[[np.ndarray], Tensor]],
+        batch_size: int,
+        index: Index | None,
+    ) -> None:
+        """Keep what is asked for.
+
+        Args:
+            wanted: The slides.
+            section: How patches are laid out.
+            transforms: By model, turns uint8 (H, W, 3) into uint8 (3, S, S).
+            batch_size: Patches in a batch.
+            index: An index that has all of the slides; None: each is looked at.
+        """
+        self.wanted, self.section, self.transforms = wanted, section, transforms
+        self.batch_size, self.index = batch_size, index
+
+    @override
+    def __iter__(self) -> Iterator[Begin | Batch | End]:
+        worker = get_worker_info()
+        first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        for number in range(first, len(self.wanted), step):
+            try:
+                yield from self._slide(number)
+                yield End(number)
+            except (EvaError, OSError) as error:
+                yield End(number, " ".join(str(error).split()))
+
+    def _slide(self, number: int) -> Iterator[Begin | Batch]:
+        wanted = self.wanted[number]
+        state = state_of(wanted.file.path)
+        slide, mask = self._open(wanted.file)
+        with slide:
+            places = choose_places(slide, mask, self.section, wanted.identity)
+            full = slide.levels[0]
+            facts = {"slide": wanted.file.name, "width": full.width, "height": full.height, "slide_mpp": slide.mpp}
+            yield Begin(number, places, facts)
+            missing = {model: _missing(len(places.coords), wanted.known.get(model)) for model in wanted.models}
+            for start in range(0, len(places.coords), self.batch_size):
+                rows = np.arange(start, min(start + self.batch_size, len(places.coords)))
+                models = [model for model in wanted.models if missing[model][rows].any()]
+                if models:
+                    yield Batch(number, rows, self._images(slide, places, rows, models))
+        if state_of(wanted.file.path) != state:
+            raise EvaError(f"Expected {wanted.file.path} to stay as it is, but it was written meanwhile. Run again.")
+
+    def _open(self, file: SlideFile) -> tuple[Slide, TissueMask | None]:
+        own_mask = self.section.reading == "level"
+        if self.index is not None:
+            number = self.index.number(file.path)
+            return self.index.open(number), None if own_mask else self.index.mask(number)
+        slide = open_as_stated(file.path, file.mpp)
+        try:
+            return slide, None if own_mask else tissue_mask(slide)
+        except BaseException:
+            slide.close()
+            raise
+
+    def _images(self, slide: Slide, places: Places, rows: np.ndarray, models: Sequence[int]) -> dict[int, Tensor]:
+        pixels = [places.read(slide, row, self.section.size) for row in rows.tolist()]
+        return {model: torch.stack([self.transforms[model](image) for image in pixels]) for model in models}
+
+
+def _missing(n: int, known: np.ndarray | None) -> np.ndarray:
+    """Whether each of `n` patches is not yet known, bool (n,)."""
+    missing = np.ones(n, bool)
+    if known is not None:
+        missing[known[known < n]] = False
+    return missing

@@ -1,0 +1,56 @@
+"""Scores of classes of patients or slides: those of images, by the same code."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from typing_extensions import override
+
+from eva_core.classification.metrics import log_odds, probabilities
+from eva_core.classification.predictions import Predictions, predictions_table
+from eva_core.classification.summary import split_record
+from eva_core.contracts.cards import DatasetCard
+from eva_core.contracts.results import SplitRecord
+from eva_core.statistics.intervals import Intervals
+from eva_vision.slide_level.classification.outcome import Classes
+from eva_vision.slide_level.scoring import Said, Scoring
+
+
+class ClassScoring(Scoring):
+    """Classes."""
+
+    stratified = True
+    by_metadata = "mean_logreg"
+
+    @override
+    def outcome(self, card: DatasetCard) -> Classes:
+        return Classes(len(card.classes), card.metric)
+
+    @override
+    def strata(self, targets: np.ndarray) -> np.ndarray:
+        return targets
+
+    @override
+    def predictions(self, said: Said, card: DatasetCard) -> Predictions:
+        scores, odds = _scores(said.outputs)
+        return Predictions(
+            said.split, said.ids.tolist(), said.groups.tolist(), said.targets, scores, odds, card.classes
+        )
+
+    @override
+    def record(self, said: Said, card: DatasetCard) -> tuple[SplitRecord, Intervals]:
+        (scores, odds), (last, odds_last) = _scores(said.outputs), _scores(said.last)
+        groups = [group or None for group in said.groups.tolist()]
+        return split_record(scores, last, said.targets, card.classes, groups, odds, odds_last)
+
+    @override
+    def table(self, parts: Sequence[Any], card: DatasetCard, runs: Sequence[int]) -> pa.Table:
+        return predictions_table(parts, card.classes, runs)
+
+
+def _scores(outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Outputs (R, N, K) as class probabilities and log-odds, (R, N, C) both."""
+    logits = [torch.from_numpy(of_run) for of_run in outputs]
+    return np.stack([probabilities(z).numpy() for z in logits]), np.stack([log_odds(z).numpy() for z in logits])

@@ -1,0 +1,188 @@
+"""Evaluation of bags: folds, heads, nulls and records, whatever the outcome is."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from eva_core import registry
+from eva_core.contracts.head import FittedRun
+from eva_core.contracts.metric import Metric
+from eva_core.contracts.results import Baseline, Contamination, Magnification, SplitRecord, TaskRecord
+from eva_core.errors import EvaError
+from eva_core.evaluation.contamination import marked, seen
+from eva_core.evaluation.splits import cost, summary
+from eva_core.job import Answer, Job
+from eva_core.progress import Bar
+from eva_core.task import Heads
+from eva_vision.slide_level.bags.bag_store import BagStore
+from eva_vision.slide_level.bags.stored_bags import MeanBags, StoredBags
+from eva_vision.slide_level.contracts import BagData, BagHead, Bags, SlideDataset
+from eva_vision.slide_level.folds import Fold, divide
+from eva_vision.slide_level.metadata import metadata_vectors
+from eva_vision.slide_level.protocol import SlideLevel
+from eva_vision.slide_level.scoring import Said, Scoring
+
+COLOUR, METADATA = "colour_stats", "metadata"
+
+
+class _Reader:
+    """Gives the bags of samples: of the model, of colour, or of metadata."""
+
+    def __init__(self, job: Job, store: BagStore, what: str) -> None:
+        self.job, self.store, self.what = job, store, what
+
+    def __call__(self, rows: np.ndarray, train: np.ndarray) -> Bags:
+        if self.what != METADATA:
+            return StoredBags(self.store, rows, self.what)
+        dataset = self.job.dataset
+        assert isinstance(dataset, SlideDataset)
+        return MeanBags(metadata_vectors(dataset, self.store, rows, train), StoredBags(self.store, rows).targets)
+
+
+def evaluate(job: Job, store: BagStore, scoring: Scoring, metric: Metric) -> Answer:
+    """Fit the head on the bags and on what needs no tissue, and score all.
+
+    Args:
+        job: What is asked for.
+        store: The bags of its dataset.
+        scoring: What is particular to the outcome.
+        metric: Facts of the main metric.
+    """
+    started = time.monotonic()
+    card, section = job.dataset.card, job.resolved.section
+    strata = scoring.strata(store.targets)
+    plan, folds = divide(store, job.protocol, section, card, strata, scoring.stratified, _dataset(job).fold_by_site)
+    runs, said = _fitted(job, store, scoring, folds, job.head, "embeddings", job.head_name)
+    records = {split: scoring.record(part, card) for split, part in said.items()}
+    splits = {split: record for split, (record, _) in records.items()}
+    fit_s = time.monotonic() - started
+    baselines: dict[str, Baseline] = {}
+    if job.model != COLOUR:
+        baselines[COLOUR] = {"splits": _null(job, store, scoring, folds, job.head, COLOUR)}
+    by_metadata = registry.heads.build(scoring.by_metadata)
+    if metadata_vectors(_dataset(job), store, folds[0].train, folds[0].train).shape[1]:
+        baselines[METADATA] = {"splits": _null(job, store, scoring, folds, by_metadata, METADATA)}
+    parts = [scoring.predictions(part, card) for part in said.values()]
+    record: TaskRecord = {
+        **summary(plan, splits, card.metric, metric),
+        "baselines": baselines,
+        "contamination": _contamination(job, store, scoring, said[plan.main]),
+        "confounds": None,
+        "mpp": _mpp(job, store),
+        "selected": [{"run": r.run, "value": r.selected_value, **r.selected} for r in runs],
+        "refit": None,
+        "skipped": store.skipped,
+        "untrained": {},
+        "copies": {},
+        "turned_copies": None,
+        "report": {
+            "slides": len(store.counts),
+            "patches": int(store.counts.sum()),
+            "without_tissue": store.without_tissue,
+            **job.dataset.report(parts),
+        },
+        "cost": cost(store, fit_s),
+    }
+    table = scoring.table(parts, card, range(len(next(iter(said.values())).outputs)))
+    heads = {number: run.params for number, run in enumerate(runs)}
+    return Answer(record, heads, table, records[plan.main][1].draws[card.metric])
+
+
+def _dataset(job: Job) -> SlideDataset:
+    assert isinstance(job.dataset, SlideDataset)
+    return job.dataset
+
+
+def _null(
+    job: Job, store: BagStore, scoring: Scoring, folds: Sequence[Fold], head: BagHead, what: str
+) -> dict[str, SplitRecord]:
+    said = _fitted(job, store, scoring, folds, head, what, what)[1]
+    return {split: scoring.record(part, job.dataset.card)[0] for split, part in said.items()}
+
+
+def _fitted(
+    job: Job, store: BagStore, scoring: Scoring, folds: Sequence[Fold], head: BagHead, what: str, name: str
+) -> tuple[list[FittedRun], dict[str, Said]]:
+    """Fit a head in every fold; returns its runs, fold after fold, and what it says of each scored split."""
+    section: SlideLevel = job.resolved.section
+    outcome, read = scoring.outcome(job.dataset.card), _Reader(job, store, what)
+    runs = head.runs(job.protocol, section)
+    scored = {split: np.sort(np.concatenate([f.scored[split] for f in folds])) for split in folds[0].scored}
+    outputs = {split: np.zeros((2, len(runs), len(rows), outcome.outputs)) for split, rows in scored.items()}
+    fold_of = {split: np.zeros(len(rows), np.int64) for split, rows in scored.items()}
+    fitted: list[FittedRun] = []
+    with Bar(f"{name} on {job.model if what == 'embeddings' else what}", len(folds), "folds") as bar:
+        for number, fold in enumerate(folds):
+            train, select = read(fold.train, fold.train), read(fold.select, fold.train)
+            data = BagData(train, select, outcome, runs, section, job.how.memory_gb)
+            of_fold = head.fit(data, job.protocol)
+            for split, rows in fold.scored.items():
+                bags, places = read(rows, fold.train), np.searchsorted(scored[split], rows)
+                fold_of[split][places] = number
+                for place, run in enumerate(of_fold):
+                    outputs[split][0, place, places] = head.outputs(run.params, bags).numpy()
+                    same = run.last is run.params
+                    outputs[split][1, place, places] = (
+                        outputs[split][0, place, places] if same else head.outputs(run.last, bags).numpy()
+                    )
+            if len(folds) > 1:
+                of_fold = [replace(run, selected={**run.selected, "fold": number}) for run in of_fold]
+            fitted += of_fold
+            bar.advance(1)
+    said = {}
+    for split, rows in scored.items():
+        if not np.isfinite(outputs[split][0]).all():
+            raise EvaError(
+                f"Expected finite outputs on {split}, but {name} on {job.model} gives others: it diverged. "
+                "Lower the learning rate, or look at the embeddings."
+            )
+        said[split] = Said(
+            split,
+            store.ids[rows],
+            store.groups[rows],
+            store.targets[rows],
+            outputs[split][0],
+            outputs[split][1],
+            fold_of[split],
+        )
+    return fitted, said
+
+
+def said_by(job: Job, store: BagStore, heads: Heads) -> Iterator[Said]:
+    """What finished heads say of each split of a dataset, whose targets may be unknown."""
+    for split in dict.fromkeys(store.splits.tolist()):
+        rows = store.rows(split)
+        bags = StoredBags(store, rows)
+        outputs = np.stack([job.head.outputs(dict(params), bags).numpy() for params in heads.values()])
+        folds = np.zeros(len(rows), np.int64)
+        yield Said(split, store.ids[rows], store.groups[rows], store.targets[rows], outputs, outputs, folds)
+
+
+def _contamination(job: Job, store: BagStore, scoring: Scoring, said: Said) -> Contamination:
+    def rescored(chosen: np.ndarray) -> SplitRecord:
+        part = replace(
+            said,
+            ids=said.ids[chosen],
+            groups=said.groups[chosen],
+            targets=said.targets[chosen],
+            outputs=said.outputs[:, chosen],
+            last=said.last[:, chosen],
+            folds=said.folds[chosen],
+        )
+        return scoring.record(part, job.dataset.card)[0]
+
+    rows = np.searchsorted(np.arange(len(store.ids)), np.flatnonzero(np.isin(store.ids, said.ids)))
+    names = [" ".join(store.slide_names[list(store.bags_of(int(row)))]) for row in rows]
+    known = seen(job.card, said.ids.tolist(), said.groups.tolist()) | seen(job.card, names, names)
+    return marked(job.card, job.dataset.card, known, rescored)
+
+
+def _mpp(job: Job, store: BagStore) -> Magnification:
+    """Micrometres per pixel of level 0, and of what reached the model: medians over slides."""
+    section: SlideLevel = job.resolved.section
+    read = store.facts["side"] * store.facts["slide_mpp"] / section.size
+    resize = job.protocol.geometry_for(job.card).resize
+    reached = float(np.median(read)) * section.size / resize
+    return {"native": float(np.median(store.facts["slide_mpp"])), "reached": reached}

@@ -1,0 +1,125 @@
+"""What the kinds of task on slides share. Free of torch, as tasks are until they work."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import override
+
+from eva_core.contracts.cards import ModelCard
+from eva_core.contracts.protocol import Protocol
+from eva_core.errors import UsageError
+from eva_core.task import Heads, Task
+from eva_vision.slide_level.protocol import SlideLevel
+
+if TYPE_CHECKING:
+    from eva_core.contracts.dataset import Dataset
+    from eva_core.job import Answer, Job
+    from eva_core.store.store import StoreKey
+    from eva_vision.slide_level.bags.bag_store import BagStore
+    from eva_vision.slide_level.contracts import SlideDataset
+    from eva_vision.slide_level.scoring import Scoring
+
+
+class SlideTask(Task):
+    """A label for each patient or slide, learnt from the bags of its slides."""
+
+    unit = "slides"
+    items = ("bags", "slides")
+    section = SlideLevel
+    reads = frozenset(
+        {"transform", "geometry", "pooling", "precision", "selection", "holdout", "seed", "betas", "C"}
+        | {"warmup_factor", "warmup_epochs"}
+    )
+
+    @property
+    @override
+    def head(self) -> Any:
+        from eva_vision.slide_level.contracts import BagHead
+
+        return BagHead
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Name of the task in the registry."""
+
+    @abstractmethod
+    def scoring(self) -> "Scoring":
+        """What is particular to the outcome."""
+
+    @override
+    def takes(self, head: Any) -> bool:
+        return isinstance(head, self.head) and self.name in head.tasks
+
+    @override
+    def check(self, job: "Job") -> None:
+        from eva_core.evaluation.splits import refuse_unfit
+        from eva_vision.slide_level.folds import CV
+
+        dataset = _checked(job.dataset)
+        unlabelled = [s.id for s in dataset.samples if s.target is None]
+        if unlabelled or any(s.split != CV for s in dataset.samples):
+            refuse_unfit(dataset, unlabelled, self.label)
+
+    @override
+    def key(self, job: "Job") -> "StoreKey":
+        from eva_vision.slide_level.bags.bag_key import bag_key, store_key
+
+        return store_key(bag_key(job.backbone, job.protocol, job.resolved.section), _checked(job.dataset))
+
+    @override
+    def extract(self, key: "StoreKey", job: "Job", tell: Callable[[str], None]) -> "BagStore":
+        from eva_vision.slide_level.bags.bag_key import bag_key
+        from eva_vision.slide_level.bags.bag_store import open_bags
+        from eva_vision.slide_level.bags.extract import Model, Reading
+
+        dataset, section = _checked(job.dataset), job.resolved.section
+        model = Model(bag_key(job.backbone, job.protocol, section), job.backbone, job.protocol)
+        reading = Reading(dataset.identities(), section, dataset.index)
+        store = open_bags(key, model, dataset, reading, job.how, tell)
+        if store.without_tissue:
+            from eva_core.errors import some
+
+            names = some(store.without_tissue)
+            tell(f"{len(store.without_tissue)} samples have no patch with {section.tissue:.0%} tissue: {names}.")
+        return store
+
+    @override
+    def evaluate(self, job: "Job", store: "BagStore", folder: Path, key: str) -> "Answer":
+        from eva_vision.slide_level.evaluation import evaluate
+
+        return evaluate(job, store, self.scoring(), self.metrics(job.dataset.card)[job.dataset.card.metric])
+
+    @override
+    def apply(self, job: "Job", store: "BagStore", heads: Heads, classes: list[str], output: Path) -> Path:
+        from eva_core.results.record import PREDICTIONS, write_predictions
+        from eva_vision.slide_level.evaluation import said_by
+
+        scoring = self.scoring()
+        parts = [scoring.predictions(said, job.dataset.card) for said in said_by(job, store, heads)]
+        write_predictions(output, scoring.table(parts, job.dataset.card, list(heads)))
+        return output / PREDICTIONS
+
+    @override
+    def at_mpp(
+        self, mpp: float, native: float, dataset: "Dataset", protocol: Protocol, card: ModelCard
+    ) -> Protocol | None:
+        """Not by resizing images: the section says at which mpp slides are read.
+
+        Raises:
+            UsageError: Always; says what to set instead.
+        """
+        raise UsageError(f"Expected --protocol.{self.name}.mpp {mpp:g} for slides, but got another way to ask for it.")
+
+
+def _checked(dataset: "Dataset") -> "SlideDataset":
+    from eva_vision.slide_level.contracts import SlideDataset
+
+    if not isinstance(dataset, SlideDataset):
+        raise UsageError(
+            f"Expected a SlideDataset for task {dataset.card.task}, but {dataset.card.name!r} is another. "
+            "Derive it from eva_vision.slide_level.contracts.SlideDataset."
+        )
+    return dataset
