@@ -19,9 +19,9 @@ FILES = sorted(SRC.rglob("*.py"))
 ORDER = {
     "eva_core": "files contracts hub statistics store evaluation extraction results config reports classification "
     "boards commands",
-    "eva_vision": "slides segmentation regression slide_level heads models synthetic datasets hub",
+    "eva_vision": "slides segmentation heads regression slide_level models synthetic datasets hub",
     "eva_vision/segmentation": "features decoders scoring",
-    "eva_vision/slide_level": "survival",
+    "eva_vision/slide_level": "bags survival classification regression heads",
     "eva_vision/slides": "reading",
     "eva_pretrain": "augment network losses data optimisation methods monitor run studies",
 }

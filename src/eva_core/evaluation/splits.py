@@ -15,6 +15,8 @@ from eva_core.evaluation.holdout import divide_single_groups, hold_out, near_dup
 from eva_core.store.store import Samples
 
 HELD_OUT = ("val", "test")
+CROSS_VALIDATED = "cv"
+"""Split of the samples of a dataset that gives none, for kinds of task that make folds of them."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,9 @@ def refuse_unfit(dataset: Dataset, unlabelled: Sequence[str], what: str) -> None
     Raises:
         UsageError: Splits, labels or classes are missing.
     """
-    if dataset.samples:
-        reported_splits((s.split for s in dataset.samples), dataset.card)
+    splits = {s.split for s in dataset.samples}
+    if splits - {CROSS_VALIDATED}:
+        reported_splits(splits, dataset.card)
     if unlabelled:
         raise UsageError(
             f"Expected a {what} for every image, but {len(unlabelled)} have none, first {unlabelled[0]!r}. "

@@ -82,7 +82,7 @@ class SlideDataset(Dataset):
             EvaError: One is gone, or cannot be reached.
         """
         hashes = self.hashes()
-        files = {file for sample in self.samples for file in self.slides(sample)}
+        files = dict.fromkeys(file for sample in self.samples for file in self.slides(sample))
         return {file: _remote(file.path) if is_url(file.path) else hashes[Path(file.path)] for file in files}
 
     @override

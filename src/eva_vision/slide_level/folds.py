@@ -9,12 +9,10 @@ from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.protocol import Protocol
 from eva_core.errors import UsageError
 from eva_core.evaluation.holdout import hold_out
+from eva_core.evaluation.splits import CROSS_VALIDATED as CV
 from eva_core.evaluation.splits import Plan, make_plan
 from eva_vision.slide_level.bags.bag_store import BagStore
 from eva_vision.slide_level.protocol import SlideLevel
-
-CV = "cv"
-"""Split of the samples of a dataset that gives none."""
 
 
 @dataclass(frozen=True)

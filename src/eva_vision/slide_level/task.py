@@ -56,12 +56,9 @@ class SlideTask(Task):
     @override
     def check(self, job: "Job") -> None:
         from eva_core.evaluation.splits import refuse_unfit
-        from eva_vision.slide_level.folds import CV
 
         dataset = _checked(job.dataset)
-        unlabelled = [s.id for s in dataset.samples if s.target is None]
-        if unlabelled or any(s.split != CV for s in dataset.samples):
-            refuse_unfit(dataset, unlabelled, self.label)
+        refuse_unfit(dataset, [s.id for s in dataset.samples if s.target is None], self.label)
 
     @override
     def key(self, job: "Job") -> "StoreKey":

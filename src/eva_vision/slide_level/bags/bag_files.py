@@ -66,7 +66,8 @@ class BagWriter:
         Raises:
             EvaError: An embedding is not finite in what it is kept in.
         """
-        kept = {**values, "embeddings": values["embeddings"].astype(self.dtype)}
+        with np.errstate(over="ignore"):  # said below, with the patch
+            kept = {**values, "embeddings": values["embeddings"].astype(self.dtype)}
         bad = np.flatnonzero(~np.isfinite(kept["embeddings"]).all(1))
         if len(bad):
             x, y = self.places.coords[rows[bad[0]]].tolist()

@@ -1,1 +1,0 @@
-"""A number for each patient or slide."""

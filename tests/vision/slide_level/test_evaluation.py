@@ -1,0 +1,56 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from eva_core.api import apply_job, fit_job
+from eva_core.cli import main
+from eva_core.job import Job
+from eva_core.task import task_named
+from eva_vision.datasets.slide_folder import SlideFolder
+from tests.vision.slide_level.conftest import write_manifest
+
+
+def silent(line: str) -> None:
+    """Nobody listens."""
+
+
+def test_a_score_by_patient_with_its_nulls(job: Job, tmp_path: Path):
+    results = fit_job(replace(job, output=tmp_path / "out"), silent)
+    assert results["main"]["split"] == "cv"
+    split = results["splits"]["cv"]
+    assert (split["n"], split["n_groups"], split["interval"]) == (10, 10, "group")
+    assert results["main"]["mean"] == 1.0  # the colour tells the label, and the model is colour
+    assert set(results["baselines"]) == {"metadata"}  # the model is the other null
+    assert results["baselines"]["metadata"]["splits"]["cv"]["metrics"]["balanced_accuracy"]["mean"] < 0.9
+    assert results["report"] == {"slides": 12, "patches": 72, "without_tissue": []}
+    assert {selected["fold"] for selected in results["selected"]} == {0, 1, 2}
+    scores = task_named("slide_classification").read(tmp_path / "out", "cv")
+    assert sorted(scores.ids) == sorted(s.id for s in job.dataset.samples)
+
+
+def test_given_splits_are_kept_and_heads_apply_to_others(slides: Path, tmp_path: Path, job: Job):
+    splits = ["train"] * 6 + ["test"] * 4
+    rows = [
+        {"slide": str(slides / f"s{n:02d}.tif"), "patient": f"q{n}", "label": "ab"[n % 2], "split": splits[n]}
+        for n in range(10)
+    ]
+    write_manifest(tmp_path, rows)
+    own = replace(job, dataset=SlideFolder(str(tmp_path)), output=tmp_path / "out")
+    results = fit_job(own, silent)
+    assert (results["main"]["split"], results["main"]["mean"]) == ("test", 1.0)
+    applied = apply_job(tmp_path / "out", replace(job, output=tmp_path / "applied"), silent)
+    assert applied.name == "predictions.parquet"
+
+
+def test_from_the_command_line(slides: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
+    small = {"mpp": 1.0, "size": 64, "patches": 6, "epochs": 3, "runs": 2, "folds": 3}
+    flags = [f for name, value in small.items() for f in (f"--protocol.slide_classification.{name}", str(value))]
+    out = tmp_path / "out"
+    argv = ["fit", "--config", "slide_folder", "--dataset.root", str(slides), "--model", "colour_stats"]
+    assert main([*argv, *flags, "--workers", "0", "--output", str(out)]) == 0
+    results = json.loads((out / "results.json").read_text())
+    assert results["task"] == "slide_classification"
+    assert results["identity"]["head"] == "abmil"
+    assert "chance" in capsys.readouterr().out
