@@ -27,7 +27,7 @@ def test_version_and_help(capsys: pytest.CaptureFixture):
         (["fit", "--dataset", "phantom"], 2, "Expected --model NAME."),
         (["fit", "--model", "colour_stats"], 2, "Expected --dataset NAME."),
         (["fit", "--model", "colour_stat", "--dataset", "phantom"], 2, "Did you mean colour_stats?"),
-        (["fit", "--config", "foldr"], 2, "Did you mean folder or mask_folder?"),
+        (["fit", "--config", "foldr"], 2, "Did you mean folder or mask_folder"),
         (["fit", "--protocol", "eva-0.5"], 2, "No protocol 'eva-0.5'"),
         (["fit", "--model", "random_vits16", "--model.depth", "many"], 2, "--model.depth: Expected a int"),
         (["fit", "--model", "random_vits16", "--model.dept", "3"], 2, "'dept' is not accepted"),
