@@ -61,20 +61,35 @@ class MatrixSection(_Part):
 
 
 class Series(TypedDict):
-    """A line through points."""
+    """A line through points; `marks` are places along x at which it has a short stroke."""
 
     name: str
     points: list[tuple[float, float]]
+    marks: NotRequired[list[float]]
+
+
+class Counts(TypedDict):
+    """Numbers under the axis of x: at each place one for each line, (lines, places)."""
+
+    name: str
+    at: list[float]
+    rows: list[list[int]]
 
 
 class CurvesSection(_Part):
-    """Lines over 0 to 1 on both axes; `shares` are bars below them: where each is, and how high."""
+    """Lines over 0 to 1 on both axes with a diagonal, or over the `ranges` of x and of y.
+
+    `step` keeps each value until the next point; `shares` are bars below the lines: where each is, and how high.
+    """
 
     kind: Literal["curves"]
     x: str
     y: str
     series: list[Series]
     shares: NotRequired[list[tuple[float, float]]]
+    ranges: NotRequired[tuple[tuple[float, float], tuple[float, float]]]
+    step: NotRequired[bool]
+    counts: NotRequired[Counts]
 
 
 class HistogramSection(_Part):

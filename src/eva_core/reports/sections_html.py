@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from html import escape
+from itertools import pairwise
 from pathlib import Path
 
 from eva_core.contracts.results import Results
@@ -85,23 +86,43 @@ def matrix(part: MatrixSection) -> str:
 
 
 def curves(part: CurvesSection) -> str:
-    """Lines over 0 to 1 on both axes, with the diagonal."""
+    """Lines over 0 to 1 on both axes with the diagonal, or over the ranges that the section gives, with their ends."""
     left = 18
+    (x0, x1), (y0, y1) = part.get("ranges", ((0, 1), (0, 1)))
     shapes = [
         f"<rect x='{left}' y='1' width='{_SIDE}' height='{_SIDE}' fill='none' stroke='currentColor' "
-        "stroke-opacity='.3'/>",
-        f"<path d='M{left} {_SIDE + 1}L{left + _SIDE} 1' stroke='currentColor' stroke-opacity='.3' "
-        "stroke-dasharray='3 3'/>",
+        "stroke-opacity='.3'/>"
     ]
+    if "ranges" not in part:
+        shapes.append(
+            f"<path d='M{left} {_SIDE + 1}L{left + _SIDE} 1' stroke='currentColor' stroke-opacity='.3' "
+            "stroke-dasharray='3 3'/>"
+        )
     for number, line in enumerate(part["series"]):
-        points = " ".join(f"{left + x * _SIDE:.1f},{1 + (1 - y) * _SIDE:.1f}" for x, y in _thinned(line["points"]))
+        places = stepped(line["points"]) if part.get("step") else line["points"]
+        points = " ".join(
+            f"{left + (x - x0) / (x1 - x0) * _SIDE:.1f},{1 + (y1 - y) / (y1 - y0) * _SIDE:.1f}"
+            for x, y in _thinned(places)
+        )
         shapes.append(
             f"<polyline points='{points}' fill='none' stroke-width='1.5' stroke='{_COLOURS[number % len(_COLOURS)]}'>"
             f"<title>{_text(line['name'])}</title></polyline>"
         )
-    shapes.append(_label(left + _SIDE / 2, _SIDE + 16, part["x"], "middle"))
+    ends = f" ({x0:g} to {x1:g})" if "ranges" in part else ""
+    shapes.append(_label(left + _SIDE / 2, _SIDE + 16, part["x"] + ends, "middle"))
     shapes.append(_label(0, 0, part["y"], "middle", f"translate(11 {_SIDE / 2:.0f}) rotate(-90)"))
     return _svg(left + _SIDE + 2, _SIDE + 22, shapes)
+
+
+def stepped(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Points between which each value holds until the next.
+
+    Examples:
+        >>> stepped([(0, 1), (2, 0)])
+        [(0, 1), (2, 1), (2, 0)]
+    """
+    corners = [(after[0], before[1]) for before, after in pairwise(points)]
+    return [*points[:1], *(place for pair in zip(corners, points[1:], strict=True) for place in pair)]
 
 
 def _sections(folder: Path, results: Results) -> list[Section]:

@@ -32,7 +32,9 @@ def sections_of(found: Values, results: Any) -> list[Section]:
     shown: dict[str, int] = {"": 0}
     if len(found.labels) > 1:
         order = _by_pearson(mean, targets)
-        shown = {"best": order[-1], "median": order[len(order) // 2], "worst": order[0]}
+        shown = {"best": order[-1], "worst": order[0]}
+        if len(order) > 2:
+            shown = {"best": order[-1], "median": order[len(order) // 2], "worst": order[0]}
     parts: list[Section] = [_scatter(found, targets, mean, which, number) for which, number in shown.items()]
     if len(found.labels) > 1:
         parts.append(_outputs(found, results, targets))

@@ -51,6 +51,22 @@ def test_curves_are_thinned_and_begin_and_end_where_they_did():
     assert empty.get("points") == ""
 
 
+def test_lines_over_other_ranges_are_steps_without_a_diagonal():
+    part: CurvesSection = {
+        **CURVES,
+        "x": "months",
+        "series": [{"name": "a", "points": [(0, 1), (30, 0.5), (60, 0)]}],
+        "ranges": ((0, 60), (0, 1)),
+        "step": True,
+    }
+    root = ElementTree.fromstring(curves(part))
+    (line,) = root.findall(".//{*}polyline")
+    assert line.get("points") == "18.0,1.0 113.0,1.0 113.0,96.0 208.0,96.0 208.0,191.0 208.0,191.0"
+    assert root.findall(".//{*}path") == []
+    assert "months (0 to 60)" in [text.text for text in root.findall(".//{*}text")]
+    assert len(ElementTree.fromstring(curves(CURVES)).findall(".//{*}path")) == 1
+
+
 def test_no_name_is_markup_and_other_kinds_are_left_out():
     assert "<b>" not in plot(MATRIX)
     assert "<x>" not in plot(CURVES)

@@ -59,6 +59,13 @@ def test_of_several_outputs_three_are_drawn_and_all_listed():
     assert parts["Furthest off"]["columns"][2] == "furthest output"
 
 
+def test_of_two_outputs_both_are_drawn_once():
+    part = made_up(outputs=2)
+    titles = [found["title"] for found in sections_of(part, results_of(part))]
+    assert sorted(titles[:2]) == ["Truth and prediction: gene 0", "Truth and prediction: gene 1"]
+    assert titles[2:] == ["Outputs", "Furthest off"]
+
+
 def test_many_samples_are_a_part_of_them_and_the_page_says_so():
     part = made_up(n=POINTS + 10, runs=1)
     scatter, _ = sections_of(part, results_of(part))
