@@ -15,7 +15,7 @@ from resource import RUSAGE_CHILDREN, getrusage
 from typing import Any
 
 from eva_core.results.record import read_results
-from eva_pretrain.run.demo import COLOUR, RANDOM, TRAINED
+from eva_pretrain.run.demo import COLOUR, RANDOM, TRAINED, finished
 
 CALL = """import sys
 from pathlib import Path
@@ -25,12 +25,8 @@ run(Path(sys.argv[1]), int(sys.argv[2]))"""
 
 def scores(folder: Path) -> dict[str, tuple[float, float, float]]:
     """Score, lower and upper bound of each model of a finished demo."""
-    found = {}
-    for file in sorted(folder.glob("phantom_patterns/*/*/results.json")):
-        main = read_results(file.parent)["main"]
-        name = next(name for name in (TRAINED, RANDOM, COLOUR) if file.parts[-3].startswith(name))
-        found[name] = (main["mean"], *main["ci95"])
-    return found
+    mains = {name: read_results(result)["main"] for name, result in finished(folder).items()}
+    return {name: (main["mean"], *main["ci95"]) for name, main in mains.items()}
 
 
 def measure(folder: Path, seed: int) -> dict[str, Any]:

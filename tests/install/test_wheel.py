@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,13 @@ def test_a_wheel_installs_and_evaluates(wheel, tmp_path):
     run(venv, "eva", "fit", "--config", "phantom", "--model", "colour_stats", "--workers", "0", "--output", "out")
     results = json.loads((venv / "out/results.json").read_text())
     assert results["identity"]["model"] == "colour_stats"
+
+
+def test_a_wheel_has_the_real_slide_with_its_licence_and_stays_small(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = {file.filename: file.file_size for file in archive.infolist()}
+    example = "eva_vision/slides/example"
+    assert names[f"{example}/CMU-1-Small-Region.svs"] == 1_938_955
+    assert f"{example}/README.md" in names
+    assert "eva_pretrain/run/demo_page.html" in names
+    assert wheel.stat().st_size < 4_000_000

@@ -42,8 +42,8 @@ def describe(slide: Slide, mask: TissueMask) -> dict[str, str]:
 
 def draw(slide: Slide, mask: TissueMask, path: Path) -> None:
     """Write the PNG, whole or not at all."""
-    rows = [(mpp, patches) for mpp in MAGNIFICATIONS if (patches := _patches(slide, mask, mpp)) is not None]
-    overview = _overview(slide, mask, rows)
+    rows = [(mpp, patches) for mpp in MAGNIFICATIONS if (patches := some_patches(slide, mask, mpp)) is not None]
+    overview = draw_overview(slide, mask, rows)
     large, small, tiny = (ImageFont.load_default(size) for size in (22, 15, 12))
     left = overview.width + 2 * _MARGIN
     top = _MARGIN + 62
@@ -79,15 +79,24 @@ def draw(slide: Slide, mask: TissueMask, path: Path) -> None:
     write_bytes(path, content.getvalue())
 
 
-def _patches(slide: Slide, mask: TissueMask, mpp: float) -> list[Patch] | None:
-    """A few; none where there is too little tissue, None where the slide is too coarse."""
+def some_patches(slide: Slide, mask: TissueMask, mpp: float, count: int = _PATCHES) -> list[Patch] | None:
+    """Read patches of 224 px, as a sampler of seed 0 draws them: always the same of a slide.
+
+    Args:
+        slide: Where to read.
+        mask: Its tissue.
+        mpp: Micrometres per pixel.
+        count: How many.
+    Returns:
+        The patches, an empty list where there is too little tissue, None where the slide is too coarse.
+    """
     if slide.mpp > mpp * COARSER:
         return None
     described = [_Known(slide.name, slide.mpp, max(mask.area, 1e-9))]
     sampler = Sampler(described, lambda _: mask, Sampling(size=_SIZE, mpp=(mpp,)))
     try:
         with quiet():
-            places = [sampler.place(n) for n in range(_PATCHES)]
+            places = [sampler.place(n) for n in range(count)]
     except EvaError:
         return []
     return slide.read_many([(place.x, place.y, place.size, place.mpp) for place in places])
@@ -102,8 +111,14 @@ class _Known:
     area: float
 
 
-def _overview(slide: Slide, mask: TissueMask, rows: list[tuple[float, list[Patch]]]) -> Image.Image:
-    """The thumbnail with the outline of the tissue, what is none paler, and the frames of the patches."""
+def draw_overview(slide: Slide, mask: TissueMask, rows: list[tuple[float, list[Patch]]]) -> Image.Image:
+    """Draw the thumbnail with the outline of the tissue, what is none paler, and the frames of patches.
+
+    Args:
+        slide: The slide.
+        mask: Its tissue.
+        rows: Patches by their micrometres per pixel, one of `MAGNIFICATIONS`.
+    """
     pixels = slide.thumbnail(_SIDE)
     enlarged = max(1, _LEAST // max(pixels.shape[:2]))
     thumbnail = Image.fromarray(pixels)

@@ -87,10 +87,7 @@ def pattern_tissue(side: int, seed: int, glass: int = 243) -> np.ndarray:
         uint8 RGB, (side, side, 3).
     """
     rng = np.random.default_rng(seed)
-    stain = patches.random_stain(rng)
-    owner = _regions(rng, side)
-    places = find_objects(owner + 1)
-    kinds = rng.permutation(np.arange(len(places)) % len(CLASSES))
+    stain, owner, places, kinds = _laid_out(rng, side)
     haematoxylin, eosin = np.zeros((2, side, side), np.float32)
     nuclei, numbers = [], []
     for number, (place, kind) in enumerate(zip(places, kinds.tolist(), strict=True)):
@@ -115,6 +112,31 @@ def pattern_tissue(side: int, seed: int, glass: int = 243) -> np.ndarray:
     grain = rng.integers(glass - 2, glass + 3, (side, side, 1)).astype(np.float32)
     pixels: np.ndarray = image * tissue[..., None] + grain * (1 - tissue[..., None]) + 0.5
     return pixels.astype(np.uint8)
+
+
+def pattern_map(side: int, seed: int) -> np.ndarray:
+    """Where `pattern_tissue` draws which pattern, before glands that reach over the border of their region.
+
+    Args:
+        side: In pixels.
+        seed: That of the tissue.
+
+    Returns:
+        Index into `CLASSES`, int (side, side); under glass, too.
+    """
+    _, owner, _, kinds = _laid_out(np.random.default_rng(seed), side)
+    drawn: np.ndarray = kinds[owner]
+    return drawn
+
+
+def _laid_out(
+    rng: np.random.Generator, side: int
+) -> tuple[Stain, np.ndarray, list[tuple[slice, slice] | None], np.ndarray]:
+    """Stain, number of the region of each pixel, and the extent and the pattern of each region."""
+    stain = patches.random_stain(rng)
+    owner = _regions(rng, side)
+    places = find_objects(owner + 1)
+    return stain, owner, places, rng.permutation(np.arange(len(places)) % len(CLASSES))
 
 
 def _on_tissue(nuclei: np.ndarray, numbers: np.ndarray, owner: np.ndarray, tissue: np.ndarray) -> np.ndarray:

@@ -7,11 +7,12 @@ import sys
 import numpy as np
 import openslide
 import pytest
+from scipy import ndimage
 
 from eva_core.errors import UsageError
 from eva_vision.datasets.phantom_patterns import PhantomPatterns
 from eva_vision.synthetic.patches import Stain, random_stain
-from eva_vision.synthetic.patterns import CLASSES, pattern_patch, pattern_tissue
+from eva_vision.synthetic.patterns import CLASSES, pattern_map, pattern_patch, pattern_tissue
 from eva_vision.synthetic.slides import write_pattern_slide
 
 STAIN = Stain(np.array([(0.60, 0.72, 0.34), (0.16, 0.86, 0.48)], np.float32), np.full(3, 0.04, np.float32))
@@ -72,6 +73,21 @@ def test_regions_pass_into_each_other_without_a_step(tissue: np.ndarray):
     for axis in (0, 1):
         steps = np.abs(np.diff(pixels, axis=axis)).mean((1 - axis, 2))
         assert (steps[1:-1] < 2 * np.maximum(steps[:-2], steps[2:])).all()
+
+
+def test_the_map_says_which_pattern_is_where():
+    """Lumens of glands and holes of sheets are round and large; stroma and follicles have narrow clefts."""
+    side, seed = 1400, 1
+    brightness, where = pattern_tissue(side, seed).min(-1).astype(float), pattern_map(side, seed)
+    assert where.shape == (side, side)
+    tissue = ndimage.binary_erosion(ndimage.uniform_filter(brightness, 25) < 210, iterations=10)
+    sizes = {}
+    for kind, name in enumerate(CLASSES):
+        inside = ndimage.binary_erosion(where == kind, iterations=30) & tissue
+        assert inside.sum() > 50_000
+        holes, _ = ndimage.label((brightness > 225) & inside)
+        sizes[name] = np.bincount(holes.ravel())[1:].mean()
+    assert min(sizes["glands"], sizes["sheets"]) > 2 * max(sizes["stroma"], sizes["follicles"])
 
 
 def test_a_slide_is_that_tissue_at_its_scale(tmp_path):
