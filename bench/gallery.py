@@ -1,7 +1,7 @@
 """The pictures of docs/gallery.md, made by the commands that the page shows: `python bench/gallery.py`.
 
-Everything is drawn from synthetic slides and nuclei, and from CMU-1-Small-Region.svs of OpenSlide's test data (CC0),
-where `--slide` or EVA_TEST_DATA names it. A picture is at most 150 kB, all of them 1 MB.
+Everything is drawn from synthetic slides and nuclei, and from the real slide that comes with eva. A picture is at most
+150 kB, all of them 1 MB.
 """
 
 import argparse
@@ -16,12 +16,12 @@ from pathlib import Path
 
 from PIL import Image
 
+from eva_vision.slides.example_slide import EXAMPLE_SLIDE
 from eva_vision.synthetic.slides import write_phantom_slide
 
 HOME = Path(__file__).parents[1]
 LARGEST = 150_000
 """Bytes of a picture."""
-SLIDE = Path(os.environ.get("EVA_TEST_DATA", HOME.parent / "shared/data")) / "slides/CMU-1-Small-Region.svs"
 PAGE = HOME / "docs/gallery.md"
 
 
@@ -29,15 +29,12 @@ def main() -> None:
     """Make the pictures, in docs/images unless another folder is given."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=HOME / "docs/images", help="folder of the pictures")
-    parser.add_argument(
-        "--slide", type=Path, default=SLIDE, help="CMU-1-Small-Region.svs; left out where it is missing"
-    )
     given = parser.parse_args()
-    output, slide = given.output.resolve(), given.slide.resolve()
+    output = given.output.resolve()
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        slides(slide, output)
+        slides(output)
         pages(output)
         pretraining(output)
         masks(output)
@@ -48,13 +45,12 @@ def main() -> None:
         sys.exit(f"Expected at most 1 MB of pictures, but got {sum(sizes.values()):,} bytes.")
 
 
-def slides(slide: Path, output: Path) -> None:
-    """Tissue and patches of a slide, real where it is here."""
+def slides(output: Path) -> None:
+    """Tissue and patches of a synthetic and of a real slide."""
     write_phantom_slide(Path("synthetic.svs"), 4096, 3072, seed=0)
-    for name, path in {"slide-synthetic": Path("synthetic.svs"), "slide-cmu-1": slide}.items():
-        if path.is_file():
-            eva("slides", "show", str(path), "--output", f"{name}.png")
-            keep(Path(f"{name}.png"), output / f"{name}.jpg")
+    for name, path in {"slide-synthetic": Path("synthetic.svs"), "slide-cmu-1": EXAMPLE_SLIDE}.items():
+        eva("slides", "show", str(path), "--output", f"{name}.png")
+        keep(Path(f"{name}.png"), output / f"{name}.jpg")
 
 
 def masks(output: Path) -> None:

@@ -34,8 +34,8 @@ class Scored:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Bounds of the 95 % interval."""
-        low, high = self.results["main"]["ci95"]
+        """Bounds of the 95 % interval; not numbers where there is none."""
+        low, high = self.results["main"]["ci95"] or (float("nan"), float("nan"))
         return low, high
 
 

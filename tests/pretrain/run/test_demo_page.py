@@ -1,12 +1,16 @@
 """The page of the demo says what came out, and what is synthetic, what real and whose."""
 
 import re
+import shlex
+from html import unescape
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pytest
 
+from eva_core import registry
+from eva_core.config.files import find_config
 from eva_pretrain.run.demo_page import Scored, Shown, Unseen, verdict, write_page
 from eva_pretrain.run.demo_pictures import PatternMap
 from eva_vision.synthetic.patterns import CLASSES
@@ -40,7 +44,7 @@ def page(tmp_path: Path) -> str:
 
 def test_it_shows_scores_with_intervals_and_leads_to_the_reports(page: str):
     assert "Pretrained &lt;here&gt;" in page
-    for text in ("0.600", "0.500 – 0.700", "left:25.0%", "12 steps", "5 synthetic slides", "62% of the windows right"):
+    for text in ("0.600", "0.500 – 0.700", "left:25.0%", "12 steps", "the 5 slides", "62% of the windows right"):
         assert text in page
     assert re.findall(r'href="(task/\d/report.html)"', page) == [f"task/{n}/report.html" for n in range(3)]
 
@@ -66,3 +70,14 @@ def test_learning_is_claimed_only_above_all_others():
         learned, words = verdict([first, *(scored("", 0.3, 0.2, high) for high in others)])
         assert not learned
         assert "does not show it" in words
+
+
+def test_its_commands_name_what_is_there(page: str):
+    commands = [shlex.split(unescape(command)) for command in re.findall(r"<pre>(.*?)</pre>", page)]
+    assert [words[:2] for words in commands] == [["eva", "slides"], ["eva", "fit"], ["eva", "pretrain"]]
+    for words in commands:
+        given = dict(zip(words, words[1:], strict=False))
+        if "--config" in given:
+            assert find_config(given["--config"], "pretrain" if words[1] == "pretrain" else "tasks").is_file()
+        if "--model" in given:
+            assert given["--model"] in {entry.name for entry in registry.models.entries()}
