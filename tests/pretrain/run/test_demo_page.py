@@ -3,6 +3,7 @@
 import re
 import shlex
 from html import unescape
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -76,7 +77,7 @@ def test_its_commands_name_what_is_there(page: str):
     commands = [shlex.split(unescape(command)) for command in re.findall(r"<pre>(.*?)</pre>", page)]
     assert [words[:2] for words in commands] == [["eva", "slides"], ["eva", "fit"], ["eva", "pretrain"]]
     for words in commands:
-        given = dict(zip(words, words[1:], strict=False))
+        given = dict(pairwise(words))
         if "--config" in given:
             assert find_config(given["--config"], "pretrain" if words[1] == "pretrain" else "tasks").is_file()
         if "--model" in given:
