@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor
 from typing_extensions import override
 
@@ -118,6 +119,15 @@ class Outcome(ABC):
     def value(self, outputs: Tensor, targets: Tensor) -> float:
         """What is greatest where a head is best: outputs (N, K) and targets (N, ...)."""
 
+    def units(self, targets: Tensor) -> tuple[float, float]:
+        """Zero and the unit in which heads trained by gradients see targets: (targets - zero) / unit; 0 and 1 for none.
+
+        Args:
+            targets: Those to learn from, (N, ...).
+        """
+        del targets
+        return 0.0, 1.0
+
 
 class Bags(ABC):
     """The bags of N samples, with their targets.
@@ -137,7 +147,7 @@ class Bags(ABC):
 
     @abstractmethod
     def read(self, number: int) -> Tensor:
-        """The embeddings of one sample, float32 (count, D)."""
+        """The embeddings of one sample as they are kept, float32 or float16 (count, D)."""
 
 
 @dataclass(frozen=True)
@@ -184,6 +194,10 @@ class BagHead(ABC):
     @abstractmethod
     def outputs(self, params: dict[str, Tensor], bags: Bags) -> Tensor:
         """What the head says of each sample, float (N, K)."""
+
+    def outputs_of_all(self, heads: Sequence[dict[str, Tensor]], bags: Bags) -> Tensor:
+        """What several sets of parameters say, float (R, N, K); better than one by one where bags are read from disk."""
+        return torch.stack([self.outputs(params, bags) for params in heads])
 
     def attention(self, params: dict[str, Tensor], x: Tensor) -> Tensor | None:
         """The weight of each patch of a bag, (n, D) -> (n,), which add up to 1; None where a head has none."""

@@ -121,12 +121,9 @@ def _fitted(
             for split, rows in fold.scored.items():
                 bags, places = read(rows, fold.train), np.searchsorted(scored[split], rows)
                 fold_of[split][places] = number
-                for place, run in enumerate(of_fold):
-                    outputs[split][0, place, places] = head.outputs(run.params, bags).numpy()
-                    same = run.last is run.params
-                    outputs[split][1, place, places] = (
-                        outputs[split][0, place, places] if same else head.outputs(run.last, bags).numpy()
-                    )
+                heads = [run.params for run in of_fold] + [run.last for run in of_fold]
+                of_all = head.outputs_of_all(heads, bags).numpy()
+                outputs[split][:, :, places] = of_all.reshape(2, len(runs), len(rows), outcome.outputs)
             if len(folds) > 1:
                 of_fold = [replace(run, selected={**run.selected, "fold": number}) for run in of_fold]
             fitted += of_fold
@@ -155,7 +152,7 @@ def said_by(job: Job, store: BagStore, heads: Heads) -> Iterator[Said]:
     for split in dict.fromkeys(store.splits.tolist()):
         rows = store.rows(split)
         bags = StoredBags(store, rows)
-        outputs = np.stack([job.head.outputs(dict(params), bags).numpy() for params in heads.values()])
+        outputs = job.head.outputs_of_all([dict(params) for params in heads.values()], bags).numpy()
         folds = np.zeros(len(rows), np.int64)
         yield Said(split, store.ids[rows], store.groups[rows], store.targets[rows], outputs, outputs, folds)
 

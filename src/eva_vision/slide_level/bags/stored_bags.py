@@ -31,7 +31,7 @@ class StoredBags(Bags):
     def read(self, number: int) -> Tensor:
         bags = self.store.bags_of(int(self.samples[number]))
         arrays = [read_rows(self.store.paths[bag], self.what) for bag in bags if self.store.counts[bag]]
-        return torch.from_numpy(np.concatenate(arrays)).float()
+        return torch.from_numpy(arrays[0] if len(arrays) == 1 else np.concatenate(arrays))
 
 
 class MeanBags(Bags):
