@@ -29,8 +29,8 @@ _IN_FLIGHT = 3  # batches that a run which streams holds at once: used, next, an
 class Abmil(BagHead):
     """Gated attention over patches, trained by AdamW; the best epoch by what selects is kept.
 
-    A linear layer to `width`; attention by tanh and sigmoid gates; the weighted sum; an MLP with one hidden layer. Sizes
-    as in kaiko-ai/eva @ 73b61a79.
+    A linear layer to `width`; attention by tanh and sigmoid gates; the weighted sum; an MLP with one hidden layer.
+    Sizes as in kaiko-ai/eva @ 73b61a79.
 
     Args:
         width: Size of the projected patches and of the gates.
