@@ -196,7 +196,7 @@ class BagHead(ABC):
         """What the head says of each sample, float (N, K)."""
 
     def outputs_of_all(self, heads: Sequence[dict[str, Tensor]], bags: Bags) -> Tensor:
-        """What several sets of parameters say, float (R, N, K); override it where one reading of the bags serves all."""
+        """What several sets of parameters say, float (R, N, K); a head may read the bags once for all."""
         return torch.stack([self.outputs(params, bags) for params in heads])
 
     def attention(self, params: dict[str, Tensor], x: Tensor) -> Tensor | None:
