@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -63,7 +64,7 @@ class Abmil(BagHead):
             return _Run(self, data, protocol, lr, run, train, select).train(tell)
 
         with threads(1):
-            fitted = _in_threads([lambda lr=lr, run=run: job(lr, run) for lr, run in jobs], at_once, tell)
+            fitted = _in_threads([partial(job, lr, run) for lr, run in jobs], at_once, tell)
         tried = [fitted[start : start + len(data.runs)] for start in range(0, len(jobs), len(data.runs))]
         return max(tried, key=lambda runs: sum(run.selected_value for run in runs))
 
