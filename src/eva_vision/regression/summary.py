@@ -18,6 +18,7 @@ def split_record(
     targets: np.ndarray,
     outputs: Sequence[str],
     groups: Sequence[str | None] | None,
+    wanted: Sequence[str] = tuple(METRICS),
 ) -> tuple[SplitRecord, Intervals]:
     """What results.json says of one split of a regression, and the intervals behind it.
 
@@ -27,8 +28,10 @@ def split_record(
         targets: True values, (N,) or (N, G).
         outputs: Names of the G outputs.
         groups: Patient or slide of each sample; None where nothing is known.
+        wanted: Names of the metrics; `spearman` of many outputs and samples takes minutes, as it ranks in each draw.
     """
     of_selected, of_last = (
-        [partial(weighted, run, targets, outputs=outputs) for run in values] for values in (predicted, last)
+        [partial(weighted, run, targets, outputs=outputs, wanted=wanted) for run in values]
+        for values in (predicted, last)
     )
     return measured_record(of_selected, of_last, len(targets), groups, METRICS)

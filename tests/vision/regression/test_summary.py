@@ -26,6 +26,12 @@ def test_several_outputs_have_a_correlation_each():
     assert {"pearson/gene 0", "pearson/gene 1"} < set(record["metrics"])
 
 
+def test_metrics_that_nobody_asked_for_are_not_computed():
+    part = made_up(runs=1)
+    record, _ = split_record(part.predicted, part.predicted, part.targets, part.labels, None, ["pearson", "r2"])
+    assert list(record["metrics"]) == ["pearson", "r2"]
+
+
 def test_constant_predictions_have_no_correlation_but_an_error():
     part = made_up(runs=1)
     flat = np.zeros_like(part.predicted)

@@ -11,6 +11,8 @@ from eva_vision.slide_level.survival.predictions import Risks, read_risks
 
 TICKS = 4
 """Parts that the axis of time has; numbers at risk stand at their ends."""
+PLACES = 1000
+"""Times along the axis that a picture can tell apart."""
 
 
 def sections(sources: Sources) -> list[Section]:
@@ -45,7 +47,7 @@ def _curves(found: Risks, high: np.ndarray, groups: dict[str, np.ndarray], curve
     p = log_rank(found.times, found.events, high)
     said = "no log-rank test is defined" if p is None else f"log-rank p {_shown(p)}"
     runs = " over runs" if len(found.risks) > 1 else ""
-    where = "its fold" if found.strata is not None else f"these {len(found.ids):,} patients"
+    where = "its fold" if found.outcomes.stratum.any() else f"these {len(found.ids):,} patients"
     return {
         "kind": "curves",
         "title": "Kaplan-Meier",
@@ -59,8 +61,8 @@ def _curves(found: Risks, high: np.ndarray, groups: dict[str, np.ndarray], curve
         "series": [
             {
                 "name": f"{name} ({int(of.sum()):,} patients, {int(found.events[of].sum()):,} events)",
-                "points": [(_digits(t), round(float(s), 4)) for t, s in zip(curve.times, curve.survival, strict=True)],
-                "marks": [_digits(t) for t in np.unique(found.times[of & ~found.events])],
+                "points": _points(curve, end),
+                "marks": _marks(found.times[of & ~found.events], end),
             }
             for (name, of), curve in zip(groups.items(), curves.values(), strict=True)
         ],
@@ -72,6 +74,20 @@ def _curves(found: Risks, high: np.ndarray, groups: dict[str, np.ndarray], curve
             "rows": [at_risk(found.times[of], ticks) for of in groups.values()],
         },
     }
+
+
+def _points(curve: Curve, end: float) -> list[tuple[float, float]]:
+    """The steps of a curve, of those in one place of the axis the last."""
+    places = np.floor(curve.times / end * PLACES)
+    shown = np.append(np.diff(places) > 0, True)
+    shown[0] = True
+    return [(_digits(t), round(float(s), 4)) for t, s in zip(curve.times[shown], curve.survival[shown], strict=True)]
+
+
+def _marks(times: np.ndarray, end: float) -> list[float]:
+    """Times that differ on the axis."""
+    _, first = np.unique(np.floor(times / end * PLACES), return_index=True)
+    return [_digits(t) for t in np.sort(times[first])]
 
 
 def axis_end(most: float) -> float:

@@ -48,6 +48,21 @@ def test_each_fold_is_split_at_its_own_median():
     assert "above the median of its fold" in sections_of(part)[0]["note"]
 
 
+def test_one_fold_is_none():
+    assert "of its fold" not in sections_of(replace(risks_of(0.5), strata=np.full(80, 3)))[0]["note"]
+
+
+def test_a_picture_of_many_patients_has_as_many_points_as_it_can_show():
+    part = risks_of(1, runs=1, n=20_000)
+    curves, _ = sections_of(part)
+    for line in curves["series"]:
+        assert len(line["points"]) <= 1002
+        assert len(line["marks"]) <= 1001
+        times = [t for t, _ in line["points"]]
+        assert times[0] == 0
+        assert times == sorted(times)
+
+
 def test_patients_that_do_not_part_are_no_reason_to_fail():
     part = risks_of(1, runs=1)
     (note,) = sections_of(replace(part, risks=np.zeros_like(part.risks)))
