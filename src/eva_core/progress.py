@@ -215,7 +215,8 @@ def _summarise(began: float) -> None:
     stages, terminal = _state.stages, sys.stderr.isatty()
     if is_quiet() or len(stages) < (1 if terminal else 2):
         return
-    longest = sorted(stages, key=lambda name: -stages[name])[:_MOST]
+    named = _MOST if len(stages) > _MOST + 1 else len(stages)  # one other has a name, too
+    longest = sorted(stages, key=lambda name: -stages[name])[:named]
     rows = [(name, stages[name]) for name in stages if name in longest]
     if len(stages) > len(rows):
         rows.append((f"{len(stages) - len(rows)} others", sum(stages.values()) - sum(s for _, s in rows)))

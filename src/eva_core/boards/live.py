@@ -75,7 +75,7 @@ class Live:
     def _table(self) -> Table:
         table = Table(
             title=escape(visible(self.board.title)),
-            caption=self.time_left(),
+            caption=self.time_left() if self.left else None,
             title_justify="left",
             caption_justify="left",
         )

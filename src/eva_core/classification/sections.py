@@ -73,7 +73,7 @@ def _classes(results: Any, found: Predictions, split: str) -> TableSection:
                 *(of[f"recall/{label}"]["mean"] for of in nulls.values()),
                 metrics[f"f1/{label}"]["mean"],
                 metrics[f"auroc/{label}"]["mean"],
-                f"{found.labels[taken]} ({others[taken] / counts[number]:.0%})" if others[taken] > 0 else "–",
+                f"{found.labels[taken]} ({others[taken] / counts[number] * 100:.0f} %)" if others[taken] > 0 else "–",
             ]
         )
     rows.sort(key=lambda row: (row[2] is None, row[2]))
@@ -103,9 +103,9 @@ def _reliability(results: Any, found: Predictions, split: str) -> CurvesSection:
     return {
         "kind": "curves",
         "title": "Reliability",
-        "note": f"Of images with this confidence, how many are right; on the line both agree.{known} Bars: images.",
+        "note": f"Share of images that are right, by confidence; dashed: both agree.{known} Bars: share of all images.",
         "x": "confidence",
-        "y": "right",
+        "y": "share that is right",
         "series": [{"name": "accuracy", "points": [(round(c, 4), round(a, 4)) for c, a, _ in bins]}],
         "shares": [(round(c, 4), round(n, 4)) for c, _, n in bins],
     }
@@ -124,8 +124,8 @@ def _roc(results: Any, found: Predictions, split: str) -> list[Section]:
         "kind": "curves",
         "title": "ROC",
         "note": f"{what}, mean over runs; the worst class comes first.{rest}",
-        "x": "false positives",
-        "y": "true positives",
+        "x": "false positive rate",
+        "y": "true positive rate",
         "series": [
             {"name": f"{found.labels[n]} {area:.3f}", "points": [(round(x, 3), round(y, 4)) for x, y in points]}
             for area, n, points in areas[:_LINES]

@@ -1,15 +1,14 @@
 """Where the images of a split lie among each other: embeddings on a plane, and the nearest ones of train."""
 
-import importlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 
 import numpy as np
 from scipy.sparse.linalg import svds
 
 from eva_core.contracts.sections import Colouring, MapSection, Projection
 from eva_core.reports.thumbnails import Thumbnails
+from eva_core.reports.umap_layout import installed, umap_places
 from eva_core.store.row_reader import Rows
 from eva_core.store.store import Store
 
@@ -46,13 +45,14 @@ def embedding_map(
     names = [str(name) for name in store.ids[rows[chosen]]]
     with Rows(store.path, "embeddings") as reader:
         x = reader.read(rows[chosen]).astype(np.float32)
+    projections, missing = _projections(x)
     left_out = "" if len(chosen) == len(rows) else f", {len(chosen):,} of {len(rows):,} images"
     return {
         "kind": "map",
         "title": "Embeddings",
-        "note": f"Near each other lies what the model takes for alike{left_out}. Point at an image to see it.",
+        "note": f"Near each other lies what the model takes for alike{left_out}. Point at an image to see it.{missing}",
         "ids": names,
-        "projections": _projections(x),
+        "projections": projections,
         "colourings": [colouring(name, [labels[n] for n in chosen]) for name, labels in colours.items()],
         "tiles": thumbnails.sheet(names),
     }
@@ -114,15 +114,19 @@ def nearest_in_train(store: Store, rows: np.ndarray, train: np.ndarray, k: int) 
     return at, best
 
 
-def _projections(x: np.ndarray) -> list[Projection]:
+def _projections(x: np.ndarray) -> tuple[list[Projection], str]:
+    """Each way to lay embeddings out, and a sentence where one of them failed."""
     places, shares = principal_components(x)
-    axes = (f"first component, {shares[0]:.0%} of the variance", f"second, {shares[1]:.0%}")
+    axes = (f"first component, {shares[0] * 100:.0f} % of the variance", f"second, {shares[1] * 100:.0f} %")
     projections: list[Projection] = [{"name": "PCA", "axes": axes, "points": _whole(places)}]
-    if find_spec("umap") is not None and len(x) > _SMALL:
-        umap = importlib.import_module("umap")
-        laid = umap.UMAP(random_state=0, n_jobs=1).fit_transform(x)
-        projections.append({"name": "UMAP", "axes": ("distances mean little", ""), "points": _whole(laid)})
-    return projections
+    if not installed() or len(x) <= _SMALL:
+        return projections, ""
+    try:
+        laid = umap_places(x)
+    except Exception as error:  # numba and numpy must fit each other, and a map costs no report
+        return projections, f" By PCA alone: umap-learn is installed, but failed with {type(error).__name__}."
+    axes = ("UMAP keeps neighbours; distances between clusters mean little", "")
+    return [*projections, {"name": "UMAP", "axes": axes, "points": _whole(laid)}], ""
 
 
 def _whole(places: np.ndarray) -> list[tuple[int, int]]:

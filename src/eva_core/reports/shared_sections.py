@@ -29,12 +29,13 @@ def scores(results: Results) -> IntervalsSection:
             title = f"{name} on {split}"
             rows.append({"name": title, "of": kind, "value": record["mean"], "interval": record["ci95"]})  # type: ignore[typeddict-item]
     chance = main.get("chance")
+    title = main["metric"].replace("_", " ")
     better = "higher" if main["higher_is_better"] else "lower"
     null = "" if len(every) == 1 else " Grey: what colour alone explains."
     return {
         "kind": "intervals",
-        "title": main["metric"].replace("_", " "),
-        "note": f"Mean over runs with a 95 % interval; {better} is better.{null}",
+        "title": "Score",
+        "note": f"{title[0].upper()}{title[1:]}: mean over runs with a 95 % interval; {better} is better.{null}",
         "rows": rows,
         "chance": chance,
     }
@@ -102,9 +103,14 @@ def _made(results: Results) -> FactsSection:
         ("heads", f"{cost['fit_s']:,.1f} s"),
         ("peak memory", f"{cost.get('peak_rss_mb', 0):,.0f} MB on {environment.get('device', 'an unknown device')}"),
         ("eva", f"{environment.get('eva-pathology', '?')}, torch {environment.get('torch', '?')}"),
-        *((name.replace("_", " "), str(value)) for name, value in identity.items()),
+        *((name.replace("_", " "), _digits(name, str(value))) for name, value in identity.items()),
     ]
     return {"kind": "facts", "title": "Cost and identity", "note": "", "rows": rows}
+
+
+def _digits(name: str, value: str) -> str:
+    """Enough of a hash to compare by eye; results.json has all of it."""
+    return f"{value[:12]}…" if name.endswith("_sha256") else value
 
 
 def _repeat(folder: Path) -> CodeSection:

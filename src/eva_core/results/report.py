@@ -101,11 +101,13 @@ def notes(results: Results) -> list[str]:
     for name, classes in results.get("untrained", {}).items():
         lines.append(untrained_line(name, classes, task.unit))
     for name, n in results.get("copies", {}).items():
-        lines.append(f"{n} images of {name} are images of train as well, bit for bit: a head may know them by heart")
+        images, are = ("image", "is an image") if n == 1 else ("images", "are images")
+        lines.append(f"{n} {images} of {name} {are} of train as well, bit for bit: a head may know it by heart")
     for name, n in (results.get("turned_copies") or {}).items():
-        lines.append(f"{n} images of {name} look like images of train, turned or not: a head may know them by heart")
+        images, look = ("image", "looks like an image") if n == 1 else ("images", "look like images")
+        lines.append(f"{n} {images} of {name} {look} of train, turned or not: a head may know it by heart")
     if results["skipped"]:
-        lines.append(f"{len(results['skipped'])} images could not be read and were left out")
+        lines.append(f"left out, as they could not be read: {len(results['skipped'])} of the images")
     lines += filter(None, [task.remark(results)])
     cost, (what, of) = results["cost"], task.items
     lines.append(

@@ -18,6 +18,8 @@ from eva_vision.segmentation.scoring.predictions import ImageDice, read_dice
 WIDE, WORST, BINS = 1600, 12, 20
 """Most pixels of an overlay from left to right; how many images are listed; bars of the histogram."""
 
+_SHOWN = {DICE: "Dice", "iou": "IoU"}
+
 
 def sections(sources: Sources) -> list[Section]:
     """The parts of a report that are a segmentation's own, of its main split."""
@@ -60,33 +62,33 @@ def _classes(results: Any, found: ImageDice) -> TableSection:
     metrics = results["splits"][split]["metrics"]
     nulls = {name: b["splits"][split]["metrics"] for name, b in results["baselines"].items()}
     defined = (~np.isnan(found.by_class).any(0)).sum(0)  # (C,)
-    kinds = [kind for kind in ("dice", "iou") if f"{kind}/{found.labels[0]}" in metrics]
+    kinds = [kind for kind in _SHOWN if f"{kind}/{found.labels[0]}" in metrics]
     kinds.sort(key=lambda kind: kind != main["metric"])
     rows: list[list[str | float | None]] = []
     for label, images in zip(found.labels, defined, strict=True):
-        row: list[str | float | None] = [label, f"{images:,}"]
+        row: list[str | float | None] = [label]
         for kind in kinds:
             record = metrics[f"{kind}/{label}"]
             interval = record["ci95"]
             row += [record["mean"], "–" if interval is None else f"{interval[0]:.3f} – {interval[1]:.3f}"]
-        rows.append([*row, *(of[f"{kinds[0]}/{label}"]["mean"] for of in nulls.values())])
-    names = [name for kind in kinds for name in (kind, f"interval of {kind}")]
-    columns = ["class", "images that have it", *names, *(f"{kinds[0]} of {name}" for name in nulls)]
+        rows.append([*row, *(of[f"{kinds[0]}/{label}"]["mean"] for of in nulls.values()), f"{images:,}"])
+    names = [name for kind in kinds for name in (_SHOWN[kind], "95 % interval")]
+    columns = ["class", *names, *(f"{_SHOWN[kinds[0]]} of {name}" for name in nulls), "images that have it"]
     left_out = results["background"]
     note = f"On {split}, mean over runs" + (f"; the mean score leaves {left_out} out." if left_out else ".")
-    bars = [2, *range(2 + 2 * len(kinds), len(columns))]
+    bars = [1, *range(1 + 2 * len(kinds), len(columns) - 1)]
     return {"kind": "table", "title": "Classes", "note": note, "columns": columns, "rows": rows, "bars": bars}
 
 
 def _histogram(mean: np.ndarray) -> HistogramSection:
     known = mean[~np.isnan(mean)]
     counts, edges = np.histogram(known, BINS, (0, 1))
-    note = f"Mean {DICE} of each image, over classes and runs; median {np.median(known):.3f}."
+    note = f"Mean {_SHOWN[DICE]} of each image, over classes and runs; median {np.median(known):.3f}."
     return {
         "kind": "histogram",
         "title": "Images",
         "note": note,
-        "x": DICE,
+        "x": _SHOWN[DICE],
         "edges": [round(float(edge), 3) for edge in edges],
         "counts": counts.tolist(),
     }
@@ -101,8 +103,8 @@ def _worst(found: ImageDice, mean: np.ndarray) -> TableSection:
     return {
         "kind": "table",
         "title": "Worst images",
-        "note": f"Mean {DICE}, and that of each class; a dash where neither truth nor prediction has it.",
-        "columns": ["image", DICE, *found.labels],
+        "note": f"Mean {_SHOWN[DICE]}, and that of each class; a dash where neither truth nor prediction has it.",
+        "columns": ["image", _SHOWN[DICE], *found.labels],
         "rows": rows,
         "bars": [1],
     }

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from eva_core.reports import embedding_map as maps
 from eva_core.reports.embedding_map import (
     POINTS,
     colouring,
@@ -62,3 +63,18 @@ def test_a_map_is_a_sample_of_many_images(tmp_path: Path):
     assert "1,200 of 1,667 images" in found["note"]
     assert found["tiles"] is not None
     assert spread_out(5, 9).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_umap_is_beside_pca_and_costs_no_map_where_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def broken(x: object) -> None:
+        raise ImportError("Numba needs NumPy 2.2 or less")
+
+    store = write_store(tmp_path / "s.h5", 120)
+    rows, labels = store.rows("test"), {"site": ["a"] * 40}
+    found = embedding_map(store, rows, labels, Thumbnails(None, None))
+    assert [one["name"] for one in found["projections"]] == ["PCA", "UMAP"]
+    assert len(found["projections"][1]["points"]) == 40
+    monkeypatch.setattr(maps, "umap_places", broken)
+    found = embedding_map(store, rows, labels, Thumbnails(None, None))
+    assert [one["name"] for one in found["projections"]] == ["PCA"]
+    assert "failed with ImportError" in found["note"]
