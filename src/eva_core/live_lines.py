@@ -2,14 +2,11 @@
 
 import os
 import sys
-from datetime import timedelta
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn
-from rich.table import Column
-from rich.text import Text
-from typing_extensions import override
+if TYPE_CHECKING:  # a third of the start of a command that draws nothing
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
 
 _CLEAR = "\r\x1b[2K"
 """Go to the begin of the line, and clear it."""
@@ -27,11 +24,11 @@ class LiveLines:
         self.larger: Console | None = None
 
     @property
-    def console(self) -> Console | None:
+    def console(self) -> "Console | None":
         """What draws at the bottom of the terminal; None where nothing is there."""
         return self.larger if self._progress is None else self._progress.console
 
-    def begin(self, what: str, total: int, done: int = 0) -> TaskID:
+    def begin(self, what: str, total: int, done: int = 0) -> "TaskID":
         """Add a line.
 
         Args:
@@ -40,16 +37,18 @@ class LiveLines:
             done: How many were done earlier.
         """
         if self._progress is None:
-            self._progress = _drawn()
+            from eva_core.live_columns import drawn
+
+            self._progress = drawn(redirect_stderr=not isinstance(sys.stderr, AboveLines))
             self._progress.start()
         return self._progress.add_task(what, total=total or None, completed=done, rate="", note="")
 
-    def update(self, line: TaskID, done: int, total: int, rate: str, note: str) -> None:
+    def update(self, line: "TaskID", done: int, total: int, rate: str, note: str) -> None:
         """Change a line."""
         if self._progress is not None:
             self._progress.update(line, completed=done, total=total or None, rate=rate, note=note)
 
-    def end(self, line: TaskID) -> None:
+    def end(self, line: "TaskID") -> None:
         """Remove a line."""
         if self._progress is None:
             return
@@ -57,50 +56,6 @@ class LiveLines:
         if not self._progress.tasks:
             self._progress.stop()
             self._progress = None
-
-
-class _Count(ProgressColumn):
-    """How many are done of how many."""
-
-    @override
-    def render(self, task: Task) -> Text:
-        if task.total is None:
-            return Text(f"{task.completed:,.0f}" if task.completed else "")
-        return Text(f"{task.completed:,.0f}/{task.total:,.0f}")
-
-
-class _Left(ProgressColumn):
-    """Time left; where that is not known, the time since the begin."""
-
-    @override
-    def render(self, task: Task) -> Text:
-        if task.time_remaining is None:
-            return Text(_clock(task.elapsed or 0), style="dim")
-        return Text(f"{_clock(task.time_remaining)} left", style="cyan")
-
-
-def _clock(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))
-
-
-def _drawn() -> Progress:
-    def one_line(field: str, style: str = "none", **more: Any) -> TextColumn:
-        column = Column(no_wrap=True, overflow="ellipsis", **more)
-        return TextColumn(f"{{task.{field}}}", style=style, markup=False, table_column=column)
-
-    return Progress(
-        SpinnerColumn(),
-        one_line("description"),
-        BarColumn(20),
-        _Count(table_column=Column(no_wrap=True)),
-        one_line("fields[rate]"),
-        _Left(table_column=Column(no_wrap=True)),
-        one_line("fields[note]", "dim"),
-        console=Console(stderr=True),
-        transient=True,
-        redirect_stdout=sys.stdout.isatty(),
-        redirect_stderr=not isinstance(sys.stderr, AboveLines),
-    )
 
 
 class AboveLines:
@@ -120,6 +75,8 @@ class AboveLines:
             waiting, self._part = self._part, ""
             self._stream.write(waiting + text)
             return len(text)
+        from rich.text import Text
+
         *whole, self._part = (self._part + text).split("\n")
         for line in whole:
             shown = line.rpartition("\r")[2]

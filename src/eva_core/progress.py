@@ -10,14 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Literal, TextIO, cast
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, Literal, TextIO, cast
 
 from eva_core import interrupts, shown
 from eva_core.live_lines import AboveLines, LiveLines
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 VERBOSITY = "EVA_VERBOSITY"
 Verbosity = Literal["quiet", "verbose"]
@@ -51,7 +50,7 @@ def is_verbose() -> bool:
 
 
 @contextmanager
-def quiet(console: Console | None = None) -> Iterator[None]:
+def quiet(console: "Console | None" = None) -> Iterator[None]:
     """Show no bars and no lines within: something larger is on the screen.
 
     Args:
@@ -224,6 +223,10 @@ def _summarise(began: float) -> None:
     if not terminal:
         print("; ".join(f"{name} {_duration(s)}" for name, s in rows), file=sys.stderr)
         return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table.grid(padding=(0, 2))
     table.add_column()
     table.add_column(justify="right")

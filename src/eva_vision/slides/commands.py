@@ -61,7 +61,8 @@ def index(argv: list[str]) -> int:
     fast = sum(entry.reader == "tiff" for entry in slides.entries)
     area = sum(entry.area for entry in slides.entries)
     tissue = f"{area:,.{0 if area >= 100 else 2}f} mm2 of tissue"
-    print(f"{len(slides)} slides in {arguments.output}: {tissue}, {fast} by the fast path.")
+    count = "1 slide" if len(slides) == 1 else f"{len(slides):,} slides"
+    print(f"{count} in {arguments.output}: {tissue}, {fast} by the fast path.")
     differ = [entry.name for entry in slides.entries if entry.agreed is False]
     if differ:
         say(f"{len(differ)} are read by OpenSlide, because the fast path gave other pixels: {some(differ)}.")
