@@ -12,16 +12,9 @@ from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.dataset import Sample
 from eva_core.errors import UsageError, some
 from eva_vision.slide_level.contracts import SlideDataset, SlideFile
-from eva_vision.slide_level.manifest import Kind, Line, Manifest, read_manifest, refuse_crossing_patients
+from eva_vision.slide_level.manifest import TASKS, Line, Manifest, read_manifest, refuse_crossing_patients
 from eva_vision.slides.index import Index
 from eva_vision.slides.reading.blobs import is_url
-
-TASKS: dict[Kind, tuple[str, str]] = {
-    "label": ("slide_classification", "balanced_accuracy"),
-    "value": ("slide_regression", "r2"),
-    "survival": ("slide_survival", "c_harrell"),
-}
-"""The kind of task and the main metric of each kind of outcome."""
 
 
 class SlideFolder(SlideDataset):

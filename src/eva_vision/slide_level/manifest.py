@@ -15,6 +15,12 @@ from eva_vision.slide_level.contracts import SlideFile
 from eva_vision.slides.reading.blobs import is_url
 
 Kind = Literal["label", "value", "survival"]
+TASKS: dict[Kind, tuple[str, str]] = {
+    "label": ("slide_classification", "balanced_accuracy"),
+    "value": ("slide_regression", "r2"),
+    "survival": ("slide_survival", "c_harrell"),
+}
+"""The kind of task and the main metric of each kind of outcome."""
 SPLITS = ("train", "val", "test")
 COLUMNS = ("label", "value", "time", "event", "patient", "split", "site", "cohort", "mpp")
 WORDS = {

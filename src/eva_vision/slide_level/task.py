@@ -26,7 +26,7 @@ class SlideTask(Task):
     """A label for each patient or slide, learnt from the bags of its slides."""
 
     unit = "slides"
-    items = ("bags", "slides")
+    items = ("bags", "patches")
     section = SlideLevel
     reads = frozenset(
         {"transform", "geometry", "pooling", "precision", "selection", "holdout", "seed", "betas", "C"}

@@ -4,6 +4,7 @@ How much of a piece of tissue is nucleus or empty, and how strongly haematoxylin
 regard to the pattern, so that colour says little. Scales are those of 0.5 micrometres per pixel.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -75,19 +76,28 @@ def pattern_patch(cls: int, rng: np.random.Generator, stain: Stain, size: int = 
     return patches.render(rng, piece.haematoxylin[kept], piece.eosin[kept], nuclei[kept], stain)
 
 
-def pattern_tissue(side: int, seed: int, glass: int = 243) -> np.ndarray:
+def pattern_tissue(
+    side: int,
+    seed: int,
+    glass: int = 243,
+    shares: Sequence[float] | None = None,
+    stain: Stain | None = None,
+) -> np.ndarray:
     """Draw a piece of tissue on glass in one stain: regions of all patterns that pass into each other.
 
     Args:
         side: In pixels.
         seed: Decides the pixels.
         glass: Grey value of the empty slide.
+        shares: Share of the regions that each pattern has, in the order of `CLASSES`; None: all alike.
+        stain: The stain; one that the seed decides unless given.
 
     Returns:
         uint8 RGB, (side, side, 3).
     """
     rng = np.random.default_rng(seed)
-    stain, owner, places, kinds = _laid_out(rng, side)
+    drawn_stain, owner, places, kinds = _laid_out(rng, side, shares)
+    stain = drawn_stain if stain is None else stain
     haematoxylin, eosin = np.zeros((2, side, side), np.float32)
     nuclei, numbers = [], []
     for number, (place, kind) in enumerate(zip(places, kinds.tolist(), strict=True)):
@@ -99,6 +109,8 @@ def pattern_tissue(side: int, seed: int, glass: int = 243) -> np.ndarray:
         own = np.zeros((extent, extent), bool)
         inside = (slice(0, min(extent, side - top)), slice(0, min(extent, side - left)))
         own[inside] = owner[window] == number
+        if own.sum() < 2:  # a gland beside it took the rest, and of one pixel nothing varies
+            continue
         piece = _piece(rng, kind, own)
         owner[window][piece.own[inside]] = number
         weight = uniform_filter(piece.own.astype(np.float32), _SEAM, mode="nearest")[inside]
@@ -130,13 +142,22 @@ def pattern_map(side: int, seed: int) -> np.ndarray:
 
 
 def _laid_out(
-    rng: np.random.Generator, side: int
+    rng: np.random.Generator, side: int, shares: Sequence[float] | None = None
 ) -> tuple[Stain, np.ndarray, list[tuple[slice, slice] | None], np.ndarray]:
     """Stain, number of the region of each pixel, and the extent and the pattern of each region."""
     stain = patches.random_stain(rng)
     owner = _regions(rng, side)
     places = find_objects(owner + 1)
-    return stain, owner, places, rng.permutation(np.arange(len(places)) % len(CLASSES))
+    return stain, owner, places, rng.permutation(_kinds(len(places), shares))
+
+
+def _kinds(regions: int, shares: Sequence[float] | None) -> np.ndarray:
+    """A pattern for each region, as near to the shares as whole regions allow."""
+    if shares is None:
+        return np.arange(regions) % len(CLASSES)
+    edges = np.cumsum(shares) / np.sum(shares)
+    kinds: np.ndarray = np.searchsorted(edges, (np.arange(regions) + 0.5) / regions)
+    return kinds
 
 
 def _on_tissue(nuclei: np.ndarray, numbers: np.ndarray, owner: np.ndarray, tissue: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from PIL import Image
 from eva_core.errors import UsageError
 from eva_vision.slides.reading.resample import area_resize
 from eva_vision.synthetic import patterns
-from eva_vision.synthetic.patches import CLASSES, phantom_patch, random_stain, value_noise
+from eva_vision.synthetic.patches import CLASSES, Stain, phantom_patch, random_stain, value_noise
 
 _CELL = 512
 _GLASS = 243
@@ -55,19 +55,27 @@ def write_phantom_slide(  # one argument for each thing that tests vary
     return write_slide(path, phantom_tissue(width, height, seed), mpp, levels, tile, colour, step, quality)
 
 
-def write_pattern_slide(path: str | Path, side: int = 2048, seed: int = 0) -> Path:
+def write_pattern_slide(
+    path: str | Path,
+    side: int = 2048,
+    seed: int = 0,
+    shares: Sequence[float] | None = None,
+    stain: Stain | None = None,
+) -> Path:
     """Write a square slide of tissue of four patterns, as `phantom_patterns` draws them, by `write_slide`.
 
     Args:
         path: The file; its folder is made.
         side: Side of level 0 in pixels, at 0.5 micrometres per pixel; the second level is a quarter of it.
         seed: Decides the pixels.
+        shares: Share of the regions that each pattern has; None: all alike.
+        stain: The stain; one that the seed decides unless given.
 
     Raises:
         UsageError: A side is not positive.
     """
     _check(side, side, levels=2, tile=256, step=4)
-    return write_slide(path, patterns.pattern_tissue(side, seed, _GLASS), patterns.MPP, levels=2)
+    return write_slide(path, patterns.pattern_tissue(side, seed, _GLASS, shares, stain), patterns.MPP, levels=2)
 
 
 def write_slide(

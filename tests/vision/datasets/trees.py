@@ -19,6 +19,8 @@ from eva_core import registry
 from eva_core.contracts.dataset import Dataset
 from tests.conftest import picture
 
+FEW = {"phantom_slides": {"patients": 10, "side": 256}}
+"""Arguments of datasets that draw too much by default."""
 NAMES = [entry.name for entry in registry.datasets.entries() if entry.package == "eva-pathology"]
 
 
@@ -53,7 +55,7 @@ def small(name: str, root: Path) -> Dataset:
     """A little of a dataset, whole and as published but for its counts; one that is drawn as it is by default."""
     found = module_of(name)
     if found is None:
-        return registry.datasets.build(name)
+        return registry.datasets.load(name)(**FEW.get(name, {}))
     with pytest.MonkeyPatch.context() as patch:
         patch_counts(patch, name, found)
         return build(name, found.tree(root))
