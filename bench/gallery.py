@@ -68,24 +68,23 @@ def pretraining(output: Path) -> None:
 
 
 def pages(output: Path) -> None:
-    """A board, and the report of a result where `eva fit` writes one, as Chromium shows them."""
+    """A board, and the report of one of its scores, as Chromium shows them."""
     board = re.search(r'```yaml title="board.yaml"\n(.*?)```', PAGE.read_text(encoding="utf-8"), re.DOTALL)
     assert board is not None
     Path("board.yaml").write_text(board[1])
     eva("leaderboard", "--config", "board.yaml", "--output", "board")
-    shot(Path("board/leaderboard.html"), output / "board.jpg")
-    report = next(iter(sorted(Path("board").rglob("report.html"))), None)
-    if report is not None:
-        shot(report, output / "report.jpg")
+    shot(Path("board/leaderboard.html"), output / "board.jpg", 800)
+    (report,) = Path("board").glob("*/random_vits16-*/knn/report.html")
+    shot(report, output / "report.jpg", 1390)
 
 
-def shot(page: Path, target: Path) -> None:
-    """Take a picture of a page; nothing where there is no Chromium."""
+def shot(page: Path, target: Path, height: int) -> None:
+    """Take a picture of the top of a page; nothing where there is no Chromium."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         print(f"no Chromium: {target.name} is left as it is", file=sys.stderr)
         return
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1200,1000"]
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--window-size=1200,{height}"]
     subprocess.run([browser, *flags, "--screenshot=shot.png", page.resolve().as_uri()], check=True, capture_output=True)
     keep(Path("shot.png"), target)
 
