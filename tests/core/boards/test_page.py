@@ -188,6 +188,7 @@ def test_filters(fresh: Any):
     assert column(fresh, "model") == ["model_07", "model_07"]
     choose(fresh, "head", "knn")
     assert column(fresh, "head") == ["knn"]
+    assert "NaN" not in fresh.execute_script("return document.querySelector('.plots').innerHTML")
     assert fresh.execute_script("return document.querySelectorAll('.plots svg circle').length") == TASKS
     choose(fresh, "filter", "nothing")
     assert column(fresh, "model") == []

@@ -124,11 +124,14 @@ def opened(chromium: Any, tmp_path: Path) -> Any:
 def test_it_opens_without_errors_and_shows_names_as_text(opened: Any):
     assert [entry for entry in opened.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
     headings = opened.execute_script("return [...document.querySelectorAll('h2')].map(h => h.textContent)")
-    assert headings[0] == "balanced accuracy"
+    assert headings[0] == "Score"
     assert headings[-1] == "Repeat it"
     cells = opened.execute_script("return [...document.querySelectorAll('td')].map(h => h.textContent)")
     assert HOSTILE[0] in cells
     assert opened.execute_script("return document.querySelectorAll('script').length") == 2
+    drawn = opened.execute_script("return [...document.querySelectorAll('svg')].map(one => one.outerHTML).join()")
+    assert ">0.2<" in drawn
+    assert "NaN" not in drawn
     sources = opened.execute_script("return [...document.querySelectorAll('img')].map(i => i.src)")
     assert sources
     assert all(source.startswith("data:image/jpeg") for source in sources)
