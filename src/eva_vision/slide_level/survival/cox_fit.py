@@ -12,7 +12,6 @@ from torch import Tensor
 from eva_core.errors import EvaError
 
 _STEPS, _GRADIENT = 100, 1e-9
-_BLOCK = 512  # events at a time
 
 
 def fit_cox(features: Tensor, times: Tensor, events: Tensor, penalty: float) -> Tensor:
@@ -39,37 +38,36 @@ def fit_cox(features: Tensor, times: Tensor, events: Tensor, penalty: float) -> 
         raise EvaError("Expected finite features to fit a Cox model, but some are not. Look at the embeddings.")
     order = torch.argsort(times, descending=True, stable=True)  # at risk are all before, and those at the same time
     x, happened = features[order].double(), events[order].bool()
-    ties = _Ties(times[order], happened)
     _, scales, directions = torch.linalg.svd(x, full_matrices=False)
     directions = directions[scales > 1e-12 * max(1.0, float(scales[0]))]  # (K, D)
     if not len(directions):
         return torch.zeros_like(features[0])
-    z = x @ directions.T  # (N, K)
-    weights = torch.zeros(z.shape[1], dtype=torch.float64, device=x.device)
-    value, gradient, curvature = _objective(weights, z, ties, penalty)
+    patients = _Patients(x @ directions.T, times[order], happened)
+    weights = torch.zeros(len(directions), dtype=torch.float64, device=x.device)
+    value = _value(weights, patients, penalty)
     for _ in range(_STEPS):
+        gradient, curvature = _derivatives(weights, patients, penalty)
         if gradient.abs().max() < _GRADIENT:
             break
         step = torch.linalg.solve(curvature, gradient)
         share, slope = 1.0, float(gradient @ step)
         while share > 1e-10:  # less of a step where a whole one goes too far
-            tried = _objective(weights - share * step, z, ties, penalty)
-            if tried[0] <= value - 1e-4 * share * slope + 1e-14 * abs(value):
+            tried = _value(weights - share * step, patients, penalty)
+            if tried <= value - 1e-4 * share * slope + 1e-14 * abs(value):
                 break
             share /= 2
-        weights = weights - share * step
-        value, gradient, curvature = tried
+        weights, value = weights - share * step, tried
     fitted: Tensor = (directions.T @ weights).to(features.dtype)
     return fitted
 
 
-class _Ties:
-    """Who has the event, and with how many others at the same time; patients by time, the last first."""
+class _Patients:
+    """Patients by time, the last first, so that at risk at a time are all until it; and who has the event with whom."""
 
-    def __init__(self, times: Tensor, events: Tensor) -> None:
+    def __init__(self, z: Tensor, times: Tensor, events: Tensor) -> None:
         _, together, counts = torch.unique_consecutive(times, return_inverse=True, return_counts=True)
-        self.together, self.events = together, events
-        self.at_risk = counts.cumsum(0)  # how many are followed until each time or longer
+        self.z, self.events, self.together = z, events.double(), together
+        self.last = counts.cumsum(0) - 1  # the last patient at risk at each time
         self.rows = events.nonzero()[:, 0]  # one term of the likelihood an event
         self.time = together[self.rows]
         deaths = torch.bincount(self.time, minlength=len(counts))
@@ -79,30 +77,34 @@ class _Ties:
             self.time
         ].double()
 
+    def terms(self, of: Tensor) -> Tensor:
+        """What is at risk in each term of the likelihood of something that patients have: (N, ...) -> (E, ...)."""
+        with_event = of.new_zeros(len(self.last), *of.shape[1:]).index_add(0, self.time, of[self.rows])
+        share = self.share.reshape(-1, *[1] * (of.ndim - 1))
+        return of.cumsum(0)[self.last[self.time]] - share * with_event[self.time]
 
-def _objective(weights: Tensor, z: Tensor, ties: _Ties, penalty: float) -> tuple[float, Tensor, Tensor]:
-    """Value, gradient (K,) and curvature (K, K) of what is minimised."""
-    n = len(z)
+
+def _value(weights: Tensor, patients: _Patients, penalty: float) -> float:
+    """What is minimised."""
+    hazards = patients.z @ weights
+    totals = patients.terms((hazards - hazards.max()).exp())
+    loss = (totals.log() + hazards.max()).sum() - hazards[patients.rows].sum()
+    return float(loss / len(hazards) + penalty / 2 * weights @ weights)
+
+
+def _derivatives(weights: Tensor, patients: _Patients, penalty: float) -> tuple[Tensor, Tensor]:
+    """Gradient (K,) and curvature (K, K) of what is minimised."""
+    z, n = patients.z, len(patients.z)
     hazards = z @ weights
     relative = (hazards - hazards.max()).exp()
-    sums = torch.zeros(len(ties.at_risk), dtype=torch.float64, device=z.device)
-    of_events = sums.index_add(0, ties.time, relative[ties.rows])
-    at_risk = relative.cumsum(0)[ties.at_risk - 1]
-    totals = at_risk[ties.time] - ties.share * of_events[ties.time]  # (E,)
-    value = (totals.log() + hazards.max()).sum() - hazards[ties.rows].sum()
-    expected = torch.zeros_like(hazards)  # events that each patient was expected to have
-    curvature = torch.zeros(z.shape[1], z.shape[1], dtype=torch.float64, device=z.device)
-    position = torch.arange(n, device=z.device)
-    for start in range(0, len(ties.rows), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        time, share = ties.time[block, None], ties.share[block, None]
-        left = (position < ties.at_risk[time]).double() - share * ((ties.together == time) & ties.events)
-        shares = left * relative / totals[block, None]  # (block, N): the chance of each to be the one
-        expected += shares.sum(0)
-        means = shares @ z
-        curvature -= means.T @ means
-    curvature += z.T @ (expected[:, None] * z)
-    gradient = z.T @ (expected - ties.events.double())
-    eye = torch.eye(len(weights), dtype=torch.float64, device=z.device)
-    total = float(value / n + penalty / 2 * weights @ weights)
-    return total, gradient / n + penalty * weights, curvature / n + penalty * eye
+    totals = patients.terms(relative)
+    means = patients.terms(relative[:, None] * z) / totals[:, None]  # (E, K)
+    by_time = torch.zeros(2, len(patients.last), dtype=z.dtype, device=z.device)
+    by_time.index_add_(1, patients.time, torch.stack([1 / totals, patients.share / totals]))
+    so_far = by_time[0].flip(0).cumsum(0).flip(0)  # over all times at which a patient was at risk
+    # events that each patient was expected to have
+    expected = relative * (so_far[patients.together] - patients.events * by_time[1][patients.together])
+    gradient = z.T @ (expected - patients.events) / n + penalty * weights
+    curvature = (z.T @ (expected[:, None] * z) - means.T @ means) / n
+    curvature.diagonal().add_(penalty)
+    return gradient, curvature

@@ -11,7 +11,6 @@ from lifelines import CoxPHFitter
 from lifelines.utils import concordance_index
 
 from eva_core.errors import EvaError
-from eva_vision.slide_level.survival import cox_fit as module
 from eva_vision.slide_level.survival.cox_fit import fit_cox
 
 
@@ -37,8 +36,7 @@ def by_lifelines(x: torch.Tensor, times: torch.Tensor, events: torch.Tensor, pen
 @pytest.mark.parametrize("whole", [True, False], ids=["ties", "no ties"])
 @pytest.mark.parametrize("penalty", [0.01, 0.3])
 @pytest.mark.parametrize(("n", "d"), [(120, 5), (30, 40)])
-def test_weights_are_those_of_lifelines(n: int, d: int, penalty: float, whole: bool, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "_BLOCK", 7)
+def test_weights_are_those_of_lifelines(n: int, d: int, penalty: float, whole: bool):
     x, times, events = patients(n, d, whole)
     assert fit_cox(x, times, events, penalty).numpy() == pytest.approx(
         by_lifelines(x, times, events, penalty), abs=1e-4
