@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -91,11 +92,12 @@ def extract_bags(
 
 
 def missing_bags(models: Sequence[Model], reading: Reading) -> list[Wanted]:
-    """The slides of which a model lacks the bag, in a fixed order."""
-    wanted = []
+    """The slides of which a model lacks the bag, in a fixed order; of copies of a slide, the first."""
+    wanted, claimed = [], set[Path]()
     for file, identity in reading.slides.items():
         paths = {number: model.key.path(file, identity) for number, model in enumerate(models)}
-        lacking = tuple(number for number, path in paths.items() if not is_there(path))
+        lacking = tuple(number for number, path in paths.items() if path not in claimed and not is_there(path))
+        claimed |= {paths[number] for number in lacking}
         if lacking:
             parts = {number: [*finished_parts(paths[number]).values()] for number in lacking}
             known = {number: np.unique(np.concatenate(rows)) for number, rows in parts.items() if rows}

@@ -130,7 +130,7 @@ class BagPatches(IterableDataset[Begin | Batch | End]):
             raise
 
     def _images(self, slide: Slide, places: Places, rows: np.ndarray, models: Sequence[int]) -> dict[int, Tensor]:
-        pixels = [places.read(slide, row, self.section.size) for row in rows.tolist()]
+        pixels = [places.read(slide, row) for row in rows.tolist()]
         return {model: torch.stack([self.transforms[model](image) for image in pixels]) for model in models}
 
 

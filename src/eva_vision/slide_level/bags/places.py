@@ -1,6 +1,7 @@
 """Which patches of a slide make its bag: a grid over the tissue, chosen by the slide alone."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +12,8 @@ from eva_vision.slides.reading.slide import Slide
 from eva_vision.slides.sampling import COARSER
 from eva_vision.slides.tissue_mask import TissueMask
 
-_SATURATION, _FOREGROUND, _MASK_PIXELS, _SEED = 20, 0.35, 9, 42
-"""What kaiko-eva calls tissue: share of pixels more saturated than 20 of 255; of a patch of at least 9 mask pixels."""
+_SATURATION, _MASK_PIXELS, _SEED = 20, 9, 42
+"""What kaiko-eva calls tissue: pixels more saturated than 20 of 255; of a patch, at least 9 of them are looked at."""
 
 
 @dataclass(frozen=True)
@@ -20,27 +21,28 @@ class Places:
     """The patches of a slide.
 
     Attributes:
-        corners: Columns and rows of their corners, in pixels of the level that is read, int32 (n, 2).
-        coords: The same in level-0 pixels, int32 (n, 2).
+        coords: Columns and rows of their corners, in level-0 pixels, int32 (n, 2).
         side: Side of a patch in level-0 pixels.
         mpp: Micrometres per pixel of what the model is given, before its own resize.
+        pixels: Side of what the model is given, before its own resize.
         level: Level that is read as it is; None: patches are resampled to `mpp`.
         candidates: Patches of tissue that the slide has, of which these were chosen.
     """
 
-    corners: np.ndarray
     coords: np.ndarray
     side: float
     mpp: float
+    pixels: int
     level: int | None
     candidates: int
 
-    def read(self, slide: Slide, number: int, size: int) -> np.ndarray:
-        """The pixels of a patch, uint8 (size, size, 3)."""
-        x, y = self.corners[number].tolist()
+    def read(self, slide: Slide, number: int) -> np.ndarray:
+        """The pixels of a patch, uint8 (pixels, pixels, 3)."""
+        x, y = self.coords[number].tolist()
         if self.level is None:
-            return slide.read(x, y, size, self.mpp)
-        return slide.region(self.level, 1, x, y, size, size)
+            return slide.read(x, y, self.pixels, self.mpp)
+        step = slide.levels[self.level].downsample
+        return slide.region(self.level, 1, round(x / step), round(y / step), self.pixels, self.pixels)
 
 
 def choose_places(slide: Slide, mask: TissueMask | None, section: SlideLevel, identity: str) -> Places:
@@ -54,8 +56,7 @@ def choose_places(slide: Slide, mask: TissueMask | None, section: SlideLevel, id
     Raises:
         EvaError: The slide is coarser than asked.
     """
-    finest = slide.mpp / (COARSER if mask is not None else 1)
-    if finest > section.mpp:
+    if slide.mpp > section.mpp * COARSER:
         raise EvaError(
             f"Expected {section.mpp:g} micrometres per pixel or finer, but {slide.name} has {slide.mpp:g}. "
             "Leave it out, or ask for a coarser mpp."
@@ -70,36 +71,45 @@ def _of_grid(slide: Slide, mask: TissueMask, section: SlideLevel, identity: str)
     stream = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8])
     chosen = np.sort(np.random.default_rng(stream).permutation(len(cells))[: section.patches])
     coords = np.rint(cells[chosen][:, ::-1] * cell).astype(np.int32)
-    return Places(coords, coords, cell, section.mpp, None, len(cells))
+    return Places(coords, cell, section.mpp, section.size, None, len(cells))
 
 
 def _of_level(slide: Slide, section: SlideLevel) -> Places:
-    """Patches of a level as it is, as kaiko-eva takes them (kaiko-ai/eva @ 73b61a79)."""
-    number = max(n for n, level in enumerate(slide.levels) if slide.mpp * level.downsample <= section.mpp or n == 0)
-    level, size = slide.levels[number], section.size
-    grid = [(x, y) for x in range(0, level.width - size + 1, size) for y in range(0, level.height - size + 1, size)]
+    """Patches of a level as it is, as kaiko-eva takes them (kaiko-ai/eva @ 73b61a79).
+
+    A patch is as wide as `size` pixels at `mpp`: of a level at 0.243, 230 pixels stand for 224 at 0.25. Corners are
+    exact where level 0 is read, as in all of its datasets; on others they are of the nearest pixel.
+    """
+    full, side = slide.levels[0], _side(slide, 0, section)
+    fine = [n for n, level in enumerate(slide.levels) if slide.mpp * level.downsample <= section.mpp]
+    number = max(fine, default=0)
+    grid = [(x, y) for x in range(0, full.width - side + 1, side) for y in range(0, full.height - side + 1, side)]
     np.random.default_rng(_SEED).shuffle(grid)
-    tissue = _saturated(slide, size * level.downsample)
-    kept = [corner for corner in grid if tissue(*(c * level.downsample for c in corner))]
-    corners = np.array(sorted(kept[: section.patches]), np.int32).reshape(-1, 2)
-    coords = np.rint(corners * level.downsample).astype(np.int32)
-    return Places(corners, coords, size * level.downsample, slide.mpp * level.downsample, number, len(kept))
+    share = _saturated(slide, side, section)
+    kept = [corner for corner in grid if share(*corner) >= section.tissue]
+    coords = np.array(sorted(kept[: section.patches]), np.int32).reshape(-1, 2)
+    mpp = slide.mpp * slide.levels[number].downsample
+    return Places(coords, side, mpp, _side(slide, number, section), number, len(kept))
 
 
-class _saturated:
-    """Whether enough of a square at a level-0 corner is saturated, seen at the coarsest level that is fine enough."""
+def _side(slide: Slide, level: int, section: SlideLevel) -> int:
+    """Whole pixels of a level that a patch is wide."""
+    return int(section.mpp / (slide.mpp * slide.levels[level].downsample) * section.size)
 
-    def __init__(self, slide: Slide, side: float) -> None:
-        fine = [n for n, level in enumerate(slide.levels) if (side / level.downsample) ** 2 >= _MASK_PIXELS]
-        self.number = max(fine, default=0)
-        level = slide.levels[self.number]
-        self.downsample, self.side = level.downsample, max(1, int(side / level.downsample))
-        pixels = slide.region(self.number, 1, 0, 0, level.width, level.height).astype(np.float32)
-        highest = pixels.max(2)
-        share = (highest - pixels.min(2)) / np.maximum(highest, 1)
-        self.mask = np.rint(255 * share) > _SATURATION
 
-    def __call__(self, x: float, y: float) -> bool:
-        column, row = int(x / self.downsample), int(y / self.downsample)
-        square = self.mask[row : row + self.side, column : column + self.side]
-        return bool(square.size) and bool(square.mean() >= _FOREGROUND)
+def _saturated(slide: Slide, side: int, section: SlideLevel) -> Callable[[int, int], float]:
+    """The share of a square at a level-0 corner that is saturated, seen at the coarsest level that shows enough."""
+    fine = [n for n in range(len(slide.levels)) if _side(slide, n, section) ** 2 >= _MASK_PIXELS]
+    full, level = slide.levels[0], slide.levels[max(fine, default=0)]
+    pixels = slide.region(max(fine, default=0), 1, 0, 0, level.width, level.height)
+    highest = pixels.max(2).astype(np.float32)
+    saturation = np.rint(255 * ((highest - pixels.min(2)) / np.maximum(highest, 1)))  # OpenCV's, for uint8
+    across, down = full.width / level.width, full.height / level.height
+    mask, columns, rows = saturation > _SATURATION, int(side / across), int(side / down)
+
+    def share(x: int, y: int) -> float:
+        left, top = int(x / across), int(y / down)
+        square = mask[top : top + rows, left : left + columns]
+        return float(square.mean()) if square.size else 0.0
+
+    return share
