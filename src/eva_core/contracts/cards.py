@@ -87,6 +87,7 @@ class DatasetCard:
 
     Attributes:
         classes: Class names in the order of the targets; empty where the files decide.
+        ordinal: Whether that order has a meaning, as of grades.
         mpp: Micrometres per pixel of the images, None where unknown.
         metric: The main metric: for classification one of `eva_core.classification.metric_names.NAMES`.
         background: Index of the class that a mean over classes leaves out; None: every class counts.
@@ -109,6 +110,7 @@ class DatasetCard:
     access: str = "unknown"
     synthetic: bool = False
     collections: tuple[str, ...] = ()
+    ordinal: bool = False
 
     def __post_init__(self) -> None:
         check_name(self.name, "a dataset's name")  # folders of results and of the cache are called so

@@ -71,10 +71,14 @@ class SlideDataset(Dataset):
             return opened.thumbnail(_THUMBNAIL)
 
     @override
+    def files(self, sample: Sample) -> Sequence[Path]:
+        """The slides of a sample that lie on disk."""
+        return [Path(file.path) for file in self.slides(sample) if not is_url(file.path)]
+
+    @override
     def hashes(self) -> Mapping[Path, str]:
         """SHA-256 of 64 blocks of each slide on disk: all of them are too much to read."""
-        paths = [Path(file.path) for sample in self.samples for file in self.slides(sample) if not is_url(file.path)]
-        return file_hashes(paths, self.card.name, sampled)
+        return file_hashes((path for s in self.samples for path in self.files(s)), self.card.name, sampled)
 
     def identities(self) -> dict[SlideFile, str]:
         """What tells each slide from all others, whatever it is called: size, header and blocks of a file.

@@ -1,11 +1,14 @@
 """Classes as an outcome of a bag."""
 
+import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 from typing_extensions import override
 
 from eva_core.classification.metric_names import METRICS
 from eva_core.classification.metrics import selection_metric
+from eva_vision.slide_level.classification.kappa import quadratic_kappa
+from eva_vision.slide_level.classification.metric_names import KAPPA
 from eva_vision.slide_level.contracts import Outcome
 
 
@@ -31,5 +34,9 @@ class Classes(Outcome):
 
     @override
     def value(self, outputs: Tensor, targets: Tensor) -> float:
+        if self.metric == KAPPA:
+            predicted = (outputs[:, 0] > 0).long() if self.outputs == 1 else outputs.argmax(1)
+            kappa = quadratic_kappa(predicted.numpy(), targets.numpy(), np.ones((1, len(targets))))
+            return float(kappa[0])
         score: Tensor = selection_metric(self.metric)(outputs[None], targets)
         return METRICS[self.metric].sign * float(score.item())

@@ -1,6 +1,7 @@
 """Scores of classes of patients or slides: those of images, by the same code."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from eva_core.classification.summary import split_record
 from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.results import SplitRecord
 from eva_core.statistics.intervals import Intervals
+from eva_core.statistics.summary import measured_record
+from eva_vision.slide_level.classification.kappa import measured
+from eva_vision.slide_level.classification.metric_names import metrics_for
 from eva_vision.slide_level.classification.outcome import Classes
 from eva_vision.slide_level.scoring import Said, Scoring
 
@@ -43,7 +47,15 @@ class ClassScoring(Scoring):
     def record(self, said: Said, card: DatasetCard) -> tuple[SplitRecord, Intervals]:
         (scores, odds), (last, odds_last) = _scores(said.outputs), _scores(said.last)
         groups = [group or None for group in said.groups.tolist()]
-        return split_record(scores, last, said.targets, card.classes, groups, odds, odds_last)
+        record, intervals = split_record(scores, last, said.targets, card.classes, groups, odds, odds_last)
+        if not card.ordinal:
+            return record, intervals
+        kappas, at_last = ([partial(measured, of_run, said.targets) for of_run in of] for of in (scores, last))
+        graded, more = measured_record(kappas, at_last, len(said.targets), groups, metrics_for(card))
+        record["metrics"] |= graded["metrics"]
+        for name in ("ci95", "draws", "left_out", "t95"):
+            (getattr(intervals, name) or {}).update(getattr(more, name) or {})
+        return record, intervals
 
     @override
     def table(self, parts: Sequence[Any], card: DatasetCard, runs: Sequence[int]) -> pa.Table:

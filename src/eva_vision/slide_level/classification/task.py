@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from eva_core.classification.metric_names import metrics_of
 from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.metric import Metric
+from eva_vision.slide_level.classification.metric_names import KAPPA, metrics_for
 from eva_vision.slide_level.task import SlideTask
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class SlideClassification(SlideTask):
 
     @override
     def metrics(self, dataset: DatasetCard) -> Mapping[str, Metric]:
-        return metrics_of(len(dataset.classes))
+        return metrics_for(dataset)
 
     @override
     def check(self, job: "Job") -> None:
@@ -52,9 +52,14 @@ class SlideClassification(SlideTask):
 
     @override
     def read(self, folder: Path, split: str) -> "Predictions":
-        from eva_core.classification.predictions import read_predictions
+        from eva_vision.slide_level.classification.predictions import read_grades
 
-        return read_predictions(folder, split)
+        return read_grades(folder, split)
+
+    @override
+    def beside(self, results: "Results") -> list[str]:
+        metrics = results["splits"][results["main"]["split"]]["metrics"]
+        return [KAPPA] if KAPPA in metrics and results["main"]["metric"] != KAPPA else []
 
     @override
     def by_class(self, results: "Results") -> str:

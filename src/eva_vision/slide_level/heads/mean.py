@@ -9,6 +9,7 @@ from eva_core.contracts.head import Embedded, FittedRun, FittingData, Head
 from eva_core.contracts.protocol import Protocol
 from eva_vision.heads.logreg import LogReg
 from eva_vision.heads.neighbours import Knn
+from eva_vision.slide_level.classification.metric_names import KAPPA
 from eva_vision.slide_level.classification.outcome import Classes
 from eva_vision.slide_level.contracts import BagData, BagHead, Bags
 from eva_vision.slide_level.protocol import SlideLevel
@@ -32,7 +33,9 @@ class MeanHead(BagHead):
         outcome = data.outcome
         assert isinstance(outcome, Classes)  # `tasks` says so
         train, select = (Embedded(bags.means, bags.targets) for bags in (data.train, data.select))
-        fitting = FittingData(train, select, outcome.classes, data.runs, outcome.metric, None, data.progress)
+        # a head for images knows of no order of classes
+        metric = "balanced_accuracy" if outcome.metric == KAPPA else outcome.metric
+        fitting = FittingData(train, select, outcome.classes, data.runs, metric, None, data.progress)
         return self.head.fit(fitting, protocol)
 
     @override

@@ -19,3 +19,12 @@ def test_the_greatest_value_is_the_best_whatever_the_metric():
     for metric in ("balanced_accuracy", "ece"):
         outcome = Classes(2, metric)
         assert outcome.value(right, targets) > outcome.value(wrong, targets)
+
+
+def test_grades_can_be_selected_by_kappa():
+    targets = torch.tensor([0, 1, 2])
+    outcome = Classes(3, "quadratic_kappa")
+    near, far = torch.eye(3)[[1, 1, 2]], torch.eye(3)[[2, 1, 2]]
+    assert outcome.value(torch.eye(3), targets) == 1
+    assert outcome.value(near, targets) > outcome.value(far, targets)
+    assert Classes(2, "quadratic_kappa").value(torch.tensor([[-1.0], [1.0]]), torch.tensor([0, 1])) == 1
