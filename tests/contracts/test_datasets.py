@@ -17,11 +17,12 @@ from eva_core.contracts.dataset import Dataset, Sample
 from eva_core.store.reuse import contents_of
 from eva_core.task import task_named
 from eva_vision.segmentation.contracts import IGNORE, SegmentationDataset
+from eva_vision.slide_level.contracts import SlideDataset
 from tests.vision.datasets import trees
 
 ENTRIES = [e for e in registry.datasets.entries() if e.package == "eva-pathology"]
 DATASETS = trees.NAMES
-SPLITS = {"train", "val", "test", "new"}
+SPLITS = {"train", "val", "test", "cv", "new"}
 
 
 @pytest.fixture(scope="module", params=DATASETS)
@@ -76,10 +77,11 @@ def test_splits_are_known_and_samples_to_learn_from_are_labelled(dataset: Datase
             assert dataset.labelled(sample) == (sample.split != "new")
         elif sample.split != "new":
             assert sample.target in range(len(dataset.card.classes))
+            assert not isinstance(dataset, SlideDataset) or sample.group  # intervals are by patient
 
 
 def test_every_class_is_in_train(dataset: Dataset):
-    train = [s for s in dataset.samples if s.split == "train"]
+    train = [s for s in dataset.samples if s.split in ("train", "cv")]
     if isinstance(dataset, SegmentationDataset):
         found = {label for s in train for label in np.unique(dataset.mask(s)).tolist()} - {IGNORE}
     else:
@@ -164,12 +166,31 @@ def test_a_bit_of_any_file_is_another_fingerprint(named: tuple[str, Dataset], tm
         assert changed.fingerprint() != before
 
 
-def test_every_dataset_says_what_decides_its_pixels_apart_from_labels(dataset: Dataset):
+def test_every_dataset_of_images_says_what_decides_its_pixels_apart_from_labels(dataset: Dataset):
+    if isinstance(dataset, SlideDataset):
+        return  # bags are kept by slide, not by dataset
     contents = contents_of(dataset)
     assert contents.any(1).all()
     relabelled = copy.copy(dataset)
     relabelled.samples = [replace(s, split="test", group="g", site=None) for s in dataset.samples]
     assert np.array_equal(contents_of(relabelled), contents)
+
+
+def test_slides_are_there_and_told_from_others_by_what_they_hold(named: tuple[str, Dataset], tmp_path: Path):
+    name, dataset = named
+    if not isinstance(dataset, SlideDataset):
+        return
+    again = trees.small(name, tmp_path)
+    assert isinstance(again, SlideDataset)
+    identities = dataset.identities()
+    for sample in dataset.samples:
+        slides = dataset.slides(sample)
+        assert slides
+        assert all(Path(slide.path).is_absolute() and Path(slide.path).exists() for slide in slides)
+        assert [str(path) for path in dataset.files(sample)] == [slide.path for slide in slides]
+        assert all(isinstance(value, str) and value for value in dataset.metadata(sample).values())
+    assert sorted(identities.values()) == sorted(again.identities().values())
+    assert len({*identities.values()}) == len(identities)
 
 
 def test_samples_come_in_the_same_order_elsewhere(named: tuple[str, Dataset], tmp_path: Path):

@@ -2,10 +2,9 @@
 
 import hashlib
 import os
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from typing_extensions import override
@@ -14,13 +13,11 @@ from eva_core.classification.predictions import Predictions
 from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.dataset import Dataset, Sample
 from eva_core.errors import EvaError, UsageError, some
-from eva_core.evaluation.holdout import hold_out
 from eva_core.files.cache import cache_root, locked
 from eva_core.files.file_hashes import file_hashes, sampled
-from eva_core.files.tables import read_table
 from eva_core.progress import Bar, say
-from eva_vision.datasets.published_files import refuse, repeated
 from eva_vision.datasets.slide_level import metadata_baseline, slide_scores
+from eva_vision.datasets.tp53_manifest import CLASSES, Line, read_manifest
 from eva_vision.slides import tissue_detection
 from eva_vision.slides.build_index import build, in_this_process
 from eva_vision.slides.index import Index
@@ -29,23 +26,6 @@ from eva_vision.slides.sampling import COARSER
 
 MPP = 0.5
 TISSUE = tissue_detection.SHARE
-SHARE = 0.2
-"""Share of the patients in val, and again in test, where the manifest has no split."""
-_SPLITS = ("train", "val", "test")
-_COLUMNS = ("slide", "patient", "cohort", "site", "label")
-
-
-class Line(NamedTuple):
-    """A slide as the manifest lists it. `mpp` is for files that do not state their own."""
-
-    name: str
-    path: Path
-    patient: str
-    cohort: str
-    site: str
-    target: int
-    split: str
-    mpp: float | None
 
 
 class Tp53(Dataset):
@@ -56,7 +36,7 @@ class Tp53(Dataset):
 
     card = DatasetCard(
         name="tp53",
-        classes=("wild-type", "mutant"),
+        classes=CLASSES,
         mpp=MPP,
         licence="that of the slides",
         citation="The Cancer Genome Atlas Research Network; task after kaiko.ai et al. 2024, arXiv:2404.15217",
@@ -95,7 +75,7 @@ class Tp53(Dataset):
             if value < 1:
                 raise UsageError(f"Expected argument {name} to be at least 1, but got {value}.")
         self.size = size
-        self.slides = _read_manifest(Path(root).expanduser() / manifest, seed, hold_out_sites)
+        self.slides = read_manifest(Path(root).expanduser() / manifest, seed, hold_out_sites)
         self._indexes = _index(self.slides)
         self._mpp = {slide.path: slide.mpp for slide in self.slides}
         self._last: tuple[int, Path, Slide] | None = None
@@ -207,65 +187,3 @@ def _choose(slide: Line, index: Index, patches: int, size: int, seed: int) -> li
     stream = int.from_bytes(hashlib.sha256(slide.name.encode()).digest()[:8])
     chosen = np.random.default_rng((seed, stream)).permutation(len(places))[:patches]
     return [(round(column * cell), round(row * cell)) for row, column in places[np.sort(chosen)].tolist()]
-
-
-def _read_manifest(file: Path, seed: int, by_site: bool) -> list[Line]:
-    table = read_table(file, _COLUMNS, ("split", "mpp"))
-    rows = table.rows
-    unread = table.unread({})
-    if unread:
-        say(unread)
-    if not rows:
-        raise UsageError(f"Expected slides in {file}, but it lists none.")
-    for column, values in (("label", Tp53.card.classes), ("split", _SPLITS)):
-        unknown = sorted({row[column] for row in rows if column in row} - set(values))
-        if unknown:
-            raise UsageError(f"Expected {column} to be one of {', '.join(values)} in {file}, but got {some(unknown)}.")
-    blank = [row["slide"] for row in rows if not all(row[column] for column in _COLUMNS)]
-    if blank:
-        raise UsageError(f"Expected {', '.join(_COLUMNS)} in every line of {file}, but got none for {some(blank)}.")
-    names = [row["slide"] for row in rows]
-    sizes = {name: (file.parent / name).stat().st_size for name in names if (file.parent / name).is_file()}
-    refuse(file.parent, sizes, missing=[name for name in names if name not in sizes], duplicate=repeated(names))
-    if "split" not in rows[0]:
-        _split(rows, file, seed, by_site)
-    elif by_site:
-        raise UsageError(f"Expected no column split in {file} with hold_out_sites, but it has one. Drop either.")
-    places = defaultdict(set)
-    for row in rows:
-        places[row["patient"]].add(row["split"])
-    crossing = sorted(patient for patient, splits in places.items() if len(splits) > 1)
-    if crossing:
-        raise UsageError(f"{len(crossing)} patients cross splits in {file}: {some(crossing)}. Move each into one.")
-    return [
-        Line(
-            name=row["slide"],
-            path=file.parent / row["slide"],
-            patient=row["patient"],
-            cohort=row["cohort"],
-            site=row["site"],
-            target=Tp53.card.classes.index(row["label"]),
-            split=row["split"],
-            mpp=float(row["mpp"]) if row.get("mpp") else None,
-        )
-        for row in rows
-    ]
-
-
-def _split(rows: list[dict[str, str]], file: Path, seed: int, by_site: bool) -> None:
-    """Give each row a split: whole patients, or whole sites, until each cohort and label has its share."""
-    strata = np.unique([f"{row['cohort']}\0{row['label']}" for row in rows], return_inverse=True)[1]
-    groups = np.array([row["site" if by_site else "patient"] for row in rows])
-    test = hold_out(strata, groups, SHARE, seed)
-    val = np.zeros_like(test)
-    if not test.all():
-        val[~test] = hold_out(strata[~test], groups[~test], SHARE / (1 - SHARE), seed)
-    for row, in_test, in_val in zip(rows, test, val, strict=True):
-        row["split"] = "test" if in_test else "val" if in_val else "train"
-    absent = set(_SPLITS) - {row["split"] for row in rows}
-    if absent:
-        groups_are = "sites" if by_site else "patients"
-        raise UsageError(
-            f"Expected enough {groups_are} in {file} for train, val and test, but {some(sorted(absent))} stays empty. "
-            "Add a column split."
-        )

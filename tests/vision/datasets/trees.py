@@ -1,7 +1,8 @@
 """A little of each public dataset, in its official layout: real names, tiny images, published counts patched away.
 
 The test file of a dataset, `test_NAME.py`, writes it by `tree(root)`. It may also have `build(root)`, and `COUNTS`:
-what the tree holds in place of the published counts. A dataset that draws its images needs none of them.
+what the tree holds in place of the published counts; `NUMBERS` and `MD5` likewise. A dataset that draws its images
+needs none of them.
 """
 
 import csv
@@ -13,6 +14,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from eva_core import registry
@@ -62,9 +64,10 @@ def small(name: str, root: Path) -> Dataset:
 
 
 def patch_counts(patch: pytest.MonkeyPatch, name: str, test: ModuleType) -> None:
-    """Let the counts of a tree stand for the published ones."""
-    if hasattr(test, "COUNTS"):
-        patch.setattr(registry.datasets.load(name), "counts", test.COUNTS)
+    """Let the counts of a tree stand for the published ones, and its last numbers and checksum."""
+    for published in ("counts", "numbers", "md5"):
+        if hasattr(test, published.upper()):
+            patch.setattr(registry.datasets.load(name), published, getattr(test, published.upper()))
 
 
 def write_images(root: Path, paths: Sequence[str]) -> Path:
@@ -73,6 +76,16 @@ def write_images(root: Path, paths: Sequence[str]) -> Path:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture(i, size=8)).save(root / path)
     return root
+
+
+def write_slide(file: Path, seed: int, tint: Sequence[int], mpp: float, side: int = 256) -> Path:
+    """A square of coloured noise, which is tissue: a tiled TIFF whose tags state micrometres per pixel."""
+    noise = np.random.default_rng(seed).normal(0, 12, (side, side, 3))
+    pixels = np.clip(np.array(tint) + noise, 0, 255).astype(np.uint8)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    resolution = (1e4 / mpp, 1e4 / mpp)
+    tifffile.imwrite(file, pixels, tile=(128, 128), photometric="rgb", resolution=resolution, resolutionunit=3)
+    return file
 
 
 def write_table(file: Path, rows: Sequence[Mapping[str, object]]) -> Path:
