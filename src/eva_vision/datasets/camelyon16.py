@@ -1,6 +1,7 @@
 """CAMELYON16: lymph node slides with and without metastases of breast cancer."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -25,19 +26,16 @@ _CITATION = "Ehteshami Bejnordi et al. 2017, Diagnostic assessment of deep learn
 _CITATION += "node metastases in women with breast cancer, doi:10.1001/jama.2017.14585"
 _ACCESS = "get training/normal, training/tumor, testing/images and testing/reference.csv by the links at "
 _ACCESS += "https://camelyon17.grand-challenge.org/Data/ (700 GB)"
-
-
-def _card(name: str) -> DatasetCard:
-    return DatasetCard(
-        name=name,
-        task="slide_classification",
-        classes=CLASSES,
-        mpp=0.25,
-        licence="CC0 1.0",
-        citation=_CITATION,
-        access=_ACCESS,
-        collections=("CAMELYON16",),
-    )
+_CARD = DatasetCard(
+    name="camelyon16",
+    task="slide_classification",
+    classes=CLASSES,
+    mpp=0.25,
+    licence="CC0 1.0",
+    citation=_CITATION,
+    access=_ACCESS,
+    collections=("CAMELYON16",),
+)
 
 
 class Camelyon16(SlideFiles):
@@ -46,7 +44,7 @@ class Camelyon16(SlideFiles):
     Source: https://camelyon16.grand-challenge.org
     """
 
-    card = _card("camelyon16")
+    card = _CARD
     numbers: ClassVar[dict[str, int]] = {"normal": 160, "tumor": 111, "test": 130}
     """The last number of each kind of slide."""
     counts: ClassVar[dict[str, int]] = {"train": 216, "val": 54, "test": 129}
@@ -86,7 +84,7 @@ class Camelyon16Small(Camelyon16):
     Source: https://camelyon16.grand-challenge.org
     """
 
-    card = _card("camelyon16_small")
+    card = replace(_CARD, name="camelyon16_small")
 
 
 def _file(kind: str, number: int) -> str:

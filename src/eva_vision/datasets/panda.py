@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -23,21 +24,18 @@ GRADES = tuple(map(str, range(6)))
 _PAGE = "https://www.kaggle.com/competitions/prostate-cancer-grade-assessment"
 _CITATION = "Bulten et al. 2022, Artificial intelligence for diagnosis and Gleason grading of prostate cancer: the "
 _CITATION += "PANDA challenge, doi:10.1038/s41591-021-01620-2"
-
-
-def _card(name: str) -> DatasetCard:
-    return DatasetCard(
-        name=name,
-        task="slide_classification",
-        classes=GRADES,
-        ordinal=True,
-        mpp=0.5,
-        licence="CC BY-NC-SA 4.0",
-        citation=_CITATION,
-        access=f"unpack prostate-cancer-grade-assessment.zip from {_PAGE} (347 GB), and --dataset.download true for "
-        f"{TABLE}, or get it from {URL}",
-        collections=("PANDA",),
-    )
+_CARD = DatasetCard(
+    name="panda",
+    task="slide_classification",
+    classes=GRADES,
+    ordinal=True,
+    mpp=0.5,
+    licence="CC BY-NC-SA 4.0",
+    citation=_CITATION,
+    access=f"unpack prostate-cancer-grade-assessment.zip from {_PAGE} (347 GB), and --dataset.download true for "
+    f"{TABLE}, or get it from {URL}",
+    collections=("PANDA",),
+)
 
 
 class Panda(SlideFiles):
@@ -46,12 +44,12 @@ class Panda(SlideFiles):
     Source: https://www.kaggle.com/competitions/prostate-cancer-grade-assessment
     """
 
-    card = _card("panda")
+    card = _CARD
     counts: ClassVar[dict[str, int]] = {"train": 6_686, "val": 1_430, "test": 1_439}
     shares: ClassVar[tuple[float, float, float]] = (0.7, 0.15, 0.15)
     """Shares of each grade in train, val and test."""
     md5: ClassVar[str] = "5e4bfc78bda9603d2e2faf3ed4b21dfa"
-    """Of the table of grades, which decides the split."""
+    """Checksum of the table of grades, which decides the split."""
 
     def __init__(self, root: str, download: bool = False) -> None:
         """Split the slides that the table lists; those that no split has need not be there.
@@ -87,7 +85,7 @@ class PandaSmall(Panda):
     Source: https://www.kaggle.com/competitions/prostate-cancer-grade-assessment
     """
 
-    card = _card("panda_small")
+    card = replace(_CARD, name="panda_small")
     counts: ClassVar[dict[str, int]] = {"train": 952, "val": 475, "test": 475}
     shares: ClassVar[tuple[float, float, float]] = (0.1, 0.05, 0.05)
 

@@ -26,6 +26,16 @@ from eva_vision.slides.sampling import COARSER
 
 MPP = 0.5
 TISSUE = tissue_detection.SHARE
+CARD = DatasetCard(
+    name="tp53",
+    classes=CLASSES,
+    mpp=MPP,
+    licence="that of the slides",
+    citation="The Cancer Genome Atlas Research Network; task after kaiko.ai et al. 2024, arXiv:2404.15217",
+    access="get slides and TP53 calls from https://portal.gdc.cancer.gov and write manifest.csv with the columns "
+    "slide, patient, cohort, site, label",
+    collections=("TCGA",),
+)
 
 
 class Tp53(Dataset):
@@ -34,16 +44,7 @@ class Tp53(Dataset):
     Source: the TP53 task of arXiv:2404.15217, whose exact definition is not public.
     """
 
-    card = DatasetCard(
-        name="tp53",
-        classes=CLASSES,
-        mpp=MPP,
-        licence="that of the slides",
-        citation="The Cancer Genome Atlas Research Network; task after kaiko.ai et al. 2024, arXiv:2404.15217",
-        access="get slides and TP53 calls from https://portal.gdc.cancer.gov and write manifest.csv with the columns "
-        "slide, patient, cohort, site, label",
-        collections=("TCGA",),
-    )
+    card = CARD
 
     def __init__(
         self,

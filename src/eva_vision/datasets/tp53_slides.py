@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from eva_core.contracts.dataset import Sample
 from eva_core.errors import UsageError, some
-from eva_vision.datasets.tp53 import Tp53
+from eva_vision.datasets.tp53 import CARD
 from eva_vision.datasets.tp53_manifest import Line, read_manifest
 from eva_vision.slide_level.contracts import SlideDataset, SlideFile
 
@@ -20,7 +20,7 @@ class Tp53Slides(SlideDataset):
     Source: the TP53 task of arXiv:2404.15217, whose exact definition is not public.
     """
 
-    card = replace(Tp53.card, name="tp53_slides", task="slide_classification")
+    card = replace(CARD, name="tp53_slides", task="slide_classification")
 
     def __init__(self, root: str, manifest: str = "manifest.csv", seed: int = 0, hold_out_sites: bool = False) -> None:
         """Read the manifest of `tp53`; all slides of a patient make one bag.
