@@ -10,7 +10,7 @@ import pytest
 
 from eva_core.api import fit
 from eva_core.extraction.settings import Extraction
-from eva_core.reports import page
+from eva_core.reports import embedding_map, page
 from eva_core.reports.page import try_report, write_report
 from eva_core.results.record import REPORT, is_whole, read_results
 from tests.core.reports.conftest import fitted, made_up_result
@@ -47,7 +47,8 @@ def test_a_fit_leaves_a_report_that_results_do_not_vouch_for(tree: Path, tmp_pat
     assert (folder / REPORT).exists()
 
 
-def test_a_report_of_many_images_is_small_and_soon_made(tmp_path: Path):
+def test_a_report_of_many_images_is_small_and_soon_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(embedding_map, "installed", lambda: False)  # numba takes its own time: test_umap_layout
     folder = made_up_result(tmp_path / "out", 100_000, tuple(f"class {n}" for n in range(9)), dim=768)
     results = read_results(folder)
     started = time.process_time()
