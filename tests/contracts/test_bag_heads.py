@@ -186,7 +186,9 @@ def test_fitting_leaves_the_bags_alone(pair: tuple[BagHead, str]):
 
 def test_progress_ends_at_the_whole(pair: tuple[BagHead, str]):
     (head, task), told = pair, list[tuple[int, int]]()
-    data = BagData(bags(task, 36, 0), bags(task, 18, 1), OUTCOMES[task], [0, 1], SECTION, 4.0, lambda *n: told.append(n))
+    data = BagData(
+        bags(task, 36, 0), bags(task, 18, 1), OUTCOMES[task], [0, 1], SECTION, 4.0, lambda *n: told.append(n)
+    )
     head.fit(data, PROTOCOL)
     assert told[-1][0] == told[-1][1] > 0
     assert told == sorted(told)

@@ -81,7 +81,7 @@ class LinearOfMeans(BagHead):
 
 
 def _standardised(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and standard deviation of features, (D,), infinite where one is constant; and the features by them (N, D)."""
+    """Mean and deviation of features, (D,), infinite where one is constant; and the features in these units, (N, D)."""
     x = torch.cat([part.double() for part in parts])
     if not x.isfinite().all():
         raise EvaError("Expected finite means of bags, but some are not. Look at the embeddings.")

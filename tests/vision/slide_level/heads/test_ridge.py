@@ -30,7 +30,9 @@ def test_it_is_scikit_learns_ridge(n: int, features: int, penalty: float):
     expected = reference.fit(train.means.double().numpy(), train.targets.numpy()).predict(test.means.double().numpy())
     said = Ridge().outputs(run.params, test)[:, 0].numpy()
     assert said == pytest.approx(expected, rel=1e-5)
-    assert run.selected_value == pytest.approx(Value().value(torch.from_numpy(expected)[:, None], test.targets), abs=1e-5)
+    assert run.selected_value == pytest.approx(
+        Value().value(torch.from_numpy(expected)[:, None], test.targets), abs=1e-5
+    )
 
 
 def test_few_samples_of_many_features_want_a_large_penalty():
