@@ -102,7 +102,8 @@ _Loader.add_constructor("tag:yaml.org,2002:str", _text)
 
 def first_reason(error: Exception) -> str:
     """One line from jsonargparse's several: the flag in question, and the innermost reason."""
-    text = re.sub(r"\n *- Expected (a )?<class 'NoneType'>", "", str(error)).partition("\n  Given value type:")[0]
+    text = re.sub(r"\n *- Expected (a )?<class 'NoneType'>", "", str(error))
+    text = re.split(r"\n *Given value type:", text)[0]
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     keys = re.findall(r'Parser key "([^"]+)"', str(error))
     flag = f"--{'.'.join(keys)}: " if keys else ""

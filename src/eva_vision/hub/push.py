@@ -59,8 +59,9 @@ def _refuse_flags(is_export: bool, given: dict[str, object]) -> None:
         raise UsageError(f"Expected no {wrong[0]} for {kind}. Leave it out.")
     if not is_export and not given["benchmark"]:
         raise UsageError(
-            "Expected --benchmark OWNER/DATASET: the hub files a score under a dataset of its own that is a benchmark "
-            "(https://huggingface.co/docs/hub/eval-results)."
+            "Expected --benchmark OWNER/DATASET, the dataset of the hub whose leaderboard the score is for "
+            "(https://huggingface.co/docs/hub/eval-results). To show it on the page of an export instead: "
+            "eva push EXPORT --repo OWNER/NAME --results RESULT."
         )
 
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from eva_core.config.files import find_config, read_yaml
+from eva_core.config.files import find_config, first_reason, read_yaml
 from eva_core.errors import UsageError
 
 
@@ -44,3 +44,12 @@ def test_a_config_is_found_by_its_path_then_by_its_name(tmp_path: Path):
     assert find_config("strict", "protocols").name == "strict.yaml"
     with pytest.raises(UsageError, match=r"No protocol 'strikt'.*Did you mean strict\?"):
         find_config("strikt", "protocols")
+
+
+def test_the_reason_of_an_error_is_not_the_value_that_was_given():
+    said = (
+        "Does not validate against any of the Union subtypes\nErrors:\n"
+        "  - Expected Photos in data/bach, but it is not there.\n  - Expected a <class 'NoneType'>\n"
+        "Given value type: <class 'Namespace'>\nGiven value: Namespace(root='data/bach')"
+    )
+    assert first_reason(ValueError(said)) == "Expected Photos in data/bach, but it is not there."

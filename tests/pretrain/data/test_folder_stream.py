@@ -60,8 +60,13 @@ def take(batches, n: int) -> list[Batch]:
     return list(itertools.islice(iter(batches), n))
 
 
+def as_it_is(batch: Batch) -> Batch:
+    """Collate nothing; a function with a name, as workers that are not forked get it by pickle."""
+    return batch
+
+
 def loaded(source: FolderStream, n: int, workers: int) -> list[Batch]:
-    return take(DataLoader(source, batch_size=None, num_workers=workers, collate_fn=lambda batch: batch), n)
+    return take(DataLoader(source, batch_size=None, num_workers=workers, collate_fn=as_it_is), n)
 
 
 def same(a: list[Batch], b: list[Batch]) -> bool:
