@@ -351,7 +351,7 @@ def test_slides_that_do_not_answer_never_end_the_stream(index, monkeypatch, samp
     assert all((batch.slide == 2).all() for batch in batches)
     assert (dead.asked["a.svs"], dead.asked["b.svs"]) == (1, 1)
     assert sum(len(batch.failures) for batch in batches) == 2
-    assert same(batches, loaded(PatchStream(index, sampling, batch_size, seed=1), 40, 2))
+    assert same(batches, loaded(PatchStream(index, sampling, batch_size, seed=1), 40, 2, "fork"))
     monkeypatch.setattr("eva_pretrain.data.slide_reads._SLOW", 1e9)
     monkeypatch.setattr(Slide, "read_patch", lambda slide, *place: TiffSlide.read_many(slide, [place])[0])
     assert same(batches, take(PatchStream(index, sampling, batch_size, seed=1), 40))
