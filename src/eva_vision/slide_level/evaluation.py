@@ -25,6 +25,8 @@ from eva_vision.slide_level.protocol import SlideLevel
 from eva_vision.slide_level.scoring import Said, Scoring
 
 COLOUR, METADATA = "colour_stats", "metadata"
+_STRENGTHS = (1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0, 1e3)
+"""Inverse strengths of regularisation that metadata alone is fitted with, where a protocol has no such head."""
 
 
 class _Reader:
@@ -63,7 +65,7 @@ def evaluate(job: Job, store: BagStore, scoring: Scoring, metric: Metric) -> Ans
         baselines[COLOUR] = {"splits": _null(job, store, scoring, folds, job.head, COLOUR)}
     by_metadata = registry.heads.build(scoring.by_metadata)
     if metadata_vectors(_dataset(job), store, folds[0].train, folds[0].train).shape[1]:
-        baselines[METADATA] = {"splits": _null(job, store, scoring, folds, by_metadata, METADATA)}
+        baselines[METADATA] = {"splits": _null(_with_strengths(job), store, scoring, folds, by_metadata, METADATA)}
     parts = [scoring.predictions(part, card) for part in said.values()]
     record: TaskRecord = {
         **summary(plan, splits, card.metric, metric),
@@ -93,6 +95,12 @@ def evaluate(job: Job, store: BagStore, scoring: Scoring, metric: Metric) -> Ans
 def _dataset(job: Job) -> SlideDataset:
     assert isinstance(job.dataset, SlideDataset)
     return job.dataset
+
+
+def _with_strengths(job: Job) -> Job:
+    """A job under which logistic regression can be fitted, also where its protocol has none."""
+    protocol = job.protocol
+    return job if protocol.C else replace(job, protocol=replace(protocol, C=_STRENGTHS))
 
 
 def _null(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from eva_core import registry
 from eva_core.api import apply_job, fit_job
 from eva_core.cli import main
 from eva_core.job import Job
@@ -54,3 +55,9 @@ def test_from_the_command_line(slides: Path, tmp_path: Path, capsys: pytest.Capt
     assert results["task"] == "slide_classification"
     assert results["identity"]["head"] == "abmil"
     assert "chance" in capsys.readouterr().out
+
+
+def test_metadata_are_fitted_under_a_protocol_without_logistic_regression(job: Job, tmp_path: Path):
+    abmil = replace(job, protocol=replace(job.protocol, C=()), head=registry.heads.build("abmil"), head_name="abmil")
+    results = fit_job(replace(abmil, output=tmp_path / "out"), silent)
+    assert results["baselines"]["metadata"]["splits"]["cv"]["metrics"]["balanced_accuracy"]["mean"] is not None
