@@ -35,6 +35,10 @@ SHELLS = {"sh", "bash", "shell", "console"}
 EVA = ("eva", "$(command -v eva)")
 ELSEWHERE = {
     "--training.nodes 4": "needs four machines of eight GPUs each",
+    **dict.fromkeys(
+        ("camelyon16", "panda", "phantom_slides", "slide_folder", "tp53_slides"),
+        "trains on whole slides, for which nothing stands in here yet; tests/vision has tiny ones",
+    ),
     "--gpus 1": "asks Ray for a GPU; tests/core/boards/test_run.py runs boards over Ray without one",
 }
 """Commands that cannot run here, by words of them, and why; their parser takes them all the same."""
