@@ -15,7 +15,7 @@ _HELP = """usage: eva slides {index,show} [...]
 Whole slides, on disk or in blob storage.
 
   index PATTERN --output DIR   find the tissue of many slides, so that patches are sampled without opening them first
-  show FILE                    one slide: metadata, tissue mask, and patches at each magnification
+  show FILE                    one slide: metadata, tissue mask (as GeoJSON, too), and patches at each magnification
 
 `eva slides index --help` tells more."""
 
@@ -82,9 +82,11 @@ def show(argv: list[str]) -> int:
     parser = Parser(prog="eva slides show", description="Metadata of a slide, and a picture of its tissue and patches.")
     parser.add_argument("file", help="a slide: path or URL")
     parser.add_argument("--output", type=Path, help="PNG to write; NAME.png here unless given")
+    parser.add_argument("--geojson", type=Path, help="also write the outline of the tissue, for QuPath and others")
     parser.add_argument("--mpp", type=float, help="micrometres per pixel of a slide that states none")
     parser.add_argument("--tissue", default="hsv", help="how tissue is found: hsv, otsu, or a plugin's name")
     arguments = parser.parse_args(argv)
+    from eva_vision.slides.geojson import write_tissue
     from eva_vision.slides.names import stem
     from eva_vision.slides.reading.open import open_as_stated
     from eva_vision.slides.show import describe, draw
@@ -96,5 +98,8 @@ def show(argv: list[str]) -> int:
             print(f"{name:<10} {visible(value)}")
         output = arguments.output or Path(f"{as_name(stem(slide.name))}.png")
         draw(slide, mask, output)
+        pieces = None if arguments.geojson is None else write_tissue(arguments.geojson, mask)
     print(f"{'picture':<10} {output}")
+    if pieces is not None:
+        print(f"{'outline':<10} {arguments.geojson}: {'1 piece' if pieces == 1 else f'{pieces:,} pieces'} of tissue")
     return 0

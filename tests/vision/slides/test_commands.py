@@ -98,6 +98,23 @@ def test_a_pattern_without_matches(tmp_path, capsys):
     assert "nothing matches" in capsys.readouterr().err
 
 
+def test_show_writes_the_outline_of_the_tissue(slides, tmp_path, capsys):
+    shapely = pytest.importorskip("shapely")
+    output = tmp_path / "new" / "tissue.geojson"
+    assert main(["slides", "show", str(slides["ycbcr"]), "--geojson", str(output)]) == 0
+    assert f"{output}: " in capsys.readouterr().out
+    shapes = shapely.from_geojson(output.read_text())
+    assert all(shape.is_valid for shape in shapes.geoms)
+    with open_slide(slides["ycbcr"]) as slide:
+        area = sum(shape.area for shape in shapes.geoms) * slide.mpp**2 * 1e-6
+        assert area == pytest.approx(tissue_mask(slide).area, rel=1e-4)
+        left, top, right, bottom = shapes.bounds
+        assert left >= 0
+        assert top >= 0
+        assert right <= slide.levels[0].width
+        assert bottom <= slide.levels[0].height
+
+
 # From blob storage.
 
 
