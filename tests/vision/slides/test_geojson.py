@@ -13,7 +13,10 @@ def test_a_file_of_shapes_as_qupath_reads_it(tmp_path: Path):
     hole = [(1.0, 1.0), (1.0, 2.0), (2.0, 2.0), (2.0, 1.0), (1.0, 1.0)]
     piece = Polygon(square(0, 0, 4).exterior, [hole])
     path = tmp_path / "new" / "a.geojson"
-    shapes = [feature(piece, "annotation", "tissue 1", ("Tissue", (0, 114, 178))), feature(square(8, 8, 2.5), "tile", "p")]
+    shapes = [
+        feature(piece, "annotation", "tissue 1", ("Tissue", (0, 114, 178))),
+        feature(square(8, 8, 2.5), "tile", "p"),
+    ]
     write_geojson(path, [*shapes, feature(square(0, 0, 1), "tile", "q", measurements={"attention": 0.5})])
     content = json.loads(path.read_text())
     assert content["type"] == "FeatureCollection"
