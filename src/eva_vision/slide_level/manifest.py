@@ -1,6 +1,7 @@
 """A manifest of slides and outcomes, as a hospital writes it: one line a slide, several slides a patient."""
 
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Literal
 from eva_core.errors import UsageError, some
 from eva_core.files.tables import Table, read_table
 from eva_core.progress import say
-from eva_core.text import printable
+from eva_core.text import folded, printable
 from eva_vision.slide_level.contracts import SlideFile
 from eva_vision.slides.reading.blobs import is_url
 
@@ -91,10 +92,10 @@ def read_manifest(file: Path, root: str, kind: Kind | None) -> Manifest:
         _refuse(table, "a patient", lambda row: bool(row["patient"]))
     lines = [
         Line(
-            SlideFile(row["slide"], _path(root, row["slide"]), float(row["mpp"]) if row.get("mpp") else None),
+            SlideFile(row["slide"], _path(root, row["slide"]), number(row["mpp"]) if row.get("mpp") else None),
             printable(row["patient"] if patients else row["slide"]),
             _outcome(row, kind),
-            row.get("split", ""),
+            row.get("split", "").lower(),
             printable(row.get("site", "")),
             printable(row.get("cohort", "")),
         )
@@ -102,6 +103,7 @@ def read_manifest(file: Path, root: str, kind: Kind | None) -> Manifest:
     ]
     _refuse_twice(file, lines)
     _refuse_missing(root, lines)
+    _tell_alike(file, lines)
     if not patients:
         say(f"{file} names no patients: every slide counts as a patient of its own.")
     return Manifest(kind, lines)
@@ -126,17 +128,15 @@ def _refuse_values(table: Table, kind: Kind) -> None:
     if kind == "label":
         _refuse(table, "a label", lambda row: bool(row["label"]))
     if kind == "value":
-        _refuse(table, "a number as value", lambda row: _is_number(row["value"]))
+        _refuse(table, "a number as value", lambda row: number(row["value"]) is not None)
     if kind == "survival":
-        _refuse(
-            table, "time as a number of at least 0", lambda row: _is_number(row["time"]) and float(row["time"]) >= 0
-        )
-        _refuse(table, "event as 0 or 1", lambda row: _is_number(row["event"]) and float(row["event"]) in (0, 1))
+        _refuse(table, "time as a number of at least 0", lambda row: _least(row["time"], 0))
+        _refuse(table, "event as 0 or 1 (it happened)", lambda row: number(row["event"]) in (0, 1))
     if "split" in table.columns:
         allowed = {"", *SPLITS} if not any(row["split"] for row in table.rows) else set(SPLITS)
-        _refuse(table, "split as train, val or test", lambda row: row["split"] in allowed)
+        _refuse(table, "split as train, val or test", lambda row: row["split"].lower() in allowed)
     if "mpp" in table.columns:
-        _refuse(table, "mpp above 0", lambda row: not row["mpp"] or (_is_number(row["mpp"]) and float(row["mpp"]) > 0))
+        _refuse(table, "mpp above 0", lambda row: not row["mpp"] or _least(row["mpp"], 1e-9))
 
 
 def _refuse(table: Table, what: str, good: Callable[[dict[str, str]], bool]) -> None:
@@ -144,24 +144,39 @@ def _refuse(table: Table, what: str, good: Callable[[dict[str, str]], bool]) -> 
     if bad:
         column = next((name for name in table.columns if name in what.split()), "slide")
         line, row = bad[0]
-        more = f" and {len(bad) - 1} further lines" if len(bad) > 1 else ""
+        more = f" (and {len(bad) - 1} further)" if len(bad) > 1 else ""
         raise UsageError(
             f"Expected {what} in every line of {table.file}, but line {line}{more} has "
-            f"{row.get(column, '') or 'none'!r}. Correct it."
+            f"{repr(row[column]) if row.get(column) else 'none'}. Correct it."
         )
 
 
-def _is_number(text: str) -> bool:
+def number(text: str) -> float | None:
+    """A number as a spreadsheet writes it, also with a decimal comma; None where it is none, or may be another.
+
+    Examples:
+        >>> [number(text) for text in ("0.25", "0,25", "1,234", "high")]
+        [0.25, 0.25, None, None]
+    """
+    if re.fullmatch(r"-?\d+,\d+", text) and not re.fullmatch(r"-?[1-9]\d{0,2},\d{3}", text):  # not of thousands
+        text = text.replace(",", ".")
     try:
-        return math.isfinite(float(text))
+        value = float(text)
     except ValueError:
-        return False
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _least(text: str, least: float) -> bool:
+    value = number(text)
+    return value is not None and value >= least
 
 
 def _outcome(row: dict[str, str], kind: Kind) -> str | float | tuple[float, float]:
     if kind == "label":
         return printable(row["label"])
-    return float(row["value"]) if kind == "value" else (float(row["time"]), float(row["event"]))
+    values = [number(row[name]) or 0.0 for name in (("value",) if kind == "value" else ("time", "event"))]
+    return values[0] if kind == "value" else (values[0], values[1])
 
 
 def _path(root: str, name: str) -> str:
@@ -184,6 +199,16 @@ def _refuse_missing(root: str, lines: Sequence[Line]) -> None:
             f"{len(missing)} of {len(lines)} slides are not below {root}: {some(missing)}. Correct the paths, or "
             "--dataset.root."
         )
+
+
+def _tell_alike(file: Path, lines: Sequence[Line]) -> None:
+    """Say which patients differ by capitals alone: they would be told apart, and could teach and be scored."""
+    spellings = defaultdict(set)
+    for line in lines:
+        spellings[folded(line.patient)].add(line.patient)
+    alike = [" = ".join(sorted(names)) for names in spellings.values() if len(names) > 1]
+    if alike:
+        say(f"{file}: are these spellings one patient? {some(alike)}. They count as several.")
 
 
 def refuse_crossing_patients(file: Path, lines: Sequence[Line]) -> None:
