@@ -21,6 +21,7 @@ if __name__ == "__main__":
     results = {
         "start_up_s": run("start_up.py"),
         "head_training": run("head_training.py", *sys.argv[1:]),
+        "abmil": run("abmil.py"),
         "memory": run("memory.py"),
         "board": run("board.py"),
     }

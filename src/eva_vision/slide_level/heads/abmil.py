@@ -18,8 +18,8 @@ from eva_core.contracts.head import FittedRun
 from eva_core.contracts.protocol import Protocol
 from eva_core.errors import UsageError
 from eva_vision.slide_level.contracts import BagData, BagHead, Bags
-from eva_vision.slide_level.heads.bag_batches import BagBatches, bytes_of, in_pieces
-from eva_vision.slide_level.heads.gated_attention import PIECE, GatedAttention
+from eva_vision.slide_level.heads.bag_batches import BagBatches, bytes_of, in_pieces, patches_of
+from eva_vision.slide_level.heads.gated_attention import KEPT, PIECE, GatedAttention
 
 Params = dict[str, Tensor]
 _THREADED = 2**24  # patches x features x width of a step from which runs gain from threads: below, they wait for Python
@@ -55,7 +55,9 @@ class Abmil(BagHead):
         at_once = _runs_at_once(data, batch, len(jobs), self.width)
         in_memory = bytes_of(data.train) + bytes_of(data.select) <= budget
         if not in_memory:
-            at_once = max(1, min(at_once, int(budget / (_IN_FLIGHT * bytes_of(data.train, batch)))))
+            working = KEPT * self.width * patches_of(data.train, batch) * 4
+            of_run = _IN_FLIGHT * bytes_of(data.train, batch) + working
+            at_once = max(1, min(at_once, int(budget / of_run)))
         train, select = BagBatches(data.train, in_memory), BagBatches(data.select, in_memory)
         tell = _Told(data.progress, len(jobs) * section.epochs)
 
@@ -66,7 +68,7 @@ class Abmil(BagHead):
         with threads(1):
             fitted = _in_threads([partial(job, lr, run) for lr, run in jobs], at_once, tell)
         tried = [fitted[start : start + len(data.runs)] for start in range(0, len(jobs), len(data.runs))]
-        return max(tried, key=lambda runs: sum(run.selected_value for run in runs))
+        return max(tried, key=_total)
 
     @override
     def outputs(self, params: Params, bags: Bags) -> Tensor:
@@ -112,6 +114,12 @@ def _classify(params: Params, pooled: Tensor) -> tuple[Tensor, Tensor]:
     """The hidden layer and the outputs, (B, hidden) and (B, K), for pooled bags (B, W)."""
     hidden = torch.addmm(params["hidden.bias"], pooled, params["hidden.weight"].T).relu_()
     return hidden, torch.addmm(params["classify.bias"], hidden, params["classify.weight"].T)
+
+
+def _total(runs: Sequence[FittedRun]) -> float:
+    """What the runs of a learning rate are worth; nothing where that is undefined."""
+    total = sum(run.selected_value for run in runs)
+    return -math.inf if math.isnan(total) else total
 
 
 class _Told:

@@ -48,8 +48,12 @@ def bytes_of(bags: Bags, most: int | None = None) -> int:
     if not len(bags):
         return 0
     first = bags.read(0)
-    patches = np.sort(bags.counts)[::-1][:most].sum()
-    return int(patches) * first.shape[1] * first.element_size()
+    return patches_of(bags, most) * first.shape[1] * first.element_size()
+
+
+def patches_of(bags: Bags, most: int | None = None) -> int:
+    """Patches of all bags, or of the largest so many of them."""
+    return int(np.sort(bags.counts)[::-1][:most].sum())
 
 
 def in_pieces(bags: Bags, patches: int) -> list[np.ndarray]:

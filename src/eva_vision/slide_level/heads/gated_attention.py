@@ -18,6 +18,9 @@ Params = dict[str, Tensor]
 PIECE = 1024
 """Patches up to which short bags go together."""
 
+KEPT = 3
+"""Numbers of W for each patch of a batch that are kept from the sums to the gradients: h and both gates."""
+
 _LINE = 64  # bytes of a cache line: MKL's last bit depends on alignment
 
 

@@ -133,6 +133,32 @@ def test_the_better_learning_rate_is_kept():
     assert {run.selected["lr"] for run in runs} == {1e-2}
 
 
+def test_a_learning_rate_whose_value_is_undefined_is_not_kept(monkeypatch: pytest.MonkeyPatch):
+    def train(self: abmil._Run, told: object) -> FittedRun:
+        del told
+        return FittedRun(self.run, {}, {}, {1e-3: math.nan, 1e-2: 0.5, 1e-1: 0.7}[self.lr], {"lr": self.lr})
+
+    monkeypatch.setattr(abmil._Run, "train", train)
+    runs = fitted(planted(6, 4, 0), planted(4, 4, 1), replace(SECTION, lr=(1e-3, 1e-2, 1e-1)))
+    assert {run.selected["lr"] for run in runs} == {1e-1}
+
+
+@pytest.mark.parametrize(("gb", "expected"), [(4.0, 3), (8e-5, 2), (1e-9, 1)])
+def test_runs_that_stream_share_the_memory(monkeypatch: pytest.MonkeyPatch, gb: float, expected: int):
+    at_once: list[int] = []
+    whole = abmil._in_threads
+
+    def noted(jobs, count, told):
+        at_once.append(count)
+        return whole(jobs, count, told)
+
+    monkeypatch.setattr(abmil, "_in_threads", noted)
+    monkeypatch.setattr(abmil, "_runs_at_once", lambda *_: 3)
+    bags = ListedBags([torch.randn(20, 16) for _ in range(80)], torch.arange(80) % 2)  # a run needs 38.4 kB
+    fitted(bags, planted(4, 16, 1), replace(SECTION, epochs=1), range(3), gb=gb)
+    assert at_once == [expected]
+
+
 class Falling(Classes):
     """Values by number of call."""
 

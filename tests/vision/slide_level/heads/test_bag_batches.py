@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from eva_vision.slide_level.heads.bag_batches import BagBatches, bytes_of, in_pieces
+from eva_vision.slide_level.heads.bag_batches import BagBatches, bytes_of, in_pieces, patches_of
 from tests.vision.slide_level.heads.bags import ListedBags, planted
 
 BATCHES = [np.array([3, 0]), np.array([1]), np.array([2, 4])]
@@ -65,6 +65,7 @@ def test_an_error_of_reading_is_that_of_the_batch():
 
 def test_bytes_count_the_largest_bags():
     bags = ListedBags([torch.zeros(n, 4, dtype=torch.float16) for n in (2, 9, 5)], torch.zeros(3))
+    assert (patches_of(bags), patches_of(bags, 1)) == (16, 9)
     assert bytes_of(bags) == 16 * 8
     assert bytes_of(bags, 2) == 14 * 8
     assert bytes_of(ListedBags([], torch.zeros(0))) == 0
