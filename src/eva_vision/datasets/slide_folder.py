@@ -36,6 +36,7 @@ class SlideFolder(SlideDataset):
         metric: str | None = None,
         index: str | None = None,
         hold_out_sites: bool = False,
+        ordered: tuple[str, ...] = (),
         name: str = "slide_folder",
     ) -> None:
         """Read the manifest.
@@ -51,6 +52,8 @@ class SlideFolder(SlideDataset):
             metric: The main metric; balanced_accuracy, r2 or c_harrell unless given.
             index: An index by `eva slides index` that has the slides; None: their tissue is found here.
             hold_out_sites: Cross-validate by site: each is scored by heads that never saw it.
+            ordered: Labels from the lowest to the highest, where they have an order, as grades do: then quadratic kappa
+                stands beside the other metrics.
             name: What results and the cache call this dataset.
         Raises:
             UsageError: Names lines that are wrong, slides that are missing, patients with two splits or outcomes.
@@ -59,10 +62,16 @@ class SlideFolder(SlideDataset):
         read = read_manifest(file, root if is_url(root) else str(Path(root).expanduser()), outcome)
         refuse_crossing_patients(file, read.lines)
         units = _units(file, read, unit)
-        classes = tuple(sorted({str(line.outcome) for line in read.lines})) if read.kind == "label" else ()
+        classes = _classes(file, read, ordered) if read.kind == "label" else ()
         task, usual = TASKS[read.kind]
         self.card = DatasetCard(
-            name=name, task=task, classes=classes, metric=metric or usual, licence="yours", access=root
+            name=name,
+            task=task,
+            classes=classes,
+            metric=metric or usual,
+            licence="yours",
+            access=root,
+            ordinal=bool(ordered),
         )
         self.index = None if index is None else Index(Path(index).expanduser())
         self.fold_by_site = hold_out_sites
@@ -79,6 +88,20 @@ class SlideFolder(SlideDataset):
     @override
     def metadata(self, sample: Sample) -> Mapping[str, str]:
         return self._metadata[sample.id]
+
+
+def _classes(file: Path, manifest: Manifest, ordered: Sequence[str]) -> tuple[str, ...]:
+    """The labels: in the order that was given, else by letter.
+
+    Raises:
+        UsageError: The labels of the manifest are others.
+    """
+    labels = sorted({str(line.outcome) for line in manifest.lines})
+    if ordered and sorted(ordered) != labels:
+        raise UsageError(
+            f"Expected the labels of {file} in --dataset.ordered, {some(labels)}, but got {some(ordered)}. Correct it."
+        )
+    return tuple(ordered or labels)
 
 
 def _units(file: Path, manifest: Manifest, unit: str) -> dict[str, list[Line]]:

@@ -68,6 +68,11 @@ def divide(
         held = hold_out(strata[train], store.groups[train], protocol.holdout, protocol.seed)
         if held.all() or not held.any():
             raise UsageError(f"Expected patients enough to hold some out in each of {count} folds. Use fewer.")
+        if stratified and len(there := np.unique(strata[train[~held]])) < 2:
+            raise UsageError(
+                f"Expected two classes to learn from in each of {count} folds, but in one all that is left has "
+                f"{card.classes[there[0]]!r}. Add patients of the others, or use fewer folds."
+            )
         folds.append(Fold(train[~held], train[held], {CV: rows[fold_of == number]}))
     text += f"; in each, {protocol.holdout:.0%} of train held out by patient"
     nothing = np.array([], np.int64)

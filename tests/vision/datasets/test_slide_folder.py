@@ -57,3 +57,13 @@ def test_sites_are_needed_to_hold_them_out(tmp_path: Path):
     write_manifest(root, [{"slide": f"{n}.tif", "label": "ab"[n % 2]} for n in range(4)])
     with pytest.raises(UsageError, match="at least two sites"):
         SlideFolder(str(root), hold_out_sites=True)
+
+
+def test_labels_may_have_an_order(tmp_path: Path):
+    root = str(tree(tmp_path))
+    dataset = SlideFolder(root, ordered=("b", "a"))
+    assert (dataset.card.classes, dataset.card.ordinal) == (("b", "a"), True)
+    assert [s.target for s in dataset.samples] == [1, 0, 1]
+    assert not SlideFolder(root).card.ordinal
+    with pytest.raises(UsageError, match=r"Expected the labels of .* in --dataset.ordered, a, b, but got low, high"):
+        SlideFolder(root, ordered=("low", "high"))

@@ -7,6 +7,7 @@ import pytest
 from eva_core import registry
 from eva_core.api import apply_job, fit_job
 from eva_core.cli import main
+from eva_core.errors import UsageError
 from eva_core.job import Job
 from eva_core.task import task_named
 from eva_vision.datasets.slide_folder import SlideFolder
@@ -61,3 +62,10 @@ def test_metadata_are_fitted_under_a_protocol_without_logistic_regression(job: J
     abmil = replace(job, protocol=replace(job.protocol, C=()), head=registry.heads.build("abmil"), head_name="abmil")
     results = fit_job(replace(abmil, output=tmp_path / "out"), silent)
     assert results["baselines"]["metadata"]["splits"]["cv"]["metrics"]["balanced_accuracy"]["mean"] is not None
+
+
+def test_one_class_in_a_fold_is_told_before_anything_is_fitted(job: Job, tmp_path: Path):
+    first, *others = job.dataset.samples
+    job.dataset.samples = [replace(first, target=1), *(replace(s, target=0) for s in others)]
+    with pytest.raises(UsageError, match=r"two classes to learn from in each of 3 folds, but in one all .* has 'a'"):
+        fit_job(replace(job, output=tmp_path / "out"), silent)
