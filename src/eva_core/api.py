@@ -225,6 +225,12 @@ def extract_job(job: Job, tell: Callable[[str], None] = say) -> Path:
     return Path(_task_of(job).extract(_task_of(job).key(job), job, tell).path)
 
 
+def extract_jobs(jobs: Sequence[Job], tell: Callable[[str], None] = say) -> list[Path]:
+    """Extract what jobs of several models on one dataset ask for, each file being read once where the task can."""
+    settled_jobs = [_settled(job, tell) for job in jobs]
+    return [Path(store.path) for store in _task_of(jobs[0]).extract_all(settled_jobs, tell)]
+
+
 def _settled(job: Job, tell: Callable[[str], None]) -> Job:
     """The job with a precision for the device."""
 

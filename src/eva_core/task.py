@@ -66,12 +66,14 @@ class Task(ABC):
         section: Dataclass of the task's own section of a protocol, whose field has the name of the task; it has `heads`
             and `of(dataset, published)`. None where the task reads the shared fields alone.
         reads: Fields of a protocol that decide a score of this task, besides its section.
+        reads_once: Whether `extract_all` reads each file once for all models.
     """
 
     label = "label"
     unit = "images"
     items = ("embeddings", "images")
     section: type | None = None
+    reads_once = False
     reads: frozenset[str] = frozenset(f.name for f in fields(Protocol)) - {"name", "heads"}
 
     @property
@@ -114,6 +116,10 @@ class Task(ABC):
     @abstractmethod
     def extract(self, key: "StoreKey", job: "Job", tell: Callable[[str], None]) -> Any:
         """Run the backbone over the dataset, or find it in the cache: a store with `path` and `attributes`."""
+
+    def extract_all(self, jobs: "Sequence[Job]", tell: Callable[[str], None]) -> list[Any]:
+        """What `extract` gives for jobs of several models on one dataset; each file is read once where that can be."""
+        return [self.extract(self.key(job), job, tell) for job in jobs]
 
     @abstractmethod
     def evaluate(self, job: "Job", store: Any, folder: Path, key: str) -> "Answer":

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -16,6 +17,13 @@ from eva_core.files.addresses import free_of_secrets, without_secrets
 from eva_core.files.atomic_files import make_folder, write_text
 from eva_core.ray_cluster import each_on_ray
 from eva_core.results.record import is_whole
+from eva_core.task import task_named
+
+if TYPE_CHECKING:
+    from eva_core.job import Job
+
+_TOGETHER = 4
+"""Models that are held in memory at once where a task reads its files once for several."""
 
 
 def run_pair(pair: Pair, how: dict[str, Any], threads: int | None = None) -> str | None:
@@ -46,19 +54,23 @@ def leave_reason(folder: Path, error: Exception) -> str:
     return reason
 
 
+def _job(pair: Pair, how: dict[str, Any]) -> "Job":
+    from eva_core.config.parser import parse
+    from eva_core.extraction.settings import Extraction
+
+    job = parse("fit", ["--protocol", pair.protocol], config=pair.config)
+    return replace(job, model=pair.model, how=Extraction(**how))
+
+
 def _fit_heads(pair: Pair, how: dict[str, Any], threads: int | None) -> None:
     import torch
 
     from eva_core.api import fit_job
     from eva_core.config.jobs import with_head
-    from eva_core.config.parser import parse
-    from eva_core.extraction.settings import Extraction
 
     if threads is not None:
         torch.set_num_threads(threads)
-    job = replace(
-        parse("fit", ["--protocol", pair.protocol], config=pair.config), model=pair.model, how=Extraction(**how)
-    )
+    job = _job(pair, how)
     for head in pair.heads:
         if is_whole(pair.result(head)):
             continue
@@ -76,10 +88,42 @@ Ended = Callable[[Pair, str | None], None]
 
 
 def run_here(todo: list[Pair], how: dict[str, Any], begin: Callable[[Pair], None], end: Ended) -> None:
-    """Run one pair after another in this process."""
-    for pair in todo:
+    """Run one pair after another in this process; where a task reads its files once for several models, they wait."""
+    read: set[int] = set()
+    for number, pair in enumerate(todo):
         begin(pair)
+        if number not in read and _reads_once(pair):
+            together = [n for n in range(number, len(todo)) if n not in read and _same_files(todo[n], pair)][:_TOGETHER]
+            read |= {*together}
+            if len(together) > 1:
+                _read_once([todo[n] for n in together], how)
         end(pair, run_pair(pair, how))
+
+
+def _reads_once(pair: Pair) -> bool:
+    dataset = pair.config["dataset"]
+    name = dataset["class_path"] if isinstance(dataset, dict) else dataset
+    try:
+        built = registry.import_object(name) if "." in name else registry.datasets.load(name)
+        return task_named(built.card.task).reads_once
+    except Exception:  # whatever is wrong with it, its own run says so
+        return False
+
+
+def _same_files(one: Pair, other: Pair) -> bool:
+    """Whether both pairs differ in the model alone."""
+    return (one.task, one.protocol) == (other.task, other.protocol) and {**one.config, "model": None} == {
+        **other.config,
+        "model": None,
+    }
+
+
+def _read_once(pairs: list[Pair], how: dict[str, Any]) -> None:
+    """Extract for several models at once; what fails here is tried, and said, model by model."""
+    from eva_core.api import extract_jobs
+
+    with suppress(Exception):
+        extract_jobs([_job(pair, how) for pair in pairs])
 
 
 def run_on_ray(

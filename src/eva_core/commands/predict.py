@@ -1,12 +1,12 @@
-"""`eva predict`: embeddings only; with `--head RESULT`, the heads of a finished result on other images.
+"""`eva predict`: embeddings only, of one model or by `--models A,B,C` of several; with `--head RESULT`, finished heads.
 
 The configuration of that result is read as data; see `eva_core.config.result_config`.
 """
 
 from pathlib import Path
 
-from eva_core.api import MADE_FROM_PYTHON, apply_job, extract_job
-from eva_core.config.jobs import with_head
+from eva_core.api import MADE_FROM_PYTHON, apply_job, extract_job, extract_jobs
+from eva_core.config.jobs import job_of, with_head
 from eva_core.config.parser import parse
 from eva_core.errors import UsageError
 from eva_core.results.record import CONFIG, read_result_file
@@ -14,10 +14,13 @@ from eva_core.results.record import CONFIG, read_result_file
 
 def main(argv: list[str]) -> int:
     """Run `eva predict`."""
-    argv, result = _without_head(argv)
-    if result is None:
-        print(extract_job(parse("predict", argv)))
+    argv, given = _taken(argv, "--head", "the folder of a finished result")
+    argv, models = _taken(argv, "--models", "names of models, with commas")
+    if given is None:
+        for path in [extract_job(parse("predict", argv))] if models is None else _extracted(argv, models):
+            print(path)
         return 0
+    result = Path(given)
     if read_result_file(result, CONFIG).startswith(MADE_FROM_PYTHON.encode()):
         raise UsageError(
             f"Expected a result that `eva fit` made, but {result} was made from Python objects, whose arguments nobody "
@@ -28,13 +31,23 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _without_head(argv: list[str]) -> tuple[list[str], Path | None]:
-    """Take `--head RESULT` out: here it is a folder, whose configuration comes before all other flags."""
+def _extracted(argv: list[str], models: str) -> list[Path]:
+    """The stores of several models on one dataset."""
+    names = [name.strip() for name in models.split(",") if name.strip()]
+    if not names or any(word.partition("=")[0] == "--model" for word in argv):
+        raise UsageError("Expected either --model NAME with its arguments, or --models A,B,C, but not both.")
+    first = parse("predict", ["--model", names[0], *argv])
+    others = [job_of(name, first.dataset, None, first.protocol, first.how, trains=False) for name in names[1:]]
+    return extract_jobs([first, *others])
+
+
+def _taken(argv: list[str], flag: str, what: str) -> tuple[list[str], str | None]:
+    """Take a flag with its value out of the words: the parser of `fit` and `predict` does not know it so."""
     for position, word in enumerate(argv):
-        if word.startswith("--head="):
-            return argv[:position] + argv[position + 1 :], Path(word.removeprefix("--head="))
-        if word == "--head":
+        if word.startswith(f"{flag}="):
+            return argv[:position] + argv[position + 1 :], word.removeprefix(f"{flag}=")
+        if word == flag:
             if position + 1 == len(argv):
-                raise UsageError("Expected the folder of a finished result after --head.")
-            return argv[:position] + argv[position + 2 :], Path(argv[position + 1])
+                raise UsageError(f"Expected {what} after {flag}.")
+            return argv[:position] + argv[position + 2 :], argv[position + 1]
     return argv, None

@@ -1,6 +1,7 @@
 """Dataset x backbone -> embedding store: the one place where a foundation model runs."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
@@ -90,27 +91,30 @@ def _embed(fabric: Fabric, backbone: Backbone, batch: Sequence[Tensor]) -> dict[
     """Items of `_Images` -> embeddings float32 (B, D), colour statistics float32 (B, 6), and what is passed on."""
     images, signatures, sides, readable = batch
     return {
-        **embedded(fabric, backbone, images),
+        **embedded(fabric.device, fabric.autocast(), backbone, images),
         "signature": signatures.numpy(),
         "short_side": sides.numpy(),
         "readable": readable.numpy(),
     }
 
 
-def embedded(fabric: Fabric, backbone: Backbone, images: Tensor) -> dict[str, np.ndarray]:
+def embedded(
+    device: torch.device, autocast: AbstractContextManager[Any], backbone: Backbone, images: Tensor
+) -> dict[str, np.ndarray]:
     """Run the backbone on images as its transform gives them.
 
     Args:
-        fabric: Device and precision.
+        device: Where the model is.
+        autocast: Context of its precision.
         backbone: From `eva_core.extraction.engine.prepare`.
         images: uint8 (B, 3, S, S).
     Returns:
         `embeddings` float32 (B, D), `colour_stats` float32 (B, 6).
     """
     with torch.inference_mode():
-        pixels = images.to(fabric.device, non_blocking=True).float().div_(255)
+        pixels = images.to(device, non_blocking=True).float().div_(255)
         colours = colour_statistics(pixels)
-        with fabric.autocast():
+        with autocast:
             embeddings = backbone(normalised(pixels, backbone))
     refuse_other_than("(B, D)", embeddings, images, backbone)
     return {"embeddings": embeddings.float().cpu().numpy(), "colour_stats": colours.cpu().numpy()}

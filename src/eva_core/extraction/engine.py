@@ -73,6 +73,8 @@ def run(work: Work, how: Extraction, tell: Callable[[str], None]) -> None:
     """Take over the rows that earlier stores have, compute the others on the devices asked for, and join them."""
     if not work.ids:
         raise UsageError(f"Expected images in dataset {work.key.dataset!r}, but it is empty.")
+    if how.engine != "local":
+        raise UsageError(f"Expected --engine local for {work.unit}, but got {how.engine}. It is for tasks on slides.")
     precision = work.protocol.precision_for(work.backbone.card)
     fabric = open_fabric(how.device, how.devices, PRECISIONS[precision])
     if precision == "fp16" and fabric.device.type == "cpu":

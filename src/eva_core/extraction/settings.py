@@ -25,7 +25,9 @@ class Extraction:
         part_seconds: A kill loses at most this much work.
         online: Run the backbone in every step of training a head on feature maps, so that images are augmented, not
             the maps; None: only where the protocol crops images at random.
-        memory_gb: Feature maps held in memory while heads are trained on them.
+        memory_gb: Feature maps or bags held in memory while heads are trained on them.
+        engine: `ray` reads slides over a cluster; for tasks on slides.
+        address: Address of the Ray cluster; None: the one that RAY_ADDRESS names, else a local one.
     """
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -36,6 +38,8 @@ class Extraction:
     part_seconds: float = 10.0
     online: bool | None = None
     memory_gb: float = 4.0
+    engine: Literal["local", "ray"] = "local"
+    address: str | None = None
 
     def __post_init__(self) -> None:
         refuse(

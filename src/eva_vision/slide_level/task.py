@@ -1,7 +1,7 @@
 """What the kinds of task on slides share. Free of torch, as tasks are until they work."""
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from eva_core.job import Answer, Job
     from eva_core.store.store import StoreKey
     from eva_vision.slide_level.bags.bag_store import BagStore
+    from eva_vision.slide_level.bags.fill import Model, Reading
     from eva_vision.slide_level.contracts import SlideDataset
     from eva_vision.slide_level.scoring import Scoring
 
@@ -27,6 +28,7 @@ class SlideTask(Task):
 
     unit = "slides"
     items = ("bags", "patches")
+    reads_once = True
     section = SlideLevel
     reads = frozenset(
         {"transform", "geometry", "pooling", "precision", "selection", "holdout", "seed", "betas", "C"}
@@ -68,20 +70,30 @@ class SlideTask(Task):
 
     @override
     def extract(self, key: "StoreKey", job: "Job", tell: Callable[[str], None]) -> "BagStore":
-        from eva_vision.slide_level.bags.bag_key import bag_key
         from eva_vision.slide_level.bags.bag_store import open_bags
-        from eva_vision.slide_level.bags.extract import Model, Reading
 
         dataset, section = _checked(job.dataset), job.resolved.section
-        model = Model(bag_key(job.backbone, job.protocol, section), job.backbone, job.protocol)
-        reading = Reading(dataset.identities(), section, dataset.index)
-        store = open_bags(key, model, dataset, reading, job.how, tell)
+        store = open_bags(key, _model(job), dataset, _reading(job), job.how, tell)
         if store.without_tissue:
             from eva_core.errors import some
 
             names = some(store.without_tissue)
             tell(f"{len(store.without_tissue)} samples have no patch with {section.tissue:.0%} tissue: {names}.")
         return store
+
+    @override
+    def extract_all(self, jobs: "Sequence[Job]", tell: Callable[[str], None]) -> "list[BagStore]":
+        """The bags of several models; each patch is decoded once for all models whose patches are laid out alike."""
+        from eva_core.identity import canonical
+        from eva_vision.slide_level.bags.bag_key import sampling_of
+        from eva_vision.slide_level.bags.extract import extract_bags
+
+        alike: dict[str, list[Job]] = {}
+        for job in jobs:
+            alike.setdefault(canonical(sampling_of(job.resolved.section)), []).append(job)
+        for together in alike.values():
+            extract_bags([_model(job) for job in together], _reading(together[0]), together[0].how, tell)
+        return super().extract_all(jobs, tell)
 
     @override
     def evaluate(self, job: "Job", store: "BagStore", folder: Path, key: str) -> "Answer":
@@ -109,6 +121,20 @@ class SlideTask(Task):
             UsageError: Always; says what to set instead.
         """
         raise UsageError(f"Expected --protocol.{self.name}.mpp {mpp:g} for slides, but got another way to ask for it.")
+
+
+def _model(job: "Job") -> "Model":
+    from eva_vision.slide_level.bags.bag_key import bag_key
+    from eva_vision.slide_level.bags.fill import Model
+
+    return Model(bag_key(job.backbone, job.protocol, job.resolved.section), job.backbone, job.protocol)
+
+
+def _reading(job: "Job") -> "Reading":
+    from eva_vision.slide_level.bags.fill import Reading
+
+    dataset = _checked(job.dataset)
+    return Reading(dataset.identities(), job.resolved.section, dataset.index)
 
 
 def _checked(dataset: "Dataset") -> "SlideDataset":

@@ -49,19 +49,21 @@ class BagKey:
 
 def bag_key(backbone: Backbone, protocol: Protocol, section: SlideLevel) -> BagKey:
     """The key of the bags of a model."""
-    sampling: dict[str, Any] = {
-        name: getattr(section, name) for name in ("reading", "mpp", "size", "patches", "tissue", "precision")
-    }
-    if section.reading == "exact":
-        sampling["tissue_mask"] = tissue_detection.VERSION
     content = {
         "weights_sha256": sha256_of_weights(backbone),
         "class": qualified_name(backbone),
         "version": version_of(backbone),
         "arguments": backbone.arguments,
-        "preprocess": {**preprocessing(protocol, backbone.card), "bags": {**sampling, "version": VERSION}},
+        "preprocess": {**preprocessing(protocol, backbone.card), "bags": {**sampling_of(section), "version": VERSION}},
     }
     return BagKey(backbone.name, content)
+
+
+def sampling_of(section: SlideLevel) -> dict[str, Any]:
+    """The part of a section that decides the patches of a slide and what is kept of them."""
+    names = ("reading", "mpp", "size", "patches", "tissue", "precision")
+    sampling: dict[str, Any] = {name: getattr(section, name) for name in names}
+    return {**sampling, "tissue_mask": tissue_detection.VERSION} if section.reading == "exact" else sampling
 
 
 def store_key(key: BagKey, dataset: SlideDataset) -> StoreKey:

@@ -17,7 +17,8 @@ from eva_core.store import hdf5_files
 from eva_core.store.store import SCHEMA, Samples, StoreKey, store_at
 from eva_core.store.writer import sample_columns
 from eva_vision.slide_level.bags.bag_files import Bag, is_there, read_bag
-from eva_vision.slide_level.bags.extract import Model, Reading, extract_bags
+from eva_vision.slide_level.bags.extract import extract_bags
+from eva_vision.slide_level.bags.fill import Model, Reading
 from eva_vision.slide_level.contracts import SlideDataset
 
 _FACTS = ("side", "slide_mpp", "width", "height", "candidates")

@@ -9,7 +9,8 @@ from eva_core.job import Job
 from eva_vision.slide_level.bags import extract as module
 from eva_vision.slide_level.bags.bag_files import read_rows
 from eva_vision.slide_level.bags.bag_key import bag_key
-from eva_vision.slide_level.bags.extract import Model, Reading, extract_bags, missing_bags
+from eva_vision.slide_level.bags.extract import extract_bags, missing_bags
+from eva_vision.slide_level.bags.fill import Model, Reading
 from eva_vision.slide_level.contracts import SlideFile
 
 
