@@ -11,6 +11,7 @@ from eva_core.errors import UsageError
 from eva_core.job import Job
 from eva_core.task import task_named
 from eva_vision.datasets.slide_folder import SlideFolder
+from eva_vision.slide_level.bags.places import Places
 from tests.vision.slide_level.conftest import write_manifest
 
 
@@ -69,3 +70,46 @@ def test_one_class_in_a_fold_is_told_before_anything_is_fitted(job: Job, tmp_pat
     job.dataset.samples = [replace(first, target=1), *(replace(s, target=0) for s in others)]
     with pytest.raises(UsageError, match=r"two classes to learn from in each of 3 folds, but in one all .* has 'a'"):
         fit_job(replace(job, output=tmp_path / "out"), silent)
+
+
+SMALL = {"mpp": 1.0, "size": 64, "patches": 6, "epochs": 3, "runs": 2, "folds": 3}
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by one with every patch that is decoded."""
+    counted: list[int] = []
+    read = Places.read
+    monkeypatch.setattr(Places, "read", lambda *a: (counted.append(1), read(*a))[1])
+    return counted
+
+
+def test_several_models_are_predicted_from_one_reading(slides: Path, reads: list[int], capsys: pytest.CaptureFixture):
+    flags = [f for name, value in SMALL.items() for f in (f"--protocol.slide_classification.{name}", str(value))]
+    argv = ["predict", "--dataset", "slide_folder", "--dataset.root", str(slides), *flags, "--workers", "0"]
+    assert main([*argv, "--models", "colour_stats,random_vits16"]) == 0
+    stores = [Path(line) for line in capsys.readouterr().out.split()]
+    assert [store.name.partition("-")[0] for store in stores] == ["colour_stats", "random_vits16"]
+    assert len(reads) == 72
+    assert main([*argv, "--model", "colour_stats", "--models", "colour_stats"]) == 2
+    assert "either --model NAME with its arguments, or --models A,B,C" in capsys.readouterr().err
+
+
+def test_a_board_reads_slides_once_for_all_models(slides: Path, tmp_path: Path, reads: list[int], capsys):
+    models = [
+        "colour_stats",
+        {"name": "tiny", "class_path": "timm_model", "init_args": {"arch": "test_vit", "size": 32}},
+    ]
+    task = {"name": "own", "config": "slide_folder", "init_args": {"root": str(slides)}}
+    board = {
+        "name": "slides",
+        "models": models,
+        "tasks": [{**task, "protocol": {"slide_classification": SMALL}}],
+        "heads": ["mean_logreg"],
+        "protocol": "strict",
+    }
+    (tmp_path / "board.yaml").write_text(json.dumps(board))
+    argv = ["leaderboard", "--config", str(tmp_path / "board.yaml"), "--output", str(tmp_path / "out")]
+    assert main([*argv, "--workers", "0"]) == 0, capsys.readouterr().err
+    assert len(reads) == 72
+    assert len([*(tmp_path / "out").rglob("results.json")]) == 2

@@ -1,17 +1,29 @@
+import multiprocessing
+import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from eva_core.config.jobs import job_of
+from eva_core.config.protocols import load_protocol
 from eva_core.errors import EvaError
 from eva_core.job import Job
+from eva_core.store import hdf5_files
+from eva_vision.datasets.slide_folder import SlideFolder
 from eva_vision.slide_level.bags import extract as module
-from eva_vision.slide_level.bags.bag_files import read_rows
+from eva_vision.slide_level.bags import patches
+from eva_vision.slide_level.bags.bag_files import BagWriter, read_rows
 from eva_vision.slide_level.bags.bag_key import bag_key
 from eva_vision.slide_level.bags.extract import extract_bags, missing_bags
 from eva_vision.slide_level.bags.fill import Model, Reading
 from eva_vision.slide_level.contracts import SlideFile
+from eva_vision.slide_level.protocol import SlideLevel
+from eva_vision.slides.build_index import build, in_this_process
+from tests.vision.slide_level.conftest import HOW
 
 
 def of(job: Job) -> tuple[Model, Reading]:
@@ -57,3 +69,78 @@ def test_a_slide_that_does_not_read_ends_the_work_or_is_left_out(job: Job, tmp_p
     assert extract_bags([model], reading, replace(job.how, on_error="skip"), silent) == [file]
     assert "bad.tif" in capsys.readouterr().err
     assert [slide.file for slide in missing_bags([model], reading)] == [file]
+
+
+@pytest.mark.parametrize("after", [2, 5])
+def test_a_killed_run_is_gone_on_from_and_gives_the_same_bags(job: Job, tmp_path_factory, monkeypatch, after: int):
+    """Kill -9 once some parts or bags are there: what they hold is not read again."""
+    model, reading = of(job)
+    extract_bags([model], reading, job.how, silent)
+    whole = bags(model, reading)
+    cache = tmp_path_factory.mktemp("killed")
+    monkeypatch.setenv("EVA_CACHE", str(cache))
+    process = multiprocessing.get_context("spawn").Process(
+        target=_extract_slowly, args=(str(job.dataset.card.access), job.resolved.section, str(cache))
+    )
+    process.start()
+    deadline = time.monotonic() + 120
+    while len([*cache.rglob("bags/**/*.part"), *cache.rglob("bags/**/*.h5")]) < after and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.kill()
+    process.join()
+    left = len(missing_bags([model], reading))
+    assert 0 < left <= 12
+    extract_bags([model], reading, job.how, silent)
+    assert all(np.array_equal(a, b) for a, b in zip(whole, bags(model, reading), strict=True))
+    assert [*cache.rglob("*.part")] == []
+
+
+def test_a_full_disk_in_the_middle_costs_no_finished_bag(job: Job, monkeypatch: pytest.MonkeyPatch):
+    model, reading = of(job)
+    write, written = hdf5_files.write, []
+
+    def full(path: Path, columns, facts) -> None:
+        if len(written) > 8:
+            raise EvaError("Could not write it (No space left on device).")
+        written.append(path)
+        write(path, columns, facts)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(hdf5_files, "write", full)
+        with pytest.raises(EvaError, match="No space left"):
+            extract_bags([model], reading, job.how, silent)
+    assert len(missing_bags([model], reading)) == 12 - 4  # two files a bag
+    extract_bags([model], reading, job.how, silent)
+    assert missing_bags([model], reading) == []
+
+
+def test_an_index_gives_the_same_bags_and_no_tissue_is_looked_for(job: Job, tmp_path: Path, monkeypatch):
+    model, reading = of(job)
+    extract_bags([model], reading, job.how, silent)
+    whole = bags(model, reading)
+    index = build([file.path for file in reading.slides], tmp_path / "index", "hsv", None, in_this_process)
+    monkeypatch.setenv("EVA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(patches, "tissue_mask", None)
+    extract_bags([model], replace(reading, index=index), job.how, silent)
+    assert all(np.array_equal(a, b) for a, b in zip(whole, bags(model, reading), strict=True))
+
+
+def bags(model: Model, reading: Reading) -> list[np.ndarray]:
+    return [read_rows(model.key.path(file, identity)) for file, identity in reading.slides.items()]
+
+
+def _extract_slowly(root: str, section: SlideLevel, cache: str) -> None:
+    """What is killed: each batch is a part, and takes a moment."""
+    os.environ["EVA_CACHE"] = cache
+    torch.set_num_threads(1)
+    protocol = replace(load_protocol("strict"), slide_classification=section)  # type: ignore[call-arg]
+    job = job_of("colour_stats", SlideFolder(root), "mean_logreg", protocol, HOW)
+    model, reading = of(job)
+    add = BagWriter.add
+
+    def slowly(*arguments) -> None:
+        add(*arguments)
+        time.sleep(0.1)
+
+    BagWriter.add = slowly  # type: ignore[method-assign]
+    extract_bags([model], reading, replace(HOW, part_seconds=0.0), silent)
