@@ -1,9 +1,10 @@
 """Eight tiny slides with labels that their tissue has, and a toy task on them."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,3 +71,19 @@ def section() -> SlideLevel:
 def job(dataset: SlideFolder, section: SlideLevel) -> Job:
     protocol = replace(load_protocol("strict"), slide_classification=section)  # type: ignore[call-arg]
     return job_of("colour_stats", dataset, "mean_logreg", protocol, HOW)
+
+
+def quick(task: str) -> Any:
+    """The strict protocol with a section for tiny slides."""
+    small = {"mpp": 1.0, "size": 64, "patches": 6, "tissue": 0.4, "runs": 2, "epochs": 4, "folds": 3}
+    strict = load_protocol("strict")
+    return replace(strict, **{task: replace(getattr(strict, task), **small)})
+
+
+def relabelled(slides: Path, root: Path, outcome: Callable[[int], dict[str, object]]) -> Path:
+    """A manifest of other outcomes for the twelve slides, each a patient of its own."""
+    root.mkdir(exist_ok=True)
+    write_manifest(
+        root, [{"slide": str(slides / f"s{n:02d}.tif"), "patient": f"q{n}", **outcome(n)} for n in range(12)]
+    )
+    return root

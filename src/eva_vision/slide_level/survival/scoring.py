@@ -1,0 +1,48 @@
+"""Scores of risks of patients."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from typing_extensions import override
+
+from eva_core.contracts.cards import DatasetCard
+from eva_core.contracts.results import SplitRecord
+from eva_core.statistics.intervals import Intervals
+from eva_vision.slide_level.scoring import Said, Scoring
+from eva_vision.slide_level.survival.outcome import Risk
+from eva_vision.slide_level.survival.predictions import Risks, risks_table
+from eva_vision.slide_level.survival.summary import split_record
+
+
+class RiskScoring(Scoring):
+    """Risks; those of different folds do not compare, so that pairs count within a fold alone."""
+
+    by_metadata = "cox"
+
+    @override
+    def outcome(self, card: DatasetCard) -> Risk:
+        return Risk(card.metric)
+
+    @override
+    def strata(self, targets: np.ndarray) -> np.ndarray:
+        """Whether the event happened."""
+        events: np.ndarray = np.nan_to_num(targets[:, 1]).astype(np.int64)
+        return events
+
+    @override
+    def predictions(self, said: Said, card: DatasetCard) -> Risks:
+        times, events = said.targets.T
+        strata = said.folds if said.folds.any() else None
+        ids, groups = said.ids.tolist(), said.groups.tolist()
+        return Risks(said.split, ids, groups, times, events == 1, said.outputs[..., 0], strata)
+
+    @override
+    def record(self, said: Said, card: DatasetCard) -> tuple[SplitRecord, Intervals]:
+        groups = [group or None for group in said.groups.tolist()]
+        return split_record(said.outputs[..., 0], said.last[..., 0], self.predictions(said, card).outcomes, groups)
+
+    @override
+    def table(self, parts: Sequence[Any], card: DatasetCard, runs: Sequence[int]) -> pa.Table:
+        return risks_table(parts, runs)
