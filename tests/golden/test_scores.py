@@ -69,16 +69,19 @@ def main_score(arguments: list[str], output: Path) -> dict:
 
 
 def as_before(name: str, found: dict) -> None:
-    """Compare to the last digit where torch and processor are those of the record; else they round otherwise."""
+    """Compare to the last digit where torch and processor are those of the record; else they round otherwise.
+
+    The weights of a network are drawn, and differ in their last bits between makers of processors of one capability.
+    """
     golden = GOLDEN["scores"][name]
+    drawn = "colour_stats" not in {**JOBS, **REAL}[name]
+    same = [torch.__version__, torch.backends.cpu.get_cpu_capability()]
     assert (found["split"], found["metric"]) == (golden["split"], golden["metric"])
-    if GOLDEN["made_by"] == [torch.__version__, torch.backends.cpu.get_cpu_capability()]:
-        assert found == golden
+    if GOLDEN["made_by"] != same or drawn:
+        assert found["mean"] == pytest.approx(golden["mean"], abs=0.005 if GOLDEN["made_by"] == same else 0.05)
     else:
-        assert found["mean"] == pytest.approx(golden["mean"], abs=0.05)
-    if "colour_stats" in JOBS.get(
-        name, ()
-    ):  # the weights of a network are drawn, and images of files are named by path
+        assert (found["mean"], found["ci95"]) == (golden["mean"], golden["ci95"])
+    if "colour_stats" in JOBS.get(name, ()):  # images of files are named by path
         assert found["key"] == golden["key"]
 
 
