@@ -16,6 +16,7 @@ from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.dataset import Dataset, Sample
 from eva_core.store.reuse import contents_of
 from eva_core.task import task_named
+from eva_vision.regression.contracts import FoldedDataset
 from eva_vision.segmentation.contracts import IGNORE, SegmentationDataset
 from eva_vision.slide_level.contracts import SlideDataset
 from tests.vision.datasets import trees
@@ -75,18 +76,31 @@ def test_splits_are_known_and_samples_to_learn_from_are_labelled(dataset: Datase
         if isinstance(dataset, SegmentationDataset):
             assert sample.target is None
             assert dataset.labelled(sample) == (sample.split != "new")
+        elif isinstance(dataset, FoldedDataset):
+            assert len(sample.target) == len(dataset.card.classes)
+            assert np.isfinite(sample.target).all()
         elif sample.split != "new":
             assert sample.target in range(len(dataset.card.classes))
             assert not isinstance(dataset, SlideDataset) or sample.group  # intervals are by patient
 
 
 def test_every_class_is_in_train(dataset: Dataset):
+    if isinstance(dataset, FoldedDataset):
+        return  # values are no classes
     train = [s for s in dataset.samples if s.split in ("train", "cv")]
     if isinstance(dataset, SegmentationDataset):
         found = {label for s in train for label in np.unique(dataset.mask(s)).tolist()} - {IGNORE}
     else:
         found = {s.target for s in train}
     assert found == set(range(len(dataset.card.classes)))
+
+
+def test_folds_divide_groups_and_score_each_once(dataset: Dataset):
+    if not isinstance(dataset, FoldedDataset):
+        return
+    scored = [group for fold in dataset.folds() for group in fold.test]
+    assert sorted(scored) == sorted({s.group for s in dataset.samples})
+    assert all(set(fold.train).isdisjoint(fold.test) and fold.train for fold in dataset.folds())
 
 
 def test_groups_keep_to_one_split(dataset: Dataset):

@@ -28,7 +28,7 @@ ORDER = {
 """Folders from the ground up: files of one import from those before it, never from those after it."""
 HDF5 = {
     "eva_core/store",
-    "eva_vision/datasets/pcam.py",  # PatchCamelyon is published as HDF5 files
+    "eva_vision/datasets/published_hdf5.py",  # PatchCamelyon and HEST-bench are published as HDF5 files
 }
 
 

@@ -13,12 +13,13 @@ from eva_core.classification.predictions import Predictions, predictions_table
 from eva_core.classification.summary import split_record
 from eva_core.contracts.head import Embedded, FittedRun, FittingData, Head
 from eva_core.contracts.metric import Metric
-from eva_core.contracts.results import Baseline, Confounds, Contamination, Magnification, SplitRecord, TaskRecord
+from eva_core.contracts.results import Baseline, Confounds, Contamination, SplitRecord, TaskRecord
 from eva_core.errors import EvaError
 from eva_core.evaluation.class_checks import class_counts, untrained
 from eva_core.evaluation.contamination import marked, seen
 from eva_core.evaluation.copies import turned_copies_across
 from eva_core.evaluation.holdout import few
+from eva_core.evaluation.reached_mpp import reached_mpp
 from eva_core.evaluation.site_bias import confounds
 from eva_core.evaluation.splits import Plan, cost, make_plan, summary
 from eva_core.job import Answer, Job
@@ -60,7 +61,7 @@ def evaluate(job: Job, store: Store, metric: Metric) -> Answer:
         "baselines": baselines,
         "contamination": _contamination(job, predictions[main_split]),
         "confounds": _confounds(store, main_split),
-        "mpp": _mpp(job, store, main_split),
+        "mpp": reached_mpp(job, store, main_split),
         "selected": [{"run": r.run, "value": r.selected_value, **r.selected} for r in runs],
         "refit": _refit(job, store, plan, runs),
         "skipped": store.skipped,
@@ -169,13 +170,3 @@ def _confounds(store: Store, split: str) -> Confounds | None:
     numbered = (torch.from_numpy(np.unique(names, return_inverse=True)[1]) for names in (sites, groups))
     measured = confounds(data.x, data.y, *numbered)
     return None if measured is None else cast(Confounds, asdict(measured))
-
-
-def _mpp(job: Job, store: Store, split: str) -> Magnification:
-    """Micrometres per pixel of the files, and of what reached the model: median over the images of a split."""
-    native = job.dataset.card.mpp
-    if native is None:
-        return {"native": None, "reached": None}
-    sides = store.read(store.rows(split), "short_side")
-    resize = job.protocol.geometry_for(job.card).resize
-    return {"native": native, "reached": native * float(np.median(sides)) / resize}

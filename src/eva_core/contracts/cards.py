@@ -86,7 +86,7 @@ class DatasetCard:
     """What is known of a dataset without its files.
 
     Attributes:
-        classes: Class names in the order of the targets; empty where the files decide.
+        classes: Class names in the order of the targets, or names of several values; empty where the files decide.
         ordinal: Whether that order has a meaning, as of grades.
         mpp: Micrometres per pixel of the images, None where unknown.
         metric: The main metric: for classification one of `eva_core.classification.metric_names.NAMES`.

@@ -15,7 +15,7 @@ class Embedded:
 
     Attributes:
         x: Embeddings, float32 (N, D).
-        y: Class numbers, int64 (N,).
+        y: Class numbers, int64 (N,); of other kinds of task what they learn, (N, ...).
     """
 
     x: Tensor

@@ -1,22 +1,20 @@
 """PatchCamelyon: lymph nodes with and without metastasis, in HDF5 files."""
 
-import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import h5py
 import numpy as np
 from typing_extensions import override
 
 from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.dataset import Dataset, Sample
-from eva_core.errors import EvaError, UsageError
+from eva_core.errors import UsageError
 from eva_core.files.cache import locked
 from eva_core.files.tables import read_table
 from eva_vision.datasets.published_files import check_counts, tell_crossing
+from eva_vision.datasets.published_hdf5 import ImageTables, reading
 from eva_vision.download import Remote, obtain, unpack
 
 PARTS = {"train": "train", "val": "valid", "test": "test"}
@@ -73,14 +71,14 @@ class Pcam(Dataset):
         folder = Path(root).expanduser()
         if download:
             obtain(self.card, self.remotes, folder)
-        self._readers: dict[Path, h5py.Dataset] = {}
-        self._process = os.getpid()
+        self._images = ImageTables("x")
         self.samples = []
         for split, part in PARTS.items():
             images, labels = self._unpacked(folder, part, "x"), self._unpacked(folder, part, "y")
-            with _dataset(labels, "y") as y:
-                targets = y[:].reshape(-1)
-            with _dataset(images, "x") as x:
+            with reading(labels, "'y'") as file:
+                targets = file["y"][:].reshape(-1)
+            with reading(images, "'x'") as file:
+                x = file["x"]
                 if x.ndim != 4 or len(x) != len(targets) or x.shape[3] != 3 or x.dtype != np.uint8:
                     raise UsageError(
                         f"Expected uint8 ({len(targets)}, H, W, 3) in {images}, but got {x.dtype} {x.shape}. "
@@ -99,14 +97,7 @@ class Pcam(Dataset):
     def image(self, sample: Sample) -> np.ndarray:
         """The pixels of a sample: uint8 RGB, (96, 96, 3)."""
         assert sample.path is not None
-        if self._process != os.getpid():  # HDF5 handles must not be shared with the process that forked this one
-            for reader in self._readers.values():
-                reader.file.close()
-            self._readers, self._process = {}, os.getpid()
-        if sample.path not in self._readers:
-            self._readers[sample.path] = h5py.File(sample.path, "r")["x"]
-        pixels: np.ndarray = self._readers[sample.path][int(sample.id.rpartition("_")[2])]
-        return pixels
+        return self._images.image(sample.path, int(sample.id.rpartition("_")[2]))
 
     @override
     def pixels(self, sample: Sample, hashes: Mapping[Path, str]) -> str | None:
@@ -127,9 +118,6 @@ class Pcam(Dataset):
             hashes.add(key)
         return dict(repeats)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_readers": {}}  # open files do not travel to loader processes
-
     def _unpacked(self, folder: Path, part: str, kind: str) -> Path:
         path = folder / f"{_STEM}{part}_{kind}.h5"
         packed = path.with_name(f"{path.name}.gz")
@@ -143,15 +131,6 @@ class Pcam(Dataset):
                 f"To get it: {self.card.access}."
             )
         return path
-
-
-@contextmanager
-def _dataset(path: Path, key: str) -> Iterator[h5py.Dataset]:
-    try:
-        with h5py.File(path, "r") as file:
-            yield file[key]
-    except (OSError, KeyError) as error:
-        raise EvaError(f"Expected HDF5 with {key!r} in {path}, but it does not read. Get the file again.") from error
 
 
 def _slides(table: Path, n: int) -> list[str | None]:

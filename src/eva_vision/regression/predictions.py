@@ -16,13 +16,14 @@ from eva_core.results.predictions import identity_columns, read_split
 from eva_core.statistics.intervals import Measure, members
 from eva_core.statistics.permutation import permutation_of_means, permutation_of_metric
 from eva_core.task import Scores
+from eva_vision.regression.folds import rows_of_folds, weighted_over_folds
 from eva_vision.regression.metric_names import METRICS
-from eva_vision.regression.metrics import by_output, weighted
+from eva_vision.regression.metrics import by_output
 
 if TYPE_CHECKING:
     from eva_core.statistics.comparison import Difference
 
-TARGET, PREDICTED = "target_", "predicted_"
+TARGET, PREDICTED, FOLD = "target_", "predicted_", "fold"
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Values(Scores):
         targets: True values, NaN where unknown, (N,) or (N, G).
         predicted: Predicted values of every run, (R, N) or (R, N, G).
         labels: Names of the G outputs.
+        folds: Fold in which each sample was scored, (N,): then a metric is the mean over folds; None for one of all.
     """
 
     split: str
@@ -44,6 +46,7 @@ class Values(Scores):
     targets: np.ndarray
     predicted: np.ndarray
     labels: Sequence[str] = ("value",)
+    folds: np.ndarray | None = None
 
     @override
     def same_truth(self, other: "Values") -> bool:
@@ -68,40 +71,62 @@ class Values(Scores):
         if metric in ("r2", "mae"):  # means over samples, which are tested exactly
             return permutation_of_means(_shares(self, metric), _shares(other, metric), member)
         both = np.concatenate([self.targets, self.targets])
+        folds = None if self.folds is None else np.concatenate([self.folds, self.folds])
 
         def measured(predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:
-            return weighted(predicted, both, weights, self.labels, [metric])[metric]
+            return weighted_over_folds(predicted, both, weights, folds, self.labels, [metric])[metric]
 
         # models that scale their values otherwise are in one order once both give ranks
-        one, two = (rankdata(of.predicted, axis=1) if metric == "spearman" else of.predicted for of in (self, other))
+        one, two = (_ranks(of) if metric == "spearman" else of.predicted for of in (self, other))
         return permutation_of_metric(one, two, member, measured)
 
 
 def _measures(of: Values, metric: str) -> list[Measure]:
-    return [partial(weighted, run, of.targets, outputs=of.labels, wanted=[metric]) for run in of.predicted]
+    return [
+        partial(weighted_over_folds, run, of.targets, folds=of.folds, outputs=of.labels, wanted=[metric])
+        for run in of.predicted
+    ]
+
+
+def _ranks(of: Values) -> np.ndarray:
+    """Predicted values as ranks among those of their fold."""
+    ranks = np.empty(of.predicted.shape)
+    for rows in _parts(of):
+        ranks[:, rows] = rankdata(of.predicted[:, rows], axis=1)
+    return ranks
+
+
+def _parts(of: Values) -> list[np.ndarray]:
+    return [np.arange(len(of.ids))] if of.folds is None else list(rows_of_folds(of.folds))
 
 
 def _shares(of: Values, metric: str) -> np.ndarray:
-    """What each sample adds to R2 or to the mean absolute error of each run, (R, N)."""
+    """What each sample adds to R2 or to the mean absolute error of each run, (R, N): the mean over samples is it."""
     targets = of.targets.reshape(len(of.ids), -1)
     errors = of.predicted.reshape(len(of.predicted), *targets.shape) - targets
-    if metric == "mae":
-        shares: np.ndarray = np.abs(errors).mean(axis=-1)
-        return shares
-    (defined,) = ~np.isnan(by_output(targets, targets, np.ones((1, len(targets))), "r2"))
-    if not defined.any():
-        return np.full(errors.shape[:2], np.nan)
-    shares = 1 - (errors[..., defined] ** 2 / targets[:, defined].var(axis=0)).mean(axis=-1)
+    shares, parts = np.full(errors.shape[:2], np.nan), _parts(of)
+    defined = [~np.isnan(by_output(targets[rows], targets[rows], np.ones((1, len(rows))), "r2")[0]) for rows in parts]
+    counted = len(parts) if metric == "mae" else sum(some.any() for some in defined)
+    for rows, some in zip(parts, defined, strict=True):
+        weight = len(of.ids) / max(1, counted) / len(rows)
+        if metric == "mae":
+            shares[:, rows] = weight * np.abs(errors[:, rows]).mean(axis=-1)
+        elif some.any():
+            squares = errors[:, rows][..., some] ** 2 / targets[rows][:, some].var(axis=0)
+            shares[:, rows] = weight * (1 - squares.mean(axis=-1))
+        elif counted:
+            shares[:, rows] = 0.0  # a fold in which nothing varies is left out of the mean
     return shares
 
 
 def values_table(parts: Sequence[Values], runs: Sequence[int]) -> pa.Table:
-    """One row per sample and run: id, split, run, group, the true and the predicted value of each output."""
+    """One row per sample and run: id, split, run, fold, group, the true and the predicted value of each output."""
     tables = []
     for part in parts:
         targets = part.targets.reshape(len(part.ids), len(part.labels))
         for run, predicted in zip(runs, part.predicted, strict=True):
-            columns = identity_columns(part, run)
+            fold = {} if part.folds is None else {FOLD: pa.array(part.folds, pa.int32())}
+            columns = identity_columns(part, run, **fold)
             for prefix, values in ((TARGET, targets), (PREDICTED, predicted.reshape(targets.shape))):
                 for label, column in zip(part.labels, values.T, strict=True):
                     known = np.isnan(column) if prefix == TARGET else None
@@ -123,9 +148,9 @@ def read_values(folder: Path, split: str) -> Values:
         for prefix in (TARGET, PREDICTED)
     )
     alone = len(labels) == 1
-    return Values(
-        split, ids, groups, targets[0, :, 0] if alone else targets[0], predicted[..., 0] if alone else predicted, labels
-    )
+    folds = table[FOLD].to_numpy()[: len(ids)] if FOLD in table.column_names else None
+    truth, values = (targets[0, :, 0], predicted[..., 0]) if alone else (targets[0], predicted)
+    return Values(split, ids, groups, truth, values, labels, folds)
 
 
 def _column(table: pa.Table, name: str) -> np.ndarray:

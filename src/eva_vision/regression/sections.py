@@ -6,8 +6,8 @@ import numpy as np
 
 from eva_core.contracts.sections import ScatterSection, Section, TableSection
 from eva_core.reports.sources import Sources
+from eva_vision.regression.folds import of_each_output
 from eva_vision.regression.metric_names import METRICS
-from eva_vision.regression.metrics import by_output
 from eva_vision.regression.predictions import Values, read_values
 
 POINTS, WORST = 2000, 12
@@ -31,7 +31,7 @@ def sections_of(found: Values, results: Any) -> list[Section]:
     mean = found.predicted.reshape(len(found.predicted), *targets.shape).mean(axis=0)
     shown: dict[str, int] = {"": 0}
     if len(found.labels) > 1:
-        order = _by_pearson(mean, targets)
+        order = _by_pearson(found, targets)
         shown = {"best": order[-1], "worst": order[0]}
         if len(order) > 2:
             shown = {"best": order[-1], "median": order[len(order) // 2], "worst": order[0]}
@@ -41,10 +41,17 @@ def sections_of(found: Values, results: Any) -> list[Section]:
     return [*parts, _worst(found, targets, mean)]
 
 
-def _by_pearson(mean: np.ndarray, targets: np.ndarray) -> list[int]:
+def _by_pearson(found: Values, targets: np.ndarray) -> list[int]:
     """Numbers of the outputs, the worst first; those that are undefined before it."""
-    (values,) = by_output(mean, targets, np.ones((1, len(targets))), "pearson")
+    values = _mean_over_runs(found, targets, "pearson")
     return [int(n) for n in np.argsort(np.nan_to_num(values, nan=-2), kind="stable")]
+
+
+def _mean_over_runs(found: Values, targets: np.ndarray, name: str) -> np.ndarray:
+    """A metric of each output, mean over runs, (G,)."""
+    runs = found.predicted.reshape(len(found.predicted), *targets.shape)
+    means: np.ndarray = np.mean([of_each_output(run, targets, found.folds, name) for run in runs], axis=0)
+    return means
 
 
 def _scatter(found: Values, targets: np.ndarray, mean: np.ndarray, which: str, number: int) -> ScatterSection:
@@ -75,12 +82,9 @@ def _outputs(found: Values, results: Any, targets: np.ndarray) -> TableSection:
     metrics = results["splits"][split]["metrics"]
     nulls = {name: b["splits"][split]["metrics"] for name, b in results["baselines"].items()}
     nulls.pop(results["identity"]["model"], None)
-    runs = found.predicted.reshape(len(found.predicted), *targets.shape)
     others = [name for name in METRICS if name != "pearson"]
-    by_metric = [
-        np.mean([by_output(run, targets, np.ones((1, len(targets))), name)[0] for run in runs], axis=0)
-        for name in others
-    ]
+    by_metric = [_mean_over_runs(found, targets, name) for name in others]
+    over = "runs" if found.folds is None else "runs and folds"
     rows: list[list[str | float | None]] = []
     for number, label in enumerate(found.labels):
         pearson = metrics[f"pearson/{label}"]
@@ -98,7 +102,7 @@ def _outputs(found: Values, results: Any, targets: np.ndarray) -> TableSection:
     return {
         "kind": "table",
         "title": "Outputs",
-        "note": f"On {split}, mean over runs; the output with the lowest correlation comes first.",
+        "note": f"On {split}, mean over {over}; the output with the lowest correlation comes first.",
         "columns": ["output", "pearson", "95 % interval", *(f"pearson of {name}" for name in nulls), *others],
         "rows": rows,
         "bars": [1, *range(3, 3 + len(nulls))],

@@ -8,8 +8,8 @@ import numpy as np
 from eva_core.contracts.results import SplitRecord
 from eva_core.statistics.intervals import Intervals
 from eva_core.statistics.summary import measured_record
+from eva_vision.regression.folds import weighted_over_folds
 from eva_vision.regression.metric_names import METRICS
-from eva_vision.regression.metrics import weighted
 
 
 def split_record(
@@ -19,6 +19,7 @@ def split_record(
     outputs: Sequence[str],
     groups: Sequence[str | None] | None,
     wanted: Sequence[str] = tuple(METRICS),
+    folds: np.ndarray | None = None,
 ) -> tuple[SplitRecord, Intervals]:
     """What results.json says of one split of a regression, and the intervals behind it.
 
@@ -29,9 +30,10 @@ def split_record(
         outputs: Names of the G outputs.
         groups: Patient or slide of each sample; None where nothing is known.
         wanted: Names of the metrics; `spearman` of many outputs and samples takes minutes, as it ranks in each draw.
+        folds: Fold in which each sample was scored, (N,), over which metrics are averaged; None for one of all.
     """
     of_selected, of_last = (
-        [partial(weighted, run, targets, outputs=outputs, wanted=wanted) for run in values]
+        [partial(weighted_over_folds, run, targets, folds=folds, outputs=outputs, wanted=wanted) for run in values]
         for values in (predicted, last)
     )
     return measured_record(of_selected, of_last, len(targets), groups, METRICS)

@@ -100,11 +100,11 @@ def test_other_processes_read_the_same(root: Path, how: str):
 def test_a_forked_process_opens_its_own_handles(root: Path, monkeypatch: pytest.MonkeyPatch):
     dataset = Pcam(str(root))
     before = dataset.image(dataset.samples[0])
-    reader = dataset._readers[dataset.samples[0].path]
+    reader = dataset._images._readers[dataset.samples[0].path]
     monkeypatch.setattr("os.getpid", lambda: -1)
     assert np.array_equal(dataset.image(dataset.samples[0]), before)
     assert not reader  # closed
-    assert dataset._process == -1
+    assert dataset._images._process == -1
 
 
 def test_without_the_meta_files_there_are_no_groups(tmp_path: Path):

@@ -1,14 +1,14 @@
 """A little of each public dataset, in its official layout: real names, tiny images, published counts patched away.
 
-The test file of a dataset, `test_NAME.py`, writes it by `tree(root)`. It may also have `build(root)`, and `COUNTS`:
-what the tree holds in place of the published counts; `NUMBERS` and `MD5` likewise. A dataset that draws its images
-needs none of them.
+The test file of a dataset, `test_NAME.py`, writes it by `tree(root)`; that of a file with several, by
+`tree(root, name)`. It may also have `build(root)`, and `COUNTS`: what the tree holds in place of the published counts;
+`NUMBERS` and `MD5` likewise. A dataset that draws its images needs none of them.
 """
 
 import csv
 import importlib
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
 
@@ -28,11 +28,19 @@ NAMES = [entry.name for entry in registry.datasets.entries() if entry.package ==
 
 @cache
 def module_of(name: str) -> ModuleType | None:
-    """The test file of a dataset; None where it has none that writes a tree."""
-    if not (Path(__file__).parent / f"test_{name}.py").is_file():
-        return None
-    found = importlib.import_module(f"tests.vision.datasets.test_{name}")
-    return found if hasattr(found, "tree") else None
+    """The test file of a dataset, or of the file that it is in; None where it has none that writes a tree."""
+    for stem in (name, registry.datasets.find(name).class_path.split(".")[-2]):
+        if (Path(__file__).parent / f"test_{stem}.py").is_file():
+            found = importlib.import_module(f"tests.vision.datasets.test_{stem}")
+            return found if hasattr(found, "tree") else None
+    return None
+
+
+def tree_of(name: str) -> Callable[[Path], Path]:
+    """What writes the files of a dataset; a test file of several takes the name too."""
+    found = module_of(name)
+    assert found is not None, f"tests/vision/datasets/test_{name}.py has no tree(root)"
+    return found.tree if found.__name__.endswith(f"test_{name}") else partial(found.tree, name=name)
 
 
 def with_tree() -> list[str]:
@@ -42,9 +50,7 @@ def with_tree() -> list[str]:
 
 def write(name: str, root: Path) -> Path:
     """Write the files of a dataset; its root."""
-    found = module_of(name)
-    assert found is not None, f"tests/vision/datasets/test_{name}.py has no tree(root)"
-    return found.tree(root)
+    return tree_of(name)(root)
 
 
 def build(name: str, root: Path) -> Dataset:
@@ -60,7 +66,7 @@ def small(name: str, root: Path) -> Dataset:
         return registry.datasets.load(name)(**FEW.get(name, {}))
     with pytest.MonkeyPatch.context() as patch:
         patch_counts(patch, name, found)
-        return build(name, found.tree(root))
+        return build(name, tree_of(name)(root))
 
 
 def patch_counts(patch: pytest.MonkeyPatch, name: str, test: ModuleType) -> None:
