@@ -92,9 +92,10 @@ class SlideDataset(Dataset):
 
     @override
     def fingerprint(self) -> str:
-        """SHA-256 over the classes, all that is known of each sample, and the identity of its slides, in order."""
-        identities = self.identities()
-        digest = hashlib.sha256("\0".join((*self.card.classes, str(self.card.mpp))).encode())
+        """SHA-256 over what is scored and how, all that is known of each sample, and the identity of its slides."""
+        identities, card = self.identities(), self.card
+        how = (card.task, card.metric, card.ordinal, card.mpp, self.fold_by_site)
+        digest = hashlib.sha256("\0".join((*card.classes, *map(str, how))).encode())
         for s in self.samples:
             slides = [f"{file.name} {identities[file]} {file.mpp}" for file in self.slides(s)]
             known = (s.id, s.split, s.target, s.group, s.site, sorted(self.metadata(s).items()), *slides)

@@ -178,10 +178,10 @@ def _contamination(job: Job, store: BagStore, scoring: Scoring, said: Said) -> C
         )
         return scoring.record(part, job.dataset.card)[0]
 
-    rows = np.searchsorted(np.arange(len(store.ids)), np.flatnonzero(np.isin(store.ids, said.ids)))
-    names = [" ".join(store.slide_names[list(store.bags_of(int(row)))]) for row in rows]
-    known = seen(job.card, said.ids.tolist(), said.groups.tolist()) | seen(job.card, names, names)
-    return marked(job.card, job.dataset.card, known, rescored)
+    known = seen(job.card, said.ids.tolist(), said.groups.tolist())
+    slides = store.slide_names.tolist()
+    with_known_slide = store.ids[store.sample_of[seen(job.card, slides, slides)]]
+    return marked(job.card, job.dataset.card, known | np.isin(said.ids, with_known_slide), rescored)
 
 
 def _mpp(job: Job, store: BagStore) -> Magnification:

@@ -36,6 +36,12 @@ def test_the_fingerprint_changes_with_slides_labels_and_patients(dataset: SlideF
         assert changed.fingerprint() != before
 
 
+def test_the_fingerprint_changes_with_the_question(dataset: SlideFolder):
+    root = dataset.card.access
+    asked = [{}, {"hold_out_sites": True}, {"metric": "auroc"}, {"unit": "slide"}, {"ordered": ("b", "a")}]
+    assert len({SlideFolder(root, **question).fingerprint() for question in asked}) == len(asked)
+
+
 def test_a_slide_in_a_bucket_is_known_by_size_and_header(dataset: SlideFolder, monkeypatch: pytest.MonkeyPatch):
     from eva_vision.slide_level import contracts
 

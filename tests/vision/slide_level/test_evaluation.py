@@ -113,3 +113,9 @@ def test_a_board_reads_slides_once_for_all_models(slides: Path, tmp_path: Path, 
     assert main([*argv, "--workers", "0"]) == 0, capsys.readouterr().err
     assert len(reads) == 72
     assert len([*(tmp_path / "out").rglob("results.json")]) == 2
+
+
+def test_a_slide_that_the_model_was_trained_on_is_marked_whatever_its_patient_is_called(job: Job, tmp_path: Path):
+    job.backbone.card = replace(job.backbone.card, training_ids=("s10",))  # the second slide of the first patient
+    results = fit_job(replace(job, output=tmp_path / "out"), silent)
+    assert (results["contamination"]["kind"], results["contamination"]["n_seen"]) == ("exact", 1)
