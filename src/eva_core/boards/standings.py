@@ -1,6 +1,7 @@
 """What a board says: one row for each model and head, from finished results. Free of torch."""
 
 import csv
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -79,6 +80,7 @@ class Row:
 
     Attributes:
         average: Mean over the tasks of the average; None where one is missing.
+        published: The published value of that average, under the same protocol string; None where there is none.
         rank: Mean rank and its interval over the same tasks; None where one is missing.
         headroom: Mean over the same tasks.
         embed_s: Seconds for the embeddings of all tasks.
@@ -89,6 +91,7 @@ class Row:
     cells: dict[str, Cell]
     card: dict[str, Any] = field(default_factory=dict)
     average: float | None = None
+    published: float | None = None
     rank: tuple[float, float, float] | None = None
     headroom: float | None = None
     embed_s: float | None = None
@@ -181,6 +184,8 @@ class Scoreboard:
             tasks[pair.task] = replace(entry.task, counted=tasks[pair.task].counted)
             draws[entry.cell.folder] = entry.draws
         complete = _summarise(list(rows.values()), list(tasks.values()), draws)
+        for row in complete:
+            row.published = _published_average(board.name, row, [t for t in tasks.values() if t.counted])
         tested = _mark_tied(rows, self.output)
         ordered = sorted(rows.values(), key=lambda r: (r not in complete, *_standing(r), r.model, r.head))
         pending = sum(cell.value is None and cell.reason is None for row in ordered for cell in row.cells.values())
@@ -305,7 +310,7 @@ def _summarise(rows: list[Row], tasks: list[Column], drawn: Mapping[str, np.ndar
         row.embed_s = sum(seconds) if seconds else None
     for row in complete:
         cells = [row.cells[t.name] for t in counted]
-        if all(t.metric.higher_is_better and t.metric.bounds == (0, 1) for t in counted):  # else a mean has no sense
+        if _averageable(counted):
             row.average = float(np.mean([c.value for c in cells if c.value is not None]))
         gains = [c.headroom for c in cells]
         row.headroom = float(np.mean([g for g in gains if g is not None])) if None not in gains else None
@@ -316,6 +321,23 @@ def _summarise(rows: list[Row], tasks: list[Column], drawn: Mapping[str, np.ndar
         for row, rank in zip(complete, ranks(values, draws * signs[:, None]), strict=True):
             row.rank = None if rank.ci95 is None else (rank.mean, *rank.ci95)
     return complete
+
+
+def _averageable(counted: list[Column]) -> bool:
+    """Whether a mean over tasks has a sense: all from 0 to 1, or all of one metric that ends, as a correlation does."""
+    bounds = {task.metric.bounds for task in counted}
+    one = len({task.metric_name for task in counted}) == 1 and len(bounds) == 1 and all(map(math.isfinite, *bounds))
+    return all(task.metric.higher_is_better for task in counted) and (bounds == {(0, 1)} or one)
+
+
+def _published_average(board: str, row: Row, counted: list[Column]) -> float | None:
+    """The published mean over all tasks of a board, which stands as the task `BOARD_average_TASKS`."""
+    same = {(row.cells[t.name].split, t.metric_name, row.cells[t.name].protocol) for t in counted}
+    if row.average is None or len(same) != 1:
+        return None
+    (split, metric, protocol) = same.pop()
+    name = f"{board}_average_{len(counted)}"
+    return published_values().get((row.model, name, split, metric), {}).get(protocol)
 
 
 def _standing(row: Row) -> tuple[float, float]:
@@ -346,6 +368,13 @@ def outside_tolerance(standings: Standings, tolerance: float) -> tuple[list[str]
     """Results that miss the published value of the same protocol by more than `tolerance`; how many were checked."""
     lines, checked = [], 0
     for row in standings.rows:
+        if row.published is not None and row.average is not None:
+            checked += 1
+            if abs(row.average - row.published) > tolerance:
+                lines.append(
+                    f"{row.model}, average, {row.head}: {row.average:.3f}, published {row.published:.3f} "
+                    f"({row.average - row.published:+.3f}, tolerance {tolerance:.3f})"
+                )
         for task, cell in row.cells.items():
             for split, value, published in cell.checks:
                 checked += 1

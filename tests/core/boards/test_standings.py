@@ -72,3 +72,15 @@ def test_ties_of_other_results_are_not_shown(spec: Path, finished: Path):
     found = standings(read_board(str(spec)), finished)
     assert not found.tested
     assert {row.cells["tree"].tied for row in found.rows} == {None}
+
+
+def row_of(values: dict[str, float], published: float | None = None) -> boards.Row:
+    cells = {name: boards.Cell(value=value, split="test", protocol="p") for name, value in values.items()}
+    return boards.Row("tiny", "linear", cells, average=0.5, published=published)
+
+
+def test_an_average_is_held_to_its_published_value():
+    found = boards.Standings("b", "b", "p", [], [row_of({}, 0.55), row_of({}), row_of({}, 0.51)], 0, False)
+    lines, checked = outside_tolerance(found, 0.02)
+    assert checked == 2
+    assert lines == ["tiny, average, linear: 0.500, published 0.550 (-0.050, tolerance 0.020)"]
