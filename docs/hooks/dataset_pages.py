@@ -47,7 +47,7 @@ def overview(entries: Sequence[Entry]) -> str:
     for entry in entries:
         dataset = entry.load()
         card: DatasetCard = dataset.card
-        classes = str(len(card.classes)) if card.classes else "yours"
+        classes = str(len(card.classes)) if card.classes else "of the files"
         mpp = UNKNOWN if card.mpp is None else f"{card.mpp:g}"
         about = cell(_linked(summary(inspect.getmodule(dataset))))
         rows.append(f"| [{entry.name}]({entry.name}.md) | {about} | {card.task} | {classes} | {mpp} | {card.licence} |")
@@ -89,7 +89,7 @@ def _facts(dataset: Any) -> dict[str, str]:
     counts = getattr(dataset, "counts", {})
     facts = {
         "task": card.task,
-        "classes, in order": ", ".join(card.classes) or "those of your files",
+        "classes, in order": ", ".join(card.classes) or "those of the files",
         "left out of means": "" if card.background is None or not card.classes else card.classes[card.background],
         "images": ", ".join(f"{n:,} {split}" for split, n in counts.items()),
         "micrometres per pixel": UNKNOWN if card.mpp is None else f"{card.mpp:g} in the file",

@@ -26,8 +26,9 @@ _BLOCK = 4096
 
 
 class RidgeHest(RegressionHead):
-    """Standardise, 256 principal components, ridge without intercept by LSQR. Predictions are centred at 0.
+    """Standardise, 256 principal components, ridge without intercept by LSQR.
 
+    The mean of the training values is added to what is predicted, so that it is in their unit; no correlation sees it.
     The penalty is 100 / (components x values), and there are fewer components where embeddings are smaller.
     """
 
@@ -47,7 +48,7 @@ class RidgeHest(RegressionHead):
         del protocol
         x, y = data.train.x.numpy(), data.train.y.numpy()
         weight, bias = fitted(x, y)
-        params = {"weight": torch.from_numpy(weight), "bias": torch.from_numpy(bias)}
+        params = {"weight": torch.from_numpy(weight), "bias": torch.from_numpy(bias + y.mean(axis=0))}
         data.progress(1, 1)
         return [FittedRun(run, params, params, math.nan, {}) for run in data.runs]
 
@@ -69,7 +70,7 @@ def fitted(x: NDArray[np.floating], y: NDArray[np.floating]) -> tuple[NDArray[np
         x: Embeddings, (N, D).
         y: Values, (N, G).
     Returns:
-        Weight (D, G) and bias (G,): predictions are x @ weight + bias.
+        Weight (D, G) and bias (G,): predictions are x @ weight + bias, with mean 0 over these samples.
     Raises:
         EvaError: An embedding is not finite.
     """
