@@ -74,6 +74,11 @@ def fit_job(job: Job, tell: Callable[[str], None] = say) -> Results:
     """Extract, train and score what a job asks for; see `fit`."""
     task = _task_of(job)
     task.check(job)
+    if job.how.random_weights and not task.scores_random_weights:
+        raise UsageError(
+            f"Expected a kind of task that scores random weights as a null, but {job.dataset.card.task} does not. "
+            "Leave --random_weights out; `--model timm_model --model.arch NAME` without weights is such a model."
+        )
     if (line := crossing_line(job.dataset)) is not None:
         tell(line)
     job = _settled(job, tell)
@@ -198,8 +203,7 @@ def _write(folder: Path, stamp: dict[str, Any], answer: Answer, job: Job, device
     answer.record["cost"]["peak_rss_mb"] = record.peak_rss_mb()
     environment = {**record.environment(), "device": device}
     results = cast(Results, {**stamp, **answer.record, "environment": environment})
-    pictures = [picture["file"] for picture in _task_of(job).pictures(results)]
-    record.write_results(folder, results, [*record.RESULT_FILES, *pictures])
+    record.write_results(folder, results, [*record.RESULT_FILES, *_task_of(job).files(results)])
     return record.read_results(folder)
 
 
@@ -331,7 +335,8 @@ def _settings(job: Job) -> dict[str, Any]:
     """What decides a result besides the images and the model, as JSON gives it back."""
     head = {"class": qualified_name(job.head), "version": version_of(job.head), **settings_of(job.head)}
     online = {} if job.how.online is None else {"online": job.how.online}
-    settings = {"head_settings": head, "protocol_settings": job.resolved.fields, **online}
+    nulls = {"random_weights": True} if job.how.random_weights else {}
+    settings = {"head_settings": head, "protocol_settings": job.resolved.fields, **online, **nulls}
     plain_settings: dict[str, Any] = json.loads(canonical(settings))
     return plain_settings
 

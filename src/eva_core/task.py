@@ -67,6 +67,7 @@ class Task(ABC):
             and `of(dataset, published)`. None where the task reads the shared fields alone.
         reads: Fields of a protocol that decide a score of this task, besides its section.
         reads_once: Whether `extract_all` reads each file once for all models.
+        scores_random_weights: Whether `evaluate` heeds `Extraction.random_weights`, a null.
     """
 
     label = "label"
@@ -75,6 +76,7 @@ class Task(ABC):
     section: type | None = None
     reads_once = False
     reads: frozenset[str] = frozenset(f.name for f in fields(Protocol)) - {"name", "heads"}
+    scores_random_weights: bool = False
 
     @property
     @abstractmethod
@@ -195,6 +197,23 @@ class Task(ABC):
     def pictures(self, results: "Results") -> "list[Picture]":
         """Images that a board shows of a result."""
         return []
+
+    def files(self, results: "Results") -> list[str]:
+        """Files of the task's own that belong to a result, below its folder: its pictures, unless there are others."""
+        return [picture["file"] for picture in self.pictures(results)]
+
+    def find_store(self, dataset: str, weights: str, preprocess: str, sha256: str) -> Any:
+        """The store in the cache that a result was made from, for its report; None where there is none.
+
+        Args:
+            dataset: Name of the dataset.
+            weights: Digest of the weights.
+            preprocess: Digest of what happens to the pixels.
+            sha256: Fingerprint of the dataset.
+        """
+        from eva_core.store.finding import find_store
+
+        return find_store(dataset, weights, preprocess, sha256)
 
     def sections(self, sources: "Sources") -> "list[Section]":
         """The parts of report.html that only this kind of task knows; what all share stands around them."""

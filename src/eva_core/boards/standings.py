@@ -18,6 +18,7 @@ from eva_core.contracts.results import Picture, Results
 from eva_core.errors import EvaError
 from eva_core.files.file_names import below
 from eva_core.files.sealed_records import read_record_or_nothing
+from eva_core.results.nulls import not_beaten
 from eva_core.results.record import REPORT, RESULTS, read_draws, read_results
 from eva_core.statistics.ranking import ranks
 from eva_core.task import Task, task_named
@@ -32,6 +33,7 @@ class Cell:
     Attributes:
         head: What stands behind the row here: the protocol's own where the board names no heads.
         remark: Why this score does not compare with right ones.
+        nulls: Names of the nulls that it does not beat.
         published: The published value of this model, task and split, whatever its protocol.
         delta: value - published; None unless the protocol string is the same.
         checks: Every split with a published value under the same protocol string: (split, value, published).
@@ -48,6 +50,7 @@ class Cell:
     head: str = ""
     reason: str | None = None
     remark: str = ""
+    nulls: list[str] = field(default_factory=list)
     value: float | None = None
     std: float | None = None
     ci95: list[float] | None = None
@@ -247,6 +250,7 @@ def _cell(pair: Pair, head: str, content: Results, folder: str) -> Cell:
     return Cell(
         head=head,
         remark="" if kind is None else kind.remark(content),
+        nulls=not_beaten(content),
         value=main["mean"],
         std=main["std"],
         ci95=main["ci95"],

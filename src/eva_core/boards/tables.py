@@ -6,6 +6,7 @@ from pathlib import Path
 
 from eva_core.boards.standings import Cell, Row, Standings
 from eva_core.files.atomic_files import write_text
+from eva_core.results.nulls import MARK as NULL
 from eva_core.results.report import number, span
 from eva_core.shown import for_markdown, for_spreadsheet, for_tex
 
@@ -38,7 +39,7 @@ def as_csv(standings: Standings) -> str:
     writer = csv.writer(out, lineterminator="\n")
     extras = list(dict.fromkeys(name for row in standings.rows for cell in row.cells.values() for name in cell.extras))
     named = ("model", "head", "task", "split", "metric", "protocol")
-    writer.writerow((*named, *FIELDS, *extras, "contamination", "remark", "reason"))
+    writer.writerow((*named, *FIELDS, *extras, "contamination", "nulls", "remark", "reason"))
     metrics = {task.name: task.metric_name for task in standings.tasks}
     for row in standings.rows:
         for task, cell in row.cells.items():
@@ -48,7 +49,7 @@ def as_csv(standings: Standings) -> str:
                 [row.model, cell.head or row.head, task, cell.split, metrics[task], cell.protocol]
                 + [values[name] for name in FIELDS]
                 + [cell.extras.get(name) for name in extras]
-                + [cell.contamination.get("kind"), cell.remark, cell.reason]
+                + [cell.contamination.get("kind"), " ".join(cell.nulls), cell.remark, cell.reason]
             )
             writer.writerow(map(for_spreadsheet, values_of_row))
     return out.getvalue()
@@ -98,9 +99,12 @@ def as_latex(standings: Standings) -> str:
 
 
 def _marked(standings: Standings) -> list[str]:
-    """Notes on what the mark stands for, where some score has it."""
+    """Notes on what the marks stand for, where some score has them."""
     cells = [cell for row in standings.rows for cell in row.cells.values()]
-    return list(dict.fromkeys(f"{MARK} {cell.remark}." for cell in cells if cell.remark))
+    lines = list(dict.fromkeys(f"{MARK} {cell.remark}." for cell in cells if cell.remark))
+    nulls = sorted({name for cell in cells for name in cell.nulls})
+    which = ", ".join(map(for_markdown, nulls))
+    return [*lines, f"{NULL} No better than a null ({which}): in its interval, or worse."] if nulls else lines
 
 
 def rank(row: Row) -> str:
@@ -115,7 +119,7 @@ def _column(name: str, synthetic: bool) -> str:
 def _text(cell: Cell) -> str:
     if cell.value is None:
         return "failed" if cell.reason else "-"
-    value = number(cell.value) + (MARK if cell.remark else "")
+    value = number(cell.value) + (MARK if cell.remark else "") + (NULL if cell.nulls else "")
     return f"{value} ({span(cell.ci95)})" if cell.ci95 else value
 
 
@@ -124,4 +128,4 @@ def _latex_row(values: list[str]) -> str:
 
 
 def _latex(text: str) -> str:
-    return for_tex(text).replace(MARK, r"$^\ddagger$")
+    return for_tex(text).replace(MARK, r"$^\ddagger$").replace(NULL, r"$^\S$")

@@ -17,15 +17,20 @@ _LINES = 12
 """Most lines of an ROC."""
 
 
-def sections(sources: Sources) -> list[Section]:
-    """The parts of a report that are a classification's own, of its main split."""
+def sections(sources: Sources, unit: str = "images") -> list[Section]:
+    """The parts of a report that are a classification's own, of its main split.
+
+    Args:
+        sources: The result, and what is behind it.
+        unit: What is classified.
+    """
     results = sources.results
     split = results["main"]["split"]
     found = read_predictions(sources.folder, split)
     parts: list[Section] = [
-        _classes(results, found, split),
-        _matrix(found),
-        _reliability(results, found, split),
+        _classes(results, found, split, unit),
+        _matrix(found, unit),
+        _reliability(results, found, split, unit),
         *_roc(results, found, split),
     ]
     rows = _rows(sources, found)
@@ -36,11 +41,11 @@ def sections(sources: Sources) -> list[Section]:
         for name, labels in (("site", store.sites[rows]), ("group", store.groups[rows])):
             if (labels != "").any():
                 colours[name] = [str(label) or "unknown" for label in labels]
-        parts.append(embedding_map(store, rows, colours, sources.thumbnails))
+        parts.append(embedding_map(store, rows, colours, sources.thumbnails, unit))
     else:
         gone = "They are not in the cache any more: no map, and no nearest neighbours. `eva fit` computes them again."
         parts.append({"kind": "note", "title": "Embeddings", "note": gone})
-    return [*parts, *_galleries(sources, found, rows)]
+    return [*parts, *_galleries(sources, found, rows, unit)]
 
 
 def _rows(sources: Sources, found: Predictions) -> np.ndarray | None:
@@ -52,7 +57,7 @@ def _rows(sources: Sources, found: Predictions) -> np.ndarray | None:
     return None if -1 in rows else np.array(rows)
 
 
-def _classes(results: Any, found: Predictions, split: str) -> TableSection:
+def _classes(results: Any, found: Predictions, split: str, unit: str) -> TableSection:
     metrics = results["splits"][split]["metrics"]
     nulls = {name: b["splits"][split]["metrics"] for name, b in results["baselines"].items()}
     nulls.pop(results["identity"]["model"], None)
@@ -77,7 +82,7 @@ def _classes(results: Any, found: Predictions, split: str) -> TableSection:
             ]
         )
     rows.sort(key=lambda row: (row[2] is None, row[2]))
-    columns = ["class", "images", "recall", "95 % interval", *(f"recall of {name}" for name in nulls), "F1", "AUROC"]
+    columns = ["class", unit, "recall", "95 % interval", *(f"recall of {name}" for name in nulls), "F1", "AUROC"]
     note = f"On {split}, mean over runs; the class that is found least comes first."
     bars = [2, *range(4, 4 + len(nulls))]
     return {
@@ -90,20 +95,20 @@ def _classes(results: Any, found: Predictions, split: str) -> TableSection:
     }
 
 
-def _matrix(found: Predictions) -> MatrixSection:
+def _matrix(found: Predictions, unit: str) -> MatrixSection:
     counts = confusions(found.scores, found.targets).round(1).tolist()
-    note = "Rows are the truth, columns what the head says; images, mean over runs, coloured by the share of the row."
+    note = f"Rows are the truth, columns what the head says; {unit}, mean over runs, coloured by the share of the row."
     return {"kind": "matrix", "title": "Confusions", "note": note, "labels": list(found.labels), "counts": counts}
 
 
-def _reliability(results: Any, found: Predictions, split: str) -> CurvesSection:
+def _reliability(results: Any, found: Predictions, split: str, unit: str) -> CurvesSection:
     ece = results["splits"][split]["metrics"]["ece"]["mean"]
     bins = reliability(found.scores, found.targets)
     known = "" if ece is None else f" Expected calibration error (ECE) {ece:.3f}."
     return {
         "kind": "curves",
         "title": "Reliability",
-        "note": f"Share of images that are right, by confidence; dashed: both agree.{known} Bars: share of all images.",
+        "note": f"Share of {unit} that are right, by confidence; dashed: both agree.{known} Bars: share of all {unit}.",
         "x": "confidence",
         "y": "share that is right",
         "series": [{"name": "accuracy", "points": [(round(c, 4), round(a, 4)) for c, a, _ in bins]}],
@@ -134,7 +139,7 @@ def _roc(results: Any, found: Predictions, split: str) -> list[Section]:
     return [section]
 
 
-def _galleries(sources: Sources, found: Predictions, rows: np.ndarray | None) -> list[Section]:
+def _galleries(sources: Sources, found: Predictions, rows: np.ndarray | None, unit: str) -> list[Section]:
     mean = found.scores.mean(0)  # (N, C)
     said, sure = mean.argmax(1), mean.max(1)
     wrong = np.flatnonzero(said != found.targets)
@@ -142,7 +147,7 @@ def _galleries(sources: Sources, found: Predictions, rows: np.ndarray | None) ->
     ordered = np.sort(mean, axis=1)
     least = np.argsort(ordered[:, -1] - ordered[:, -2], kind="stable")[:IMAGES]
     beside, why = _neighbours(sources, found, rows, surest)
-    note = f"{len(wrong):,} of {len(said):,} images are wrong by the mean of all runs; here those it is surest of."
+    note = f"{len(wrong):,} of {len(said):,} {unit} are wrong by the mean of all runs; here those it is surest of."
     worst = _gallery(sources, found, "Wrong, and sure of it", note, surest, beside)
     worst["beside"] = why
     unsure = _gallery(sources, found, "Least sure", "The two likeliest classes are nearest to each other.", least, [])
@@ -170,9 +175,10 @@ def _neighbours(
 ) -> tuple[list[list[Shown]], str]:
     """The nearest training images of some images of the split, and what they are called."""
     store = sources.store
-    if store is None or rows is None or not len(numbers):
+    train = np.array([], np.int64) if store is None else store.rows("train")
+    if store is None or rows is None or not len(numbers) or not len(train):
         return [], ""
-    at, cosines = nearest_in_train(store, rows[numbers], store.rows("train"), NEIGHBOURS)
+    at, cosines = nearest_in_train(store, rows[numbers], train, NEIGHBOURS)
     names = [[str(store.ids[row]) for row in line] for line in at]
     pictures = iter(sources.thumbnails.pictures([name for line in names for name in line]))
     shown: list[list[Shown]] = [

@@ -28,6 +28,7 @@ class Extraction:
         memory_gb: Feature maps or bags held in memory while heads are trained on them.
         engine: `ray` reads slides over a cluster; for tasks on slides.
         address: Address of the Ray cluster; None: the one that RAY_ADDRESS names, else a local one.
+        random_weights: Also score the same architecture with random weights, as a null; it costs a second extraction.
     """
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -40,6 +41,7 @@ class Extraction:
     memory_gb: float = 4.0
     engine: Literal["local", "ray"] = "local"
     address: str | None = None
+    random_weights: bool = False
 
     def __post_init__(self) -> None:
         refuse(

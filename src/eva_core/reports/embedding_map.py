@@ -9,8 +9,7 @@ from scipy.sparse.linalg import svds
 from eva_core.contracts.sections import Colouring, MapSection, Projection
 from eva_core.reports.thumbnails import Thumbnails
 from eva_core.reports.umap_layout import installed, umap_places
-from eva_core.store.row_reader import Rows
-from eva_core.store.store import Store
+from eva_core.store.store import VectorStore
 
 POINTS = 1200
 """Most points of a map: more hide each other, and each has a picture."""
@@ -31,7 +30,11 @@ def spread_out(n: int, most: int) -> np.ndarray:
 
 
 def embedding_map(
-    store: Store, rows: np.ndarray, colours: Mapping[str, Sequence[str]], thumbnails: Thumbnails
+    store: VectorStore,
+    rows: np.ndarray,
+    colours: Mapping[str, Sequence[str]],
+    thumbnails: Thumbnails,
+    unit: str = "images",
 ) -> MapSection:
     """A map of some images, at most `POINTS` of them.
 
@@ -40,17 +43,17 @@ def embedding_map(
         rows: Their rows in it, (N,).
         colours: What they can be coloured by: a name, and a label for each, (N,).
         thumbnails: Gives the pictures.
+        unit: What is counted.
     """
     chosen = spread_out(len(rows), POINTS)
     names = [str(name) for name in store.ids[rows[chosen]]]
-    with Rows(store.path, "embeddings") as reader:
-        x = reader.read(rows[chosen]).astype(np.float32)
+    x = store.vectors(rows[chosen])
     projections, missing = _projections(x)
-    left_out = "" if len(chosen) == len(rows) else f", {len(chosen):,} of {len(rows):,} images"
+    left_out = "" if len(chosen) == len(rows) else f", {len(chosen):,} of {len(rows):,} {unit}"
     return {
         "kind": "map",
         "title": "Embeddings",
-        "note": f"Near each other lies what the model takes for alike{left_out}. Point at an image to see it.{missing}",
+        "note": f"Near each other lies what the model takes for alike{left_out}. Point at one to see it.{missing}",
         "ids": names,
         "projections": projections,
         "colourings": [colouring(name, [labels[n] for n in chosen]) for name, labels in colours.items()],
@@ -86,7 +89,7 @@ def principal_components(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return places * sides, shares
 
 
-def nearest_in_train(store: Store, rows: np.ndarray, train: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+def nearest_in_train(store: VectorStore, rows: np.ndarray, train: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The nearest training images by cosine.
 
     Args:
@@ -99,18 +102,15 @@ def nearest_in_train(store: Store, rows: np.ndarray, train: np.ndarray, k: int) 
     """
     k = min(k, len(train))
     best, at = np.full((len(rows), k), -np.inf, np.float32), np.zeros((len(rows), k), np.int64)
-    with Rows(store.path, "embeddings") as reader:
-        order = np.argsort(rows)
-        query = np.empty((len(rows), reader.shape[1]), np.float32)
-        query[order] = reader.read(rows[order])
-        query /= np.maximum(np.linalg.norm(query, axis=1, keepdims=True), 1e-12)
-        for first in range(0, len(train), _ROWS):
-            block = train[first : first + _ROWS]
-            keys = reader.read(block).astype(np.float32)
-            cosines = query @ keys.T / np.maximum(np.linalg.norm(keys, axis=1), 1e-12)
-            joined, places = np.hstack([best, cosines]), np.hstack([at, np.broadcast_to(block, cosines.shape)])
-            top = np.argsort(-joined, axis=1, kind="stable")[:, :k]
-            best, at = np.take_along_axis(joined, top, 1), np.take_along_axis(places, top, 1)
+    query = store.vectors(rows)
+    query /= np.maximum(np.linalg.norm(query, axis=1, keepdims=True), 1e-12)
+    for first in range(0, len(train), _ROWS):
+        block = train[first : first + _ROWS]
+        keys = store.vectors(block)
+        cosines = query @ keys.T / np.maximum(np.linalg.norm(keys, axis=1), 1e-12)
+        joined, places = np.hstack([best, cosines]), np.hstack([at, np.broadcast_to(block, cosines.shape)])
+        top = np.argsort(-joined, axis=1, kind="stable")[:, :k]
+        best, at = np.take_along_axis(joined, top, 1), np.take_along_axis(places, top, 1)
     return at, best
 
 

@@ -9,8 +9,8 @@ from eva_core.contracts.results import Results
 from eva_core.reports.sources import Sources
 from eva_core.reports.thumbnails import Thumbnails
 from eva_core.results.record import CONFIG, read_result_file
-from eva_core.store.finding import find_store
-from eva_core.store.store import Store
+from eva_core.store.store import Store, VectorStore
+from eva_core.task import task_named
 
 
 def sources_of(folder: Path, results: Results, dataset: Dataset | None = None, store: object = None) -> Sources:
@@ -29,9 +29,10 @@ def sources_of(folder: Path, results: Results, dataset: Dataset | None = None, s
             missing.append(f"The images of {identity['dataset']} are not here, or have changed since.")
     if store is None:
         parts = (identity["weights_sha256"], identity["preprocess_sha256"], identity["dataset_sha256"])
-        store = find_store(identity["dataset"], *parts)
-    known = store if isinstance(store, Store) else None
-    return Sources(folder, results, known, Thumbnails(dataset, known), missing)
+        store = task_named(results["task"]).find_store(identity["dataset"], *parts)
+    known = store if isinstance(store, VectorStore) else None
+    drawn = store if isinstance(store, Store) else None  # of images: each has a small picture
+    return Sources(folder, results, known, Thumbnails(dataset, drawn), missing)
 
 
 def _dataset_of(folder: Path, results: Results) -> Dataset | None:

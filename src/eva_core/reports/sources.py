@@ -5,7 +5,7 @@ from pathlib import Path
 
 from eva_core.contracts.results import Results
 from eva_core.reports.thumbnails import Thumbnails
-from eva_core.store.store import Store
+from eva_core.store.store import VectorStore
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,6 @@ class Sources:
 
     folder: Path
     results: Results
-    store: Store | None
+    store: VectorStore | None
     thumbnails: Thumbnails
     missing: list[str] = field(default_factory=list)

@@ -10,6 +10,7 @@ from rich.table import Table
 from eva_core.contracts.results import MetricRecord, Results, SplitRecord
 from eva_core.errors import some
 from eva_core.evaluation.class_checks import untrained_line
+from eva_core.results.nulls import MARK, not_beaten, nulls_line
 from eva_core.shown import visible
 from eva_core.task import task_named
 
@@ -33,10 +34,12 @@ def show(results: Results, console: Console | None = None) -> None:
     table.add_column("last step", justify="right")
     rows = [(identity["model"], results["splits"])]
     rows += [(name, b["splits"]) for name, b in results["baselines"].items() if name != identity["model"]]
+    nulls = not_beaten(results)
     for split in results["splits"]:
         for name, splits in rows:
             record = splits[split]["metrics"][metric]
-            table.add_row(_cell(split), _cell(name), score(record), span(record["ci95"]), number(record["last"]))
+            mark = f" {MARK}" if name in nulls and split == main["split"] else ""
+            table.add_row(_cell(split), _cell(name) + mark, score(record), span(record["ci95"]), number(record["last"]))
         if main.get("chance") is not None:
             table.add_row(_cell(split), "chance", number(main["chance"]), "", "", style="dim")
     console.print(table)
@@ -83,6 +86,8 @@ def notes(results: Results) -> list[str]:
         *task.notes(results),
         f"n = {split['n']}; interval: {split['interval']}{groups}; selected on {results['selection']}",
     ]
+    if nulls := not_beaten(results):
+        lines.append(f"{MARK} {nulls_line(nulls)}")
     lines += _disagreements(results)
     lines += _of_the_interval(split, split["metrics"][main["metric"]])
     contamination = results["contamination"]

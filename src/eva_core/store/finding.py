@@ -12,7 +12,7 @@ from eva_core.files.checksums import Damaged, Verified
 from eva_core.files.file_names import is_name
 from eva_core.identity import digest
 from eva_core.store import hdf5_files
-from eva_core.store.store import Store, open_store
+from eva_core.store.store import Kind, Store, open_store
 
 
 def identity_of(path: Path) -> dict[str, Any]:
@@ -42,10 +42,16 @@ def holds(path: Path, weights: str, preprocess: str, dataset: str) -> bool:
 
 
 def find_store(name: str, weights: str, preprocess: str, dataset: str) -> Store | None:
+    """As `find_store_of`, of embeddings of images."""
+    return find_store_of(Store, name, weights, preprocess, dataset)
+
+
+def find_store_of(kind: type[Kind], name: str, weights: str, preprocess: str, dataset: str) -> Kind | None:
     """The store in the cache that a result was made from; None where it is gone or damaged.
 
     Args:
-        name: Name of the dataset, from a result that anybody may have made.
+        kind: The class that reads it.
+        name: Name of its folder in the cache, that of the dataset, from a result that anybody may have made.
         weights: Digest of the weights.
         preprocess: Digest of what happens to the pixels.
         dataset: Fingerprint of the dataset.
@@ -53,7 +59,7 @@ def find_store(name: str, weights: str, preprocess: str, dataset: str) -> Store 
     for path in _stores(name):
         if holds(path, weights, preprocess, dataset):
             try:
-                return open_store(path, Store)
+                return open_store(path, kind)
             except (Damaged, KeyError):
                 continue
     return None

@@ -24,6 +24,7 @@ from eva_core.files.file_names import LONGEST
 from eva_core.identity import digest
 from eva_core.progress import say
 from eva_core.store import hdf5_files
+from eva_core.store.row_reader import Rows
 
 ROWS = ("embeddings", "colour_stats", "signature", "short_side", "readable")
 TEXTS = ("ids", "groups", "sites", "split")
@@ -111,7 +112,15 @@ class Samples(ABC):
         return np.flatnonzero((self.splits == split) & self.readable)
 
 
-class Store(Samples):
+class VectorStore(Samples):
+    """A store that has one vector for each sample, its embedding."""
+
+    @abstractmethod
+    def vectors(self, rows: np.ndarray) -> np.ndarray:
+        """The embeddings of samples, float32 (n, D): rows (n,) in any order."""
+
+
+class Store(VectorStore):
     """A store of embeddings: a row is a sample."""
 
     @override
@@ -138,6 +147,14 @@ class Store(Samples):
                 begin, end = np.searchsorted(rows, [first, first + BLOCK])
                 if end > begin:
                     out[begin:end] = source[first : first + BLOCK][rows[begin:end] - first]
+        return out
+
+    @override
+    def vectors(self, rows: np.ndarray) -> np.ndarray:
+        order = np.argsort(rows)
+        out = np.empty((len(rows), self.shape[1]), np.float32)
+        with Rows(self.path, "embeddings") as reader:
+            out[order] = reader.read(rows[order])
         return out
 
     def embedded(self, rows: np.ndarray, what: str = "embeddings") -> Embedded:

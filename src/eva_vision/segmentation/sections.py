@@ -1,22 +1,18 @@
 """What a report shows of a segmentation: classes, the spread over images, the worst of them, and overlays."""
 
-import io
 from typing import Any, cast
 
 import numpy as np
-from PIL import Image
 
-from eva_core.contracts.sections import HistogramSection, PicturesSection, Section, Shown, TableSection
-from eva_core.errors import EvaError
+from eva_core.contracts.sections import HistogramSection, PicturesSection, Section, TableSection
+from eva_core.reports.pictures import shown_pictures
 from eva_core.reports.sources import Sources
-from eva_core.reports.thumbnails import as_jpeg
-from eva_core.results.record import read_result_file
 from eva_vision.segmentation.metric_names import DICE
 from eva_vision.segmentation.schema import SegmentationResults
 from eva_vision.segmentation.scoring.predictions import ImageDice, read_dice
 
-WIDE, WORST, BINS = 1600, 12, 20
-"""Most pixels of an overlay from left to right; how many images are listed; bars of the histogram."""
+WORST, BINS = 12, 20
+"""How many images are listed; bars of the histogram."""
 
 _SHOWN = {DICE: "Dice", "iou": "IoU"}
 
@@ -39,22 +35,13 @@ def _over_runs(scores: np.ndarray) -> np.ndarray:
 
 
 def _pictures(sources: Sources, results: SegmentationResults) -> PicturesSection:
-    items: list[Shown] = []
-    for picture in results.get("overlays", []):
-        try:
-            content = read_result_file(sources.folder, picture["file"], results)
-            image = _as_page_has_it(content)
-        except (EvaError, OSError, ValueError):  # a page without a picture is a page
-            image = ""
-        items.append({"image": image, "title": picture["which"], "lines": [f"{picture['score']:.3f}", picture["id"]]})
     note = "Image, truth, prediction and errors by the first run, of the images with the best, median and worst score."
-    return {"kind": "pictures", "title": "Overlays", "note": note, "items": items}
-
-
-def _as_page_has_it(content: bytes) -> str:
-    image = Image.open(io.BytesIO(content), formats=["PNG"]).convert("RGB")
-    image.thumbnail((WIDE, 4 * WIDE))
-    return as_jpeg(np.asarray(image), 80)
+    return {
+        "kind": "pictures",
+        "title": "Overlays",
+        "note": note,
+        "items": shown_pictures(sources, results.get("overlays", [])),
+    }
 
 
 def _classes(results: Any, found: ImageDice) -> TableSection:

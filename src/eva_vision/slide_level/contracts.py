@@ -183,9 +183,11 @@ class BagHead(ABC):
 
     Attributes:
         tasks: Names of the kinds of task that it fits.
+        linear: Whether what it says of a sample is the mean of what it says of each patch alone.
     """
 
     tasks: ClassVar[frozenset[str]] = frozenset()
+    linear: ClassVar[bool] = False
 
     def runs(self, protocol: Protocol, section: SlideLevel) -> range:
         """Run numbers; a head in which nothing is random makes one."""

@@ -3,15 +3,17 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from eva_core import registry
 from eva_core.contracts.head import FittedRun
 from eva_core.contracts.metric import Metric
-from eva_core.contracts.results import Baseline, Contamination, Magnification, SplitRecord, TaskRecord
+from eva_core.contracts.results import Baseline, Contamination, Magnification, SplitRecord
 from eva_core.errors import EvaError
 from eva_core.evaluation.contamination import marked, seen
+from eva_core.evaluation.random_weights import RANDOM
 from eva_core.evaluation.splits import cost, summary
 from eva_core.job import Answer, Job
 from eva_core.progress import Bar
@@ -21,7 +23,10 @@ from eva_vision.slide_level.bags.stored_bags import MeanBags, StoredBags
 from eva_vision.slide_level.contracts import BagData, BagHead, Bags, SlideDataset
 from eva_vision.slide_level.folds import Fold, divide
 from eva_vision.slide_level.metadata import metadata_vectors
+from eva_vision.slide_level.pictures.examples import draw_examples
+from eva_vision.slide_level.pictures.plots import draw_plots
 from eva_vision.slide_level.protocol import SlideLevel
+from eva_vision.slide_level.schema import SlideRecord
 from eva_vision.slide_level.scoring import Said, Scoring
 
 COLOUR, METADATA = "colour_stats", "metadata"
@@ -43,7 +48,9 @@ class _Reader:
         return MeanBags(metadata_vectors(dataset, self.store, rows, train), StoredBags(self.store, rows).targets)
 
 
-def evaluate(job: Job, store: BagStore, scoring: Scoring, metric: Metric) -> Answer:
+def evaluate(
+    job: Job, store: BagStore, scoring: Scoring, metric: Metric, folder: Path, untrained: BagStore | None = None
+) -> Answer:
     """Fit the head on the bags and on what needs no tissue, and score all.
 
     Args:
@@ -51,6 +58,8 @@ def evaluate(job: Job, store: BagStore, scoring: Scoring, metric: Metric) -> Ans
         store: The bags of its dataset.
         scoring: What is particular to the outcome.
         metric: Facts of the main metric.
+        folder: Folder of the result, for pictures.
+        untrained: The bags of the same architecture with random weights; None where they are not asked for.
     """
     started = time.monotonic()
     card, section = job.dataset.card, job.resolved.section
@@ -66,8 +75,13 @@ def evaluate(job: Job, store: BagStore, scoring: Scoring, metric: Metric) -> Ans
     by_metadata = registry.heads.build(scoring.by_metadata)
     if metadata_vectors(_dataset(job), store, folds[0].train, folds[0].train).shape[1]:
         baselines[METADATA] = {"splits": _null(_with_strengths(job), store, scoring, folds, by_metadata, METADATA)}
+    if untrained is not None:
+        bare = replace(job, model=RANDOM)
+        baselines[RANDOM] = {"splits": _null(bare, untrained, scoring, folds, job.head, "embeddings")}
     parts = [scoring.predictions(part, card) for part in said.values()]
-    record: TaskRecord = {
+    pictures, shapes = draw_examples(job, store, scoring, said[plan.main], runs, folder)
+    pictures += draw_plots(job, scoring, parts[[*said].index(plan.main)], splits[plan.main], folder)
+    record: SlideRecord = {
         **summary(plan, splits, card.metric, metric),
         "baselines": baselines,
         "contamination": _contamination(job, store, scoring, said[plan.main]),
@@ -86,6 +100,8 @@ def evaluate(job: Job, store: BagStore, scoring: Scoring, metric: Metric) -> Ans
             **job.dataset.report(parts),
         },
         "cost": cost(store, fit_s),
+        "pictures": pictures,
+        "shapes": shapes,
     }
     table = scoring.table(parts, card, range(len(next(iter(said.values())).outputs)))
     heads = {number: run.params for number, run in enumerate(runs)}
@@ -106,7 +122,7 @@ def _with_strengths(job: Job) -> Job:
 def _null(
     job: Job, store: BagStore, scoring: Scoring, folds: Sequence[Fold], head: BagHead, what: str
 ) -> dict[str, SplitRecord]:
-    said = _fitted(job, store, scoring, folds, head, what, what)[1]
+    said = _fitted(job, store, scoring, folds, head, what, job.head_name if what == "embeddings" else what)[1]
     return {split: scoring.record(part, job.dataset.card)[0] for split, part in said.items()}
 
 

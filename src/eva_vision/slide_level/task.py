@@ -2,8 +2,9 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from typing_extensions import override
 
@@ -15,11 +16,13 @@ from eva_vision.slide_level.protocol import SlideLevel
 
 if TYPE_CHECKING:
     from eva_core.contracts.dataset import Dataset
+    from eva_core.contracts.results import Picture, Results
     from eva_core.job import Answer, Job
     from eva_core.store.store import StoreKey
     from eva_vision.slide_level.bags.bag_store import BagStore
     from eva_vision.slide_level.bags.fill import Model, Reading
     from eva_vision.slide_level.contracts import SlideDataset
+    from eva_vision.slide_level.schema import SlideResults
     from eva_vision.slide_level.scoring import Scoring
 
 
@@ -34,6 +37,7 @@ class SlideTask(Task):
         {"transform", "geometry", "pooling", "precision", "selection", "holdout", "seed", "betas", "C"}
         | {"warmup_factor", "warmup_epochs"}
     )
+    scores_random_weights = True
 
     @property
     @override
@@ -97,9 +101,16 @@ class SlideTask(Task):
 
     @override
     def evaluate(self, job: "Job", store: "BagStore", folder: Path, key: str) -> "Answer":
+        from eva_core.evaluation.random_weights import with_random_weights
+        from eva_core.progress import say
         from eva_vision.slide_level.evaluation import evaluate
 
-        return evaluate(job, store, self.scoring(), self.metrics(job.dataset.card)[job.dataset.card.metric])
+        untrained = None
+        if job.how.random_weights:
+            bare = replace(job, backbone=with_random_weights(job.backbone, job.protocol.seed))
+            untrained = self.extract(self.key(bare), bare, say)
+        metric = self.metrics(job.dataset.card)[job.dataset.card.metric]
+        return evaluate(job, store, self.scoring(), metric, folder, untrained)
 
     @override
     def apply(self, job: "Job", store: "BagStore", heads: Heads, classes: list[str], output: Path) -> Path:
@@ -110,6 +121,21 @@ class SlideTask(Task):
         parts = [scoring.predictions(said, job.dataset.card) for said in said_by(job, store, heads)]
         write_predictions(output, scoring.table(parts, job.dataset.card, list(heads)))
         return output / PREDICTIONS
+
+    @override
+    def pictures(self, results: "Results") -> "list[Picture]":
+        return list(cast("SlideResults", results).get("pictures", []))
+
+    @override
+    def files(self, results: "Results") -> list[str]:
+        return [*super().files(results), *cast("SlideResults", results).get("shapes", [])]
+
+    @override
+    def find_store(self, dataset: str, weights: str, preprocess: str, sha256: str) -> "BagStore | None":
+        from eva_core.store.finding import find_store_of
+        from eva_vision.slide_level.bags.bag_store import BagStore
+
+        return find_store_of(BagStore, f"{dataset}-bags", weights, preprocess, sha256)
 
     @override
     def at_mpp(

@@ -1,7 +1,7 @@
 """Shapes on a slide as GeoJSON (RFC 7946), in level-0 pixels from its upper left corner, as QuPath takes it.
 
 QuPath 0.4 and later read a FeatureCollection by drag and drop: of each feature, `geometry`, and of its properties
-`objectType` (`annotation`, `detection` or `tile`), `name`, `classification` with `name` and `color`, `isLocked` and
+`objectType` (`annotation`, `detection` or `tile`), `name`, `color`, `classification` with `name` and `color`, and
 `measurements`, numbers by name (qupath/qupath @ 14891807, QuPathTypeAdapters.java).
 """
 
@@ -24,6 +24,7 @@ def feature(
     name: str,
     classification: tuple[str, Colour] | None = None,
     measurements: Mapping[str, float] | None = None,
+    colour: Colour | None = None,
 ) -> dict[str, Any]:
     """A shape with what is known of it.
 
@@ -33,8 +34,11 @@ def feature(
         name: Its name.
         classification: Name and colour of its class.
         measurements: Numbers by name.
+        colour: Its own colour, rather than that of its class.
     """
     properties: dict[str, Any] = {"objectType": kind, "name": name}
+    if colour is not None:
+        properties["color"] = list(colour)
     if classification is not None:
         properties["classification"] = {"name": classification[0], "color": list(classification[1])}
     if measurements:

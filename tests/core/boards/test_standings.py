@@ -27,6 +27,7 @@ def test_every_pair_has_a_result_or_a_reason(spec: Path, finished: Path):
             assert cell.value == content["main"]["mean"]
             assert row.rank[1] <= row.rank[0] <= row.rank[2]
             assert cell.tied in (True, False)
+            assert cell.nulls == ([] if model == "colour_stats" else ["colour_stats"])  # colour alone scores 1 here
     assert rows["tiny_vit", "linear"].cells["tree"].headroom is None  # colour alone scores 1 here
     assert found.rows[-1].model == "broken"  # without a score, below
 

@@ -47,6 +47,11 @@ def test_rows_of_a_split_are_read_in_order(store, pictures, monkeypatch):
     assert data.y.tolist() == [pictures.samples[i].target for i in rows]
 
 
+def test_vectors_come_in_the_order_asked_for(store):
+    rows = np.array([3, 0, 2])
+    assert np.array_equal(store.vectors(rows), np.stack([store.read(np.array([row]))[0] for row in rows]))
+
+
 def test_the_key_is_the_content_whatever_its_order():
     assert StoreKey("m", "d", {"a": 1, "b": 2}).sha256 == StoreKey("m", "d", {"b": 2, "a": 1}).sha256
     assert StoreKey("m", "d", {"a": 1}).sha256 != StoreKey("m", "d", {"a": 2}).sha256

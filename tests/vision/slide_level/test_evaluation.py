@@ -7,6 +7,7 @@ import pytest
 from eva_core import registry
 from eva_core.api import apply_job, fit_job
 from eva_core.cli import main
+from eva_core.config.jobs import job_of
 from eva_core.errors import UsageError
 from eva_core.job import Job
 from eva_core.task import task_named
@@ -119,3 +120,18 @@ def test_a_slide_that_the_model_was_trained_on_is_marked_whatever_its_patient_is
     job.backbone.card = replace(job.backbone.card, training_ids=("s10",))  # the second slide of the first patient
     results = fit_job(replace(job, output=tmp_path / "out"), silent)
     assert (results["contamination"]["kind"], results["contamination"]["n_seen"]) == ("exact", 1)
+
+
+def test_random_weights_are_a_null_that_leaves_the_score_and_its_title(slides: Path, tmp_path: Path, job: Job):
+    model = registry.models.build("timm_model", arch="resnet10t", size=64)
+    trained = job_of(model, job.dataset, "mean_logreg", job.protocol, job.how)
+    plain = fit_job(replace(trained, output=tmp_path / "a"), silent)
+    with_null = replace(trained, how=replace(job.how, random_weights=True))
+    results = fit_job(replace(with_null, output=tmp_path / "b"), silent)
+    assert set(results["baselines"]) - set(plain["baselines"]) == {"random_weights"}
+    assert results["main"] == plain["main"]
+    assert results["identity"] == plain["identity"]
+    assert results["key"] != plain["key"]  # one does not stand for the other
+    assert {*plain["files"]} == {*results["files"]}
+    with pytest.raises(UsageError, match="random_weights"):
+        fit_job(replace(with_null, output=tmp_path / "a"), silent)

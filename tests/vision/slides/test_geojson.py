@@ -30,6 +30,8 @@ def test_a_file_of_shapes_as_qupath_reads_it(tmp_path: Path):
     assert two["properties"] == {"objectType": "tile", "name": "p"}
     assert three["properties"]["measurements"] == {"attention": 0.5}
     assert piece.area == 15
+    coloured = feature(square(0, 0, 1), "tile", "r", colour=(1, 2, 3))
+    assert coloured["properties"]["color"] == [1, 2, 3]
 
 
 def test_tissue_is_a_list_of_annotations(tmp_path: Path):

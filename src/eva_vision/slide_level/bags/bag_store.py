@@ -14,7 +14,7 @@ from eva_core.extraction.engine import refuse_skipped
 from eva_core.extraction.settings import Extraction
 from eva_core.progress import Bar
 from eva_core.store import hdf5_files
-from eva_core.store.store import SCHEMA, Samples, StoreKey, store_at
+from eva_core.store.store import SCHEMA, StoreKey, VectorStore, store_at
 from eva_core.store.writer import sample_columns
 from eva_vision.slide_level.bags.bag_files import Bag, is_there, read_bag
 from eva_vision.slide_level.bags.extract import extract_bags
@@ -24,7 +24,7 @@ from eva_vision.slide_level.contracts import SlideDataset
 _FACTS = ("side", "slide_mpp", "width", "height", "candidates")
 
 
-class BagStore(Samples):
+class BagStore(VectorStore):
     """A finished list of bags: a row is a sample, which has the bags of one slide or several.
 
     Attributes:
@@ -67,6 +67,12 @@ class BagStore(Samples):
     @override
     def signatures(self, samples: np.ndarray) -> np.ndarray:
         raise EvaError("Expected patients or slides as groups, but some samples have none. Name a group for each.")
+
+    @override
+    def vectors(self, rows: np.ndarray) -> np.ndarray:
+        """The mean embedding over the patches of each sample, float32 (n, D)."""
+        vectors: np.ndarray = self.means()[rows]
+        return vectors
 
     def bags_of(self, sample: int) -> range:
         """Numbers of the bags of a sample."""

@@ -19,7 +19,7 @@ from eva_core.statistics.summary import measured_record
 from eva_vision.slide_level.classification.kappa import measured
 from eva_vision.slide_level.classification.metric_names import metrics_for
 from eva_vision.slide_level.classification.outcome import Classes
-from eva_vision.slide_level.scoring import Said, Scoring
+from eva_vision.slide_level.scoring import Example, Said, Scoring
 
 
 class ClassScoring(Scoring):
@@ -60,6 +60,41 @@ class ClassScoring(Scoring):
     @override
     def table(self, parts: Sequence[Any], card: DatasetCard, runs: Sequence[int]) -> pa.Table:
         return predictions_table(parts, card.classes, runs)
+
+    @override
+    def examples(self, said: Said, card: DatasetCard) -> list[Example]:
+        """The surest right, the surest wrong and the one whose class has the median probability, mean over runs."""
+        mean = _scores(said.outputs)[0].mean(0)
+        label, sure = mean.argmax(1), mean.max(1)
+        right, true = label == said.targets, mean[np.arange(len(mean)), said.targets]
+        chosen: dict[str, int] = {}
+        for which, of in (("surest right", right), ("surest wrong", ~right)):
+            if of.any():
+                chosen[which] = int(np.flatnonzero(of)[sure[of].argmax()])
+        order = [int(n) for n in np.argsort(true, kind="stable")]
+        middle = sorted(range(len(order)), key=lambda place: abs(place - (len(order) - 1) / 2))
+        left = [order[place] for place in middle if order[place] not in chosen.values()]
+        if left:
+            chosen["median"] = left[0]
+        return [
+            Example(
+                which,
+                n,
+                str(said.ids[n]),
+                float(sure[n]),
+                f"{said.ids[n]}, is {card.classes[said.targets[n]]}, said {card.classes[label[n]]} {sure[n]:.2f}",
+                int(label[n]),
+            )
+            for which, n in chosen.items()
+        ]
+
+    @override
+    def of_patches(
+        self, outputs: np.ndarray, example: Example, card: DatasetCard
+    ) -> tuple[str, np.ndarray, tuple[float, float]]:
+        """The probability of the class that was said."""
+        values: np.ndarray = _scores(outputs)[0].mean(0)[:, example.label]
+        return f"P({card.classes[example.label]})", values, (0.0, 1.0)
 
 
 def _scores(outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

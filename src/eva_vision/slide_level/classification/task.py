@@ -67,4 +67,7 @@ class SlideClassification(SlideTask):
 
     @override
     def sections(self, sources: "Sources") -> "list[Section]":
-        return []
+        from eva_core.classification.sections import sections
+        from eva_vision.slide_level.pictures.sections import picture_sections
+
+        return [*sections(sources, "samples"), *picture_sections(sources)]

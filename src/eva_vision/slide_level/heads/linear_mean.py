@@ -4,6 +4,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -39,6 +40,8 @@ class LinearOfMeans(BagHead):
     The penalty is chosen by the metric of the outcome, the largest of equals; under `holdout` selection, where what
     selects is a part of train, the model is then fitted once more on both.
     """
+
+    linear: ClassVar = True
 
     @override
     def runs(self, protocol: Protocol, section: SlideLevel) -> range:

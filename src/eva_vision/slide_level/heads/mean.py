@@ -40,11 +40,14 @@ class MeanHead(BagHead):
 
     @override
     def outputs(self, params: dict[str, Tensor], bags: Bags) -> Tensor:
-        return self.head.logits(params, bags.means)
+        logits = self.head.logits(params, bags.means)
+        return logits[:, 1:] - logits[:, :1] if logits.shape[1] == 2 else logits  # one output says two classes
 
 
 class MeanLogReg(MeanHead):
     """Logistic regression on the mean of a bag; its strength is chosen as `logreg` does."""
+
+    linear: ClassVar = True
 
     def __init__(self) -> None:
         super().__init__(LogReg())

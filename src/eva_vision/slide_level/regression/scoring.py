@@ -9,8 +9,10 @@ from typing_extensions import override
 
 from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.results import SplitRecord
+from eva_core.contracts.sections import Section
 from eva_core.statistics.intervals import Intervals
 from eva_vision.regression.predictions import Values, values_table
+from eva_vision.regression.sections import sections_of
 from eva_vision.regression.summary import split_record
 from eva_vision.slide_level.regression.outcome import Value
 from eva_vision.slide_level.scoring import Said, Scoring
@@ -23,6 +25,7 @@ class ValueScoring(Scoring):
     """Values."""
 
     by_metadata = "ridge"
+    output = "value"
 
     @override
     def outcome(self, card: DatasetCard) -> Value:
@@ -47,3 +50,8 @@ class ValueScoring(Scoring):
     @override
     def table(self, parts: Sequence[Any], card: DatasetCard, runs: Sequence[int]) -> pa.Table:
         return values_table(parts, runs)
+
+    @override
+    def plots(self, predictions: Values, record: SplitRecord) -> list[Section]:
+        """Truth against prediction."""
+        return sections_of(predictions, record)

@@ -61,5 +61,6 @@ class SlideRegression(SlideTask):
     @override
     def sections(self, sources: "Sources") -> "list[Section]":
         from eva_vision.regression.sections import sections
+        from eva_vision.slide_level.pictures.sections import picture_sections
 
-        return sections(sources)
+        return [*sections(sources), *picture_sections(sources)]

@@ -9,10 +9,12 @@ from typing_extensions import override
 
 from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.results import SplitRecord
+from eva_core.contracts.sections import Section
 from eva_core.statistics.intervals import Intervals
 from eva_vision.slide_level.scoring import Said, Scoring
 from eva_vision.slide_level.survival.outcome import Risk
 from eva_vision.slide_level.survival.predictions import Risks, risks_table
+from eva_vision.slide_level.survival.sections import sections_of
 from eva_vision.slide_level.survival.summary import split_record
 
 
@@ -20,6 +22,7 @@ class RiskScoring(Scoring):
     """Risks; those of different folds do not compare, so that pairs count within a fold alone."""
 
     by_metadata = "cox"
+    output = "risk"
 
     @override
     def outcome(self, card: DatasetCard) -> Risk:
@@ -46,3 +49,19 @@ class RiskScoring(Scoring):
     @override
     def table(self, parts: Sequence[Any], card: DatasetCard, runs: Sequence[int]) -> pa.Table:
         return risks_table(parts, runs)
+
+    @override
+    def comparable(self, outputs: np.ndarray, folds: np.ndarray) -> np.ndarray:
+        """The share of its fold that has a lower risk."""
+        shares = np.zeros(len(outputs))
+        for fold in np.unique(folds):
+            inside = folds == fold
+            ranks: np.ndarray = outputs[inside][:, None] > outputs[inside]
+            shares[inside] = ranks.mean(1)
+        return shares
+
+    @override
+    def plots(self, predictions: Risks, record: SplitRecord) -> list[Section]:
+        """Kaplan-Meier, where it is defined."""
+        del record
+        return sections_of(predictions)

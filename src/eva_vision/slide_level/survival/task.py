@@ -57,6 +57,7 @@ class SlideSurvival(SlideTask):
 
     @override
     def sections(self, sources: "Sources") -> "list[Section]":
+        from eva_vision.slide_level.pictures.sections import picture_sections
         from eva_vision.slide_level.survival.sections import sections
 
-        return sections(sources)
+        return [*sections(sources), *picture_sections(sources)]
