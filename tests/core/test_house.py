@@ -21,7 +21,7 @@ ORDER = {
     "boards commands",
     "eva_vision": "slides segmentation heads regression slide_level models synthetic datasets hub",
     "eva_vision/segmentation": "features decoders scoring",
-    "eva_vision/slide_level": "bags survival regression classification heads pictures",
+    "eva_vision/slide_level": "bags pictures survival regression classification heads",
     "eva_vision/slides": "reading",
     "eva_pretrain": "augment network losses data optimisation methods monitor run studies",
 }
