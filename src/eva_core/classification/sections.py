@@ -34,6 +34,7 @@ def sections(sources: Sources, unit: str = "images") -> list[Section]:
         *_roc(results, found, split),
     ]
     rows = _rows(sources, found)
+    galleries = _galleries(sources, found, rows, unit)  # before the map, which takes all the time that images have
     if rows is not None and sources.store is not None:
         store, mean = sources.store, found.scores.mean(0)
         right = np.where(mean.argmax(1) == found.targets, "right", "wrong").tolist()
@@ -45,7 +46,7 @@ def sections(sources: Sources, unit: str = "images") -> list[Section]:
     else:
         gone = "They are not in the cache any more: no map, and no nearest neighbours. `eva fit` computes them again."
         parts.append({"kind": "note", "title": "Embeddings", "note": gone})
-    return [*parts, *_galleries(sources, found, rows, unit)]
+    return [*parts, *galleries]
 
 
 def _rows(sources: Sources, found: Predictions) -> np.ndarray | None:

@@ -31,7 +31,7 @@ def scores(results: Results) -> IntervalsSection:
     chance = main.get("chance")
     title = main["metric"].replace("_", " ")
     better = "higher" if main["higher_is_better"] else "lower"
-    null = "" if len(every) == 1 else " Grey: what colour alone explains."
+    null = "" if len(every) == 1 else " Grey: nulls, which need no trained model."
     return {
         "kind": "intervals",
         "title": "Score",
