@@ -76,7 +76,7 @@ class Classification(Task):
     def extract(self, key: "StoreKey", job: "Job", tell: Callable[[str], None]) -> "Store":
         from eva_core.extraction.embed import extract
 
-        return extract(key, job.backbone, job.dataset, job.protocol, job.how, tell)
+        return extract(key, job.backbone, job.dataset, job.protocol, job.how, tell, job.model)
 
     @override
     def evaluate(self, job: "Job", store: "Store", folder: Path, key: str) -> "Answer":

@@ -1,10 +1,12 @@
 """Configuration: names become class paths, and the parser of `fit` and `predict`."""
 
 import os
+import re
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import fields, replace
 from functools import reduce
+from inspect import Parameter, signature
 from operator import or_
 from pathlib import Path
 from typing import Any
@@ -107,17 +109,31 @@ def parsed(
         raise UsageError(
             f"Expected UTF-8 in a command, but got {printable(strange[0])}. Name a link to it: ln -s TARGET LINK."
         )
+    names = Names() if names is None else names
     try:
-        names = Names() if names is None else names
         words = expand(argv, names)
         words += [] if config is None else ["--config", yaml.safe_dump(expand_yaml(config, names), sort_keys=False)]
         given = parser.parse_args(words)
     except (ArgumentError, TypeError, ValueError, OmegaConfBaseException) as error:
-        raise UsageError(f"{as_written(first_reason(error))} See `eva {command} --help`.") from error
+        raise UsageError(f"{as_written(first_reason(error))} {_what_to_do(error, command, names)}") from error
     saved = given.clone(with_meta=False)
     saved.output = None
     text = names.in_place_of_classes(yaml.safe_load(parser.dump(saved, skip_unset=True)))
     return _as_written(given), yaml.safe_dump(free_of_secrets(as_written(text)), sort_keys=False)
+
+
+def _what_to_do(error: Exception, command: str, names: "Names") -> str:
+    """Say where an argument goes that a builder passes on, or what lists those that it takes."""
+    refused = re.search(r"\"(\w+)\":\s+Problem with given class_path '([\w.]+)':\s+Option '(\w+)' is not", str(error))
+    if refused is None:
+        return f"See `eva {command} --help`."
+    kind, path, option = refused.groups()
+    if any(p.kind is Parameter.VAR_KEYWORD for p in signature(registry.import_object(path)).parameters.values()):
+        return (
+            f"{names.of(kind, path)} passes on what it does not name: write --{kind}.dict_kwargs.{option}, "
+            "or put it under `dict_kwargs:` in YAML."
+        )
+    return f"`eva {kind}s {names.of(kind, path)}` lists its arguments."
 
 
 def _as_written(given: Namespace) -> Namespace:

@@ -55,6 +55,7 @@ def extract(
     protocol: Protocol,
     how: Extraction,
     tell: Callable[[str], None] = say,
+    model: str | None = None,
 ) -> Store:
     """The embeddings of every sample, from the cache where it has them.
 
@@ -65,6 +66,7 @@ def extract(
         protocol: Decides preprocessing, pooling and precision.
         how: Device, batch size and the like.
         tell: Receives lines for the user.
+        model: Name of the model in them; the backbone's own unless given.
     Raises:
         EvaError: An image cannot be read (names it), or an embedding is not finite (names the id).
     """
@@ -75,7 +77,8 @@ def extract(
     def make() -> None:
         ids, contents = [s.id for s in dataset.samples], contents_of(dataset)
         finish = partial(_finish, key, dataset, contents)
-        run(Work(key, backbone, protocol, images, ids, contents, _embed, finish), how, tell)
+        title = f"{model or backbone.name} on {dataset.card.name}"
+        run(Work(key, backbone, protocol, images, ids, contents, _embed, finish, title), how, tell)
 
     store = store_at(key.path, Store, make, tell)
     refuse_skipped(store.skipped, how)

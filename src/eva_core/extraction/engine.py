@@ -55,6 +55,7 @@ class Work:
         contents: What decides each row, from `eva_core.store.reuse`, uint8 (n, 32).
         forward: One batch of items -> named rows, the first of them from the backbone.
         finish: Makes the store of finished parts, given facts on versions and device.
+        title: What is done, for the progress: names as the user knows them.
         unit: What a row is, for the progress.
     """
 
@@ -66,6 +67,7 @@ class Work:
     contents: np.ndarray
     forward: Forward
     finish: Callable[[dict[str, Any]], None]
+    title: str
     unit: str = "images"
 
 
@@ -84,7 +86,7 @@ def run(work: Work, how: Extraction, tell: Callable[[str], None]) -> None:
         tell(f"{taken} of {len(work.ids)} {work.unit} are known from earlier: only the others pass the model.")
     share = partial(_run, work=work, how=how)
     if how.devices > 1:
-        with timed(_stage(work)):  # the first process shows it
+        with timed(work.title):  # the first process shows it
             fabric.launch(share)  # bound beforehand: Fabric takes arguments apart and trips over frozen dataclasses
     else:
         share(fabric)
@@ -101,10 +103,6 @@ def _run(fabric: Fabric, work: Work, how: Extraction) -> None:
     if fabric.global_rank == 0:
         work.finish(_about(fabric))
     fabric.barrier()
-
-
-def _stage(work: Work) -> str:
-    return f"{work.key.model} on {work.key.dataset}"
 
 
 def prepare(backbone: Backbone, protocol: Protocol, device: torch.device) -> None:
@@ -124,7 +122,7 @@ def _write_parts(fabric: Fabric, work: Work, how: Extraction, batches: list[np.n
     writer = PartWriter(work.key.path, work.key.base)
     total = sum(map(len, batches))
     precision = work.protocol.precision_for(work.backbone.card)
-    with Bar(_stage(work), total, work.unit, visible=fabric.global_rank == 0) as bar:
+    with Bar(work.title, total, work.unit, visible=fabric.global_rank == 0) as bar:
         try:
             for rows, batch in zip(batches, _loader(work, how, batches, fabric.device), strict=True):
                 values = work.forward(fabric, work.backbone, batch)

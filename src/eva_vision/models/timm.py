@@ -36,7 +36,8 @@ def timm_model(
             pooling unless given.
         checkpoint_key: Which of several networks in the checkpoint, such as `model` or `student`; a moving average
             (`teacher`, `model_ema`) unless given.
-        arch_args: Architecture arguments for timm; under `dict_kwargs` in YAML. `mlp_layer` is a name in `timm.layers`.
+        arch_args: Architecture arguments for timm, as `--model.dict_kwargs.depth 10` or under `dict_kwargs` in YAML.
+            `mlp_layer` is a name in `timm.layers`.
     Raises:
         UsageError: timm does not know the architecture or an argument.
         EvaError: The weights cannot be had, or do not fit (names the keys).

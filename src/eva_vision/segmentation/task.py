@@ -91,7 +91,7 @@ class SegmentationTask(Task):
         from eva_vision.segmentation.features.feature_maps import extract_maps
 
         dataset, section = _checked(job.dataset), job.resolved.section
-        return extract_maps(key, job.backbone, dataset, job.protocol, section, job.how, tell)
+        return extract_maps(key, job.backbone, dataset, job.protocol, section, job.how, tell, job.model)
 
     @override
     def evaluate(self, job: "Job", store: "MapStore", folder: Path, key: str) -> "Answer":

@@ -153,7 +153,7 @@ def _model(job: "Job") -> "Model":
     from eva_vision.slide_level.bags.bag_key import bag_key
     from eva_vision.slide_level.bags.fill import Model
 
-    return Model(bag_key(job.backbone, job.protocol, job.resolved.section), job.backbone, job.protocol)
+    return Model(bag_key(job.backbone, job.protocol, job.resolved.section), job.backbone, job.protocol, job.model)
 
 
 def _reading(job: "Job") -> "Reading":

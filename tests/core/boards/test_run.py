@@ -29,8 +29,9 @@ def test_it_goes_on_where_it_was_stopped(spec: Path, tmp_path: Path, monkeypatch
     assert first.stat().st_mtime_ns == before
 
 
-def test_heads_share_one_extraction(spec: Path, tmp_path: Path, cache: Path):
+def test_heads_share_one_extraction(spec: Path, tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture):
     pair = pairs(read_board(str(spec)), tmp_path / "out")[1]
     assert run_pair(pair, {"device": "cpu", "workers": 0}) is None
+    assert "tiny_vit on folder: " in capsys.readouterr().err  # the board's name for the model
     assert len(list(cache.rglob("*.h5"))) == 1
     assert len(list(pair.folder.glob("*/results.json"))) == 2

@@ -59,6 +59,7 @@ def extract_maps(
     section: Segmentation,
     settings: Extraction,
     tell: Callable[[str], None],
+    model: str | None = None,
 ) -> "MapStore":
     """Make the feature maps of every tile, or find them in the cache.
 
@@ -70,12 +71,14 @@ def extract_maps(
         section: The section of the protocol: tiles and layers.
         settings: Device, batch size and the like.
         tell: Receives lines for the user.
+        model: Name of the model in them; the backbone's own unless given.
     Raises:
         EvaError: An image or a mask cannot be read (names it), or a feature map is not finite.
     """
     cutting = Cutting.of(section, protocol.geometry_for(backbone.card))
     refuse_partial_patches(cutting.geometry.crop, backbone)
-    make = partial(_fill, key, backbone, dataset, protocol, section, cutting, settings, tell)
+    title = f"{model or backbone.name} on {dataset.card.name}"
+    make = partial(_fill, key, backbone, dataset, protocol, section, cutting, settings, tell, title)
     store = store_at(key.path, MapStore, make, tell)
     refuse_skipped(store.skipped, settings)
     return store
@@ -90,6 +93,7 @@ def _fill(
     cutting: Cutting,
     settings: Extraction,
     tell: Callable[[str], None],
+    title: str,
 ) -> None:
     tiles, sizes = lay_out(dataset, cutting, settings.on_error == "skip")
     items = TileImages(dataset, tiles, cutting, transform_of(protocol)(cutting.geometry), settings.on_error == "skip")
@@ -110,6 +114,7 @@ def _fill(
         _contents(dataset, tiles),
         partial(_maps, section.layers),
         partial(_finish, key, dataset, images, columns),
+        title,
         unit="tiles",
     )
     run(work, settings, tell)

@@ -37,11 +37,13 @@ class Model:
         key: Key of its bags.
         backbone: The model.
         protocol: Its preprocessing, pooling and precision.
+        name: Its name, as the user knows it.
     """
 
     key: BagKey
     backbone: Backbone
     protocol: Protocol
+    name: str
 
     @property
     def precision(self) -> str:
@@ -71,7 +73,7 @@ class Reading:
 
 def stage(models: Sequence[Model]) -> str:
     """What is done, for people to read."""
-    names = [model.backbone.name for model in models]
+    names = [model.name for model in models]
     return f"{' and '.join(names) if len(names) < 4 else f'{len(names)} models'} on slides"
 
 

@@ -62,7 +62,7 @@ class Regression(Task):
     def extract(self, key: Any, job: "Job", tell: Callable[[str], None]) -> Any:
         from eva_core.extraction.embed import extract
 
-        return extract(key, job.backbone, job.dataset, job.protocol, job.how, tell)
+        return extract(key, job.backbone, job.dataset, job.protocol, job.how, tell, job.model)
 
     def evaluate(self, job: "Job", store: Any, folder: Path, key: str) -> "Answer":
         from eva_plugin_example.ridge import evaluate

@@ -28,7 +28,7 @@ from tests.vision.slide_level.conftest import HOW
 
 def of(job: Job) -> tuple[Model, Reading]:
     section = job.resolved.section
-    model = Model(bag_key(job.backbone, job.protocol, section), job.backbone, job.protocol)
+    model = Model(bag_key(job.backbone, job.protocol, section), job.backbone, job.protocol, job.model)
     return model, Reading(job.dataset.identities(), section)
 
 

@@ -39,7 +39,7 @@ def test_several_models_read_each_patch_once_and_have_the_bags_of_each_alone(
 
 def test_each_model_computes_in_its_own_precision(job: Job):
     half = replace(job.protocol, precision="bf16")
-    model = Model(bag_key(job.backbone, half, job.resolved.section), job.backbone, half)
+    model = Model(bag_key(job.backbone, half, job.resolved.section), job.backbone, half, job.model)
     with model.autocast(torch.device("cpu")):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
     full = replace(model, protocol=replace(half, precision="fp32"))
