@@ -70,7 +70,6 @@ def test_three_touches_make_a_page_a_place_in_the_navigation_and_a_config(toy: l
 
 
 def test_mkdocs_has_the_page_and_its_place(toy: list[registry.Entry], monkeypatch: pytest.MonkeyPatch):
-    pytest.importorskip("mkdocs")
     import reference_pages
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import get_files

@@ -1,5 +1,6 @@
 """Patches of a slide: against another implementation of the published rules, by OpenSlide and loops."""
 
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,7 @@ from tests.conftest import picture
 from tests.vision.slide_level.conftest import MPP, SIDE
 from tests.vision.slide_level.conftest import write_slide as write_noise
 
-REAL = Path(__file__).parents[5] / "shared" / "data" / "slides" / "CMU-1-Small-Region.svs"
-real = pytest.param(REAL, marks=pytest.mark.skipif(not REAL.exists(), reason="no real slide here"))
+REAL = Path(str(files("eva_vision") / "slides/example/CMU-1-Small-Region.svs"))
 
 
 def level(mpp: float, size: int = 224, patches: int = 10**6) -> SlideLevel:
@@ -88,7 +88,7 @@ def test_the_level_as_it_is_has_the_published_patches(phantom: Path, mpp: float,
         assert np.abs(image.astype(int) - region).max() <= 3  # two JPEG decoders
 
 
-@pytest.mark.parametrize("path", [real])
+@pytest.mark.parametrize("path", [REAL])
 @pytest.mark.parametrize("most", [20, 10**6])
 def test_a_real_slide_has_the_published_patches(path: Path, most: int):
     corners, read, pixels, side = published(path, 0.5, 224, most)
