@@ -28,6 +28,7 @@ from eva_vision.datasets.mhist import Mhist
 from eva_vision.datasets.phantom import Phantom
 from eva_vision.datasets.phantom_nuclei import PhantomNuclei
 from eva_vision.datasets.phantom_patterns import PhantomPatterns
+from eva_vision.datasets.phantom_slides import PhantomSlides
 from eva_vision.models import timm_backbone
 from tests.conftest import picture
 from tests.vision.datasets import trees
@@ -42,7 +43,7 @@ BACH_PER_CLASS = 5
 """Images of each class, of which the first two are in val."""
 BOARDS = {"models": ["colour_stats", "kaiko_vits16", "phikon"], "tasks": ["bach", "mhist"], "average_without": []}
 """What the boards have in place of all models and tasks."""
-SHORTER = {"steps": 4, "evaluate_every": 2, "runs": 2, "shots": 1, "patience": 2, "tile": 4}
+SHORTER = {"steps": 4, "evaluate_every": 2, "runs": 2, "shots": 1, "epochs": 2, "patience": 2, "tile": 4}
 """Fields of protocols, wherever they stand."""
 NUMBERS = {
     "--protocol.steps": "4",
@@ -130,6 +131,19 @@ def write_datasets(root: Path) -> None:
     shutil.rmtree(test / "labels")
 
 
+def write_hospital(root: Path) -> None:
+    """Write slides of a hospital: twelve patients, of whom two have a second slide, at two sites, with every outcome."""
+    rows = []
+    for number in range(14):
+        patient = number % 12
+        name = f"S{patient:02d}-{'AB'[number // 12]}.svs"
+        trees.write_slide(root / name, number, ((205, 120, 170), (150, 60, 150))[patient % 2], 0.5)
+        outcome = {"label": ("wild type", "mutated")[patient % 2], "value": patient / 2, "time": patient + 1.5}
+        at = {"event": int(patient % 3 > 0), "site": ("north", "south")[patient // 2 % 2]}
+        rows.append({"slide": name, "patient": f"P{patient:02d}", **outcome, **at})
+    trees.write_table(root / "manifest.csv", rows)
+
+
 def count_what_is_there(patch: pytest.MonkeyPatch) -> None:
     """Let the counts of the tiny datasets stand for the published ones, and let less be drawn."""
     for name in trees.with_tree():
@@ -139,6 +153,7 @@ def count_what_is_there(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(bach, "VAL", dict.fromkeys(bach.VAL, (range(1, 3),)))
     for drawn in (Phantom, PhantomPatterns, PhantomNuclei):
         patch.setattr(drawn.__init__, "__defaults__", (12, 8, 8, 64, 0))
+    patch.setattr(PhantomSlides.__init__, "__defaults__", (10, "label", 0.0, False, 256, 0))
 
 
 def write_embeddings(folder: Path) -> None:

@@ -35,10 +35,6 @@ SHELLS = {"sh", "bash", "shell", "console"}
 EVA = ("eva", "$(command -v eva)")
 ELSEWHERE = {
     "--training.nodes 4": "needs four machines of eight GPUs each",
-    **dict.fromkeys(
-        ("camelyon16", "panda", "phantom_slides", "slide_folder", "tp53_slides"),
-        "trains on whole slides, for which nothing stands in here yet; tests/vision has tiny ones",
-    ),
     "--gpus 1": "asks Ray for a GPU; tests/core/boards/test_run.py runs boards over Ray without one",
 }
 """Commands that cannot run here, by words of them, and why; their parser takes them all the same."""
@@ -126,6 +122,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "wsis").symlink_to("slides")
     (root / "test_patients.txt").write_text("TCGA-AA-0001\n")
     stand_ins.write_datasets(root / "datasets")
+    stand_ins.write_hospital(root / "hospital")
     stand_ins.write_embeddings(root / "EMBEDDINGS_FOLDER")
     stand_ins.write_short_configs(root / "shipped")
     return root
@@ -240,7 +237,8 @@ def output_for(command: Command, number: int) -> list[str]:
 
 def data_root(command: Command) -> str:
     """Name the folder of the dataset of a config."""
-    for name, folder in (("mask_folder", "datasets/mask_folder"), ("folder", "my_patches")):
+    folders = {"mask_folder": "datasets/mask_folder", "slide_folder": "hospital", "folder": "my_patches"}
+    for name, folder in folders.items():
         if f"--config {name} " in shlex.join([*command.words, ""]):
             return folder
     return "datasets"
