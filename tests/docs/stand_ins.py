@@ -7,7 +7,7 @@ tiny ones in their published layout. Configs are the shipped ones with few steps
 import csv
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -116,6 +116,7 @@ def write_datasets(root: Path) -> None:
         for i, kind in enumerate(("HP", "SSA") * 2):
             table.write(f"MHIST_zz{i}.png,{kind},5,train\n")
             shutil.copy(root / "mhist/images/MHIST_aaa.png", root / f"mhist/images/MHIST_zz{i}.png")
+    write_hospital(root / "slide_folder", ["label"])
     (root / "mask_folder/new.png").unlink()
     for i, path in enumerate(sorted((root / "mask_folder").rglob("*/images/*.png"))):  # no copies, which stay together
         Image.fromarray(picture(i, size=8)).save(path)
@@ -131,8 +132,8 @@ def write_datasets(root: Path) -> None:
     shutil.rmtree(test / "labels")
 
 
-def write_hospital(root: Path) -> None:
-    """Write slides of a hospital: twelve patients, of whom two have a second slide, at two sites, with every outcome."""
+def write_hospital(root: Path, outcomes: Sequence[str]) -> None:
+    """Write slides of twelve patients, of whom two have a second slide, at two sites, and their manifest."""
     rows = []
     for number in range(14):
         patient = number % 12
@@ -140,7 +141,8 @@ def write_hospital(root: Path) -> None:
         trees.write_slide(root / name, number, ((205, 120, 170), (150, 60, 150))[patient % 2], 0.5)
         outcome = {"label": ("wild type", "mutated")[patient % 2], "value": patient / 2, "time": patient + 1.5}
         at = {"event": int(patient % 3 > 0), "site": ("north", "south")[patient // 2 % 2]}
-        rows.append({"slide": name, "patient": f"P{patient:02d}", **outcome, **at})
+        known = {name: value for name, value in {**outcome, **at}.items() if name in (*outcomes, "site")}
+        rows.append({"slide": name, "patient": f"P{patient:02d}", **known})
     trees.write_table(root / "manifest.csv", rows)
 
 

@@ -34,6 +34,7 @@ BLOCK = re.compile(r"^```(?P<kind>\w+)(?: title=\"(?P<title>[^\"]+)\")?[^\n]*\n(
 SHELLS = {"sh", "bash", "shell", "console"}
 EVA = ("eva", "$(command -v eva)")
 ELSEWHERE = {
+    "--config tp53_slides": "needs more patients than its tiny tree has; tests/vision has them",
     "--training.nodes 4": "needs four machines of eight GPUs each",
     "--gpus 1": "asks Ray for a GPU; tests/core/boards/test_run.py runs boards over Ray without one",
 }
@@ -122,7 +123,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "wsis").symlink_to("slides")
     (root / "test_patients.txt").write_text("TCGA-AA-0001\n")
     stand_ins.write_datasets(root / "datasets")
-    stand_ins.write_hospital(root / "hospital")
+    stand_ins.write_hospital(root / "hospital", ["label", "value", "time", "event"])
     stand_ins.write_embeddings(root / "EMBEDDINGS_FOLDER")
     stand_ins.write_short_configs(root / "shipped")
     return root
@@ -237,7 +238,7 @@ def output_for(command: Command, number: int) -> list[str]:
 
 def data_root(command: Command) -> str:
     """Name the folder of the dataset of a config."""
-    folders = {"mask_folder": "datasets/mask_folder", "slide_folder": "hospital", "folder": "my_patches"}
+    folders = {"mask_folder": "datasets/mask_folder", "slide_folder": "datasets/slide_folder", "folder": "my_patches"}
     for name, folder in folders.items():
         if f"--config {name} " in shlex.join([*command.words, ""]):
             return folder
