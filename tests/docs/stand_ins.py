@@ -50,6 +50,7 @@ NUMBERS = {
     "--protocol.evaluate_every": "2",
     "--protocol.segmentation.steps": "4",
     "--dataset.train": "16",
+    "--dataset.confounded": "0.0",
     "--steps": "2",
     "--recipe.steps": "2",
 }
