@@ -81,7 +81,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows by one with every patch that is decoded."""
     counted: list[int] = []
     read = Places.read
-    monkeypatch.setattr(Places, "read", lambda *a: (counted.append(1), read(*a))[1])
+    monkeypatch.setattr(Places, "read", lambda *a: (counted.extend(a[2]), read(*a))[1])
     return counted
 
 

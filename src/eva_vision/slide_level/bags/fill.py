@@ -18,13 +18,14 @@ from eva_core.extraction.engine import prepare
 from eva_core.extraction.pixels import transform_of
 from eva_core.extraction.settings import Extraction, loader_workers
 from eva_core.progress import Bar, say
-from eva_core.worker_processes import loader_context
+from eva_core.worker_processes import loader_context, spawn_context
 from eva_vision.slide_level.bags.bag_files import BagWriter
 from eva_vision.slide_level.bags.bag_key import BagKey
 from eva_vision.slide_level.bags.patches import BagPatches, Batch, Begin, End, Wanted
 from eva_vision.slide_level.contracts import SlideFile
 from eva_vision.slide_level.protocol import SlideLevel
 from eva_vision.slides.index import Index
+from eva_vision.slides.reading.blobs import is_url
 
 DTYPES: dict[str, np.dtype[Any]] = {"fp32": np.dtype(np.float32), "fp16": np.dtype(np.float16)}
 
@@ -139,12 +140,14 @@ def _messages(
     transforms = [transform_of(m.protocol)(m.protocol.geometry_for(m.backbone.card)) for m in models]
     patches = BagPatches(wanted, reading.section, transforms, how.batch_size, reading.index)
     workers = min(loader_workers(how, device.type), len(wanted))
+    remote = any(is_url(slide.file.path) for slide in wanted)
+    context = spawn_context() if remote else loader_context()  # connections of this process do not survive a fork
     loader: DataLoader[Any] = DataLoader(
         patches,
         batch_size=None,
         num_workers=workers,
         prefetch_factor=4 if workers else None,
-        multiprocessing_context=loader_context() if workers else None,
+        multiprocessing_context=context if workers else None,
         pin_memory=is_gpu(device),
     )
     yield from loader

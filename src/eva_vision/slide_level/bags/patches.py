@@ -109,11 +109,14 @@ class BagPatches(IterableDataset[Begin | Batch | End]):
             facts = {"slide": wanted.file.name, "width": full.width, "height": full.height, "slide_mpp": slide.mpp}
             yield Begin(number, places, facts)
             missing = {model: _missing(len(places.coords), wanted.known.get(model)) for model in wanted.models}
+            batches = []
             for start in range(0, len(places.coords), self.batch_size):
                 rows = np.arange(start, min(start + self.batch_size, len(places.coords)))
-                models = [model for model in wanted.models if missing[model][rows].any()]
-                if models:
-                    yield Batch(number, rows, self._images(slide, places, rows, models))
+                if models := [model for model in wanted.models if missing[model][rows].any()]:
+                    batches.append((rows, models))
+            read = places.read(slide, [row for rows, _ in batches for row in rows.tolist()])
+            for rows, models in batches:
+                yield Batch(number, rows, self._images([next(read) for _ in rows], models))
         if state_of(wanted.file.path) != state:
             raise EvaError(f"Expected {wanted.file.path} to stay as it is, but it was written meanwhile. Run again.")
 
@@ -129,8 +132,7 @@ class BagPatches(IterableDataset[Begin | Batch | End]):
             slide.close()
             raise
 
-    def _images(self, slide: Slide, places: Places, rows: np.ndarray, models: Sequence[int]) -> dict[int, Tensor]:
-        pixels = [places.read(slide, row) for row in rows.tolist()]
+    def _images(self, pixels: Sequence[np.ndarray], models: Sequence[int]) -> dict[int, Tensor]:
         return {model: torch.stack([self.transforms[model](image) for image in pixels]) for model in models}
 
 

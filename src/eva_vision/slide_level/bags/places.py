@@ -1,7 +1,7 @@
 """Which patches of a slide make its bag: a grid over the tissue, chosen by the slide alone."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,13 +36,13 @@ class Places:
     level: int | None
     candidates: int
 
-    def read(self, slide: Slide, number: int) -> np.ndarray:
-        """The pixels of a patch, uint8 (pixels, pixels, 3)."""
-        x, y = self.coords[number].tolist()
+    def read(self, slide: Slide, numbers: Sequence[int]) -> Iterator[np.ndarray]:
+        """The pixels of patches, uint8 (pixels, pixels, 3) each, in this order; storage is asked for many at once."""
+        corners, side = self.coords[numbers].tolist(), self.pixels
         if self.level is None:
-            return slide.read(x, y, self.pixels, self.mpp)
+            return (patch.pixels for patch in slide.read_each([(x, y, side, self.mpp) for x, y in corners]))
         step = slide.levels[self.level].downsample
-        return slide.region(self.level, 1, round(x / step), round(y / step), self.pixels, self.pixels)
+        return slide.regions([(self.level, 1, round(x / step), round(y / step), side, side) for x, y in corners])
 
 
 def choose_places(slide: Slide, mask: TissueMask | None, section: SlideLevel, identity: str) -> Places:

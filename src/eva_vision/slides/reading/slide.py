@@ -1,7 +1,7 @@
 """The slide that the rest of eva reads, whatever its format."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import ClassVar, Self
@@ -145,8 +145,19 @@ class Slide(ABC):
         return make_patch(where, self.region(*window(where)), size)
 
     def read_many(self, places: Sequence[tuple[int, int, int, float]]) -> list[Patch]:
-        """Read patches (x, y, size, mpp), as `read_patch` does, in this order."""
-        return [self.read_patch(*place) for place in places]
+        """Read patches (x, y, size, mpp) in this order; from blob storage, many requests are under way at once."""
+        return list(self.read_each(places))
+
+    def read_each(self, places: Sequence[tuple[int, int, int, float]]) -> Iterator[Patch]:
+        """`read_many`, patch by patch: of many patches, only some lie in memory."""
+        plans = [self._plan(*place) for place in places]
+        regions = self.regions([window(where) for where in plans])
+        for where, region, (_, _, size, _) in zip(plans, regions, places, strict=True):
+            yield make_patch(where, region, size)
+
+    def regions(self, wanted: Sequence[Region]) -> Iterator[np.ndarray]:
+        """Read regions as `region` does, one by one as they are taken; those to come may be asked for beforehand."""
+        return (self.region(*one) for one in wanted)
 
     def thumbnail(self, side: int = 1024) -> np.ndarray:
         """The whole slide, uint8 (H, W, 3), its longer side at most `side`, from the lowest level that is large enough.

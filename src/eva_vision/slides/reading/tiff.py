@@ -15,7 +15,7 @@ from eva_core.errors import EvaError
 from eva_vision.slides.reading.blobs import Blob, is_url
 from eva_vision.slides.reading.mpp import decide_mpp
 from eva_vision.slides.reading.readers import SlideReader
-from eva_vision.slides.reading.slide import NotOpened, Patch, Region, Slide, make_patch, window
+from eva_vision.slides.reading.slide import NotOpened, Region, Slide
 from eva_vision.slides.reading.tiff_layout import Layout, Tiles, layout_of
 
 __all__ = ["Layout", "LocalFile", "TiffSlide", "Undecodable", "layout_of"]
@@ -133,16 +133,11 @@ class TiffSlide(Slide):
         self.source.close()
 
     @override
-    def read_many(self, places: Sequence[tuple[int, int, int, float]]) -> list[Patch]:
-        """Read patches (x, y, size, mpp) in this order; from blob storage, many requests are under way at once."""
-        plans = [self._plan(*place) for place in places]
-        touched = [self.tiles_under(*window(where)) for where in plans]
-        patches = []
-        for (_, _, size, _), where, (tiles, _), parts in zip(
-            places, plans, touched, self.source.many([spans for _, spans in touched]), strict=True
-        ):
-            patches.append(make_patch(where, self._assemble(tiles, parts, window(where)), size))
-        return patches
+    def regions(self, wanted: Sequence[Region]) -> Iterator[np.ndarray]:
+        touched = [self.tiles_under(*region) for region in wanted]
+        read = self.source.many([spans for _, spans in touched])
+        for region, (tiles, _), parts in zip(wanted, touched, read, strict=True):
+            yield self._assemble(tiles, parts, region)
 
     @override
     def region(self, level: int, reduce: int, left: int, top: int, width: int, height: int) -> np.ndarray:

@@ -30,7 +30,7 @@ def test_several_models_read_each_patch_once_and_have_the_bags_of_each_alone(
     alone = [[read_rows(path) for path in task.extract(task.key(j), j, print).paths] for j in jobs]
     monkeypatch.setenv("EVA_CACHE", str(tmp_path_factory.mktemp("together")))
     read = Places.read
-    monkeypatch.setattr(Places, "read", lambda *a: (reads.append(1), read(*a))[1])
+    monkeypatch.setattr(Places, "read", lambda *a: (reads.extend(a[2]), read(*a))[1])
     stores = task.extract_all(jobs, print)
     assert len(reads) == sum(stores[0].counts) == 72
     for store, before in zip(stores, alone, strict=True):

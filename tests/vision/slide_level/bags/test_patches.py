@@ -28,7 +28,7 @@ def test_each_patch_is_decoded_once_for_all_models(tmp_path: Path, monkeypatch):
     from eva_vision.slide_level.bags.places import Places
 
     read = Places.read
-    monkeypatch.setattr(Places, "read", lambda *a: (reads.append(a[2]), read(*a))[1])
+    monkeypatch.setattr(Places, "read", lambda *a: (reads.extend(a[2]), read(*a))[1])
     begin, *batches, end = BagPatches([wanted(path)], SECTION, [as_tensor, half], 3, None)
     assert isinstance(begin, Begin)
     assert isinstance(end, End)
