@@ -29,5 +29,6 @@ if __name__ == "__main__":
         results[name] = run(f"{name}.py", str(root)) if root.is_dir() else f"not run: no images at {root}"
     maker = HERE.parents[1] / "shared" / "tools" / "make_slide.py"
     results["slides"] = run("slides.py") if maker.exists() else f"not run: {maker} makes its slide"
+    results["bags"] = run("bags.py")
     results["pretraining"] = run("pretraining.py")
     print(json.dumps(results, indent=2))

@@ -3,6 +3,7 @@
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -19,7 +20,7 @@ from eva_core.files.file_hashes import file_hashes, sampled
 from eva_vision.slide_level.protocol import SlideLevel
 from eva_vision.slides.changed_slides import head_hash, state_of
 from eva_vision.slides.index import Index
-from eva_vision.slides.reading.blobs import is_url
+from eva_vision.slides.reading.blobs import IN_FLIGHT, is_url
 
 _THUMBNAIL = 512
 
@@ -52,6 +53,8 @@ class SlideDataset(Dataset):
 
     index: Index | None = None
     fold_by_site = False
+    _remote: Mapping[str, str] = {}
+    """Identity of each slide in a bucket, by its address."""
 
     @abstractmethod
     def slides(self, sample: Sample) -> Sequence[SlideFile]:
@@ -83,12 +86,17 @@ class SlideDataset(Dataset):
     def identities(self) -> dict[SlideFile, str]:
         """What tells each slide from all others, whatever it is called: size, header and blocks of a file.
 
+        Those in a bucket are asked for once, many at a time: thousands of answers take their time.
+
         Raises:
             EvaError: One is gone, or cannot be reached.
         """
         hashes = self.hashes()
         files = dict.fromkeys(file for sample in self.samples for file in self.slides(sample))
-        return {file: _remote(file.path) if is_url(file.path) else hashes[Path(file.path)] for file in files}
+        asked = {path for file in files if is_url(path := file.path) and path not in self._remote}
+        with ThreadPoolExecutor(IN_FLIGHT) as pool:
+            self._remote = {**self._remote, **dict(zip(asked, pool.map(_remote, asked), strict=True))}
+        return {file: self._remote[file.path] if is_url(file.path) else hashes[Path(file.path)] for file in files}
 
     @override
     def fingerprint(self) -> str:

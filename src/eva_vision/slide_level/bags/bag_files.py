@@ -1,11 +1,15 @@
 """Two files for the bag of a slide: written at once, or in parts that survive a kill where the slide takes long.
 
 One has `embeddings` (n, D) float32 or float16, `colour_stats` (n, 6) float32, and `coords` (n, 2) int32 in level-0
-pixels. The other, written after it, has what a list of thousands of bags needs of each: `mean` (1, D), `colour_mean`
-(1, 6) and facts, so that no bag is read to know of it.
+pixels. The other, written after it, is a line of JSON behind its digest, with what a list of thousands of bags needs
+of each: means and facts, so that no bag is read to know of it, and HDF5, which takes milliseconds a file, is not asked.
 """
 
+import base64
+import json
 import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from eva_core.errors import EvaError
-from eva_core.files.atomic_files import make_folder
-from eva_core.files.checksums import Damaged
+from eva_core.files.atomic_files import make_folder, write_bytes
+from eva_core.files.checksums import Damaged, not_read, sha256
 from eva_core.store import hdf5_files
 from eva_core.store.store import remove_parts
 from eva_core.store.writer import ROW, PartWriter, finished_parts
@@ -22,6 +26,7 @@ from eva_vision.slide_level.bags.places import Places
 
 SCHEMA = 1
 ROWS = ("embeddings", "colour_stats")
+_THREADS = 16  # each waits for a file system that others share
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,6 @@ class BagWriter:
             raise EvaError(f"Expected {n} patches of {self.facts['slide']}, but got {filled.sum()}. Run again.")
         if not n:  # a slide without tissue is a bag, too: it is not looked at again
             arrays = {"embeddings": np.zeros((0, 1), self.dtype), "colour_stats": np.zeros((0, 6), np.float32)}
-        means = {"mean": _mean(arrays["embeddings"])[None], "colour_mean": _mean(arrays["colour_stats"])[None]}
         facts = {
             **self.facts,
             "bag_schema": SCHEMA,
@@ -112,9 +116,10 @@ class BagWriter:
             "candidates": self.places.candidates,
             "seconds": time.monotonic() - self._began,
         }
-        for path, columns in ((self.path, {**arrays, "coords": self.places.coords}), (_summary(self.path), means)):
-            hdf5_files.write(path, {name: hdf5_files.column(values) for name, values in columns.items()}, facts)
+        columns = {**arrays, "coords": self.places.coords}
+        hdf5_files.write(self.path, {name: hdf5_files.column(values) for name, values in columns.items()}, facts)
         remove_parts(self.path)
+        _write_summary(self.path, _bag(*(arrays[name] for name in ROWS), facts))
 
     def _parts(self) -> list[tuple[np.ndarray, dict[str, np.ndarray]]]:
         parts = []
@@ -131,17 +136,19 @@ def _mean(values: np.ndarray) -> np.ndarray:
     return mean
 
 
-def _summary(path: Path) -> Path:
-    return path.with_suffix(".summary.h5")
-
-
 def is_there(path: Path) -> bool:
-    """Whether both files of a bag are there; what they hold is tried when they are read.
+    """Whether a bag is there; what it holds is tried when it is read.
 
     Raises:
         EvaError: That cannot be seen.
     """
-    return hdf5_files.there(_summary(path)) and hdf5_files.there(path)
+    return hdf5_files.there(path)
+
+
+def are_there(paths: Iterable[Path]) -> list[bool]:
+    """`is_there` of each of many, several at a time: a file system of a cluster takes its time for each."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(is_there, paths))
 
 
 def read_bag(path: Path) -> Bag | None:
@@ -152,14 +159,45 @@ def read_bag(path: Path) -> Bag | None:
     """
     if not is_there(path):
         return None
+    bag = _read_summary(path)
+    if bag is None:  # a kill came between, or it was tidied away: the bag says the same
+        remove_parts(path)
+        try:
+            with hdf5_files.reading(path) as file:
+                bag = _bag(file["embeddings"][:], file["colour_stats"][:], hdf5_files.attributes(file))
+        except Damaged:
+            return None
+        _write_summary(path, bag)
+    return bag if bag.facts["bag_schema"] == SCHEMA else None
+
+
+def _bag(embeddings: np.ndarray, colours: np.ndarray, facts: dict[str, Any]) -> Bag:
+    plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in facts.items()}
+    return Bag(len(embeddings), _mean(embeddings), _mean(colours), plain)
+
+
+def _summary(path: Path) -> Path:
+    return path.with_suffix(".json")
+
+
+def _write_summary(path: Path, bag: Bag) -> None:
+    means = (base64.b64encode(mean.astype("<f4").tobytes()).decode() for mean in (bag.mean, bag.colour_mean))
+    content = json.dumps([bag.count, *means, bag.facts]).encode()
+    write_bytes(_summary(path), f"{sha256(content)}\n".encode() + content)
+
+
+def _read_summary(path: Path) -> Bag | None:
     try:
-        with hdf5_files.reading(_summary(path)) as file:
-            facts = hdf5_files.attributes(file)
-            if facts.get("bag_schema") != SCHEMA:
-                return None
-            return Bag(int(facts["count"]), file["mean"][0], file["colour_mean"][0], facts)
-    except Damaged:
+        digest, _, content = _summary(path).read_bytes().partition(b"\n")
+    except FileNotFoundError:
         return None
+    except OSError as error:
+        raise not_read(_summary(path), error) from error
+    if sha256(content).encode() != digest:
+        return None
+    count, *means, facts = json.loads(content)
+    mean, colour_mean = (np.frombuffer(base64.b64decode(values), "<f4") for values in means)
+    return Bag(count, mean, colour_mean, facts)
 
 
 def read_rows(path: Path, what: str = "embeddings") -> np.ndarray:

@@ -15,7 +15,7 @@ from eva_vision.slide_level.contracts import SlideDataset, SlideFile
 from eva_vision.slide_level.protocol import SlideLevel
 from eva_vision.slides import tissue_detection
 
-VERSION = 1
+VERSION = 2
 """Raise it whenever the same settings choose or read other patches."""
 
 

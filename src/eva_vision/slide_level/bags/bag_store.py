@@ -16,7 +16,7 @@ from eva_core.progress import Bar
 from eva_core.store import hdf5_files
 from eva_core.store.store import SCHEMA, StoreKey, VectorStore, store_at
 from eva_core.store.writer import sample_columns
-from eva_vision.slide_level.bags.bag_files import Bag, is_there, read_bag
+from eva_vision.slide_level.bags.bag_files import Bag, are_there, read_bag
 from eva_vision.slide_level.bags.extract import extract_bags
 from eva_vision.slide_level.bags.fill import Model, Reading
 from eva_vision.slide_level.contracts import SlideDataset
@@ -110,7 +110,7 @@ def open_bags(
         _write_list(key, model, dataset, reading)
 
     store = store_at(key.path, BagStore, make, tell)
-    if not all(map(is_there, store.paths)):  # somebody tidied the cache
+    if not all(are_there(store.paths)):  # somebody tidied the cache
         key.path.unlink()
         store = store_at(key.path, BagStore, make, tell)
     refuse_skipped(store.skipped, how)

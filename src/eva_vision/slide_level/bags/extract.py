@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from lightning.fabric import Fabric
@@ -15,7 +14,7 @@ from eva_core.extraction.settings import PRECISIONS, Extraction
 from eva_core.files.cache import locked
 from eva_core.progress import timed
 from eva_core.store.writer import finished_parts
-from eva_vision.slide_level.bags.bag_files import is_there
+from eva_vision.slide_level.bags.bag_files import are_there
 from eva_vision.slide_level.bags.fill import Model, Reading, fill, stage
 from eva_vision.slide_level.bags.on_ray import fill_on_ray
 from eva_vision.slide_level.bags.patches import Wanted
@@ -76,11 +75,13 @@ def _left(models: Sequence[Model], reading: Reading, how: Extraction) -> list[Sl
 
 def missing_bags(models: Sequence[Model], reading: Reading) -> list[Wanted]:
     """The slides of which a model lacks the bag, in a fixed order; of copies of a slide, the first."""
-    wanted, claimed = [], set[Path]()
-    for file, identity in reading.slides.items():
-        paths = {number: model.key.path(file, identity) for number, model in enumerate(models)}
-        lacking = tuple(number for number, path in paths.items() if path not in claimed and not is_there(path))
-        claimed |= {paths[number] for number in lacking}
+    of_slides = [[model.key.path(file, identity) for model in models] for file, identity in reading.slides.items()]
+    every = list(dict.fromkeys(path for paths in of_slides for path in paths))
+    there = dict(zip(every, are_there(every), strict=True))
+    wanted = []
+    for (file, identity), paths in zip(reading.slides.items(), of_slides, strict=True):
+        lacking = tuple(number for number, path in enumerate(paths) if not there[path])
+        there |= {paths[number]: True for number in lacking}  # of copies of a slide, the first
         if lacking:
             parts = {number: [*finished_parts(paths[number]).values()] for number in lacking}
             known = {number: np.unique(np.concatenate(rows)) for number, rows in parts.items() if rows}

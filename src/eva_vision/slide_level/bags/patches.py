@@ -14,7 +14,7 @@ from eva_core.errors import EvaError
 from eva_vision.slide_level.bags.places import Places, choose_places
 from eva_vision.slide_level.contracts import SlideFile
 from eva_vision.slide_level.protocol import SlideLevel
-from eva_vision.slides.changed_slides import state_of
+from eva_vision.slides.changed_slides import head_hash, state_of
 from eva_vision.slides.index import Index
 from eva_vision.slides.reading.open import open_as_stated
 from eva_vision.slides.reading.slide import Slide
@@ -104,7 +104,7 @@ class BagPatches(IterableDataset[Begin | Batch | End]):
         state = state_of(wanted.file.path)
         slide, mask = self._open(wanted.file)
         with slide:
-            places = choose_places(slide, mask, self.section, wanted.identity)
+            places = choose_places(slide, mask, self.section, head_hash(wanted.file.path, state.bytes))
             full = slide.levels[0]
             facts = {"slide": wanted.file.name, "width": full.width, "height": full.height, "slide_mpp": slide.mpp}
             yield Begin(number, places, facts)

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 
 from eva_core.errors import EvaError
 from eva_core.files.checksums import Damaged
-from eva_vision.slide_level.bags.bag_files import BagWriter, is_there, read_bag, read_rows
+from eva_vision.slide_level.bags.bag_files import BagWriter, are_there, is_there, read_bag, read_rows
 from eva_vision.slide_level.bags.places import Places
 
 FACTS = {"slide": "a.svs", "width": 100, "height": 80, "slide_mpp": 0.5, "device": "cpu"}
@@ -13,7 +14,7 @@ FACTS = {"slide": "a.svs", "width": 100, "height": 80, "slide_mpp": 0.5, "device
 
 def places(n: int) -> Places:
     corners = np.arange(2 * n, dtype=np.int32).reshape(n, 2)
-    return Places(corners, corners, 64.0, 0.5, None, n + 3)
+    return Places(corners, 64.0, 0.5, 64, None, n + 3)
 
 
 def rows(n: int, seed: int = 0) -> dict[str, np.ndarray]:
@@ -72,6 +73,24 @@ def test_what_overflows_half_precision_is_refused(tmp_path: Path):
     values["embeddings"][1, 0] = 1e6
     with pytest.raises(EvaError, match=r"patch at 2, 3 of a\.svs gave others\. Keep"):
         bag.add(np.array([0, 1]), values)
+
+
+@pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(b"x" + path.read_bytes()[1:])])
+def test_a_summary_that_is_gone_or_damaged_is_made_of_the_bag(tmp_path: Path, harm):
+    bag = writer(tmp_path / "bag.h5", 2, np.float16)
+    bag.add(np.array([0, 1]), rows(2))
+    bag.finish()
+    before, summary = read_bag(bag.path), tmp_path / "bag.json"
+    harm(summary)
+    again = read_bag(bag.path)
+    assert (again.count, again.facts) == (before.count, before.facts)
+    assert np.array_equal(again.mean, before.mean)
+    assert json.loads(summary.read_bytes().partition(b"\n")[2])[0] == 2
+
+
+def test_many_bags_are_looked_for_at_once(tmp_path: Path):
+    (tmp_path / "b.h5").touch()
+    assert are_there(tmp_path / name for name in ("a.h5", "b.h5", "c.h5")) == [False, True, False]
 
 
 def test_a_flipped_byte_is_found(tmp_path: Path):

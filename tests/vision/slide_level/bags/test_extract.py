@@ -1,6 +1,11 @@
 import multiprocessing
 import os
+import threading
 import time
+import warnings
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,16 +19,19 @@ from eva_core.errors import EvaError
 from eva_core.job import Job
 from eva_core.store import hdf5_files
 from eva_vision.datasets.slide_folder import SlideFolder
+from eva_vision.models.timm import timm_model
 from eva_vision.slide_level.bags import extract as module
 from eva_vision.slide_level.bags import patches
-from eva_vision.slide_level.bags.bag_files import BagWriter, read_rows
+from eva_vision.slide_level.bags.bag_files import BagWriter, read_bag, read_rows
 from eva_vision.slide_level.bags.bag_key import bag_key
 from eva_vision.slide_level.bags.extract import extract_bags, missing_bags
 from eva_vision.slide_level.bags.fill import Model, Reading
 from eva_vision.slide_level.contracts import SlideFile
 from eva_vision.slide_level.protocol import SlideLevel
 from eva_vision.slides.build_index import build, in_this_process
-from tests.vision.slide_level.conftest import HOW
+from eva_vision.slides.changed_slides import head_hash
+from tests.vision.slide_level.conftest import HOW, write_manifest
+from tests.vision.slides.conftest import FileServer, Ranged
 
 
 def of(job: Job) -> tuple[Model, Reading]:
@@ -92,6 +100,7 @@ def test_a_killed_run_is_gone_on_from_and_gives_the_same_bags(job: Job, tmp_path
     assert 0 < left <= 12
     extract_bags([model], reading, job.how, silent)
     assert all(np.array_equal(a, b) for a, b in zip(whole, bags(model, reading), strict=True))
+    assert None not in [read_bag(model.key.path(file, identity)) for file, identity in reading.slides.items()]
     assert [*cache.rglob("*.part")] == []
 
 
@@ -100,7 +109,7 @@ def test_a_full_disk_in_the_middle_costs_no_finished_bag(job: Job, monkeypatch: 
     write, written = hdf5_files.write, []
 
     def full(path: Path, columns, facts) -> None:
-        if len(written) > 8:
+        if len(written) > 3:
             raise EvaError("Could not write it (No space left on device).")
         written.append(path)
         write(path, columns, facts)
@@ -109,7 +118,7 @@ def test_a_full_disk_in_the_middle_costs_no_finished_bag(job: Job, monkeypatch: 
         patch.setattr(hdf5_files, "write", full)
         with pytest.raises(EvaError, match="No space left"):
             extract_bags([model], reading, job.how, silent)
-    assert len(missing_bags([model], reading)) == 12 - 4  # two files a bag
+    assert len(missing_bags([model], reading)) == 12 - 4
     extract_bags([model], reading, job.how, silent)
     assert missing_bags([model], reading) == []
 
@@ -123,6 +132,70 @@ def test_an_index_gives_the_same_bags_and_no_tissue_is_looked_for(job: Job, tmp_
     monkeypatch.setattr(patches, "tissue_mask", None)
     extract_bags([model], replace(reading, index=index), job.how, silent)
     assert all(np.array_equal(a, b) for a, b in zip(whole, bags(model, reading), strict=True))
+
+
+@pytest.mark.slow
+def test_slides_behind_a_server_give_the_bags_of_those_on_disk(job: Job, tmp_path: Path, monkeypatch):
+    """Each is another slide to the cache, known by its size and header; loader processes read it as this one does."""
+    model, reading = of(job)
+    extract_bags([model], reading, job.how, silent)
+    root = Path(job.dataset.card.access)
+    rows = [{"slide": f"s{n:02d}.tif", "label": "ab"[n % 2]} for n in range(2)]
+    manifest = write_manifest(tmp_path, rows)
+    with folder_served(root) as address:
+        remote = SlideFolder(address, str(manifest))
+        identities = remote.identities()
+        files = [root / row["slide"] for row in rows]
+        assert [*identities.values()] == [head_hash(str(file), file.stat().st_size) for file in files]
+        for workers in (0, 1):
+            monkeypatch.setenv("EVA_CACHE", str(tmp_path / f"cache{workers}"))
+            far = Reading(identities, reading.section)
+            assert extract_bags([model], far, replace(job.how, workers=workers), silent) == []
+            for file, bag in zip(files, bags(model, far), strict=True):
+                near = next(known for known in reading.slides if known.path == str(file))
+                with monkeypatch.context() as patch:
+                    patch.setenv("EVA_CACHE", str(tmp_path / "near"))
+                    extract_bags([model], replace(reading, slides={near: reading.slides[near]}), job.how, silent)
+                    assert np.array_equal(read_rows(model.key.path(near, reading.slides[near])), bag)
+
+
+@contextmanager
+def folder_served(root: Path) -> Iterator[str]:
+    """A web server with the files of a folder."""
+    server = FileServer(("127.0.0.1", 0), Ranged)
+    server.root, server.faults, server.validators = root, deque(), {"Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT"}
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.mark.slow
+def test_two_devices_give_the_bags_of_one_to_the_bit(job: Job, tmp_path: Path, monkeypatch):
+    model, reading = of(replace(job, backbone=timm_model(arch="test_vit", size=32)))
+    extract_bags([model], reading, job.how, silent)
+    one = bags(model, reading)
+    monkeypatch.setenv("EVA_CACHE", str(tmp_path / "two"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        extract_bags([model], reading, replace(job.how, devices=2), silent)
+    assert all(np.array_equal(a, b) for a, b in zip(one, bags(model, reading), strict=True))
+
+
+def test_half_precision_of_the_section_is_kept_on_disk(job: Job):
+    model, reading = of(job)
+    extract_bags([model], reading, job.how, silent)
+    half = replace(reading, section=replace(reading.section, precision="fp16"))
+    key = bag_key(job.backbone, job.protocol, half.section)
+    assert key.folder != model.key.folder
+    extract_bags([replace(model, key=key)], half, job.how, silent)
+    for whole, bag in zip(bags(model, reading), bags(replace(model, key=key), half), strict=True):
+        assert bag.dtype == np.float16
+        assert np.array_equal(bag, whole.astype(np.float16))
 
 
 def bags(model: Model, reading: Reading) -> list[np.ndarray]:
