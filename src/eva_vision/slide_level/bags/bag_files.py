@@ -119,7 +119,7 @@ class BagWriter:
         columns = {**arrays, "coords": self.places.coords}
         hdf5_files.write(self.path, {name: hdf5_files.column(values) for name, values in columns.items()}, facts)
         remove_parts(self.path)
-        _write_summary(self.path, _bag(*(arrays[name] for name in ROWS), facts))
+        _write_summary(self.path, _bag(arrays["embeddings"], arrays["colour_stats"], facts))
 
     def _parts(self) -> list[tuple[np.ndarray, dict[str, np.ndarray]]]:
         parts = []
