@@ -13,6 +13,7 @@ from eva_core import interrupts, progress, registry
 from eva_core.errors import EvaError, UsageError
 from eva_core.files.atomic_files import FULL, not_written
 from eva_core.shown import visible
+from eva_core.stale_install import stale_line
 from eva_core.terminal import home_expanded, write_what_can_be_written
 
 SUMMARIES = {
@@ -158,6 +159,8 @@ def _fail(message: str) -> None:
     if os.environ.get("EVA_DEBUG") == "1":
         print("\n".join(map(visible, traceback.format_exc().splitlines())), file=sys.stderr)
     print(f"eva: {_line(message)}", file=sys.stderr)
+    if (stale := stale_line()) is not None:  # then what failed may follow from it
+        print(f"eva: {_line(stale)}", file=sys.stderr)
 
 
 def _line(message: object) -> str:

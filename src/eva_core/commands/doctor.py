@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from eva_core import registry
 from eva_core.errors import UsageError
+from eva_core.stale_install import stale_line
 
 PACKAGES = ("eva-pathology", "torch", "torchvision", "timm", "lightning", "torchmetrics", "jsonargparse", "h5py")
 
@@ -18,7 +19,8 @@ def main(argv: list[str]) -> int:
         return 0
     if argv:
         raise UsageError(f"Expected `eva doctor` alone, but got {' '.join(argv)!r}.")
-    broken = _broken_plugins()
+    stale = stale_line()
+    broken = [*([stale] if stale else []), *_broken_plugins()]
     for title, lines in (
         ("versions", [f"python {platform.python_version()}", *map(_version, PACKAGES)]),
         ("devices", _devices()),

@@ -81,9 +81,13 @@ def _trust(results: Results) -> FactsSection:
         rows.append(("does the embedding tell the site?", told))
     else:
         rows.append(("does the embedding tell the site?", "not known: the samples name no site and group"))
-    copies = {**results.get("copies", {}), **(results.get("turned_copies") or {})}
-    text = ", ".join(f"{n:,} in {split}" for split, n in copies.items() if n)
-    rows.append(("images that are in train as well", text or "none found"))
+    for title, copies in (
+        ("images that are in train as well, bit for bit", results.get("copies", {})),
+        ("images that look like one of train", results.get("turned_copies")),
+    ):
+        if copies is not None:
+            text = ", ".join(f"{n:,} in {split}" for split, n in copies.items() if n)
+            rows.append((title, text or "none found"))
     if results["skipped"]:
         rows.append(("images that could not be read", f"{len(results['skipped']):,}"))
     mpp = results["mpp"]

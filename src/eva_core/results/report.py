@@ -31,17 +31,21 @@ def show(results: Results, console: Console | None = None) -> None:
     table.add_column("model")
     table.add_column(metric, justify="right")
     table.add_column("95 % interval", justify="right")
-    table.add_column("last step", justify="right")
     rows = [(identity["model"], results["splits"])]
     rows += [(name, b["splits"]) for name, b in results["baselines"].items() if name != identity["model"]]
     nulls = not_beaten(results)
+    records = [splits[split]["metrics"][metric] for split in results["splits"] for _, splits in rows]
+    trained = any(record["last"] != record["mean"] for record in records)  # else there are no steps to choose from
+    if trained:
+        table.add_column("last step", justify="right")
     for split in results["splits"]:
         for name, splits in rows:
             record = splits[split]["metrics"][metric]
+            last = [number(record["last"])] if trained else []
             mark = f" {MARK}" if name in nulls and split == main["split"] else ""
-            table.add_row(_cell(split), _cell(name) + mark, score(record), span(record["ci95"]), number(record["last"]))
+            table.add_row(_cell(split), _cell(name) + mark, score(record), span(record["ci95"]), *last)
         if main.get("chance") is not None:
-            table.add_row(_cell(split), "chance", number(main["chance"]), "", "", style="dim")
+            table.add_row(_cell(split), "chance", number(main["chance"]), "", style="dim")
     console.print(table)
     by_class = task_named(results["task"]).by_class(results)
     if by_class:

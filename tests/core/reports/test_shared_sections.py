@@ -31,7 +31,7 @@ def test_what_may_mislead_is_said(tmp_path: Path):
     )
     assert said["robustness index"].startswith("0.400 at k = 5")
     assert said["does the embedding tell the site?"] == "balanced accuracy 0.900, chance 0.500"
-    assert said["images that are in train as well"] == "2 in test"
+    assert said["images that are in train as well, bit for bit"] == "2 in test"
     assert said["micrometres per pixel"] == "0.5 reached the model, 0.25 in the files"
     assert said["run 1"] == "balanced accuracy 0.700 there; step 10, lr 0.0003"
 
@@ -41,7 +41,7 @@ def test_what_is_not_known_is_said_as_well(tmp_path: Path):
     said = facts(tmp_path / "out", **changes)
     assert said["did the model see these slides?"].startswith("unknown")
     assert said["does the embedding tell the site?"].startswith("not known")
-    assert said["images that are in train as well"] == "none found"
+    assert said["images that are in train as well, bit for bit"] == "none found"
 
 
 def test_the_command_that_repeats_it_is_one_of_a_shell(tmp_path: Path):
