@@ -20,9 +20,10 @@ import yaml
 from PIL import Image
 from safetensors.torch import save
 
-from eva_core import registry
+from eva_core import cli, registry
 from eva_core.config import files, protocols
 from eva_core.hub.weight_files import RELEASE, hub_file, release_path, weights_address
+from eva_pretrain.studies import runner
 from eva_vision.datasets import bach
 from eva_vision.datasets.mhist import Mhist
 from eva_vision.datasets.phantom import Phantom
@@ -157,6 +158,15 @@ def count_what_is_there(patch: pytest.MonkeyPatch) -> None:
     for drawn in (Phantom, PhantomPatterns, PhantomNuclei):
         patch.setattr(drawn.__init__, "__defaults__", (12, 8, 8, 64, 0))
     patch.setattr(PhantomSlides.__init__, "__defaults__", (10, "label", 0.0, False, 256, 0))
+
+
+def train_in_this_process(patch: pytest.MonkeyPatch) -> None:
+    """Let a study train here: a process for each run would take its time to start, and networks of all blocks."""
+
+    def train(arguments: Sequence[str], *_: object) -> None:
+        assert cli.main(["pretrain", *arguments]) == 0
+
+    patch.setattr(runner, "_train", train)
 
 
 def write_embeddings(folder: Path) -> None:

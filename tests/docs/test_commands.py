@@ -260,6 +260,7 @@ def test_the_commands_of_a_page_run_in_their_order(
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     stand_ins.put_released(weights)
     stand_ins.count_what_is_there(monkeypatch)
+    stand_ins.train_in_this_process(monkeypatch)
     write_files(page, here)
     with stand_ins.shallow_networks(), stand_ins.configs_in(made / "shipped"):
         commands = [command for command in COMMANDS if command.page == page and runs_here(command)]
