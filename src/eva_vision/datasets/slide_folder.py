@@ -47,7 +47,8 @@ class SlideFolder(SlideDataset):
         Args:
             root: Folder of the slides, or an address such as `s3://bucket/slides`.
             manifest: CSV, relative to `root` where that is a folder.
-            outcome: What is learnt, where the manifest has several; None: the only one.
+            outcome: What is learnt, where the manifest has several; None: the only one. Where it has none, patients are
+                `new`, for `eva predict --head`.
             unit: `patient`: all slides of a patient make one bag and have one outcome; `slide`: each slide has its own.
             metric: The main metric; balanced_accuracy, r2 or c_harrell unless given.
             index: An index by `eva slides index` that has the slides; None: their tissue is found here.
@@ -96,8 +97,8 @@ def _classes(file: Path, manifest: Manifest, ordered: Sequence[str]) -> tuple[st
     Raises:
         UsageError: The labels of the manifest are others.
     """
-    labels = sorted({str(line.outcome) for line in manifest.lines})
-    if ordered and sorted(ordered) != labels:
+    labels = sorted({line.outcome for line in manifest.lines if isinstance(line.outcome, str)})
+    if ordered and labels and sorted(ordered) != labels:
         raise UsageError(
             f"Expected the labels of {file} in --dataset.ordered, {some(labels)}, but got {some(ordered)}. Correct it."
         )

@@ -171,14 +171,14 @@ def _fitted(
     return fitted, said
 
 
-def said_by(job: Job, store: BagStore, heads: Heads) -> Iterator[Said]:
-    """What finished heads say of each split of a dataset, whose targets may be unknown."""
+def said_by(job: Job, store: BagStore, heads: Heads, targets: np.ndarray) -> Iterator[Said]:
+    """What finished heads say of each split of a dataset, whose targets, (samples, ...), may be unknown."""
     for split in dict.fromkeys(store.splits.tolist()):
         rows = store.rows(split)
         bags = StoredBags(store, rows)
         outputs = job.head.outputs_of_all([dict(params) for params in heads.values()], bags).numpy()
         folds = np.zeros(len(rows), np.int64)
-        yield Said(split, store.ids[rows], store.groups[rows], store.targets[rows], outputs, outputs, folds)
+        yield Said(split, store.ids[rows], store.groups[rows], targets[rows], outputs, outputs, folds)
 
 
 def _contamination(job: Job, store: BagStore, scoring: Scoring, said: Said) -> Contamination:

@@ -46,7 +46,7 @@ class Line:
     Attributes:
         file: The slide.
         patient: Its patient; the slide itself where none is named.
-        outcome: The label as text, or a value, or time and event.
+        outcome: The label as text, or a value, or time and event; None where the manifest has none.
         split: `train`, `val` or `test`; empty where the manifest gives none.
         site: Where it was made; empty where unknown.
         cohort: The study it is of; empty where unknown.
@@ -54,7 +54,7 @@ class Line:
 
     file: SlideFile
     patient: str
-    outcome: str | float | tuple[float, float]
+    outcome: str | float | tuple[float, float] | None
     split: str
     site: str
     cohort: str
@@ -75,7 +75,8 @@ def read_manifest(file: Path, root: str, kind: Kind | None) -> Manifest:
         file: CSV with the columns slide, and label, value, or time and event; patient, split, site, cohort and mpp may
             be there.
         root: Folder or address to which the slides' paths are relative.
-        kind: The outcome that is meant; None: the only one that there is.
+        kind: The outcome that is meant, also where the manifest has none, so that finished heads are applied; None: the
+            only one that there is.
     Raises:
         UsageError: Names the lines that are wrong, and what to do.
     """
@@ -84,9 +85,9 @@ def read_manifest(file: Path, root: str, kind: Kind | None) -> Manifest:
         say(unread)
     if not table.rows:
         raise UsageError(f"Expected slides in {file}, but it lists none.")
-    kind = _kind(table, kind)
+    kind, labelled = _kind(table, kind)
     _refuse(table, "a slide", lambda row: bool(row["slide"]))
-    _refuse_values(table, kind)
+    _refuse_values(table, kind if labelled else None)
     patients = "patient" in table.columns
     if patients:
         _refuse(table, "a patient", lambda row: bool(row["patient"]))
@@ -94,8 +95,8 @@ def read_manifest(file: Path, root: str, kind: Kind | None) -> Manifest:
         Line(
             SlideFile(row["slide"], _path(root, row["slide"]), number(row["mpp"]) if row.get("mpp") else None),
             printable(row["patient"] if patients else row["slide"]),
-            _outcome(row, kind),
-            row.get("split", "").lower(),
+            _outcome(row, kind) if labelled else None,
+            row.get("split", "").lower() if labelled else "new",
             printable(row.get("site", "")),
             printable(row.get("cohort", "")),
         )
@@ -109,22 +110,25 @@ def read_manifest(file: Path, root: str, kind: Kind | None) -> Manifest:
     return Manifest(kind, lines)
 
 
-def _kind(table: Table, kind: Kind | None) -> Kind:
+def _kind(table: Table, kind: Kind | None) -> tuple[Kind, bool]:
+    """The kind of outcome, and whether the manifest has it."""
     there: list[Kind] = [name for name in ("label", "value") if name in table.columns]
     there += ["survival"] if {"time", "event"} <= set(table.columns) else []
     if kind is None and len(there) == 1:
-        return there[0]
+        return there[0], True
+    if kind is not None and not {"label", "value", "time", "event"} & set(table.columns):
+        return kind, False
     if kind is None or kind not in there:
         got = f"{some(there)}: name one with --dataset.outcome" if kind is None and there else some(table.columns)
         wanted = {"label": "a column label", "value": "a column value", "survival": "columns time and event", None: ""}
         raise UsageError(
             f"Expected {wanted[kind] or 'a column label, a column value, or columns time and event'} in {table.file}, "
-            f"but got {got}."
+            f"but got {got}. To apply finished heads to slides without any, name the kind with --dataset.outcome."
         )
-    return kind
+    return kind, True
 
 
-def _refuse_values(table: Table, kind: Kind) -> None:
+def _refuse_values(table: Table, kind: Kind | None) -> None:
     if kind == "label":
         _refuse(table, "a label", lambda row: bool(row["label"]))
     if kind == "value":

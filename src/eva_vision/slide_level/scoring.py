@@ -12,7 +12,7 @@ from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.results import SplitRecord
 from eva_core.contracts.sections import Section
 from eva_core.statistics.intervals import Intervals
-from eva_vision.slide_level.contracts import Outcome
+from eva_vision.slide_level.contracts import Outcome, SlideDataset
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,16 @@ class Scoring(ABC):
     @abstractmethod
     def outcome(self, card: DatasetCard) -> Outcome:
         """What heads learn."""
+
+    @abstractmethod
+    def targets(self, stored: np.ndarray, dataset: SlideDataset, card: DatasetCard) -> np.ndarray:
+        """Targets of a dataset that finished heads are applied to, as those of the heads' own: unknown ones may be all.
+
+        Args:
+            stored: As the store has them, (samples, ...).
+            dataset: The dataset.
+            card: The same with the classes of the heads.
+        """
 
     @abstractmethod
     def strata(self, targets: np.ndarray) -> np.ndarray:

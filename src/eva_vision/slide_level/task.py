@@ -117,9 +117,10 @@ class SlideTask(Task):
         from eva_core.results.record import PREDICTIONS, write_predictions
         from eva_vision.slide_level.evaluation import said_by
 
-        scoring = self.scoring()
-        parts = [scoring.predictions(said, job.dataset.card) for said in said_by(job, store, heads)]
-        write_predictions(output, scoring.table(parts, job.dataset.card, list(heads)))
+        scoring, card = self.scoring(), replace(job.dataset.card, classes=tuple(classes))
+        targets = scoring.targets(store.targets, _checked(job.dataset), card)
+        parts = [scoring.predictions(said, card) for said in said_by(job, store, heads, targets)]
+        write_predictions(output, scoring.table(parts, card, list(heads)))
         return output / PREDICTIONS
 
     @override

@@ -1,19 +1,23 @@
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from eva_core import registry
-from eva_core.api import apply_job, fit_job
+from eva_core.api import apply_heads, apply_job, fit, fit_job
 from eva_core.cli import main
 from eva_core.config.jobs import job_of
+from eva_core.config.protocols import heads_of
 from eva_core.errors import UsageError
 from eva_core.job import Job
 from eva_core.task import task_named
 from eva_vision.datasets.slide_folder import SlideFolder
 from eva_vision.slide_level.bags.places import Places
-from tests.vision.slide_level.conftest import write_manifest
+from eva_vision.slide_level.manifest import TASKS
+from tests.vision.slide_level.conftest import HOW, quick, relabelled, write_manifest
 
 
 def silent(line: str) -> None:
@@ -135,3 +139,40 @@ def test_random_weights_are_a_null_that_leaves_the_score_and_its_title(slides: P
     assert {*plain["files"]} == {*results["files"]}
     with pytest.raises(UsageError, match="random_weights"):
         fit_job(replace(with_null, output=tmp_path / "a"), silent)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "column", "predicted"),
+    [
+        ("label", lambda n: {"label": "ab"[n % 2]}, "score_b"),
+        ("value", lambda n: {"value": n % 2 + 0.01 * n}, "predicted_value"),
+        ("survival", lambda n: {"time": 9 - n % 2 * 6 + 0.1 * n, "event": int(n % 5 > 0)}, "risk"),
+    ],
+)
+def test_finished_heads_say_something_of_slides_without_an_outcome(
+    slides: Path, tmp_path: Path, outcome: str, column: Callable, predicted: str
+):
+    kind = TASKS[outcome][0]
+    own = SlideFolder(str(relabelled(slides, tmp_path / "own", column)))
+    fit("colour_stats", own, None, quick(kind), tmp_path / "out", HOW, silent)
+    new = SlideFolder(str(relabelled(slides, tmp_path / "new", lambda n: {})), outcome=outcome)
+    assert {sample.split for sample in new.samples} == {"new"}
+    head = heads_of(quick(kind), own.card)[0]
+    file = apply_heads(tmp_path / "out", "colour_stats", new, head, quick(kind), tmp_path / "applied", HOW, silent)
+    table = pq.read_table(file)
+    runs = table.num_rows // 12
+    values = table[predicted].to_numpy().reshape(runs, 12).mean(0)
+    assert len({*values.round(6)}) > 2
+    assert values[1::2].mean() > values[0::2].mean()  # by colour alone, as those that were learnt from
+
+
+def test_labels_of_other_slides_are_those_of_the_heads(slides: Path, tmp_path: Path):
+    own = SlideFolder(str(relabelled(slides, tmp_path / "own", lambda n: {"label": "ab"[n % 2]})))
+    fit("colour_stats", own, "mean_logreg", quick("slide_classification"), tmp_path / "out", HOW, silent)
+    other = SlideFolder(
+        str(relabelled(slides, tmp_path / "other", lambda n: {"label": "cb"[n % 2]}))
+    )  # b is first here
+    arguments = ("mean_logreg", quick("slide_classification"), tmp_path / "applied", HOW, silent)
+    table = pq.read_table(apply_heads(tmp_path / "out", "colour_stats", other, *arguments))
+    assert {name for name in table.column_names if name.startswith("score_")} == {"score_a", "score_b"}
+    assert set(table["target"].to_pylist()) == {None, 1}

@@ -19,6 +19,7 @@ from eva_core.statistics.summary import measured_record
 from eva_vision.slide_level.classification.kappa import measured
 from eva_vision.slide_level.classification.metric_names import metrics_for
 from eva_vision.slide_level.classification.outcome import Classes
+from eva_vision.slide_level.contracts import SlideDataset
 from eva_vision.slide_level.scoring import Example, Said, Scoring
 
 
@@ -31,6 +32,13 @@ class ClassScoring(Scoring):
     @override
     def outcome(self, card: DatasetCard) -> Classes:
         return Classes(len(card.classes), card.metric)
+
+    @override
+    def targets(self, stored: np.ndarray, dataset: SlideDataset, card: DatasetCard) -> np.ndarray:
+        """Numbers of the heads' classes; -1 where that is unknown, or a class that they never saw."""
+        known = [card.classes.index(name) if name in card.classes else -1 for name in dataset.card.classes]
+        numbers: np.ndarray = np.array([*known, -1])[stored.astype(np.int64)]
+        return numbers
 
     @override
     def strata(self, targets: np.ndarray) -> np.ndarray:

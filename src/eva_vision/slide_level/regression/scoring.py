@@ -14,6 +14,7 @@ from eva_core.statistics.intervals import Intervals
 from eva_vision.regression.predictions import Values, values_table
 from eva_vision.regression.sections import sections_of
 from eva_vision.regression.summary import split_record
+from eva_vision.slide_level.contracts import SlideDataset
 from eva_vision.slide_level.regression.outcome import Value
 from eva_vision.slide_level.scoring import Said, Scoring
 
@@ -30,6 +31,12 @@ class ValueScoring(Scoring):
     @override
     def outcome(self, card: DatasetCard) -> Value:
         return Value(card.metric)
+
+    @override
+    def targets(self, stored: np.ndarray, dataset: SlideDataset, card: DatasetCard) -> np.ndarray:
+        """Values, NaN where unknown."""
+        known = any(sample.target is not None for sample in dataset.samples)
+        return stored.astype(np.float64) if known else np.full(len(stored), np.nan)
 
     @override
     def strata(self, targets: np.ndarray) -> np.ndarray:

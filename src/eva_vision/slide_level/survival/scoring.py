@@ -11,6 +11,7 @@ from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.results import SplitRecord
 from eva_core.contracts.sections import Section
 from eva_core.statistics.intervals import Intervals
+from eva_vision.slide_level.contracts import SlideDataset
 from eva_vision.slide_level.scoring import Said, Scoring
 from eva_vision.slide_level.survival.outcome import Risk
 from eva_vision.slide_level.survival.predictions import Risks, risks_table
@@ -27,6 +28,11 @@ class RiskScoring(Scoring):
     @override
     def outcome(self, card: DatasetCard) -> Risk:
         return Risk(card.metric)
+
+    @override
+    def targets(self, stored: np.ndarray, dataset: SlideDataset, card: DatasetCard) -> np.ndarray:
+        """Times and events, NaN where unknown."""
+        return stored if stored.ndim == 2 else np.full((len(stored), 2), np.nan)
 
     @override
     def strata(self, targets: np.ndarray) -> np.ndarray:
