@@ -3,10 +3,12 @@
 import contextlib
 import importlib
 import warnings
+from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.sparse.linalg import svds
 
 NEIGHBOURS, COMPONENTS, EPOCHS = 15, 50, 200
@@ -26,7 +28,7 @@ def umap_places(x: np.ndarray) -> np.ndarray:
     Args:
         x: Embeddings, float32 (N, D), with N above 3; all pairs are compared, so at most a few thousand.
     """
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _threads_as_before():
         warnings.simplefilter("ignore")  # of threads, and of a graph in parts
         umap = importlib.import_module("umap")
         _keep_compiled(umap.umap_)
@@ -41,6 +43,16 @@ def umap_places(x: np.ndarray) -> np.ndarray:
         )
         places: np.ndarray = layout.fit_transform(x)
     return places
+
+
+@contextlib.contextmanager
+def _threads_as_before() -> Iterator[None]:
+    """Undo what numba does to torch's number of threads, by which the last digits of later scores are rounded."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _keep_compiled(module: Any) -> None:

@@ -4,9 +4,11 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from sklearn.manifold import trustworthiness
 from threadpoolctl import threadpool_limits
 
+from eva_core.classification.gradient_head import threads
 from eva_core.reports.embedding_map import POINTS
 from eva_core.reports.umap_layout import installed, umap_places
 
@@ -44,3 +46,10 @@ def test_a_full_map_is_soon_laid_out():
         began = time.process_time()
         umap_places(x)
         assert time.process_time() - began < 3
+
+
+def test_torch_has_as_many_threads_after_it_as_before():
+    """Else the scores that a process computes next are rounded otherwise, and a fork of it hangs."""
+    with threads(1):
+        umap_places(np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32))
+        assert torch.get_num_threads() == 1
