@@ -381,6 +381,8 @@ READ_THERE = (
     "report elsewhere",
 )
 """Reports read the images that a configuration names, to tell whether they are those of the result, else show none."""
+CHECKOUT = str(Path(__file__).parents[2] / "pyproject.toml")
+"""What fails says where the checkout is newer than its install."""
 FINDERS = ("ldconfig", "gcc", "'ld'", "objdump", "fc-list", "uname", "'git'")
 """Programs by which Python finds libraries, and eva the commit that it is of."""
 
@@ -394,7 +396,9 @@ def strange(job: Job, made: Inputs, reads: bool) -> list[list[str]]:
     here, system = os.path.realpath(made.root), libraries()
     tried = (str(made.private / "text"),)  # through a link, which is refused as it is opened: it stays as it was
     fine = {
-        "read": lambda name: name.startswith((here, *system)) or (reads and name.startswith(str(made.private))),
+        "read": lambda name: (
+            name.startswith((here, CHECKOUT, *system)) or (reads and name.startswith(str(made.private)))
+        ),
         "write": lambda name: name.startswith((here, "/dev/null", "/dev/shm")) or (reads and name in tried),
         "import": lambda name: name.partition(".")[0] != "not_of_eva",
         "os.fork": lambda _: True,  # loaders of images, which answer through sockets that are files

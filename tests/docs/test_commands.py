@@ -118,8 +118,15 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_tree(root / name, {"train": 6, "val": 4, "test": 4})
     shutil.copytree(root / "my_patches/test/pink", root / "new_images")
     shutil.copytree(root / "my_patches/train", root / "patches")
-    for name in ("one.svs", "CMU-1-Small-Region.svs", "synthetic.svs", "slides/one.svs", "slides/a.svs"):
-        (root / name).parent.mkdir(exist_ok=True)
+    for name in (
+        "one.svs",
+        "CMU-1-Small-Region.svs",
+        "out/demo/real/CMU-1-Small-Region.svs",
+        "synthetic.svs",
+        "slides/one.svs",
+        "slides/a.svs",
+    ):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
         write_phantom_slide(root / name, 1024, 768, seed=len(name), levels=2)
     (root / "wsis").symlink_to("slides")
     (root / "test_patients.txt").write_text("TCGA-AA-0001\n")

@@ -83,10 +83,10 @@ class Row:
 
     Attributes:
         average: Mean over the tasks of the average; None where one is missing.
-        published: The published value of that average, under the same protocol string; None where there is none.
         rank: Mean rank and its interval over the same tasks; None where one is missing.
         headroom: Mean over the same tasks.
         embed_s: Seconds for the embeddings of all tasks.
+        published: The published value of the average, under the same protocol string; None where there is none.
     """
 
     model: str
@@ -94,10 +94,10 @@ class Row:
     cells: dict[str, Cell]
     card: dict[str, Any] = field(default_factory=dict)
     average: float | None = None
-    published: float | None = None
     rank: tuple[float, float, float] | None = None
     headroom: float | None = None
     embed_s: float | None = None
+    published: float | None = None
 
 
 @dataclass

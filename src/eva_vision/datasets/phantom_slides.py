@@ -107,9 +107,10 @@ def _drawn(patients: Sequence[Patient], side: int, seed: int) -> dict[str, Path]
         with locked(folder), Bar("phantom_slides: drawing", len(missing), "slides") as bar:
             for number in missing:
                 path, patient = [*paths.values()][number], patients[number]
-                half_done = path.with_suffix(f".{os.getpid()}.part")
+                half_done = folder / f".{os.getpid()}" / path.name  # the file holds its own name
                 stain = site_stain(patient.site, number)
                 write_pattern_slide(half_done, side, seed * 100_003 + number, patient.shares, stain)
                 half_done.replace(path)
+                half_done.parent.rmdir()
                 bar.advance(1)
     return paths

@@ -7,7 +7,7 @@ import numpy as np
 from eva_vision.synthetic.patches import Stain
 from eva_vision.synthetic.patterns import CLASSES
 
-VERSION = 1
+VERSION = 2
 """Raise it whenever patients or slides change: it is part of the name of the folder that they lie in."""
 SITES = ("north", "south")
 _SHEETS = CLASSES.index("sheets")

@@ -59,7 +59,7 @@ def test_views_and_read_only_pixels_are_pixels(pictures):
     ("changes", "said"),
     [
         ({"id": "s003"}, "each id .* once, but s003"),
-        ({"split": "valid"}, "splits train, val, test, new .* got 'valid'"),
+        ({"split": "valid"}, "splits train, val, test, cv, new .* got 'valid'"),
         ({"target": -1}, "from 0 to 1, or None .* 's004' has -1"),
         ({"target": 2}, "'s004' has 2"),
         ({"target": "b"}, "'s004' has 'b'"),

@@ -9,12 +9,21 @@ from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.dataset import Sample
 from eva_core.errors import UsageError
 from eva_vision.datasets.published_files import check_counts, locate, refuse, refuse_crossing, scan
+from eva_vision.slide_level.contracts import SlideDataset
 from tests.vision.datasets import trees
 
 CARD = DatasetCard(name="it", classes=("a", "b"), access="ask")
 
 
-@pytest.mark.parametrize("name", [name for name in trees.with_tree() if hasattr(trees.module_of(name), "COUNTS")])
+COUNTED = [
+    name
+    for name in trees.with_tree()
+    if hasattr(trees.module_of(name), "COUNTS") and not issubclass(registry.datasets.load(name), SlideDataset)
+]
+"""Of datasets of slides each is named, or the table has a checksum: their own tests say what is missing."""
+
+
+@pytest.mark.parametrize("name", COUNTED)
 def test_a_tiny_tree_is_refused_under_the_published_counts(name: str, tmp_path: Path):
     published = registry.datasets.load(name).counts
     root = trees.write(name, tmp_path)

@@ -25,7 +25,7 @@ class RegressionSection:
         strengths: Of the regularisation, that a head tries.
     """
 
-    heads: tuple[str, ...] = ("ridge",)
+    heads: tuple[str, ...] = ("image_ridge",)
     strengths: tuple[float, ...] = (0.001, 0.1, 10.0)
 
     def of(self, dataset: str, published: "RegressionSection | None" = None) -> "RegressionSection":

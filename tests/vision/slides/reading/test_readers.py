@@ -89,7 +89,7 @@ def test_an_mpp_is_given_where_the_file_states_none(ppm, tissue, tmp_path):
 def test_the_commands_take_it(ppm, picture, tmp_path, capsys):
     asked = ["slides", "index", f"{tmp_path}/*.ppm", "--output", str(tmp_path / "index"), "--workers", "1"]
     assert main(asked) == 0
-    assert "1 slides in" in capsys.readouterr().out
+    assert "1 slide in" in capsys.readouterr().out
     assert main(["slides", "show", str(picture), "--output", str(tmp_path / "a.png")]) == 0
     shown = capsys.readouterr().out
     assert "reader     ppm" in shown
