@@ -17,14 +17,13 @@ from eva_core.contracts.results import Baseline, Confounds, Contamination, Split
 from eva_core.errors import EvaError
 from eva_core.evaluation.class_checks import class_counts, untrained
 from eva_core.evaluation.contamination import marked, seen
-from eva_core.evaluation.copies import turned_copies_across
+from eva_core.evaluation.copies import copies_across, turned_copies_across
 from eva_core.evaluation.holdout import few
 from eva_core.evaluation.reached_mpp import reached_mpp
 from eva_core.evaluation.site_bias import confounds
 from eva_core.evaluation.splits import Plan, cost, make_plan, summary
 from eva_core.job import Answer, Job
 from eva_core.progress import Bar
-from eva_core.store.reuse import CONTENT, copies_of_train
 from eva_core.store.store import Store
 
 COLOUR = "colour_stats"
@@ -66,7 +65,7 @@ def evaluate(job: Job, store: Store, metric: Metric) -> Answer:
         "refit": _refit(job, store, plan, runs),
         "skipped": store.skipped,
         "untrained": foreign,
-        "copies": {} if store.imported else _copies(store),
+        "copies": copies_across(store),
         "turned_copies": turned_copies_across(store, plan),
         "report": job.dataset.report(list(predictions.values())),
         "cost": cost(store, fit_s),
@@ -140,11 +139,6 @@ def scores_of(head: Head, versions: Sequence[dict[str, torch.Tensor]], data: Emb
     """Class probabilities and log-odds under each version of the parameters, (R, N, C) both."""
     logits = [head.logits(params, data.x) for params in versions]
     return np.stack([probabilities(z).numpy() for z in logits]), np.stack([log_odds(z).numpy() for z in logits])
-
-
-def _copies(store: Store) -> dict[str, int]:
-    rows = np.flatnonzero(store.readable)
-    return copies_of_train(store.read(rows, CONTENT), store.splits[rows])
 
 
 def _contamination(job: Job, predictions: Predictions) -> Contamination:

@@ -4,10 +4,19 @@ import numpy as np
 
 from eva_core.evaluation.splits import Plan
 from eva_core.evaluation.turned_copies import turned_copies
-from eva_core.store.store import Samples
+from eva_core.store.reuse import CONTENT, copies_of_train
+from eva_core.store.store import Samples, Store
 
 LOOKED_THROUGH = 2000
 """Images of train and the reported splits up to which copies across them are looked for."""
+
+
+def copies_across(store: Store) -> dict[str, int]:
+    """How many images of each other split have the very pixels of one of train; nothing for imported embeddings."""
+    if store.imported:
+        return {}
+    rows = np.flatnonzero(store.readable)
+    return copies_of_train(store.read(rows, CONTENT), store.splits[rows])
 
 
 def turned_copies_across(store: Samples, plan: Plan) -> dict[str, int] | None:

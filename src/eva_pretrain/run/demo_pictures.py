@@ -85,7 +85,7 @@ def embed_windows(backbone: Backbone, pixels: np.ndarray, side: int) -> Tensor:
     Args:
         backbone: In eval mode.
         pixels: uint8 RGB (H, W, 3).
-        side: Of a window, in pixels.
+        side: Side of a window in pixels.
 
     Returns:
         float32 (rows, columns, D).

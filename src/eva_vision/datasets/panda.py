@@ -115,7 +115,7 @@ def stratified(targets: np.ndarray, shares: Sequence[float]) -> list[str | None]
 
     Args:
         targets: Class of each sample, (N,).
-        shares: Of train, val and test; test takes the rest where they add up to 1.
+        shares: Shares of train, val and test; test takes the rest where they add up to 1.
     Returns:
         The split of each sample, N of them; None for those that no split takes.
     """

@@ -14,14 +14,13 @@ from eva_core.contracts.metric import Metric
 from eva_core.contracts.results import Baseline, Contamination, SplitRecord, TaskRecord
 from eva_core.errors import EvaError, UsageError
 from eva_core.evaluation.contamination import marked, seen
-from eva_core.evaluation.copies import turned_copies_across
+from eva_core.evaluation.copies import copies_across, turned_copies_across
 from eva_core.evaluation.reached_mpp import reached_mpp
 from eva_core.evaluation.splits import CROSS_VALIDATED as CV
 from eva_core.evaluation.splits import Plan, cost, reported_splits, summary
 from eva_core.job import Answer, Job
 from eva_core.progress import Bar
 from eva_core.statistics.intervals import Intervals
-from eva_core.store.reuse import CONTENT, copies_of_train
 from eva_core.store.store import Store
 from eva_core.task import Heads
 from eva_vision.regression.contracts import FoldedDataset, ValueData
@@ -77,7 +76,7 @@ def evaluate(job: Job, store: Store, metric: Metric) -> Answer:
         "refit": None,
         "skipped": store.skipped,
         "untrained": {},
-        "copies": {} if store.imported or plan.main == CV else _copies(store),
+        "copies": {} if plan.main == CV else copies_across(store),
         "turned_copies": None if plan.main == CV else turned_copies_across(store, plan),
         "report": job.dataset.report(said),
         "cost": cost(store, fit_s),
@@ -210,11 +209,6 @@ def said_by(job: Job, store: Store, heads: Heads, outputs: Sequence[str]) -> lis
                     targets[:, column] = known[:, own.index(name)]
         parts.append(Values(split, store.ids[rows], store.groups[rows], targets, predicted, outputs))
     return parts
-
-
-def _copies(store: Store) -> dict[str, int]:
-    rows = np.flatnonzero(store.readable)
-    return copies_of_train(store.read(rows, CONTENT), store.splits[rows])
 
 
 def _contamination(job: Job, part: Values) -> Contamination:

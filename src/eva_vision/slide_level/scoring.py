@@ -24,8 +24,8 @@ class Said:
         ids: Id of each sample, (N,).
         groups: Patient of each, (N,).
         targets: Target of each, (N, ...).
-        outputs: Of the selected heads of every run, (R, N, K).
-        last: Of the same heads after their last step, (R, N, K).
+        outputs: Outputs of the selected heads of every run, (R, N, K).
+        last: Outputs of the same heads after their last step, (R, N, K).
         folds: Fold in which each sample was scored, (N,): heads of different folds gave their outputs.
     """
 

@@ -36,6 +36,7 @@ class BagStore(VectorStore):
             pixels, and `candidates`, patches of tissue that the slide has, (bags,).
         bag_means: Mean embedding of each bag, float32 (bags, D).
         bag_colours: Mean colour statistics of each bag, float32 (bags, 6).
+        patches: Number of patches of each sample, int64 (samples,).
         with_tissue: Whether a sample has any patch, (samples,).
     """
 
@@ -48,7 +49,9 @@ class BagStore(VectorStore):
         self.facts = {name: file[name][:] for name in _FACTS}
         self.bag_means, self.bag_colours = file["bag_mean"][:], file["bag_colour"][:]
         n = self.attributes["n"]
-        self.with_tissue = np.bincount(self.sample_of, self.counts, minlength=n) > 0
+        self.patches = np.bincount(self.sample_of, self.counts, minlength=n).astype(np.int64)
+        self.with_tissue = self.patches > 0
+        self._means: dict[str, np.ndarray] = {}
         self.known = np.bincount(self.sample_of, minlength=n) > 0
         self.readable = self.known & self.with_tissue
         return bool(len(self.ids) == n and len(self.targets) == n)
@@ -81,12 +84,12 @@ class BagStore(VectorStore):
 
     def means(self, what: str = "embeddings") -> np.ndarray:
         """Mean over the patches of each sample, float32 (samples, D); zeros where there is none."""
-        of_bags = self.bag_means if what == "embeddings" else self.bag_colours
-        sums = np.zeros((len(self.ids), of_bags.shape[1]))
-        np.add.at(sums, self.sample_of, of_bags.astype(np.float64) * self.counts[:, None])
-        patches = np.bincount(self.sample_of, self.counts, minlength=len(self.ids))
-        means: np.ndarray = (sums / np.maximum(patches, 1)[:, None]).astype(np.float32)
-        return means
+        if what not in self._means:  # every fold and every null asks anew
+            of_bags = self.bag_means if what == "embeddings" else self.bag_colours
+            sums = np.zeros((len(self.ids), of_bags.shape[1]))
+            np.add.at(sums, self.sample_of, of_bags.astype(np.float64) * self.counts[:, None])
+            self._means[what] = (sums / np.maximum(self.patches, 1)[:, None]).astype(np.float32)
+        return self._means[what]
 
 
 def open_bags(

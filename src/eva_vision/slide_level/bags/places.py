@@ -52,7 +52,7 @@ def choose_places(slide: Slide, mask: TissueMask | None, section: SlideLevel, id
         slide: Open.
         mask: Its tissue; None under `level`, which has a mask of its own.
         section: How patches are laid out, and how many.
-        identity: Of the slide, the same wherever it lies: it seeds the choice.
+        identity: Identity of the slide, the same wherever it lies: it seeds the choice.
     Raises:
         EvaError: The slide is coarser than asked.
     """

@@ -24,8 +24,7 @@ class StoredBags(Bags):
         self.store, self.samples, self.what = store, samples, what
         self.targets = torch.from_numpy(store.targets[samples])
         self.means = torch.from_numpy(store.means(what)[samples])
-        patches = np.bincount(store.sample_of, store.counts, minlength=len(store.ids))
-        self.counts = patches[samples].astype(np.int64)
+        self.counts = store.patches[samples]
 
     @override
     def read(self, number: int) -> Tensor:

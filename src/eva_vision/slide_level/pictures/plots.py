@@ -24,7 +24,7 @@ def draw_plots(job: Job, scoring: Scoring, predictions: Any, record: SplitRecord
     Args:
         job: What was asked.
         scoring: Makes the sections.
-        predictions: Of the main split.
+        predictions: Predictions on the main split.
         record: Scores of the main split.
         folder: The folder of the result.
     """

@@ -109,7 +109,7 @@ def write_sheet(
         title: The first line.
         lines: Smaller ones below it.
         panels: The thumbnail and the heat map, of one size, uint8 (H, W, 3).
-        scale: Of the heat map.
+        scale: Scale of the heat map.
         ends: Patches by what they have in common, four of each at most.
     """
     large, small, tiny = (ImageFont.load_default(size) for size in (20, 14, 13))

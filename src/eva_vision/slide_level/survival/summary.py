@@ -26,7 +26,7 @@ def split_record(
     """What results.json says of one split, and the intervals behind it.
 
     Args:
-        risks: Of the selected heads, greater where the event is expected sooner, (R, N).
+        risks: Risks by the selected heads, greater where the event is expected sooner, (R, N).
         last: Those of the heads after their last step, (R, N).
         outcomes: The N patients.
         groups: Patient of each sample; None where nothing is known.
