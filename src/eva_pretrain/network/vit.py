@@ -1,15 +1,18 @@
 """ViT of timm as student and teacher: tokens at any image size, and a mask token for hidden patches."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import timm
 import torch
 import torch.nn.functional as F
 from timm.layers.drop import DropPath
-from timm.models import VisionTransformer, checkpoint_seq
+from timm.models import VisionTransformer, checkpoint_seq, is_model_in_modules
+from timm.models.eva import Eva
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from eva_core.errors import UsageError, refuse
 from eva_vision.models.timm_backbone import layer_arguments
@@ -32,11 +35,13 @@ class Architecture:
     """Network that is trained.
 
     Attributes:
-        arch: Name of a ViT of timm.
+        arch: Name of a ViT of timm, with learned positions (`vit_small_patch16_224`) or rotary ones (RoPE:
+            `vit_small_patch16_dinov3`).
         size: Side of the images in pixels, for which the position embedding and the export are made.
-        arguments: Arguments of timm, such as `reg_tokens: 4`, `init_values: 1.0e-5`, `depth: 4`; `mlp_layer` by name.
-        start: Initial weights: the name of a pretrained network of timm, a file, or the folder of an export; none:
-            random.
+        arguments: Arguments of timm, such as `reg_tokens: 4`, `init_values: 1.0e-5`, `depth: 4`; `mlp_layer` by name. Rotary
+            positions are jittered as in DINOv3 by `rope_rescale_coords: 2.0`, in training only.
+        start: Initial weights: a name of `eva models`, of a pretrained network of timm, `hf-hub:owner/name`, a file, or
+            the folder of an export; none: random.
         drop_path: Stochastic depth of the student: rate of the last block, growing from 0 (DINO 0.1).
         drop_path_everywhere: Use the same rate in every block (DINOv2: 0.3 or 0.4).
         official_positions: Resize the position embedding as the official DINO and DINOv2 do, in place of timm's way.
@@ -59,7 +64,9 @@ class Architecture:
 
     def timm_arguments(self) -> dict[str, Any]:
         """Arguments by which timm builds the same network again, as JSON holds them."""
-        return {"img_size": self.size, "dynamic_img_size": True, **self.arguments}
+        # else timm ends a ViT of this family with a mean over patches, and has no norm for the class token
+        token = {"global_pool": "token"} if is_model_in_modules(self.arch, ["eva"]) else {}
+        return {"img_size": self.size, "dynamic_img_size": True, **token, **self.arguments}
 
 
 class Vit(nn.Module):
@@ -70,6 +77,8 @@ class Vit(nn.Module):
         mask_token: Token of a hidden patch, (1, D); None without masks.
         official_positions: Whether the position embedding is resized as the official DINO and DINOv2 do.
     """
+
+    network: VisionTransformer | Eva
 
     def __init__(self, architecture: Architecture, student: bool, masked: bool) -> None:
         """Build the network with random weights from torch's global generator.
@@ -90,6 +99,7 @@ class Vit(nn.Module):
         self.mask_token = nn.Parameter(torch.zeros(1, self.network.embed_dim)) if masked else None
         self.official_positions = architecture.official_positions
         self._resizing: dict[tuple[tuple[int, int], torch.device], Tensor] = {}
+        self._turning: dict[tuple[tuple[int, int], torch.device], Tensor] = {}
         if student:
             self.network.set_grad_checkpointing(architecture.checkpointing)
         if architecture.compile:
@@ -120,21 +130,48 @@ class Vit(nn.Module):
         x = network.patch_embed(images)  # (N, h, w, D)
         if masks is not None and self.mask_token is not None:
             x = torch.where(masks.view(*x.shape[:3], 1), self.mask_token.to(x.dtype), x)
-        x = network.norm_pre(self._with_positions(x))
-        x = checkpoint_seq(network.blocks, x) if network.grad_checkpointing else network.blocks(x)
-        x = network.norm(x)
+        grid = (x.shape[1], x.shape[2])
+        x = network.norm(self._through_blocks(network.norm_pre(self._with_positions(x)), grid))
         return Tokens(x[:, 0], x[:, network.num_prefix_tokens :])
+
+    def _through_blocks(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Pass tokens (N, prefix + h * w, D) through all blocks, which turn them by rotary positions if they have."""
+        network = self.network
+        if isinstance(network, VisionTransformer):
+            return checkpoint_seq(network.blocks, x) if network.grad_checkpointing else network.blocks(x)
+        for block, rope in zip(network.blocks, self._rotations(grid, x.device), strict=True):
+            if network.grad_checkpointing:
+                x = checkpoint(block, x, rope=rope, use_reentrant=False)
+            else:
+                x = block(x, rope=rope)
+        return x
+
+    def _rotations(self, grid: tuple[int, int], device: torch.device) -> Iterable[Tensor | None]:
+        """Rotary positions of each block, made once for a device where they are neither learned nor jittered."""
+        rope, depth = self.network.rope, len(self.network.blocks)
+        if rope is None:
+            return [None] * depth
+        if self.network.rope_mixed:  # learned, for each block
+            return cast("Tensor", rope.get_embed(shape=grid))
+        if self.training and rope.aug_active:
+            return [rope.get_embed(shape=grid)] * depth
+        key = (grid, device)
+        if key not in self._turning:
+            with torch.inference_mode(False):  # else no gradient could pass them later
+                self._turning[key] = rope.get_embed(shape=grid)
+        return [self._turning[key]] * depth
 
     def _with_positions(self, x: Tensor) -> Tensor:
         """Add positions and special tokens to patch tokens: (N, h, w, D) -> (N, prefix + h * w, D)."""
         network, grid = self.network, (x.shape[1], x.shape[2])
         prefix = 0 if network.no_embed_class else network.num_prefix_tokens
-        assert network.pos_embed is not None  # as `_create` asks for
+        x = x.flatten(1, 2)
+        special = [t.expand(len(x), -1, -1) for t in (network.cls_token, network.reg_token) if t is not None]
+        if network.pos_embed is None:  # rotary alone
+            return torch.cat([*special, x], dim=1)
         positions: Tensor = network.pos_embed
         if grid != network.patch_embed.grid_size:
             positions = resized_positions(positions, self._weights(grid, positions.device), prefix)
-        x = x.flatten(1, 2)
-        special = [t.expand(len(x), -1, -1) for t in (network.cls_token, network.reg_token) if t is not None]
         if network.no_embed_class:
             return torch.cat([*special, x + positions], dim=1)
         return torch.cat([*special, x], dim=1) + positions
@@ -190,7 +227,7 @@ def resizing_weights(before: tuple[int, int], after: tuple[int, int], offset: fl
     return resized.flatten(1).T.contiguous()
 
 
-def _create(architecture: Architecture, drop_path: float) -> VisionTransformer:
+def _create(architecture: Architecture, drop_path: float) -> VisionTransformer | Eva:
     arch, arguments = architecture.arch, architecture.timm_arguments()
     if "." in arch or not timm.is_model(arch):
         raise UsageError(
@@ -205,9 +242,12 @@ def _create(architecture: Architecture, drop_path: float) -> VisionTransformer:
         raise UsageError(
             f"timm cannot build {arch} ({' '.join(str(error).split())}). Check size and arguments."
         ) from error
-    if not isinstance(network, VisionTransformer) or network.cls_token is None or network.pos_embed is None:
+    plain = isinstance(network, VisionTransformer | Eva) and network.cls_token is not None
+    placed = plain and not (network.pos_embed is None and getattr(network, "rope", None) is None)
+    if not placed or isinstance(network.norm, nn.Identity):
         raise UsageError(
-            f"Expected a plain ViT with a class token and position embeddings, but {arch} is none. Choose another arch."
+            f"Expected a plain ViT with a class token, positions (learned or rotary) and a last norm, but {arch} is "
+            "none. Choose another arch."
         )
     patch = max(network.patch_embed.patch_size)
     if architecture.size % patch:

@@ -11,8 +11,10 @@ from torch.optim import Optimizer
 
 from eva_core.errors import EvaError
 
-_EMBEDDINGS = {"cls_token", "reg_token", "mask_token", "pos_embed", "patch_embed", "norm_pre"}
+_EMBEDDINGS = {"cls_token", "reg_token", "mask_token", "pos_embed", "patch_embed", "norm_pre", "rope"}
 """Parts of a timm ViT before its first block."""
+_BIASES = {"bias", "q_bias", "v_bias"}
+"""Names of biases in a timm ViT; those with rotary positions may have no bias of keys."""
 
 
 def parameter_groups(
@@ -67,10 +69,11 @@ def _block(parts: list[str]) -> int | None:
 
 
 def _decay(parts: list[str], parameter: nn.Parameter, rule: str) -> float:
+    bias = parts[-1] in _BIASES or "rope" in parts
     if rule == "dino":
-        exempt = parts[-1] == "bias" or parameter.ndim == 1
+        exempt = bias or parameter.ndim == 1
     else:
-        exempt = parts[-1] == "bias" or any("norm" in part or "gamma" in part for part in parts)
+        exempt = bias or any("norm" in part or "gamma" in part for part in parts)
     return 0.0 if exempt else 1.0
 
 

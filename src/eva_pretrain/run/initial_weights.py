@@ -1,21 +1,25 @@
-"""Initial weights of a run: random, a pretrained network of timm, a file, an export, or a checkpoint of ours."""
+"""Initial weights of a run: random, a model by name, a file, an export, or a checkpoint of ours."""
 
+import json
 from pathlib import Path
 
-import timm
 from lightning.pytorch.utilities import rank_zero_only
-from timm.models.vision_transformer import checkpoint_filter_fn
-from torch import Tensor
+from torch import nn
 
 from eva_core.errors import EvaError, UsageError, some
 from eva_core.files.torch_files import load_torch
+from eva_core.hub.weight_files import HUB
 from eva_core.progress import say as say_here
 from eva_pretrain.methods.base import Method, Network
+from eva_pretrain.network.named_models import card_of, is_registered, named_backbone
+from eva_pretrain.network.start_state import State, fitted, registers_of
 from eva_pretrain.run.checkpoints import refuse_damaged
-from eva_vision.models.exported import WEIGHTS, check_files, read_seen
+from eva_vision.models.exported import CARD, SLIDES, WEIGHTS, check_files, read_seen
+from eva_vision.models.hub_exports import fetch_export
 from eva_vision.models.weights import read_state_dict
 
-State = dict[str, Tensor]
+_INSIDE = "vit.network."
+_FILES = {".safetensors", ".ckpt", ".pth", ".pt", ".bin"}
 say = rank_zero_only(say_here)
 
 
@@ -33,7 +37,7 @@ def load_initial_weights(method: Method, start: str | None) -> None:
     if start is None:
         say(f"Random weights from seed {method.setup_.seed}.")
         return
-    state = _read(start)
+    state, arch = _read(start)
     if any(key.startswith("student.") for key in state):
         for name, network in (("student", method.student), ("teacher", method.teacher)):
             own = {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
@@ -44,8 +48,9 @@ def load_initial_weights(method: Method, start: str | None) -> None:
         method.load_state_dict(centres, strict=False)
         method.heads_first = not all(k in fits for k in own if k.startswith("student.heads."))
         return
-    backbone = {f"vit.network.{k}": v for k, v in state.items()}
-    _load(method.student, _resized(method.student, backbone), start)
+    backbone = {f"{_INSIDE}{k}": v for k, v in state.items()}
+    _load(method.student, _resized(method.student, backbone), start, arch)
+    _say_differences(method, start, state)
     method.teacher.load_state_dict(method.student.state_dict())
     method.heads_first = True
 
@@ -53,8 +58,13 @@ def load_initial_weights(method: Method, start: str | None) -> None:
 def seen_by(start: str | None) -> list[tuple[str, str | None]]:
     """List the slides and patients that initial weights have seen; a file without such a list stands for itself."""
     path = Path(start or "")
-    if start is None or (not path.exists() and timm.is_model_pretrained(start)):
-        return []  # no network of timm has seen slides under these names
+    if start is not None and start.startswith(HUB):
+        try:
+            return read_seen(fetch_export(start, (CARD, SLIDES)).folder)
+        except UsageError:  # a network of timm
+            return []
+    if start is None or is_registered(start) or not (path.exists() or path.suffix in _FILES):
+        return []  # no model with a name has seen slides under these names, or its card says which
     if path.is_dir():
         return read_seen(path)
     if path.suffix == ".ckpt":
@@ -63,46 +73,65 @@ def seen_by(start: str | None) -> list[tuple[str, str | None]]:
     return [(path.name, None)]
 
 
-def _read(start: str) -> State:
+def _read(start: str) -> tuple[State, str]:
+    """Read the state of a start, and how `--vit` describes its architecture, "" where nothing says so."""
     path = Path(start)
-    if path.is_dir():
-        check_files(path)
-        return read_state_dict(path / WEIGHTS)
-    if path.is_file():
-        refuse_damaged(path)
-    if path.exists() or "/" in start:
-        return read_state_dict(path)
-    if not timm.is_model_pretrained(start):
+    if not is_registered(start):
+        if path.is_dir():
+            check_files(path)
+            return read_state_dict(path / WEIGHTS), ""
+        if path.is_file():
+            refuse_damaged(path)
+        if path.exists() or path.suffix in _FILES or ("/" in start and not start.startswith(HUB)):
+            return read_state_dict(path), ""
+    if (card := card_of(start)) is not None:
+        asked = f", gated: its page {card.source} asks for consent" if card.gated else ""
+        say(f"Starting from {start}, licence {card.licence}{asked}. Its terms hold for what is made of it.")
+    backbone = named_backbone(start)
+    if card is None:
+        say(f"Starting from {start}, licence {backbone.card.licence} ({backbone.card.source}).")
+    network = getattr(backbone, "network", None)
+    if not isinstance(network, nn.Module):
         raise UsageError(
-            f"Expected start to be a pretrained network of timm such as vit_small_patch16_224.dino, a file, or the "
-            f"folder of an export, but got {start!r}. Leave it out for random weights."
+            f"Expected start to be a model on a network of timm, but {start} is a {type(backbone).__name__}. "
+            "Choose another, or distil it: --method distill."
         )
-    try:
-        return timm.create_model(start, pretrained=True, num_classes=0).state_dict()
-    except Exception as error:  # the hub's client lets its HTTP library's errors through
-        reason = " ".join(str(error).split())
-        raise EvaError(f"Cannot get the weights of {start} ({reason}). Check the network, or give a file.") from error
+    arguments = {k: v for k, v in backbone.arguments.items() if k not in ("arch", "size", "folder")}
+    flags = f" --vit.arguments '{json.dumps(arguments)}'" if arguments else ""
+    return network.state_dict(), f"--vit.arch {str(backbone.arguments.get('arch')).partition('.')[0]}{flags}"
 
 
 def _resized(network: Network, state: State) -> State:
-    """State under the names of the installed timm, with position and patch embedding resized to the network."""
-    inside = "vit.network."
-    vit = {k.removeprefix(inside): v for k, v in state.items() if k.startswith(inside)}
-    rest = {k: v for k, v in state.items() if not k.startswith(inside)}
-    vit = checkpoint_filter_fn(vit, network.vit.network, interpolation="bicubic", antialias=True)
-    return {**rest, **{f"{inside}{k}": v for k, v in vit.items()}}
+    """State under the names of the installed timm, with special tokens, positions and patches of the network."""
+    vit = {k.removeprefix(_INSIDE): v for k, v in state.items() if k.startswith(_INSIDE)}
+    rest = {k: v for k, v in state.items() if not k.startswith(_INSIDE)}
+    return {**rest, **{f"{_INSIDE}{k}": v for k, v in fitted(vit, network.vit.network).items()}}
 
 
-def _load(network: Network, state: State, source: str) -> None:
+def _say_differences(method: Method, start: str, state: State) -> None:
+    """Say where the network has other registers than the start, or sees pixels of another normalisation."""
+    have, wanted = registers_of(state), method.student.vit.network.num_prefix_tokens - 1
+    if have != wanted:
+        new = f"{wanted - have} new ones are random" if wanted > have else f"{have - wanted} are left out"
+        say(f"  Registers: {have} in {start}, {wanted} in the network; {new}.")
+    card, views = card_of(start), method.setup_.views
+    if card is not None and (tuple(card.mean), tuple(card.std)) != (tuple(views.mean), tuple(views.std)):
+        say(
+            f"  Pixels: {start} was trained with mean {list(card.mean)} and std {list(card.std)}; views.mean and "
+            f"views.std are {list(views.mean)} and {list(views.std)}."
+        )
+
+
+def _load(network: Network, state: State, source: str, arch: str = "") -> None:
     expected = network.state_dict()
     misshapen = [k for k in sorted(expected.keys() & state.keys()) if expected[k].shape != state[k].shape]
     fitting = {k: v for k, v in state.items() if k in expected and k not in misshapen}
-    backbone = [k for k in expected if k.startswith("vit.network.")]
+    backbone = [k for k in expected if k.startswith(_INSIDE)]
     if not set(backbone) & fitting.keys() or any(k.startswith("vit.network.blocks.") for k in misshapen):
         raise EvaError(
             f"Expected weights for {network.vit.network.__class__.__name__} with {len(network.vit.network.blocks)} "
             f"blocks of width {network.vit.dim}, but {source} has other shapes ({some(misshapen or sorted(state))}). "
-            "Choose the arch that it was made for."
+            f"Choose the arch that it was made for{f': {arch}' if arch else ''}."
         )
     network.load_state_dict(fitting, strict=False)
     say(f"Loaded {len(fitting)} of {len(expected)} tensors from {source}.")
@@ -112,4 +141,4 @@ def _load(network: Network, state: State, source: str) -> None:
         ("Not used", sorted(state.keys() - expected.keys())),
     ):
         if keys:
-            say(f"  {what}: {some([k.removeprefix('vit.network.') for k in keys])}.")
+            say(f"  {what}: {some([k.removeprefix(_INSIDE) for k in keys])}.")

@@ -37,6 +37,53 @@ def test_registers_layer_scale_swiglu_and_other_sizes(arch, arguments):
     assert tokens.patches.shape == (2, rows * columns, vit.dim)
 
 
+ROTARY = {"depth": 2, "embed_dim": 48, "num_heads": 3}
+
+
+@pytest.mark.parametrize(
+    ("arch", "arguments"),
+    [
+        ("vit_small_patch16_dinov3", ROTARY),
+        ("vit_small_patch16_rope_mixed_224", ROTARY),
+        ("vit_small_patch16_rope_ape_224", ROTARY),
+        ("eva02_tiny_patch14_224", {**ROTARY, "patch_size": 16}),
+    ],
+)
+@pytest.mark.parametrize("size", [64, 32])
+def test_tokens_of_rotary_networks_are_timms(arch, arguments, size):
+    vit = Vit(Architecture(arch, 64, arguments), student=False, masked=True).eval()
+    images, prefix = torch.randn(2, 3, size, size), vit.network.num_prefix_tokens
+    with torch.inference_mode():
+        expected = vit.network.forward_features(images)
+        tokens = vit(images)
+    torch.testing.assert_close(tokens.cls, expected[:, 0])
+    torch.testing.assert_close(tokens.patches, expected[:, prefix:])
+    vit(images).patches.sum().backward()
+    assert vit.network.blocks[0].attn.proj.weight.grad.isfinite().all()
+
+
+def test_rotary_networks_have_masks_drop_path_and_checkpointing():
+    gradients = []
+    for checkpointing in (False, True):
+        architecture = Architecture(
+            "vit_small_patch16_dinov3",
+            32,
+            {**ROTARY, "rope_rescale_coords": 2.0},
+            drop_path=0.3,
+            drop_path_everywhere=True,
+            checkpointing=checkpointing,
+        )
+        vit = Vit(architecture, student=True, masked=True).train()
+        torch.manual_seed(0)
+        images, hidden = torch.randn(4, 3, 32, 32), torch.tensor([[True, False, False, False]] * 4)
+        seen = vit(images, hidden).cls
+        seen.sum().backward()
+        gradients.append(vit.network.blocks[0].attn.proj.weight.grad)
+        assert not torch.equal(vit(images, hidden).cls, seen)  # positions are jittered, blocks dropped
+        assert vit.mask_token.grad.any()
+    torch.testing.assert_close(*gradients)
+
+
 def test_a_hidden_patch_is_not_seen():
     vit = Vit(TINY, student=False, masked=True).eval()
     images = torch.randn(1, 3, 32, 32)
@@ -96,6 +143,7 @@ def test_positions_are_resized_in_float32_under_autocast():
         (Architecture("resnet18"), "timm cannot build resnet18"),
         (Architecture("vit_tiny_patch16_224", size=30), "multiple of the patch of 16 px, but got 30"),
         (Architecture("vit_tiny_patch16_224", arguments={"nonsense": 1}), "timm cannot build vit_tiny_patch16_224"),
+        (Architecture("vit_betwixt_patch16_rope_reg4_gap_256"), "class token"),
         (Architecture("vit_base_patch16_siglip_224", arguments={"depth": 1}), "class token"),
     ],
 )

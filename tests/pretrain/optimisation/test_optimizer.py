@@ -183,3 +183,22 @@ def test_a_teacher_in_half_precision_is_an_error() -> None:
     teacher = nn.Linear(2, 2).bfloat16()
     with pytest.raises(EvaError, match="Expected the teacher in float32, but weight is"):
         update_teacher(teacher, teacher, 0.9)
+
+
+def test_biases_and_frequencies_of_rotary_networks_do_not_decay():
+    vit = nn.Module()
+    vit.network = timm.create_model(
+        "vit_small_patch16_rope_mixed_224", num_classes=0, depth=1, embed_dim=12, num_heads=1, qkv_fused=False
+    )
+    groups = parameter_groups(vit, nn.ModuleDict(), layer_decay=0.5, decay_rule="dinov2")
+    of = {id(p): group for group in groups for p in group["params"]}
+    rope, bias = of[id(vit.network.rope.freqs)], of[id(vit.network.blocks[0].attn.q_proj.bias)]
+    assert (rope["wd_scale"], bias["wd_scale"]) == (0.0, 0.0)
+    assert rope["lr_scale"] == of[id(vit.network.cls_token)]["lr_scale"] == 0.25
+    dinov3 = nn.Module()
+    dinov3.network = timm.create_model("eva02_tiny_patch14_224", num_classes=0, depth=1, embed_dim=12, num_heads=1)
+    for rule in ("dino", "dinov2"):
+        of = {id(p): g for g in parameter_groups(dinov3, nn.ModuleDict(), decay_rule=rule) for p in g["params"]}
+        biases = [of[id(p)]["wd_scale"] for name, p in dinov3.named_parameters() if name.endswith("bias")]
+        assert biases == [0.0] * len(biases)
+        assert biases

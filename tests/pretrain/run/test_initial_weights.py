@@ -1,12 +1,29 @@
 """What a run starts from: an export, a checkpoint, or a network of timm."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from eva_core import registry
+from eva_core.contracts.cards import ModelCard, card
 from eva_core.errors import EvaError, UsageError
-from eva_pretrain.run.initial_weights import seen_by
+from eva_core.registry import build_model
+from eva_pretrain.network.vit import Architecture
+from eva_pretrain.run.config import parse
+from eva_pretrain.run.initial_weights import load_initial_weights, seen_by
 from eva_vision.models.exported import exported
-from tests.pretrain.run.test_pretrain import run
+from eva_vision.models.timm import timm_model
+from tests.pretrain.run.test_pretrain import TINY, run
+
+WITH_REGISTERS = {
+    "depth": 2,
+    "embed_dim": 24,
+    "num_heads": 3,
+    "init_values": 1e-5,
+    "reg_tokens": 2,
+    "no_embed_class": True,
+}
 
 
 def test_starts(patches, tmp_path, capsys):
@@ -40,7 +57,7 @@ def test_starts(patches, tmp_path, capsys):
             str(export),
             "--vit.arguments={depth: 2, embed_dim: 48, num_heads: 3}",
         )
-    with pytest.raises(UsageError, match="Expected start to be a pretrained network of timm"):
+    with pytest.raises(UsageError, match="Expected a name of `eva models`, a pretrained network of timm"):
         run(patches, tmp_path / "fifth", "--start", "nonsense")
 
 
@@ -55,3 +72,50 @@ def test_what_a_start_has_seen(patches, tmp_path):
 def test_a_file_that_is_not_there_is_one_line(patches, tmp_path):
     with pytest.raises(UsageError, match=r"Expected a file of weights, but /nowhere/x\.pth does not exist"):
         run(patches, tmp_path / "run", "--start", "/nowhere/x.pth")
+
+
+ROTARY = [
+    "--vit.arch=vit_small_patch16_dinov3",
+    "--vit.arguments={depth: 1, embed_dim: 24, num_heads: 2, init_values: 1.0e-5}",
+]
+
+
+def test_a_rotary_network_trains_from_its_own_export(patches, tmp_path, capsys):
+    export = run(patches, tmp_path / "first", "--steps", "1", *ROTARY)
+    model = exported(str(export)).eval()
+    assert model(torch.zeros(1, 3, 48, 48)).shape == (1, 24)
+    assert model.network.num_prefix_tokens == 5
+    capsys.readouterr()
+    run(patches, tmp_path / "second", "--steps", "1", "--start", str(export), *ROTARY)
+    assert "Left as they were" not in capsys.readouterr().err.replace("heads", "").partition("heads")[2]
+
+
+@pytest.fixture
+def _tiny_fm(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(registry.models, "_registered", {})
+
+    @registry.models.register("tiny_fm")
+    @card(ModelCard("tiny_fm", dim=24, licence="CC-BY-NC-ND-4.0", gated=True, source="https://example.org/tiny_fm"))
+    def tiny_fm():
+        return timm_model("vit_tiny_patch16_224", size=64, depth=2, embed_dim=24, num_heads=3, init_values=1e-5)
+
+
+@pytest.mark.usefixtures("_tiny_fm")
+def test_a_start_by_name_says_its_licence_registers_and_pixels(patches, tmp_path, capsys):
+    plan = parse([*TINY, "--folder", str(patches), "--output", str(tmp_path), "--start", "tiny_fm"])
+    setup = replace(plan.setup, architecture=replace(plan.setup.architecture, arguments=WITH_REGISTERS))
+    method = plan.method(setup, **plan.method_arguments)
+    load_initial_weights(method, "tiny_fm")
+    said = capsys.readouterr().err
+    assert "licence CC-BY-NC-ND-4.0, gated: its page https://example.org/tiny_fm" in said
+    assert "Registers: 0 in tiny_fm, 2 in the network; 2 new ones are random." in said
+    start = build_model("tiny_fm").network.state_dict()
+    vit = method.teacher.vit.network
+    assert torch.equal(vit.blocks[1].mlp.fc2.weight, start["blocks.1.mlp.fc2.weight"])
+    assert vit.pos_embed.shape == (1, 4, 24)
+    assert seen_by("tiny_fm") == []
+    with pytest.raises(EvaError, match=r"made for: --vit.arch vit_tiny_patch16_224 --vit.arguments '\{\"depth\": 2"):
+        load_initial_weights(
+            plan.method(replace(setup, architecture=Architecture("vit_tiny_patch16_224", 32)), **plan.method_arguments),
+            "tiny_fm",
+        )

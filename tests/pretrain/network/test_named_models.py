@@ -1,0 +1,50 @@
+"""Models by name: registered ones, folders, networks of timm."""
+
+import pytest
+import timm
+
+from eva_core import registry
+from eva_core.contracts.cards import ModelCard, card
+from eva_core.errors import UsageError
+from eva_pretrain.network import named_models
+from eva_vision.models.timm import timm_model
+
+CARD = ModelCard("tiny_fm", dim=24, licence="CC-BY-NC-ND-4.0", gated=True, source="https://example.org/tiny_fm")
+
+
+@card(CARD)
+def tiny_fm():
+    """ViT of one block."""
+    return timm_model("vit_tiny_patch16_224", size=32, depth=1, embed_dim=24, num_heads=2)
+
+
+@pytest.fixture(autouse=True)
+def _registered(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(registry.models, "_registered", {})
+    registry.models.register("tiny_fm")(tiny_fm)
+
+
+def test_a_registered_model_has_its_card_and_arguments():
+    assert named_models.card_of("tiny_fm") == CARD
+    assert named_models.named_backbone("tiny_fm").card.gated
+    other = named_models.named_backbone("timm_model", arch="vit_tiny_patch16_224", depth=1, embed_dim=12, num_heads=2)
+    assert other.card.dim == 12
+    assert named_models.card_of("timm_model") is named_models.card_of("vit_small_patch16_224.dino") is None
+
+
+def test_a_network_of_timm_is_built_with_its_weights(monkeypatch: pytest.MonkeyPatch):
+    create, asked = timm.create_model, []
+
+    def made(arch, pretrained, **arguments):
+        asked.append((arch, pretrained))
+        return create("vit_tiny_patch16_224", depth=1, **arguments)
+
+    monkeypatch.setattr(timm, "create_model", made)
+    named_models.named_backbone("vit_small_patch16_dinov3.lvd1689m")
+    assert asked == [("vit_small_patch16_dinov3.lvd1689m", True)]
+
+
+@pytest.mark.parametrize(("name", "hint"), [("tiny_fn", "Did you mean tiny_fm"), ("zzzz", "`eva models` lists")])
+def test_an_unknown_name_gets_a_suggestion(name, hint):
+    with pytest.raises(UsageError, match=f"(?s)Expected a name of `eva models`.*{name}.*{hint}"):
+        named_models.named_backbone(name)
