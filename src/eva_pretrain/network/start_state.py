@@ -1,6 +1,7 @@
 """Weights of one ViT for another: of another size, with or without registers, with or without a class position."""
 
 import math
+from typing import Any
 
 import torch
 from timm.models import eva, vision_transformer
@@ -19,7 +20,7 @@ def fitted(state: State, network: vision_transformer.VisionTransformer | eva.Eva
         state: Weights under timm's names.
         network: The network that shall take them.
     """
-    convert = eva.checkpoint_filter_fn if isinstance(network, eva.Eva) else vision_transformer.checkpoint_filter_fn
+    convert: Any = eva.checkpoint_filter_fn if isinstance(network, eva.Eva) else vision_transformer.checkpoint_filter_fn
     fitting: State = convert(_with_special_tokens(state, network), network, interpolation="bicubic", antialias=True)
     return fitting
 
@@ -55,7 +56,7 @@ def _with_special_tokens(state: State, network: vision_transformer.VisionTransfo
 
 
 def _prefix(count: int, special: int, patches: int) -> int:
-    """Number of special tokens among position embeddings: those of patches are as many as the network's, or a square."""
+    """Count the special tokens among positions: those of patches are as many as the network's, or a square."""
     if count - patches in (0, special):
         return count - patches
     return special if math.isqrt(max(count - special, 0)) ** 2 == count - special else 0

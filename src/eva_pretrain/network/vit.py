@@ -38,8 +38,8 @@ class Architecture:
         arch: Name of a ViT of timm, with learned positions (`vit_small_patch16_224`) or rotary ones (RoPE:
             `vit_small_patch16_dinov3`).
         size: Side of the images in pixels, for which the position embedding and the export are made.
-        arguments: Arguments of timm, such as `reg_tokens: 4`, `init_values: 1.0e-5`, `depth: 4`; `mlp_layer` by name. Rotary
-            positions are jittered as in DINOv3 by `rope_rescale_coords: 2.0`, in training only.
+        arguments: Arguments of timm, such as `reg_tokens: 4`, `init_values: 1.0e-5`, `depth: 4`; `mlp_layer` by name.
+            Rotary positions are jittered as in DINOv3 by `rope_rescale_coords: 2.0`, in training only.
         start: Initial weights: a name of `eva models`, of a pretrained network of timm, `hf-hub:owner/name`, a file, or
             the folder of an export; none: random.
         drop_path: Stochastic depth of the student: rate of the last block, growing from 0 (DINO 0.1).
@@ -138,7 +138,8 @@ class Vit(nn.Module):
         """Pass tokens (N, prefix + h * w, D) through all blocks, which turn them by rotary positions if they have."""
         network = self.network
         if isinstance(network, VisionTransformer):
-            return checkpoint_seq(network.blocks, x) if network.grad_checkpointing else network.blocks(x)
+            x = checkpoint_seq(network.blocks, x) if network.grad_checkpointing else network.blocks(x)
+            return x
         for block, rope in zip(network.blocks, self._rotations(grid, x.device), strict=True):
             if network.grad_checkpointing:
                 x = checkpoint(block, x, rope=rope, use_reentrant=False)
@@ -148,7 +149,8 @@ class Vit(nn.Module):
 
     def _rotations(self, grid: tuple[int, int], device: torch.device) -> Iterable[Tensor | None]:
         """Rotary positions of each block, made once for a device where they are neither learned nor jittered."""
-        rope, depth = self.network.rope, len(self.network.blocks)
+        rope: Any = self.network.rope
+        depth = len(self.network.blocks)
         if rope is None:
             return [None] * depth
         if self.network.rope_mixed:  # learned, for each block
@@ -235,16 +237,16 @@ def _create(architecture: Architecture, drop_path: float) -> VisionTransformer |
             "`timm.list_models('vit_*')` lists them; pretrained weights are named by start."
         )
     try:
-        network = timm.create_model(
+        network: Any = timm.create_model(
             arch, num_classes=0, drop_path_rate=drop_path, **{**arguments, **layer_arguments(arguments)}
         )
     except (TypeError, ValueError, AssertionError) as error:
         raise UsageError(
             f"timm cannot build {arch} ({' '.join(str(error).split())}). Check size and arguments."
         ) from error
-    plain = isinstance(network, VisionTransformer | Eva) and network.cls_token is not None
-    placed = plain and not (network.pos_embed is None and getattr(network, "rope", None) is None)
-    if not placed or isinstance(network.norm, nn.Identity):
+    positions = [getattr(network, name, None) for name in ("pos_embed", "rope")]
+    plain = isinstance(network, VisionTransformer | Eva) and not isinstance(network.norm, nn.Identity)
+    if not plain or network.cls_token is None or all(part is None for part in positions):
         raise UsageError(
             f"Expected a plain ViT with a class token, positions (learned or rotary) and a last norm, but {arch} is "
             "none. Choose another arch."
@@ -252,4 +254,5 @@ def _create(architecture: Architecture, drop_path: float) -> VisionTransformer |
     patch = max(network.patch_embed.patch_size)
     if architecture.size % patch:
         raise UsageError(f"Expected size to be a multiple of the patch of {patch} px, but got {architecture.size}.")
-    return network
+    built: VisionTransformer | Eva = network
+    return built

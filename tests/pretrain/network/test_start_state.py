@@ -25,7 +25,9 @@ def load(state, into):
     return into
 
 
-@pytest.mark.parametrize(("before", "after"), [(REGISTERS, INSIDE), (INSIDE, REGISTERS), (PLAIN, {"no_embed_class": True})])
+@pytest.mark.parametrize(
+    ("before", "after"), [(REGISTERS, INSIDE), (INSIDE, REGISTERS), (PLAIN, {"no_embed_class": True})]
+)
 def test_class_positions_move_into_tokens_and_back_without_a_change(before, after):
     first = network(**before)
     second = load(first.state_dict(), network(**after))
