@@ -70,6 +70,27 @@ def draw_boxes(
     return torch.cat([torch.minimum(corners, side - sizes), sizes]).long()
 
 
+def other_magnification(
+    boxes: Tensor, unit: float, mpp: tuple[float, float], side: int, generator: torch.Generator | None
+) -> Tensor:
+    """Draw boxes about the centres of others, of another magnification when both are resized. One draw (n,).
+
+    Args:
+        boxes: x, y, width and height of crops, int64 (4, n).
+        unit: Side of the new crops over that of these ones, once both are resized.
+        mpp: Least and greatest micrometres per pixel as a share of those of the given crops, log-uniform.
+        side: Side of the patch in pixels; boxes are at most as large, and moved until they lie inside.
+        generator: Generator on the device; None is the default one.
+    Returns:
+        Boxes int64 (4, n).
+    """
+    u = torch.rand(boxes.shape[1], generator=generator, device=boxes.device)
+    factor = unit * torch.exp(math.log(mpp[0]) + u * math.log(mpp[1] / mpp[0]))
+    sizes = (boxes[2:] * factor).round().clamp(1, side)
+    corners = (boxes[:2] + boxes[2:] / 2 - sizes / 2).round().clamp(min=0)
+    return torch.cat([torch.minimum(corners, side - sizes), sizes]).long()
+
+
 def longest(side: int, area: float, scale: tuple[float, float], aspect: tuple[float, float]) -> int:
     """Bound the side of a box in pixels, and with it the weights that a pixel needs, without waiting for the device.
 

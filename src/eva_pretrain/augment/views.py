@@ -1,6 +1,7 @@
 """Views: the crops that student and teacher see of a patch, their settings, and the whole pipeline.
 
-Crop, flips, stain, colour jitter, grey, blur, solarise, normalise, in this order, on the device of the patches.
+Crop, flips and turn, RandStainNA, stain, colour jitter, grey, blur, solarise, normalise, in this order, on the device
+of the patches.
 """
 
 import math
@@ -13,7 +14,8 @@ from torch import Tensor
 from eva_core.errors import UsageError, refuse
 from eva_pretrain.augment.blur import blur, draw_sigma
 from eva_pretrain.augment.colour import Jitter, draw_jitter, rotate_hue, scale_colour, solarise
-from eva_pretrain.augment.crops import Taps, columns, draw_boxes, longest, resample, taps
+from eva_pretrain.augment.crops import Taps, columns, draw_boxes, longest, other_magnification, resample, taps
+from eva_pretrain.augment.randstainna import Restyle, colour_statistics, draw_restyle, restyle
 from eva_pretrain.augment.stain import Stain, draw_stain, jitter_stain
 
 _BLOCK = 2**17  # pixels of crops that are processed at a time on a CPU, to stay in its cache
@@ -38,6 +40,11 @@ class Views:
             Zimmermann et al. 2024).
         horizontal: Probability of a flip left to right.
         vertical: Probability of a flip upside down; DINO and DINOv2: 0, but tissue has no upright.
+        turn: Probability of a turn by 90, 180 or 270 degrees, each alike; 0.75 makes all four orientations alike.
+        cross: Probability that a local crop shows the centre of a global crop of its patch at another magnification:
+            the student sees one, the teacher the other.
+        cross_mpp: Micrometres per pixel of such a crop, as a share of those of the global crop, least and greatest,
+            log-uniform; less where the patch ends.
         jitter: Probability of the four below together.
         brightness: The factor is uniform in 1 +- this.
         contrast: The factor is uniform in 1 +- this.
@@ -49,6 +56,8 @@ class Views:
         solarise: Probability of solarising the first global, second global and local crops. Pathology: 0.
         stain: Strength of the HED jitter, 0 for none: 0.05 is light, 0.2 strong (Tellez et al. 2019).
         stain_space: Unit of the stains. Those other than `od` serve to reproduce published work.
+        randstainna: Probability of RandStainNA: mean and deviation of the colours in CIE Lab are drawn from what the
+            patches of the batch have (Shen et al. 2022).
         mean: Mean of red, green, blue in 0-1 to subtract; kaiko: 0.5; DINO and DINOv2: ImageNet's 0.485, 0.456, 0.406.
         std: Standard deviation of red, green, blue to divide by; ImageNet's is 0.229, 0.224, 0.225.
     """
@@ -62,6 +71,9 @@ class Views:
     relative_to: Literal["patch", "crop"] = "patch"
     horizontal: float = 0.5
     vertical: float = 0.5
+    turn: float = 0.0
+    cross: float = 0.0
+    cross_mpp: tuple[float, float] = (0.5, 2.0)
     jitter: float = 0.8
     brightness: float = 0.4
     contrast: float = 0.4
@@ -73,6 +85,7 @@ class Views:
     solarise: tuple[float, float, float] = (0.0, 0.2, 0.0)
     stain: float = 0.0
     stain_space: Literal["od", "tellez", "skimage"] = "od"
+    randstainna: float = 0.0
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
 
@@ -86,11 +99,15 @@ class Views:
             (("stain_space",), lambda v: v in ("od", "tellez", "skimage"), "od, tellez or skimage"),
             (("global_scale", "local_scale"), lambda v: len(v) == 2 and 0 < v[0] <= v[1] <= most, shares),
             (
-                ("aspect",),
+                ("aspect", "cross_mpp"),
                 lambda v: len(v) == 2 and 0 < v[0] <= v[1] < math.inf,
                 "two ratios above 0, the lesser first",
             ),
-            (("horizontal", "vertical", "jitter", "grey"), lambda v: 0 <= v <= 1, "a probability, 0 to 1"),
+            (
+                ("horizontal", "vertical", "turn", "cross", "jitter", "grey", "randstainna"),
+                lambda v: 0 <= v <= 1,
+                "a probability, 0 to 1",
+            ),
             (
                 ("blur", "solarise"),
                 lambda v: len(v) == 3 and all(0 <= p <= 1 for p in v),
@@ -134,6 +151,8 @@ class _Drawn(NamedTuple):
     source: Tensor
     across: Taps
     down: Taps
+    turned: Tensor | None
+    restyle: Restyle | None
     stain: Stain | None
     jitter: Jitter | None
     sigma: Tensor | None
@@ -144,9 +163,9 @@ class _Drawn(NamedTuple):
 def make_crops(pixels: Tensor, views: Views, generator: torch.Generator | None = None) -> Crops:
     """Draw and compute the crops of a batch, on the device of the patches and without waiting for it.
 
-    Random numbers are drawn in this order, for the global crops and then for the local ones: boxes, flips, stain,
-    jitter with grey, blur, solarise; those that the settings do not need are not drawn. The same state of the generator
-    gives the same crops.
+    Random numbers are drawn in this order, for the global crops and then for the local ones: boxes, flips,
+    magnification, turns, RandStainNA, stain, jitter with grey, blur, solarise; those that the settings do not need are
+    not drawn. The same state of the generator gives the same crops.
 
     Args:
         pixels: Patches, uint8 (B, 3, S, S).
@@ -172,16 +191,29 @@ def make_crops(pixels: Tensor, views: Views, generator: torch.Generator | None =
     )
     with torch.autocast(pixels.device.type, enabled=False):  # which would take the sums to bf16
         patches = columns(pixels)
-        return Crops(*(_crops(patches, kind, views, generator) for kind in kinds))
+        style = colour_statistics(pixels.float().div_(255)) if views.randstainna else None
+        global_, boxes = _crops(patches, kinds[0], views, style, None, generator)
+        return Crops(global_, _crops(patches, kinds[1], views, style, boxes, generator)[0])
 
 
-def _crops(patches: Tensor, kind: _Kind, views: Views, generator: torch.Generator | None) -> Tensor:
-    """Compute all crops of a kind, crop-major, from patches as `columns` gives them."""
+def _crops(
+    patches: Tensor,
+    kind: _Kind,
+    views: Views,
+    style: tuple[Tensor, Tensor] | None,
+    anchors: Tensor | None,
+    generator: torch.Generator | None,
+) -> tuple[Tensor, Tensor]:
+    """Compute all crops of a kind, crop-major, and their boxes (4, N), from patches as `columns` gives them.
+
+    `style` is from `colour_statistics`; `anchors` are the boxes of the global crops, for the local ones.
+    """
     n = len(patches) * len(kind.blurred)
     crops = patches.new_empty((n, 3, kind.size, kind.size))
     if not n:
-        return crops
-    drawn = _draw(patches, kind, views, generator)
+        return crops, patches.new_empty((4, 0))
+    boxes, flips, most = _boxes(patches, kind, views, anchors, generator)
+    drawn = _draw(patches, kind, views, boxes, flips, most, style, generator)
     block = max(1, _BLOCK // kind.size**2) if patches.device.type == "cpu" else n
     mean, gain = (
         torch.tensor(v).to(patches.device, non_blocking=True)[:, None, None]
@@ -191,11 +223,13 @@ def _crops(patches: Tensor, kind: _Kind, views: Views, generator: torch.Generato
         rows = slice(start, start + block)
         x = _seen(patches, _at(drawn, rows), views)
         torch.mul(x.sub_(mean), gain, out=crops[rows])
-    return crops
+    return crops, boxes
 
 
-def _draw(patches: Tensor, kind: _Kind, views: Views, generator: torch.Generator | None) -> _Drawn:
-    """Draw the random numbers of a kind, in the order that `make_crops` promises."""
+def _boxes(
+    patches: Tensor, kind: _Kind, views: Views, anchors: Tensor | None, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor, int]:
+    """Draw the boxes of a kind (4, N), the coins of their flips (2, N), and bound the sides of boxes."""
     b, side, device = len(patches), patches.shape[2], patches.device
     n = b * len(kind.blurred)
     area = float(side**2 if views.relative_to == "patch" else kind.size**2)
@@ -205,14 +239,50 @@ def _draw(patches: Tensor, kind: _Kind, views: Views, generator: torch.Generator
             f"at scale {kind.scale[0]}, but got {side} px. Raise the size of the patches or lower the scale."
         )
     boxes = draw_boxes(n, side, area, kind.scale, views.aspect, generator, device)
-    x, y, width, height = boxes
     flips = torch.rand((2, n), generator=generator, device=device)
     most = longest(side, area, kind.scale, views.aspect)
+    if anchors is not None and views.cross:
+        # the first global crop for the first local one, the second for the second, the first again, ...
+        seen = torch.cat([anchors[:, (crop % 2) * b : (crop % 2 + 1) * b] for crop in range(len(kind.blurred))], 1)
+        unit = kind.size / views.global_size
+        others = other_magnification(seen, unit, views.cross_mpp, side, generator)
+        chosen = torch.rand(n, generator=generator, device=device) < views.cross
+        boxes = torch.where(chosen, others, boxes)
+        global_area = float(side**2 if views.relative_to == "patch" else views.global_size**2)
+        widest = unit * views.cross_mpp[1] * longest(side, global_area, views.global_scale, views.aspect)
+        most = max(most, min(side, math.ceil(widest)))
+    return boxes, flips, most
+
+
+def _draw(
+    patches: Tensor,
+    kind: _Kind,
+    views: Views,
+    boxes: Tensor,
+    flips: Tensor,
+    most: int,
+    style: tuple[Tensor, Tensor] | None,
+    generator: torch.Generator | None,
+) -> _Drawn:
+    """Draw the random numbers of a kind but for its boxes, in the order that `make_crops` promises."""
+    b, device = len(patches), patches.device
+    n = b * len(kind.blurred)
+    x, y, width, height = boxes
+    mirrored, inverted, turned = flips[0] < views.horizontal, flips[1] < views.vertical, None
+    if views.turn:
+        quarters = _quarters(n, views.turn, generator, device)
+        # a quarter turn is a mirror and a transposition, a half turn two mirrors
+        mirrored = mirrored ^ ((quarters == 1) | (quarters == 2))
+        inverted = inverted ^ (quarters >= 2)
+        turned = quarters % 2 == 1
+    source = torch.arange(b, device=device).repeat(len(kind.blurred))
     strengths = (views.hue, views.brightness, views.contrast, views.saturation)
     return _Drawn(
-        source=torch.arange(b, device=device).repeat(len(kind.blurred)),
-        across=taps(x, width, flips[0] < views.horizontal, kind.size, most),
-        down=taps(y, height, flips[1] < views.vertical, kind.size, most),
+        source=source,
+        across=taps(x, width, mirrored, kind.size, most),
+        down=taps(y, height, inverted, kind.size, most),
+        turned=turned,
+        restyle=draw_restyle(*style, source, views.randstainna, generator) if style is not None else None,
         stain=draw_stain(n, views.stain, views.stain_space, generator, device) if views.stain else None,
         jitter=draw_jitter(n, views.jitter, strengths, views.grey, generator, device)
         if views.jitter or views.grey
@@ -226,6 +296,12 @@ def _draw(patches: Tensor, kind: _Kind, views: Views, generator: torch.Generator
     )
 
 
+def _quarters(n: int, rate: float, generator: torch.Generator | None, device: torch.device) -> Tensor:
+    """Draw quarter turns counter-clockwise, 0 to 3, int64 (n,): 0 with probability 1 - rate, the others alike."""
+    u = torch.rand(n, generator=generator, device=device)
+    return torch.where(u < rate, 1 + (3 * u / rate).long().clamp(max=2), 0)
+
+
 def _at(drawn: Any, rows: slice) -> Any:
     """Select the rows of some crops from the random numbers of all."""
     if isinstance(drawn, tuple):
@@ -236,6 +312,10 @@ def _at(drawn: Any, rows: slice) -> Any:
 def _seen(patches: Tensor, drawn: _Drawn, views: Views) -> Tensor:
     """Compute crops (N, 3, size, size) in 0-1."""
     x = resample(patches, drawn.source, drawn.across, drawn.down)
+    if drawn.turned is not None:
+        x = torch.where(drawn.turned[:, None, None, None], x.mT, x).contiguous()
+    if drawn.restyle is not None:
+        x = restyle(x, *drawn.restyle)
     if drawn.stain is not None:
         x = jitter_stain(x, *drawn.stain, views.stain_space)
     if drawn.jitter is not None:

@@ -72,7 +72,8 @@ def test_the_device_is_never_waited_for():
     """A fake accelerator has no values: to ask for one is an error."""
     with FakeTensorMode():
         pixels = torch.empty(4, 3, 32, 32, dtype=torch.uint8, device="cuda")
-        crops = make_crops(pixels, Views(**SMALL, stain=0.1, solarise=(0.1, 0.2, 0.1)))
+        more = {"turn": 0.75, "cross": 0.5, "randstainna": 0.5}
+        crops = make_crops(pixels, Views(**SMALL, **more, stain=0.1, solarise=(0.1, 0.2, 0.1)))
         assert crops.global_.device.type == crops.local.device.type == "cuda"
         assert crops.local.shape == (12, 3, 8, 8)
 
@@ -192,3 +193,48 @@ def test_bicubic_is_what_a_whole_patch_is_resized_with():
     crops = make_crops(pixels, Views(**SMALL | STILL | {"local_crops": 0}), seed()).global_[:2]
     expected = F.interpolate(pixels / 255, (16, 16), mode="bicubic", antialias=True).clamp(0, 1)
     torch.testing.assert_close(crops, 2 * expected - 1, atol=1e-5, rtol=0)
+
+
+def test_turns_make_all_four_orientations():
+    pixels, views = patches(1), Views(**SMALL | STILL | {"local_crops": 0}, turn=0.75)
+    whole = pixels[0] / 127.5 - 1
+    turned = [torch.rot90(whole, quarters, (1, 2)) for quarters in range(4)]
+    counts = [0] * 4
+    for crop in make_crops(pixels.expand(100, -1, -1, -1), views, seed()).global_:
+        fits = [torch.allclose(crop, each, atol=1e-5) for each in turned]
+        assert sum(fits) == 1
+        counts[fits.index(True)] += 1
+    assert min(counts) > 30
+    blurred = Views(**SMALL | {"jitter": 1.0}, turn=1.0, randstainna=1.0)
+    assert make_crops(patches(3), blurred, seed()).local.isfinite().all()
+
+
+def test_cross_magnification_shows_the_same_place_at_another_mpp():
+    ramp = torch.arange(64).view(1, 64).expand(64, 64)  # a value is a place
+    pixels = torch.stack([ramp, ramp.T, ramp]).to(torch.uint8)[None].mul(3)
+    views = Views(
+        global_size=32,
+        local_size=16,
+        local_crops=4,
+        **STILL | {"global_scale": (0.1, 0.2)},
+        cross=1.0,
+        cross_mpp=(1.5, 1.5),
+    )
+    crops = make_crops(pixels, views, seed(3))
+
+    def places(crop):
+        x, y = (127.5 * crop[:2] + 127.5) / 3
+        return x.mean(), y.mean(), (x[:, 9] - x[:, 6]).mean() / 3  # centre, pixels of the patch per pixel
+
+    for n, local in enumerate(crops.local):
+        x, y, mpp = places(local)
+        global_x, global_y, global_mpp = places(crops.global_[n % 2])
+        assert (x - global_x).abs() < 1
+        assert (y - global_y).abs() < 1
+        assert mpp / global_mpp == pytest.approx(1.5, rel=0.05)
+
+
+def test_what_is_off_draws_nothing():
+    plain, off = Views(**SMALL), Views(**SMALL, turn=0.0, cross=0.0, cross_mpp=(0.1, 9.0), randstainna=0.0)
+    for a, b in zip(make_crops(patches(2, 24), plain, seed()), make_crops(patches(2, 24), off, seed()), strict=True):
+        assert torch.equal(a, b)
