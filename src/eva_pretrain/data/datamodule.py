@@ -93,7 +93,9 @@ class Patches(LightningDataModule):
     def train_dataloader(self) -> PatchLoader:
         """Build the loader of this rank."""
         assert self.trainer is not None
-        stream = self.stream(self.source.batch_size, self.trainer.global_rank, self.trainer.world_size)
+        stream = self.stream(
+            self.source.batch_size, self.trainer.global_rank, self.trainer.world_size, accumulate=self.accumulate
+        )
         source, epoch = self.source, EPOCH * self.accumulate
         on_gpu = is_gpu(self.trainer.strategy.root_device)
         self.loader = PatchLoader(stream, source.workers, source.prefetch, epoch, pin_memory=on_gpu)
@@ -113,7 +115,13 @@ class Patches(LightningDataModule):
         return self.sampling.mpp_range or (min(self.sampling.mpp), max(self.sampling.mpp))
 
     def stream(
-        self, batch_size: int, rank: int = 0, ranks: int = 1, start: int = 0, sampling: Sampling | None = None
+        self,
+        batch_size: int,
+        rank: int = 0,
+        ranks: int = 1,
+        start: int = 0,
+        sampling: Sampling | None = None,
+        accumulate: int = 1,
     ) -> Stream:
         """Stream the patches of one rank.
 
@@ -123,9 +131,10 @@ class Patches(LightningDataModule):
             ranks: Number of processes among which the samples are divided.
             start: First batch.
             sampling: Replaces the sampling of the run.
+            accumulate: Batches of one rank in an optimiser step.
         """
-        sampling = sampling or self.sampling
-        source, where = self.source, {"seed": self.seed, "rank": rank, "ranks": ranks, "start": start}
+        sampling, source = sampling or self.sampling, self.source
+        where = {"seed": self.seed, "rank": rank, "ranks": ranks, "start": start, "accumulate": accumulate}
         if self.index is None:
             assert source.folder is not None
             return FolderStream(source.folder, batch_size, sampling.size, source.mpp, source.limit, **where)

@@ -50,6 +50,7 @@ class FolderStream(Stream):
         rank: int = 0,
         ranks: int = 1,
         start: int = 0,
+        accumulate: int = 1,
     ) -> None:
         """List the files, without reading any.
 
@@ -64,6 +65,7 @@ class FolderStream(Stream):
             rank: Number of this process, from 0.
             ranks: Number of processes among which the samples are divided.
             start: First batch.
+            accumulate: Batches of this rank in an optimiser step.
 
         Raises:
             UsageError: The folder has no image, or a number makes no sense.
@@ -79,7 +81,7 @@ class FolderStream(Stream):
             chosen = _random(seed, _LIMIT).permutation(len(files))[:limit]
             files = [files[n] for n in np.sort(chosen)]
         names = [name for name, _ in files]
-        super().__init__(Order(batch_size, rank, ranks), start, names, names)
+        super().__init__(Order(batch_size, rank, ranks, accumulate=accumulate), start, names, names)
         self._contents = hashlib.sha256(
             "\n".join(f"{name} {n}" for name, n in files).encode(errors="surrogateescape")
         ).hexdigest()
@@ -90,8 +92,7 @@ class FolderStream(Stream):
         return {
             "source": self.kind,
             "seed": self.seed,
-            "batch_size": self.order.batch_size,
-            "ranks": self.order.ranks,
+            **self.order.identity,
             "size": self.size,
             "mpp": self.mpp,
             "contents": self._contents,

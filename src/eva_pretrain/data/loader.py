@@ -140,7 +140,11 @@ class PatchLoader:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resume from a `state_dict`, with a warning where the stream is another one and will give other patches."""
         self.close()
-        now, then = self.stream.identity(), state["of"]
+        now, then = self.stream.identity(), dict(state["of"])
+        if "ranks" in then:  # an earlier version: it did not say how many batches a step has
+            for name in ("ranks", "batch_size", "batch"):
+                now.pop(name, None)
+                then.pop(name, None)
         changed = [name for name in {**now, **then} if now.get(name) != then.get(name)]
         if changed:
             warnings.warn(

@@ -24,7 +24,7 @@ from typing_extensions import override
 from eva_core.errors import EvaError
 from eva_core.identity import canonical, changed_fields, qualified_name
 from eva_core.progress import say
-from eva_pretrain.data.batch_order import LANES, Order
+from eva_pretrain.data.batch_order import Order
 from eva_pretrain.data.region_buffer import RegionBuffer
 from eva_pretrain.data.slide_pool import SlidePool
 from eva_pretrain.data.slide_reads import Failure, OutageDetector, failed, read_all
@@ -53,6 +53,7 @@ class PatchStream(Stream):
         start: int = 0,
         keep: Callable[[np.ndarray], bool] | None = None,
         exact: bool = False,
+        accumulate: int = 1,
     ) -> None:
         """Set up the sampler; slides are opened by the processes that read.
 
@@ -66,13 +67,14 @@ class PatchStream(Stream):
             start: First batch.
             keep: Filter of patches by their pixels, such as `eva_vision.slides.tissue_detection.patch_filter`.
             exact: Read level 0 only, and never let the JPEG decoder scale.
+            accumulate: Batches of this rank in an optimiser step.
 
         Raises:
             UsageError: No slide is left, or a number makes no sense.
         """
         paths, same = [entry.path for entry in index.entries], Counter(entry.name for entry in index.entries)
         names = [entry.name if same[entry.name] == 1 else entry.path for entry in index.entries]
-        super().__init__(Order(batch_size, rank, ranks, sampling.per_window), start, paths, names)
+        super().__init__(Order(batch_size, rank, ranks, sampling.per_window, accumulate), start, paths, names)
         self.index, self.keep, self.exact = index, keep, exact
         self.sampler = Sampler(index.entries, _Masks(index), sampling, seed)
         self._contents = _contents(index)
@@ -86,8 +88,7 @@ class PatchStream(Stream):
         return {
             "source": self.kind,
             "seed": self.sampler.seed,
-            "batch_size": self.order.batch_size,
-            "ranks": self.order.ranks,
+            **self.order.identity,
             "sampling": canonical(changed_fields(replace(unlisted, fraction=1.0))),
             "slides": self._drawn,
             "contents": self._contents,
@@ -183,7 +184,7 @@ class _Reader:
         patches = read_all(self.pool, requests, together=remote, outages=self._outages)
         for sample, patch in zip(unread, patches, strict=True):
             if sample.window is not None and self._regions is not None and isinstance(patch, Patch):
-                place, entry = (batch % LANES, sample.at), self.entries[sample.slide]
+                place, entry = (self.stream.order.lane(batch), sample.at), self.entries[sample.slide]
                 patch = self._regions.cut(place, sample.number, sample.window, patch, entry)
             sample.patch = patch
 
@@ -213,7 +214,7 @@ class _Reader:
             place = self.sampler.place(sample.number, sample.attempt)
             sample.slide, sample.place = place.slide, (place.x, place.y, place.size, place.mpp)
             return
-        ready = self._regions.take((batch % LANES, sample.at), sample.number)
+        ready = self._regions.take((self.stream.order.lane(batch), sample.at), sample.number)
         if ready is not None:
             sample.slide, sample.patch = ready
             return

@@ -15,6 +15,7 @@ from typing_extensions import override
 from eva_core.errors import EvaError
 from eva_core.files.atomic_files import make_folder, refuse_without_room, replacing
 from eva_core.progress import say
+from eva_pretrain.run.regrouping import regroup
 
 CHECKPOINTS = "checkpoints"
 KEPT = 2
@@ -29,11 +30,13 @@ class ChecksummedCheckpoints(CheckpointIO):
     """Lightning's way to checkpoint files, in our format.
 
     Attributes:
+        accumulate: Batches of an optimiser step.
         failed: Why the last checkpoint could not be written, else None. The trainer passes it on to all ranks, so that
             none waits for the one that writes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, accumulate: int = 1) -> None:
+        self.accumulate = accumulate
         self.failed: str | None = None
 
     @override
@@ -47,8 +50,10 @@ class ChecksummedCheckpoints(CheckpointIO):
 
     @override
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """Read a checkpoint as `read_checkpoint` does, always to the CPU and without code."""
-        return read_checkpoint(Path(path))
+        """Read a checkpoint as `read_checkpoint` does, always to the CPU and without code, and `regroup` it."""
+        checkpoint = read_checkpoint(Path(path))
+        regroup(checkpoint, self.accumulate)
+        return checkpoint
 
     @override
     def remove_checkpoint(self, path: Any) -> None:

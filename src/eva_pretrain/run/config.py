@@ -20,7 +20,8 @@ from eva_pretrain.methods.base import Method, Setup
 from eva_pretrain.monitor.collapse import Monitor
 from eva_pretrain.network.vit import Architecture
 from eva_pretrain.optimisation.recipe import Recipe
-from eva_pretrain.run.key import key_of
+from eva_pretrain.run.key import Settings, key_of, settings_of
+from eva_pretrain.run.launchers import devices_of
 from eva_pretrain.run.trainer import Training
 from eva_vision.slides.sampling import Sampling
 
@@ -41,8 +42,6 @@ PARTS = {
     "monitor": Monitor,
     "training": Training,
 }
-TOP_LEVEL = ("name", "seed", "most_skipped")
-"""Settings outside of the parts that decide the weights."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,8 @@ class Plan:
         output: Folder of the run.
         name: Name of the run.
         text: Resolved configuration as YAML.
-        key: Hash of what decides the weights, in hexadecimal.
+        key: Hash of the settings that change the weights, in hexadecimal.
+        settings: These settings.
     """
 
     method: type[Method]
@@ -93,6 +93,7 @@ class Plan:
     name: str
     text: str
     key: str
+    settings: Settings
 
 
 def plan(config: str | Path | None = None, **settings: Any) -> Plan:
@@ -137,7 +138,10 @@ def parse(argv: list[str], config: dict[str, Any] | None = None) -> Plan:
     init_args = given.method.get("init_args")
     arguments = {} if init_args is None else init_args.as_dict()
     parts = {name: built[name] for name in PARTS}
-    top_level = {name: (given[name], parser.get_default(name)) for name in TOP_LEVEL}
+    training: Training = built.training
+    devices = devices_of(training.devices, training.nodes) * training.nodes
+    batch = built.data.batch_size * devices * training.accumulate
+    settings = settings_of(method, arguments, parts, given.seed, batch)
     return Plan(
         method=method,
         method_arguments=arguments,
@@ -152,7 +156,8 @@ def parse(argv: list[str], config: dict[str, Any] | None = None) -> Plan:
         output=Path(given.output or f"out/pretrain/{given.name}"),
         name=given.name,
         text=text,
-        key=key_of(method, arguments, parts, top_level),
+        key=key_of(settings),
+        settings=settings,
     )
 
 

@@ -5,14 +5,12 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
-from eva_core.config.files import read_yaml
 from eva_core.errors import EvaError, UsageError
 from eva_core.files.atomic_files import FULL, not_written, refuse_without_room, write_text
 from eva_core.progress import Bar, say
@@ -22,11 +20,11 @@ from eva_pretrain.methods.base import Method
 from eva_pretrain.monitor.collapse import BEST, MEASURES, MonitorCallback, read_measures
 from eva_pretrain.monitor.online_knn import OnlineKnn
 from eva_pretrain.monitor.throughput import ThroughputCallback
+from eva_pretrain.run.begun_run import EXPORT, KEY, going_on
 from eva_pretrain.run.checkpoints import (
     CHECKPOINTS,
     best_checkpoints,
     clear_unfinished,
-    has_checkpoints,
     last_checkpoint,
     read_checkpoint,
     resume_note,
@@ -37,15 +35,11 @@ from eva_pretrain.run.checkpoints import (
 from eva_pretrain.run.config import Export, Plan
 from eva_pretrain.run.export import ExportDetails, export, finish_exchange
 from eva_pretrain.run.initial_weights import load_initial_weights, seen_by
-from eva_pretrain.run.key import differences
+from eva_pretrain.run.key import stored
 from eva_pretrain.run.launchers import devices_of, environment_of
 from eva_pretrain.run.sole_process import sole_process
 from eva_pretrain.run.trainer import make_trainer, run
 from eva_vision.models.exported import CARD, check_files, read_seen
-
-EXPORT, _KEY = "export", "key"
-_MOST_NAMED = 5
-"""Number of settings that an error line names."""
 
 
 def pretrain(plan: Plan) -> Path:
@@ -71,7 +65,7 @@ def pretrain(plan: Plan) -> Path:
     environment = environment_of(devices, training.nodes)
     rank = _rank(environment, devices)
     setattr(rank_zero_only, "rank", rank)  # noqa: B010  (a function's attribute)
-    _refuse_another_run(plan)
+    plan = going_on(plan)
     if _exported(plan):
         say(f"{output} is finished.")
         return output / EXPORT
@@ -91,7 +85,7 @@ def pretrain(plan: Plan) -> Path:
         patches = Patches(plan.data, plan.sampling, plan.setup.seed, training.accumulate, output)
         if rank == 0:
             write_text(output / CONFIG, plan.text)
-            write_text(output / _KEY, plan.key)
+            write_text(output / KEY, stored(plan.key, plan.settings))
             say_passed_over(output, last)
             read_measures(output / MEASURES, say)
         if step_of(last) < plan.setup.recipe.steps:
@@ -256,26 +250,3 @@ def _selection(output: Path, step: int) -> dict[str, Any]:
             "--export.checkpoint last."
         )
     return {"metric": BEST, "step": step, "value": values[-1]}  # a resumed run may have written it twice
-
-
-def _refuse_another_run(plan: Plan) -> None:
-    """Refuse a folder that holds weights made with other settings."""
-    output, file = plan.output, plan.output / _KEY
-    begun = has_checkpoints(output) or (output / EXPORT / CARD).exists()
-    if not begun or not file.exists() or file.read_bytes() == plan.key.encode():
-        return
-    config = output / CONFIG
-    others = differences(read_yaml(config), yaml.safe_load(plan.text)) if config.exists() else []
-    if not others:
-        raise UsageError(
-            f"Expected the settings of the run in {output}, but got others, though its {CONFIG} tells no difference: "
-            "a file that it names has changed, or another version of eva began it. Give another --output."
-        )
-    then = ", ".join(f"{name} {_shown(value)}" for name, value, _ in others[:_MOST_NAMED])
-    now = ", ".join(_shown(value) for *_, value in others[:_MOST_NAMED])
-    more = f" ({len(others) - _MOST_NAMED} more differ)" if len(others) > _MOST_NAMED else ""
-    raise UsageError(f"Expected {then} as in the run in {output}, but got {now}{more}. Give another --output.")
-
-
-def _shown(value: Any) -> str:
-    return "none" if value is None else str(value)

@@ -97,7 +97,7 @@ def make_trainer(
         max_epochs=-1,
         accumulate_grad_batches=training.accumulate,
         default_root_dir=output,
-        plugins=[environment, ChecksummedCheckpoints()],
+        plugins=[environment, ChecksummedCheckpoints(training.accumulate)],
         logger=logger,
         callbacks=[*callbacks, *keepers],
         log_every_n_steps=training.log_every,

@@ -23,6 +23,15 @@ def test_a_step_of_all_ranks_has_the_same_samples_whatever_their_number(ranks, b
     assert sorted(together.tolist()) == Order(12).numbers(batch).tolist()
 
 
+@given(st.integers(1, 3), st.integers(0, 40), st.sampled_from([1, 3]))
+def test_ranks_that_became_accumulated_batches_have_the_same_batches(batch_size, step, per_window):
+    eight = [Order(batch_size, rank, 8, per_window).numbers(step).tolist() for rank in range(8)]
+    orders = [Order(batch_size, rank, 4, per_window, accumulate=2) for rank in range(4)]
+    four = [order.numbers(2 * step + turn).tolist() for turn in range(2) for order in orders]
+    assert four == eight
+    assert len({orders[0].lane(2 * step + turn) for turn in range(2)}) == 2
+
+
 @given(st.integers(1, 7), st.integers(1, 3), st.integers(2, 6))
 def test_regions_are_used_up_one_patch_a_batch_in_one_lane(batch_size, ranks, per_window):
     batches = range(LANES * per_window * 3)

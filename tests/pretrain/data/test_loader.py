@@ -91,7 +91,7 @@ def test_pixels_come_from_workers_in_shared_memory(index):
 def test_another_stream_is_told(index):
     state = loader(index).state_dict()
     other = PatchLoader(PatchStream(index, SAMPLING, 8, seed=1), workers=0)
-    with pytest.warns(UserWarning, match="differs in seed, batch_size: it goes on with other patches"):
+    with pytest.warns(UserWarning, match="differs in seed, batch: it goes on with other patches"):
         other.load_state_dict(state)
 
 

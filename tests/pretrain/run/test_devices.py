@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -186,6 +187,22 @@ def test_no_patch_is_seen_twice(found: list[Found]) -> None:
     numbers = [number for rank in found for batch, _ in rank["random"]["steps"] for number in batch]
     assert len(numbers) == len(set(numbers)) == 2 * 2 * 2 * 4  # steps, batches, ranks, patches
     assert all(rank["random"]["global_step"] == 2 for rank in found)
+
+
+def test_two_processes_become_one_that_accumulates(found: list[Found], patches: Path, output: Path) -> None:
+    folder = output / "moved"
+    shutil.copytree(output / "resumed", folder, ignore=shutil.ignore_patterns("step-2.ckpt", "export"))
+    one = recorded(["--training.accumulate", "4", "--vit.drop_path", "0.2"], str(patches), folder)
+    both = [found[rank]["random"]["steps"][2 + batch] for batch in range(2) for rank in range(RANKS)]
+    assert [numbers for numbers, _ in one["steps"]] == [numbers for numbers, _ in both]
+
+
+def test_two_divided_processes_become_one(found: list[Found], patches: Path, output: Path) -> None:
+    folder = output / "gathered"
+    shutil.copytree(output / "alone_resumed", folder, ignore=shutil.ignore_patterns("step-2.ckpt", "export"))
+    one = recorded([*WITH_HEAD, "--recipe.heads_alone", "1", "--batch_size", "8"], str(patches), folder)
+    both = [number for rank in found for number in rank["alone"]["steps"][1][0]]
+    assert [sorted(numbers) for numbers, _ in one["steps"]] == [sorted(both)]
 
 
 def test_a_bad_loss_of_one_is_skipped_by_all(found: list[Found]) -> None:

@@ -9,8 +9,9 @@ from eva_core import registry
 from eva_pretrain.data.datamodule import Source
 from eva_pretrain.methods.dino import Dino
 from eva_pretrain.network.vit import Architecture
+from eva_pretrain.run.config import PARTS as KINDS
 from eva_pretrain.run.config import parse
-from eva_pretrain.run.key import differences, key_of, name_of
+from eva_pretrain.run.key import differences, key_of, name_of, read_stored, settings_in, settings_of, shown, stored
 from eva_vision.slides.sampling import Sampling
 
 PARTS = {"data": Source(folder="patches"), "vit": Architecture(drop_path=0.1), "sampling": Sampling()}
@@ -36,8 +37,8 @@ class Newer(Dino):
 
 def key(method: type = Dino, **changes: object) -> str:
     arguments = changes.pop("arguments", {})
-    others = changes.pop("others", {"seed": (0, 0)})
-    return key_of(method, arguments, {**PARTS, **changes}, others)  # type: ignore[arg-type]
+    seed = changes.pop("seed", 0)
+    return key_of(settings_of(method, arguments, {**PARTS, **changes}, seed, 32))  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def test_a_new_setting_with_a_default_changes_no_key():
 
 
 def test_a_version_and_what_decides_weights_change_the_key():
-    assert len({key(), key(Theirs), key(Newer), key(others={"seed": (1, 0)}), key(vit=Architecture())}) == 5
+    assert len({key(), key(Theirs), key(Newer), key(seed=1), key(vit=Architecture())}) == 5
 
 
 def test_how_patches_are_read_changes_no_key():
@@ -100,23 +101,67 @@ def test_a_name_and_its_class_path_are_one_run():
     assert by_name.key == by_path.key
 
 
-def test_differences_are_settings_that_decide_weights():
-    then = """
-method: {class_path: eva_pretrain.dino.Dino, init_args: {prototypes: 8}}
-vit: {arguments: {depth: 4}, size: 32}
-data: {workers: 1}
-monitor: {every: 5}
-"""
-    now = """
-method: {class_path: dino, init_args: {prototypes: 16}}
-vit: {arguments: {depth: 4, embed_dim: 24}, size: 32}
-data: {workers: 2}
-seed: 1
-"""
-    then, now = yaml.safe_load(then), yaml.safe_load(now)
-    assert differences(then, then) == []
-    assert differences(then, now) == [
-        ("method.prototypes", 8, 16),
-        ("vit.arguments.embed_dim", None, 24),
-        ("seed", None, 1),
-    ]
+BASE = ["--config", "demo", "--folder", "patches", "--batch_size", "8"]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        [*("--folder", "./nowhere/../patches/"), *("--name", "another"), *("--most_skipped", "20")],
+        [*("--vit.compile", "true"), *("--vit.checkpointing", "true"), *("--training.log_every", "3")],
+        [*("--batch_size", "1"), *("--training.devices", "2"), *("--training.nodes", "2"), "--training.accumulate=2"],
+    ],
+)
+def test_what_changes_no_weight_changes_no_key(more):
+    assert parse([*BASE, *more]).key == parse(BASE).key
+
+
+@pytest.mark.parametrize("more", [["--batch_size", "16"], ["--folder", "others"]])
+def test_what_changes_weights_changes_the_key(more):
+    assert parse([*BASE, *more]).key != parse(BASE).key
+
+
+def test_a_link_to_a_folder_or_to_weights_is_what_it_leads_to(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "weights.pth").touch()
+    (tmp_path / "link").symlink_to("images")
+    (tmp_path / "start.pth").symlink_to("weights.pth")
+
+    def of(folder: str, start: str) -> str:
+        return key(data=Source(folder=str(tmp_path / folder)), vit=Architecture(start=str(tmp_path / start)))
+
+    assert of("images", "weights.pth") == of("link", "start.pth")
+    assert of("images", "weights.pth") != of("images", "other.pth")
+
+
+def test_differences_are_settings_that_change_weights():
+    then = {
+        "method": {"class_path": "eva_pretrain.dino.Dino", "init_args": {"prototypes": 8}},
+        "vit": {"arguments": {"depth": 4}, "size": 32},
+        "data": {"workers": 1},
+        "monitor": {"every": 5},
+    }
+    now = {
+        "method": {"class_path": "dino", "init_args": {"prototypes": 16, "hidden": 2048}},
+        "vit": {"arguments": {"depth": 4, "embed_dim": 24}, "size": 32},
+        "data": {"workers": 2},
+        "seed": 1,
+        "recipe": {"steps": 125_000},
+    }
+    old, new = (settings_in(config, Dino, KINDS) for config in (then, now))
+    assert differences(old, old) == []
+    names = differences(old, new)
+    assert names == ["method.prototypes", "vit.arguments.embed_dim", "seed"]
+    assert [(shown(n, old, then), shown(n, new, now)) for n in names] == [("8", "16"), ("none", "24"), ("none", "1")]
+    assert shown("recipe.steps", new, now) == "125000"
+
+
+def test_a_configuration_of_yaml_has_the_settings_of_its_plan(tmp_path):
+    plan = parse([*BASE, "--vit.arguments={depth: 2}", "--seed", "3"])
+    assert settings_in(yaml.safe_load(plan.text), Dino, KINDS, 8)["method"] == "dinov2"
+    assert differences(settings_in(yaml.safe_load(plan.text), plan.method, KINDS, 8), plan.settings) == []
+    (tmp_path / "key").write_text(stored(plan.key, plan.settings))
+    key, settings = read_stored(tmp_path / "key")
+    assert (key, differences(settings or {}, plan.settings)) == (plan.key, [])
+    (tmp_path / "key").write_text("0123")
+    assert read_stored(tmp_path / "key") == ("0123", None)

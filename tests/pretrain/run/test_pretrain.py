@@ -157,19 +157,6 @@ def test_a_finished_run_is_not_run_again(patches, tmp_path, steps, capsys):
         run(patches, tmp_path / "run", "--steps", "3")
 
 
-def test_a_run_of_another_edition_is_refused_in_one_line(patches, tmp_path):
-    folder = tmp_path / "run"
-    run(patches, folder, "--steps", "1")
-    (folder / "key").write_text("of another version")
-    with pytest.raises(UsageError, match=r"^Expected the settings of .*, or another version of eva began it\. Give"):
-        run(patches, folder, "--steps", "1")
-    config = folder / "config.yaml"
-    text = config.read_text().replace("seed: 0", "seed: 7")
-    config.write_text(text.replace("class_path: dinov2", "class_path: eva_pretrain.dino.Dino"))
-    with pytest.raises(UsageError, match=r"^Expected seed 7, method dino as in the run in .*, but got 0, dinov2\."):
-        run(patches, folder, "--steps", "1")
-
-
 def test_other_weights_of_a_finished_run_are_another_export(patches, tmp_path, steps):
     def card(*more: str) -> dict:
         return json.loads((run(patches, tmp_path / "run", "--steps=2", *more) / "card.json").read_text())

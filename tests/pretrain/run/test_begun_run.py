@@ -1,0 +1,82 @@
+"""Which plans go on with a run that is begun in their folder, and what the others are told."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from eva_core.errors import UsageError
+from eva_pretrain.methods.base import Method
+from eva_pretrain.run.begun_run import going_on
+from eva_pretrain.run.config import Plan, parse
+from eva_pretrain.run.pretrain import pretrain
+from tests.pretrain.run.test_pretrain import TINY
+
+
+@pytest.fixture(scope="module")
+def begun(patches: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of four steps that was killed after its third."""
+    folder, step = tmp_path_factory.mktemp("begun") / "run", Method.optimizer_step
+
+    def killed(self, *args, **kwargs):
+        step(self, *args, **kwargs)
+        if self.global_step == 3:
+            raise RuntimeError("killed")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Method, "optimizer_step", killed)
+        with pytest.raises(RuntimeError, match="killed"):
+            pretrain(plan(patches, folder))
+    return folder
+
+
+def plan(folder: Path, output: Path, *more: str) -> Plan:
+    own = ["--steps=4", "--training.checkpoint_every=2", "--batch_size=4"]
+    return parse([*TINY, "--folder", str(folder), "--output", str(output), *own, *more])
+
+
+def test_a_run_goes_on_accumulated_with_the_same_samples(begun, patches, tmp_path, monkeypatch):
+    shutil.copytree(begun, tmp_path / "run")
+    numbers, step = [], Method.training_step
+    monkeypatch.setattr(
+        Method, "training_step", lambda self, b, i: (numbers.append(b.number.tolist()), step(self, b, i))[1]
+    )
+    pretrain(plan(patches, tmp_path / "run", "--batch_size=2", "--training.accumulate=2", "--name=other"))
+    assert numbers == [[8, 10], [9, 11], [12, 14], [13, 15]]
+    state = torch.load(tmp_path / "run/checkpoints/step-4.ckpt", weights_only=True)
+    assert state["loops"]["fit_loop"]["state_dict"]["combined_loader"][0]["batches"] == 8
+
+
+def test_the_same_files_elsewhere_are_the_same_run(begun, patches, tmp_path, capsys):
+    shutil.copytree(patches, tmp_path / "copy")
+    moved = plan(tmp_path / "copy", begun)
+    assert moved.key != plan(patches, begun).key
+    assert going_on(moved).key == plan(patches, begun).key
+    assert "has the files of the run" in capsys.readouterr().err
+    (tmp_path / "copy" / "0.png").unlink()
+    with pytest.raises(UsageError, match=rf"^Expected data\.folder {patches} as in the run in .*, but got .*/copy\. G"):
+        going_on(moved)
+
+
+def test_a_refusal_names_each_setting_with_both_values(begun, patches):
+    other = plan(patches, begun, "--seed=1", "--recipe.lr=1e-4", "--batch_size=8", "--method.prototypes=8")
+    with pytest.raises(UsageError) as error:
+        going_on(other)
+    assert str(error.value) == (
+        f"Expected method.prototypes 32, recipe.lr 0.002, seed 0, batch over all devices 4 as in the run in {begun}, "
+        "but got 8, 0.0001, 1, 8. Give another --output."
+    )
+
+
+def test_a_run_of_an_earlier_version_is_known_by_its_configuration(begun, patches, tmp_path):
+    shutil.copytree(begun, tmp_path / "run")
+    (tmp_path / "run/key").write_text("0123456789")
+    config = tmp_path / "run/config.yaml"
+    text = config.read_text().replace("class_path: dinov2", "class_path: eva_pretrain.dinov2.DinoV2")
+    config.write_text(text.replace("  clip: 3.0\n", ""))  # it had no such setting
+    same = plan(patches, tmp_path / "run", "--batch_size=1", "--training.accumulate=4")
+    assert going_on(same).key == "0123456789"  # a part of the name of its export
+    config.write_text(config.read_text().replace("seed: 0", "seed: 7"))
+    with pytest.raises(UsageError, match=r"^Expected seed 7 as in the run in .*, but got 0\. Give another"):
+        going_on(same)
