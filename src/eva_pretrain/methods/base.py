@@ -11,13 +11,15 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from typing_extensions import override
 
+from eva_core.accelerator import is_gpu
 from eva_core.errors import EvaError, UsageError, refuse
 from eva_pretrain.augment.views import Crops, Views, make_crops
 from eva_pretrain.data.stream import Batch
 from eva_pretrain.distributed import all_reduce_sum
+from eva_pretrain.losses.teacher_targets import Targets
 from eva_pretrain.network.projection_head import Head
 from eva_pretrain.network.sharding import shard, sharded
-from eva_pretrain.network.vit import Architecture, Vit
+from eva_pretrain.network.vit import Architecture, Tokens, Vit
 from eva_pretrain.optimisation.optimizer import clip, make_states, parameter_groups, set_hyperparameters, update_teacher
 from eva_pretrain.optimisation.recipe import Recipe, Schedule
 
@@ -69,7 +71,7 @@ class Method(LightningModule, ABC):
         masked_share: Share of the patches of the global crops that the student does not see.
         heads_first: Whether the projection heads train alone at first; set where initial weights come without heads.
         skipped: Number of optimiser steps that were skipped, as the loss or the gradient was not finite.
-        teacher_probabilities: Outputs of the teacher for the class tokens of the last step, (2 B, K).
+        teacher_targets: Targets of the class tokens of the last step, (2 B, K), for the monitor.
     """
 
     masked_share = 0.0
@@ -96,7 +98,7 @@ class Method(LightningModule, ABC):
         self.skipped = self._skipped_in_a_row = 0
         self._batch: int | None = None  # patches of an optimiser step over all devices
         self._finite: list[Tensor] = []  # whether the loss was finite, for each batch of this optimiser step
-        self.teacher_probabilities: Tensor | None = None
+        self.teacher_targets: Targets | None = None
 
     @abstractmethod
     def losses(self, crops: Crops, temperature: float) -> dict[str, Tensor]:
@@ -106,6 +108,33 @@ class Method(LightningModule, ABC):
             crops: Crops as `make_crops` gives them.
             temperature: Temperature of the teacher.
         """
+
+    @property
+    def compiled(self) -> bool:
+        """Whether blocks run compiled, and losses and targets with them."""
+        return self.student.vit.compiled
+
+    def student_tokens(self, crops: Crops, masked: Tensor | None = None) -> tuple[Tokens, Tensor]:
+        """Compute the student's tokens of the global crops, and its class tokens of the local ones, (L B, D).
+
+        Both go through the network together, which gathers the weights of a sharded one once.
+
+        Args:
+            crops: Crops of B patches.
+            masked: True where a patch of the global crops is hidden, bool (2 B, patches).
+        """
+        if not len(crops.local):  # a ViT takes no empty batch
+            tokens: Tokens = self.student.vit(crops.global_, masked)
+            return tokens, tokens.cls[:0]
+        tokens, local = self.student.vit(crops.global_, masked, crops.local)
+        return tokens, local.cls
+
+    @override
+    def on_fit_start(self) -> None:
+        """Compile the blocks where the settings leave that to the device, and it is a GPU."""
+        if self.setup_.architecture.compile == "auto" and is_gpu(self.device):
+            for network in (self.student, self.teacher):
+                network.vit.compile_blocks()
 
     @override
     def training_step(self, batch: Batch, index: int) -> Tensor:

@@ -49,13 +49,11 @@ class Dino(Method):
         student, teacher = self.student, self.teacher
         with torch.no_grad():
             logits = teacher.heads["dino"](teacher.vit(crops.global_).cls)
-            targets = self.centring(logits, temperature)
+            targets = self.centring(logits, temperature, self.compiled)
             self.centring.update(logits)
-        cls = torch.cat([student.vit(views).cls for views in crops if len(views)])
-        student_logits = student.heads["dino"](cls)
+        tokens, local = self.student_tokens(crops)
+        student_logits = student.heads["dino"](torch.cat([tokens.cls, local]))
         batch = len(crops.global_) // 2
-        self.teacher_probabilities = targets
-        loss = dino_loss(
-            student_logits.unflatten(0, (-1, batch)), targets.unflatten(0, (2, batch)), self.student_temperature
-        )
+        self.teacher_targets = targets
+        loss = dino_loss(student_logits.unflatten(0, (-1, batch)), targets.unflatten(2), self.student_temperature)
         return {"dino": loss}

@@ -16,7 +16,7 @@ from eva_pretrain.losses.dino import dinov2_loss
 from eva_pretrain.losses.ibot import ibot_loss
 from eva_pretrain.losses.kde import kde
 from eva_pretrain.losses.koleo import koleo
-from eva_pretrain.losses.teacher_targets import Centring, sinkhorn
+from eva_pretrain.losses.teacher_targets import Centring, Targets, sinkhorn
 from eva_pretrain.methods.base import Method, Setup
 from eva_pretrain.methods.masking import masks
 from eva_pretrain.network.projection_head import Head
@@ -106,11 +106,10 @@ class DinoV2(Method):
         with torch.no_grad():
             tokens = self.teacher.vit(crops.global_)
             cls, patches = self._through_heads(self.teacher.heads, tokens.cls, tokens.patches.flatten(0, 1)[rows])
-            cls = self._probabilities(self.centring, cls, temperature)
-            patches = self._probabilities(self.patch_centring, patches, temperature)
+            cls_targets = self._targets(self.centring, cls, temperature)
+            patch_targets = self._targets(self.patch_centring, patches, temperature)
 
-        tokens = self.student.vit(crops.global_, masked.to(device, non_blocking=True))
-        local = self.student.vit(crops.local).cls if len(crops.local) else tokens.cls[:0]  # a ViT takes no empty batch
+        tokens, local = self.student_tokens(crops, masked.to(device, non_blocking=True))
         cls_logits, patch_logits = self._through_heads(
             self.student.heads, torch.cat([tokens.cls, local]), tokens.patches.flatten(0, 1)[rows]
         )
@@ -118,12 +117,12 @@ class DinoV2(Method):
             torch.unflatten(part, 0, (len(part) // batch, batch))
             for part in torch.split(cls_logits, [2 * batch, len(local)])
         )  # (2, B, K), (L, B, K)
-        self.teacher_probabilities = cls
+        self.teacher_targets = cls_targets._replace(logits=cls.clone())  # a view would hold those of the patches too
         with torch.autocast(device.type, enabled=False):
             global_term, local_term = dinov2_loss(
-                global_logits, local_logits, torch.unflatten(cls, 0, (2, batch)), self.student_temperature
+                global_logits, local_logits, cls_targets.unflatten(2), self.student_temperature
             )
-            patch_term = ibot_loss(patch_logits, patches, weights, len(masked), self.student_temperature)
+            patch_term = ibot_loss(patch_logits, patch_targets, weights, len(masked), self.student_temperature)
             spread = (self._spread_term(crop) for crop in tokens.cls.chunk(2))
             return {
                 "dino_global": global_term,
@@ -140,12 +139,12 @@ class DinoV2(Method):
         cls_logits, patch_logits = both.split([len(cls), len(patches)])
         return cls_logits, patch_logits
 
-    def _probabilities(self, centring: Centring, logits: Tensor, temperature: float) -> Tensor:
+    def _targets(self, centring: Centring, logits: Tensor, temperature: float) -> Targets:
         if self.targets == "sinkhorn":
-            return sinkhorn(logits, temperature)
-        probabilities: Tensor = centring(logits, temperature)
+            return sinkhorn(logits, temperature, compile=self.compiled)
+        targets: Targets = centring(logits, temperature, self.compiled)
         centring.update(logits)
-        return probabilities
+        return targets
 
     def _spread_term(self, x: Tensor) -> Tensor:
         return koleo(x.float()) if self.spread == "koleo" else kde(x.float(), self.kappa)

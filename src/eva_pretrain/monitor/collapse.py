@@ -117,8 +117,8 @@ class MonitorCallback(Callback):
             "monitor/log_squared_correlation": squared,
             "monitor/feature_std": feature_std(embeddings),
         }
-        if method.teacher_probabilities is not None:
-            measures["monitor/teacher_entropy"] = entropy(method.teacher_probabilities)
+        if method.teacher_targets is not None:
+            measures["monitor/teacher_entropy"] = entropy(method.teacher_targets.probabilities())
         if self.knn is not None:
             measures[BEST] = self.knn(lambda images: self._embed(method, images))
         picture = self._picture(method)

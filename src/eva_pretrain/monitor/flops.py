@@ -1,13 +1,14 @@
 """Floating point operations of a training step, and the peak of a device."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
 from eva_core.accelerator import device_name, is_gpu
+from eva_pretrain.network.crop_blocks import kept_rows
 
 _STUDENT, _TEACHER = 3, 1
 """Passes of student and teacher in a step: a backward pass counts as two forward passes."""
@@ -21,11 +22,13 @@ def step_flops(
     local_crops: int,
     batch: int,
     hidden: float = 0.0,
+    rates: Sequence[float] = (),
 ) -> float:
     """Count the floating point operations of one optimiser step, a multiplication and an addition being two.
 
     Only matrix products of student and teacher count; activations that checkpointing computes again do not. The student
-    counts three times, as usual, though no gradient reaches the pixels.
+    counts three times, as usual, though no gradient reaches the pixels. Branches that drop path drops by factors are
+    calculated and count; with a subset only the rows that are kept are, and count.
 
     Args:
         vit: A timm `VisionTransformer`.
@@ -36,12 +39,15 @@ def step_flops(
         batch: Number of images of a step.
         hidden: Share of all patches of the global crops that are hidden, 0.15 in DINOv2: half of the crops times a mean
             of 0.3; without masks 0.
+        rates: Rate of drop path of each block of the student where branches are calculated for a subset of the rows;
+            empty where they are for all.
     """
-    global_pass, local_pass = 2 * _pass(vit, global_size), local_crops * _pass(vit, local_size)
+    crops = ((2, global_size), (local_crops, local_size))
+    student_passes = sum(n * _pass(vit, size, [_share(n * batch, rate) for rate in rates]) for n, size in crops)
     patches = 2 * hidden * _patches(vit, global_size)
     cls_head, patch_head = _products(heads["dino"]), _products(heads["ibot" if "ibot" in heads else "dino"])
-    student = global_pass + local_pass + (2 + local_crops) * cls_head + patches * patch_head
-    teacher = global_pass + 2 * cls_head + patches * patch_head
+    student = student_passes + (2 + local_crops) * cls_head + patches * patch_head
+    teacher = 2 * _pass(vit, global_size) + 2 * cls_head + patches * patch_head
     return float(batch * (_STUDENT * student + _TEACHER * teacher))
 
 
@@ -51,12 +57,19 @@ def _patches(vit: Any, size: int) -> int:
     return patches
 
 
-def _pass(vit: Any, size: int) -> float:
-    """Count the operations of one image in a forward pass."""
+def _pass(vit: Any, size: int, shares: Sequence[float] = ()) -> float:
+    """Count the operations of one image in a forward pass, of which blocks calculate these shares; all if empty."""
     patches = _patches(vit, size)
     tokens = patches + vit.num_prefix_tokens
-    attention = sum(2 * 2 * tokens**2 * block.attn.num_heads * block.attn.head_dim for block in vit.blocks)
-    return float(patches * _products(vit.patch_embed) + tokens * _products(vit.blocks) + attention)
+    total = float(patches * _products(vit.patch_embed))
+    for block, share in zip(vit.blocks, shares or [1.0] * len(vit.blocks), strict=True):
+        attention = 2 * 2 * tokens**2 * block.attn.num_heads * block.attn.head_dim
+        total += share * (tokens * _products(block) + attention)
+    return total
+
+
+def _share(rows: int, rate: float) -> float:
+    return kept_rows(rows, rate) / rows if rows else 1.0
 
 
 def _products(module: nn.Module) -> float:

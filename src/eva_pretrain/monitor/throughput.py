@@ -51,6 +51,7 @@ class ThroughputCallback(Callback):
             views.local_crops,
             setup.batch_size,
             method.masked_share,
+            method.student.vit.rates if method.student.vit.subset else (),
         )
         self._flops = per_batch * trainer.accumulate_grad_batches
         self._peak = peak_flops(trainer.strategy.root_device, str(trainer.precision))

@@ -2,19 +2,18 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from importlib import import_module
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import timm
 import torch
 import torch.nn.functional as F
-from timm.layers.drop import DropPath
-from timm.models import VisionTransformer, checkpoint_seq, is_model_in_modules
+from timm.models import VisionTransformer, is_model_in_modules
 from timm.models.eva import Eva
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from eva_core.errors import UsageError, refuse
+from eva_pretrain.network.crop_blocks import Drawn, draw, kept_rows, take_crops
 from eva_vision.models.timm_backbone import layer_arguments
 
 
@@ -44,9 +43,13 @@ class Architecture:
             the folder of an export; none: random.
         drop_path: Stochastic depth of the student: rate of the last block, growing from 0 (DINO 0.1).
         drop_path_everywhere: Use the same rate in every block (DINOv2: 0.3 or 0.4).
+        drop_path_subset: Calculate residual branches only for the crops that keep them, a fixed share of each batch
+            (DINOv2): less work. Else each crop is dropped by a coin of its own.
         official_positions: Resize the position embedding as the official DINO and DINOv2 do, in place of timm's way.
-        checkpointing: Compute activations again in the backward pass: a third more time, a fraction of the memory.
-        compile: Compile the blocks with `torch.compile`.
+        checkpointing: Compute activations again in the backward pass, of all blocks, or of this share of them: at most
+            a third more time, a fraction of the memory.
+        half_residual: Add up the blocks in half precision too, where the run has it: less memory traffic, coarser sums.
+        compile: Compile blocks, losses and targets with `torch.compile`; `auto`: on a GPU.
     """
 
     arch: str = "vit_small_patch16_224"
@@ -55,12 +58,18 @@ class Architecture:
     start: str | None = None
     drop_path: float = 0.0
     drop_path_everywhere: bool = False
+    drop_path_subset: bool = False
     official_positions: bool = False
-    checkpointing: bool = False
-    compile: bool = False
+    checkpointing: bool | float = False
+    half_residual: bool = False
+    compile: bool | Literal["auto"] = False
 
     def __post_init__(self) -> None:
-        refuse((not 0 <= self.drop_path < 1, "drop_path of at least 0 and below 1", self.drop_path), where="vit")
+        refuse(
+            (not 0 <= self.drop_path < 1, "drop_path of at least 0 and below 1", self.drop_path),
+            (not 0 <= self.checkpointing <= 1, "checkpointing from 0 to 1", self.checkpointing),
+            where="vit",
+        )
 
     def timm_arguments(self) -> dict[str, Any]:
         """Arguments by which timm builds the same network again, as JSON holds them."""
@@ -79,6 +88,7 @@ class Vit(nn.Module):
     """
 
     network: VisionTransformer | Eva
+    _rates: Tensor
 
     def __init__(self, architecture: Architecture, student: bool, masked: bool) -> None:
         """Build the network with random weights from torch's global generator.
@@ -92,22 +102,29 @@ class Vit(nn.Module):
             UsageError: timm has no such ViT, or it has no class token, or the size is not a multiple of its patch.
         """
         super().__init__()
-        self.network = _create(architecture, architecture.drop_path if student else 0.0)
-        if student and architecture.drop_path and architecture.drop_path_everywhere:
-            for block in self.network.blocks:
-                block.drop_path1, block.drop_path2 = (DropPath(architecture.drop_path) for _ in range(2))
+        self.network = _create(architecture)
+        if not take_crops(self.network.blocks):
+            raise UsageError(f"Expected plain blocks of timm, but {architecture.arch} has others. Choose another arch.")
+        depth = len(self.network.blocks)
+        self.rates = block_rates(architecture, depth) if student else []
+        self.subset = architecture.drop_path_subset
+        self.register_buffer("_rates", torch.tensor(self.rates), persistent=False)
         self.mask_token = nn.Parameter(torch.zeros(1, self.network.embed_dim)) if masked else None
         self.official_positions = architecture.official_positions
+        self._half = architecture.half_residual
         self._resizing: dict[tuple[tuple[int, int], torch.device], Tensor] = {}
         self._turning: dict[tuple[tuple[int, int], torch.device], Tensor] = {}
-        if student:
-            self.network.set_grad_checkpointing(architecture.checkpointing)
-        if architecture.compile:
-            # a graph for each rate of drop path, size of crop, and with or without gradients; dynamo stops at 8
-            dynamo = import_module("torch._dynamo").config
-            dynamo.recompile_limit = max(dynamo.recompile_limit, 4 * len(self.network.blocks))
-            for block in self.network.blocks:
-                block.compile()
+        share = float(architecture.checkpointing) if student else 0.0
+        self._checkpointed = [int((i + 1) * share) > int(i * share) for i in range(depth)]
+        self.compiled = False
+        if architecture.compile is True:
+            self.compile_blocks()
+
+    def compile_blocks(self) -> None:
+        """Compile the blocks when they are called first; all have the same graphs."""
+        for block in self.network.blocks:
+            block.compile(dynamic=False)  # a graph for each set of crops: those of other sizes are slower
+        self.compiled = True
 
     @property
     def dim(self) -> int:
@@ -119,37 +136,60 @@ class Vit(nn.Module):
         grid: tuple[int, int] = self.network.patch_embed.dynamic_feat_size((size, size))
         return grid
 
-    def forward(self, images: Tensor, masks: Tensor | None = None) -> Tokens:
-        """Compute the tokens of images.
+    def forward(self, images: Tensor, masks: Tensor | None = None, local: Tensor | None = None) -> Any:
+        """Compute the tokens of images, and in the same pass those of smaller crops.
+
+        One pass gathers the weights of a sharded network once, and has one graph where it is compiled.
 
         Args:
             images: Normalised images, (N, 3, H, W).
-            masks: True where a patch is hidden, bool (N, h * w).
+            masks: True where a patch of these is hidden, bool (N, h * w).
+            local: Normalised images of another size, (M, 3, H', W'), M at least 1.
+
+        Returns:
+            `Tokens` of the images; with `local`, a pair of these and its own.
         """
-        network = self.network
-        x = network.patch_embed(images)  # (N, h, w, D)
+        tokens = [self._embed(images, masks), *([] if local is None else [self._embed(local, None)])]
+        size = self.network.patch_embed.dynamic_feat_size
+        grids = [size((x.shape[2], x.shape[3])) for x in (images, local) if x is not None]
+        passed = [self._tokens(x) for x in self._through_blocks(tokens, grids)]
+        return passed[0] if local is None else (passed[0], passed[1])
+
+    def _embed(self, images: Tensor, masks: Tensor | None) -> Tensor:
+        """Make the first tokens of images, (N, prefix + h * w, D)."""
+        x: Tensor = self.network.patch_embed(images)  # (N, h, w, D)
         if masks is not None and self.mask_token is not None:
             x = torch.where(masks.view(*x.shape[:3], 1), self.mask_token.to(x.dtype), x)
-        grid = (x.shape[1], x.shape[2])
-        x = network.norm(self._through_blocks(network.norm_pre(self._with_positions(x)), grid))
-        return Tokens(x[:, 0], x[:, network.num_prefix_tokens :])
-
-    def _through_blocks(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Pass tokens (N, prefix + h * w, D) through all blocks, which turn them by rotary positions if they have."""
-        network = self.network
-        if isinstance(network, VisionTransformer):
-            x = checkpoint_seq(network.blocks, x) if network.grad_checkpointing else network.blocks(x)
-            return x
-        for block, rope in zip(network.blocks, self._rotations(grid, x.device), strict=True):
-            if network.grad_checkpointing:
-                x = checkpoint(block, x, rope=rope, use_reentrant=False)
-            else:
-                x = block(x, rope=rope)
+        x = self.network.norm_pre(self._with_positions(x))
+        if self._half and torch.is_autocast_enabled(x.device.type):
+            x = x.to(torch.get_autocast_dtype(x.device.type))
         return x
+
+    def _through_blocks(self, crops: list[Tensor], grids: list[tuple[int, int]]) -> list[Tensor]:
+        """Pass the tokens of several batches through all blocks, each with its own draw and rotary positions."""
+        network = self.network
+        draws = zip(*[self._draw(len(x)) for x in crops], strict=True)
+        ropes = zip(*[self._rotations(grid, crops[0].device) for grid in grids], strict=True)
+        for block, again, drawn, rope in zip(network.blocks, self._checkpointed, draws, ropes, strict=True):
+            given: dict[str, Any] = {"drawn": drawn, **({"ropes": rope} if isinstance(network, Eva) else {})}
+            if again and torch.is_grad_enabled():
+                crops = checkpoint(block, crops, **given, use_reentrant=False)
+            else:
+                crops = block(crops, **given)
+        return crops
+
+    def _draw(self, n: int) -> list[Drawn | None]:
+        if not (self.training and self.rates):
+            return [None] * len(self.network.blocks)
+        return draw(self._rates, n, [kept_rows(n, rate) for rate in self.rates] if self.subset else None)
+
+    def _tokens(self, x: Tensor) -> Tokens:
+        x = self.network.norm(x)
+        return Tokens(x[:, 0], x[:, self.network.num_prefix_tokens :])
 
     def _rotations(self, grid: tuple[int, int], device: torch.device) -> Iterable[Tensor | None]:
         """Rotary positions of each block, made once for a device where they are neither learned nor jittered."""
-        rope: Any = self.network.rope
+        rope: Any = getattr(self.network, "rope", None)
         depth = len(self.network.blocks)
         if rope is None:
             return [None] * depth
@@ -187,6 +227,14 @@ class Vit(nn.Module):
                 weights = resizing_weights(self.network.patch_embed.grid_size, grid, offset)
                 self._resizing[key] = weights.to(device)
         return self._resizing[key]
+
+
+def block_rates(architecture: Architecture, depth: int) -> list[float]:
+    """List the rate of drop path of each block of the student; none where it is 0."""
+    rate = architecture.drop_path
+    if not rate:
+        return []
+    return [rate if architecture.drop_path_everywhere else rate * i / max(1, depth - 1) for i in range(depth)]
 
 
 def resized_positions(positions: Tensor, weights: Tensor, prefix: int) -> Tensor:
@@ -229,7 +277,7 @@ def resizing_weights(before: tuple[int, int], after: tuple[int, int], offset: fl
     return resized.flatten(1).T.contiguous()
 
 
-def _create(architecture: Architecture, drop_path: float) -> VisionTransformer | Eva:
+def _create(architecture: Architecture) -> VisionTransformer | Eva:
     arch, arguments = architecture.arch, architecture.timm_arguments()
     if "." in arch or not timm.is_model(arch):
         raise UsageError(
@@ -237,9 +285,7 @@ def _create(architecture: Architecture, drop_path: float) -> VisionTransformer |
             "`timm.list_models('vit_*')` lists them; pretrained weights are named by start."
         )
     try:
-        network: Any = timm.create_model(
-            arch, num_classes=0, drop_path_rate=drop_path, **{**arguments, **layer_arguments(arguments)}
-        )
+        network: Any = timm.create_model(arch, num_classes=0, **{**arguments, **layer_arguments(arguments)})
     except (TypeError, ValueError, AssertionError) as error:
         raise UsageError(
             f"timm cannot build {arch} ({' '.join(str(error).split())}). Check size and arguments."

@@ -7,6 +7,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from eva_pretrain.monitor.flops import peak_flops, step_flops
+from eva_pretrain.network.vit import Architecture, Vit
 
 
 def network(arch: str, **arguments: object) -> nn.Module:
@@ -61,6 +62,23 @@ def test_a_step_is_what_torch_counts(arch: str, arguments: dict[str, object]):
         heads["ibot"](torch.empty(hidden, vit.embed_dim, device="meta"))
     expected = 3 * student.get_total_flops() + teacher.get_total_flops()
     assert step_flops(vit, heads, 4 * patch, 2 * patch, 3, batch, 1 / 8) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("subset", [False, True])
+def test_drop_path_counts_what_is_calculated(subset: bool):
+    """A student with drop path, counted by running it, and a teacher."""
+    arguments = {"depth": 3, "embed_dim": 24, "num_heads": 3}
+    architecture = Architecture("vit_tiny_patch16_224", 32, arguments, drop_path=0.5, drop_path_subset=subset)
+    with torch.device("meta"):
+        vit = Vit(architecture, student=True, masked=True)
+        global_, local = torch.empty(6, 3, 32, 32), torch.empty(9, 3, 32, 32)
+    with FlopCounterMode(display=False) as student:
+        vit(global_, None, local)
+    with FlopCounterMode(display=False) as teacher:
+        vit.eval()(global_)
+    heads = {"dino": nn.Identity()}
+    ours = step_flops(vit.network, heads, 32, 32, 3, 3, 0, vit.rates if vit.subset else ())
+    assert ours == pytest.approx(3 * student.get_total_flops() + teacher.get_total_flops(), rel=1e-9)
 
 
 def test_one_head_sees_the_hidden_patches_too():
