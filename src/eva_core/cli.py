@@ -35,6 +35,8 @@ SUMMARIES = {
     "demo": "a small model trained on synthetic slides, and its score",
     "slides": "index whole slides, or show one",
     "pretrain": "train a foundation model from slides or patches",
+    "export": "a model from a run of pretrain, at any step that it keeps",
+    "board": "score all snapshots of a run: its learning curve",
     "study": "train variants, and say which is better",
     "download": "weights and datasets, ahead of a machine without a network",
     "push": "an export of pretrain, or a score, to the Hugging Face hub",
@@ -45,15 +47,16 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0; 1 for a failed job, 2 for a wrong command or config; 130 for Ctrl-C, 143 for SIGTERM.
+        0; 1 for a failed job, 2 for a wrong command or config; 130 for Ctrl-C, 143 for SIGTERM, 75 for SIGUSR1 and
+        the end of a time limit.
     """
     if argv is None:
         _leave_the_folder_we_are_in()
     with interrupts.handled(whole_process=argv is None):
         try:
             return _answered(home_expanded(sys.argv[1:] if argv is None else argv))
-        except KeyboardInterrupt:
-            return _stopped()
+        except KeyboardInterrupt as stop:
+            return _stopped(stop)
 
 
 def _leave_the_folder_we_are_in() -> None:
@@ -126,10 +129,14 @@ def _flush() -> None:
         raise not_written(Path("output"), error) from error
 
 
-def _stopped() -> int:
+def _stopped(stop: KeyboardInterrupt) -> int:
     interrupts.ignore()
-    _fail("Stopped. Finished parts are kept: the same command goes on from there.")
-    return 128 + (interrupts.stopped_by() or signal.SIGINT)
+    if not isinstance(stop, interrupts.Stopped):
+        _fail("Stopped. Finished parts are kept: the same command goes on from there.")
+        return interrupts.exit_code(interrupts.stopped_by() or signal.SIGINT)
+    if str(stop):
+        _fail(f"Stopped. {stop}")
+    return stop.exit_code
 
 
 def _dispatch(argv: list[str]) -> int:

@@ -1,13 +1,13 @@
-"""Ctrl-C and SIGTERM: each stops a command once, in the process that runs it, and is never lost.
+"""Ctrl-C, SIGTERM and SIGUSR1: each stops a command once, in the process that runs it, and is never lost.
 
 Python raises KeyboardInterrupt wherever the program is, also where nobody hands it on: in hooks of a fork, in
 `__del__`, in callbacks. It then prints it and goes on. Such a one is raised again a moment later. Nothing is raised
 amid the hooks of a fork: `logging` would not let go of its lock there, and the next thread that logs would wait for
 ever.
 
-Where there is something to save, `deferred` lets the work come to an end in an orderly way. A second Ctrl-C stops at
-once: what is kept on disk is whole at any time. A second SIGTERM within seconds of the first does not break off what is
-being saved.
+Where there is something to save, `deferred` lets the work come to an end in an orderly way. A second Ctrl-C, or the
+same signal again after some seconds, stops at once: what is kept on disk is whole at any time. SIGTERM after SIGUSR1,
+by which SLURM first warns of the end of a job's time, does not break off what is being saved.
 """
 
 import logging  # noqa: F401  (its hooks of a fork are there before ours, which stand round them)
@@ -22,13 +22,33 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+AGAIN_LATER = 75
+"""Exit code of a command that a scheduler stopped and is to start again (EX_TEMPFAIL of sysexits.h)."""
 _IMPATIENCE = 3.0
-"""Seconds after a signal in which SIGTERM is the same."""
+"""Seconds after a signal in which SIGTERM and SIGUSR1 are the same."""
 _SAME = 0.1
 """Seconds after a signal in which Ctrl-C is the same, sent to us and to our group."""
 _AGAIN = 0.02
 """Seconds until one that was lost is raised again."""
+
+
+class Stopped(KeyboardInterrupt):
+    """A stop of work that has saved what it had.
+
+    Attributes:
+        exit_code: Exit code of the command.
+    """
+
+    def __init__(self, line: str, exit_code: int) -> None:
+        """Keep what to say.
+
+        Args:
+            line: What is kept, and how to go on; empty: another process says it.
+            exit_code: Exit code of the command.
+        """
+        super().__init__(line)
+        self.exit_code = exit_code
 
 
 class _State:
@@ -50,7 +70,7 @@ _state = _State()
 
 @contextmanager
 def handled(whole_process: bool) -> Iterator[None]:
-    """Handle both signals within; elsewhere than in the main thread, nothing changes.
+    """Handle the signals within; elsewhere than in the main thread, nothing changes.
 
     Args:
         whole_process: The process ends after it, and ends in peace: later signals are ignored.
@@ -69,7 +89,7 @@ def handled(whole_process: bool) -> Iterator[None]:
 
 
 def install() -> bool:
-    """Handle both signals from here on, but one that is ignored, as below nohup. Returns whether that is possible."""
+    """Handle the signals from here on, but one that is ignored, as below nohup. Returns whether that is possible."""
     if threading.current_thread() is not threading.main_thread():
         return False
     _state.process, _state.received = os.getpid(), None
@@ -84,11 +104,16 @@ def install() -> bool:
 
 
 def ignore() -> None:
-    """Ignore both signals from here on: the command has ended, or is saying why it does."""
+    """Ignore the signals from here on: the command has ended, or is saying why it does."""
     if _state.process == os.getpid():
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def exit_code(number: int) -> int:
+    """Exit code of a command that a signal stopped: 130 for Ctrl-C, 143 for SIGTERM, 75 for SIGUSR1."""
+    return AGAIN_LATER if number == signal.SIGUSR1 else 128 + number
 
 
 def stopped_by() -> int | None:
@@ -101,7 +126,7 @@ def deferred(until: str) -> Iterator[None]:
     """Raise nothing within: work asks `stopped_by`, saves what it has, and raises KeyboardInterrupt itself.
 
     Args:
-        until: What comes before the stop, for the user.
+        until: What comes before the stop, for the user; empty: another process says it.
 
     Raises:
         KeyboardInterrupt: A signal was received, and the work came to its end.
@@ -129,17 +154,17 @@ def _received(number: int, _: FrameType | None) -> None:
         return
     now = time.monotonic()
     if _state.received is None:
-        if _state.deferred is not None:
+        if _state.deferred:
             _write(f"eva: Stopping {_state.deferred}. Ctrl-C again stops at once.")
     elif now - _state.at < (_SAME if number == signal.SIGINT else _IMPATIENCE):
         return
-    elif number == signal.SIGINT:
-        _stop_at_once()
+    elif number in (signal.SIGINT, _state.received):
+        _stop_at_once(number)
     _state.received, _state.at = number, now
     _raise_again()
 
 
-def _stop_at_once() -> None:
+def _stop_at_once(number: int) -> None:
     """End the process without another step; within a larger program, no longer defer."""
     _state.deferred = None
     if not _state.whole_process:
@@ -147,7 +172,7 @@ def _stop_at_once() -> None:
     for child in multiprocessing.active_children():
         child.terminate()
     _write("eva: Stopped at once. Finished parts are kept: the same command goes on from there.")
-    os._exit(128 + signal.SIGINT)
+    os._exit(128 + number)
 
 
 def _write(line: str) -> None:
@@ -186,10 +211,11 @@ def _after_fork() -> None:
 
 
 def _in_fork() -> None:
-    """Leave Ctrl-C to the parent, and end at SIGTERM as any process does."""
+    """Leave Ctrl-C and SIGUSR1 to the parent, and end at SIGTERM as any process does."""
     _state.forking = False
     if _state.process is not None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # SLURM sends it to all processes of a step
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 

@@ -189,6 +189,7 @@ commands = Registry("command")
 tasks = Registry("task")
 tissue = Registry("tissue", "eva.tissue")
 slide_readers = Registry("slide reader", "eva.slide_readers")
+runs = Registry("run")
 
 
 def every_group() -> list[Registry]:
@@ -204,10 +205,22 @@ def is_folder(model: str) -> bool:
     return Path(model).exists() and all(entry.name != model for entry in models.entries())
 
 
+def export_in(folder: str) -> str:
+    """Folder of the export that a path stands for: that of a training run has one, or has it made; others are theirs.
+
+    Entry points of `eva.runs` are functions of a folder, which give that of the export; None where it is no run.
+    """
+    path = Path(folder).expanduser()
+    if not path.is_dir() or (path / "card.json").exists():
+        return folder
+    found = (entry.load()(path) for entry in runs.entries())
+    return str(next((export for export in found if export is not None), folder))
+
+
 def build_model(name: str, **arguments: Any) -> Any:
-    """Build a registered model under its name, or the one in the folder of an export under that of its run."""
+    """Build a registered model under its name, or the one in the folder of an export or a run under that of its run."""
     if is_folder(name):
-        name, arguments = FOLDER, {"folder": name, **arguments}
+        name, arguments = FOLDER, {"folder": export_in(name), **arguments}
     builder = models.load(name)
     return with_identity(name, builder, builder(**arguments), arguments)
 

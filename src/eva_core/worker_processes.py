@@ -1,4 +1,4 @@
-"""Processes that work for this one, and that Ctrl-C leaves alone: their parent stops them."""
+"""Processes that work for this one, and that Ctrl-C and SIGUSR1 leave alone: their parent stops them."""
 
 import multiprocessing
 import signal
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from multiprocessing import resource_tracker
 from multiprocessing.context import SpawnContext, SpawnProcess
 
+_SIGNALS: list[int] = [signal.SIGINT, signal.SIGUSR1]
 # found by its beginning: its name has a word that no file of this package may have, as a kind of task owns it
 _blocking: Callable[[int, list[int]], set[int]] = next(
     getattr(signal, name) for name in dir(signal) if name.startswith("pthread_sig")
@@ -16,12 +17,11 @@ class _ShelteredProcess(SpawnProcess):
     def start(self) -> None:
         """Start the process; a child blocks the signals that its parent blocks at that moment."""
         resource_tracker.ensure_running()  # else it is started within, and blocks nothing any more
-        before = _blocking(signal.SIG_BLOCK, [signal.SIGINT])
+        before = _blocking(signal.SIG_BLOCK, _SIGNALS)
         try:
             super().start()
         finally:
-            if signal.SIGINT not in before:
-                _blocking(signal.SIG_UNBLOCK, [signal.SIGINT])
+            _blocking(signal.SIG_UNBLOCK, [number for number in _SIGNALS if number not in before])
 
 
 class _Sheltered(SpawnContext):

@@ -141,6 +141,9 @@ def _named_by_run(entries: Any) -> Any:
     for entry in entries:
         given = entry if isinstance(entry, dict) else {"class_path": entry}
         folder = str(given.get("class_path", ""))
+        if registry.is_folder(folder) and (export := registry.export_in(folder)) != folder:
+            folder, given = export, {**given, "class_path": export}
+            entry = given
         if "name" not in given and registry.is_folder(folder):
             name = read_json(Path(folder).expanduser() / "card.json").get("name")
             entry = {**given, "name": name} if isinstance(name, str) else entry

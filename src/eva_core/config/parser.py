@@ -281,7 +281,7 @@ def component(kind: str, name: str, names: Names) -> dict[str, Any]:
         UsageError: As `class_path`.
     """
     if kind == "model" and registry.is_folder(name):
-        return {"class_path": class_path(kind, registry.FOLDER), "init_args": {"folder": name}}
+        return {"class_path": class_path(kind, registry.FOLDER), "init_args": {"folder": registry.export_in(name)}}
     path = class_path(kind, name)
     if path != name:
         names.note(kind, name, path)

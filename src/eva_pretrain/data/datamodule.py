@@ -110,9 +110,7 @@ class Patches(LightningDataModule):
     @property
     def mpp(self) -> tuple[float, float] | None:
         """Least and greatest micrometres per pixel of the patches; None where unknown."""
-        if self.index is None:
-            return None if self.source.mpp is None else (self.source.mpp, self.source.mpp)
-        return self.sampling.mpp_range or (min(self.sampling.mpp), max(self.sampling.mpp))
+        return mpp_of(self.source, self.sampling)
 
     def stream(
         self,
@@ -140,6 +138,13 @@ class Patches(LightningDataModule):
             return FolderStream(source.folder, batch_size, sampling.size, source.mpp, source.limit, **where)
         keep = patch_filter if source.hsv_filter else None
         return PatchStream(self.index, sampling, batch_size, **where, keep=keep, exact=source.exact)
+
+
+def mpp_of(source: Source, sampling: Sampling) -> tuple[float, float] | None:
+    """Least and greatest micrometres per pixel of patches; None where unknown."""
+    if source.slides is None:
+        return None if source.mpp is None else (source.mpp, source.mpp)
+    return sampling.mpp_range or (min(sampling.mpp), max(sampling.mpp))
 
 
 def _refuse_what_only_slides_have(sampling: Sampling) -> None:

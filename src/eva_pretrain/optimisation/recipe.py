@@ -9,32 +9,38 @@ from eva_pretrain.optimisation.schedules import cosine, linear_warmup, scaled_lr
 
 @dataclass(frozen=True)
 class Recipe:
-    """Numbers of the optimisation. Durations are shares of all steps, so that a shorter run has the same shape.
+    """Numbers of the optimisation. Durations are shares of the schedule, so that a shorter one has the same shape.
 
     Attributes:
         steps: Optimiser steps.
+        schedule_steps: Steps for which schedules and shares are made; none: `steps`. A run with fewer steps stops amid
+            them; the same run with more `steps` goes on from there.
+        schedule: Curve after the warm-up, `cosine`; `constant`: learning rate, weight decay and momentum keep their
+            first value, so that a run has no end that was set beforehand (DINOv3).
         lr: Base learning rate.
         lr_rule: Scale of the learning rate by the batch, `sqrt`: lr x sqrt(batch / 1024) (DINOv2); `linear`: lr x
             batch / 256 (DINO). The batch counts all devices and accumulated batches.
         min_lr: Learning rate at the end of the cosine.
-        warmup: Share of the steps in which the learning rate rises linearly.
+        warmup: Share of the schedule in which the learning rate rises linearly.
         weight_decay: Weight decay at the first and the last step, cosine between.
         momentum: Momentum of the teacher, at the first and the last step, cosine between.
         temperature: Temperature of the teacher, at the first step and after its warm-up.
-        temperature_warmup: Share of the steps of that warm-up.
+        temperature_warmup: Share of the schedule of that warm-up.
         layer_decay: Factor of the learning rate from a block to the one below.
         patch_embed: Factor of the learning rate of the patch embedding.
         decay_rule: Parameters without weight decay: `dino`, biases and all of one dimension; `dinov2`, biases, norms
             and layer scale.
         clip: Greatest norm of a gradient.
         clip_by: Scope of that norm: each `parameter` (DINO), or each `module`, backbone and every head (DINOv2).
-        freeze_last: Share of the steps in which the prototypes stay as they are.
-        heads_alone: Share of the steps, before all others, in which the heads train at the full rate and the backbone
-            stays as it is; applies to initial weights that come without heads.
+        freeze_last: Share of the schedule in which the prototypes stay as they are.
+        heads_alone: Share of the schedule, before all others, in which the heads train at the full rate and the
+            backbone stays as it is; applies to initial weights that come without heads.
         betas: Decay of AdamW's first and second moment.
     """
 
     steps: int = 125_000
+    schedule_steps: int | None = None
+    schedule: Literal["cosine", "constant"] = "cosine"
     lr: float = 2e-4
     lr_rule: Literal["sqrt", "linear"] = "sqrt"
     min_lr: float = 1e-6
@@ -57,6 +63,7 @@ class Recipe:
         factors = (self.layer_decay, self.patch_embed)
         refuse(
             (self.steps < 1, "steps to be at least 1", self.steps),
+            (self.schedule_length < 1, "schedule_steps to be at least 1", self.schedule_steps),
             (self.lr <= 0, "lr above 0", self.lr),
             (any(not 0 <= share <= 1 for share in shares), "shares of the steps from 0 to 1", shares),
             (not all(0 <= m <= 1 for m in self.momentum), "momentum from 0 to 1", self.momentum),
@@ -68,6 +75,11 @@ class Recipe:
             (not all(0 <= beta < 1 for beta in self.betas), "betas of at least 0 and below 1", self.betas),
             where="recipe",
         )
+
+    @property
+    def schedule_length(self) -> int:
+        """Steps for which the schedules are made."""
+        return self.steps if self.schedule_steps is None else self.schedule_steps
 
 
 @dataclass(frozen=True)
@@ -93,12 +105,14 @@ class Schedule:
             batch: Patches of one optimiser step, over all devices.
             heads_first: Whether `heads_alone` applies.
         """
-        steps, self._peak = recipe.steps, scaled_lr(recipe.lr, batch, recipe.lr_rule)
+        steps, self._peak = recipe.schedule_length, scaled_lr(recipe.lr, batch, recipe.lr_rule)
         alone = self._heads_alone = round(recipe.heads_alone * steps) if heads_first else 0
         warmup = min(round(recipe.warmup * steps), steps - alone)
-        self._lr = cosine(self._peak, recipe.min_lr, steps, warmup=warmup, frozen=alone)
-        self._decay = cosine(*recipe.weight_decay, steps)
-        self._momentum = cosine(*recipe.momentum, steps)
+        constant = recipe.schedule == "constant"
+        self._lr = cosine(self._peak, self._peak if constant else recipe.min_lr, steps, warmup=warmup, frozen=alone)
+        self._decay, self._momentum = (
+            cosine(first, first if constant else last, steps) for first, last in (recipe.weight_decay, recipe.momentum)
+        )
         self._temperature = linear_warmup(*recipe.temperature, round(recipe.temperature_warmup * steps))
         self._freeze_last = alone + round(recipe.freeze_last * steps)
 

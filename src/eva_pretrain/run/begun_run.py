@@ -17,7 +17,7 @@ from eva_pretrain.run.key import differences, read_stored, settings_in, shown
 from eva_vision.models.exported import CARD
 
 EXPORT, KEY = "export", "key"
-_FOLDER = "data.folder"
+_FOLDER, _STEPS = "data.folder", "recipe.steps"
 
 
 def going_on(plan: Plan) -> Plan:
@@ -40,7 +40,9 @@ def going_on(plan: Plan) -> Plan:
         now = yaml.safe_load(plan.text)
         expected = ", ".join(f"{name} {shown(name, settings, config)}" for name in names)
         got = ", ".join(shown(name, plan.settings, now) for name in names)
-        raise UsageError(f"Expected {expected} as in the run in {output}, but got {got}. Give another --output.")
+        shorter = names == [_STEPS] and has_checkpoints(output)
+        more = f"; `eva export {output}` makes a model of what it has reached" if shorter else ""
+        raise UsageError(f"Expected {expected} as in the run in {output}, but got {got}. Give another --output{more}.")
     return replace(plan, key=key)
 
 

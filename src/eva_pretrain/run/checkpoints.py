@@ -1,11 +1,14 @@
-"""Checkpoints of a run: written whole or not at all, with a checksum; a run resumes from the newest whole one."""
+"""Checkpoints of a run: written whole or not at all, with a checksum; a run resumes from the newest whole one.
+
+A snapshot is the teacher's backbone alone, in the same format: it scores, and nothing resumes from it.
+"""
 
 import hashlib
 import re
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, Literal, cast
 
 import torch
 from lightning.pytorch.plugins.io import CheckpointIO
@@ -17,9 +20,9 @@ from eva_core.files.atomic_files import make_folder, refuse_without_room, replac
 from eva_core.progress import say
 from eva_pretrain.run.regrouping import regroup
 
-CHECKPOINTS = "checkpoints"
-KEPT = 2
-"""Number of checkpoints that stay: where a disk damages the newest, the run resumes from the one before."""
+CHECKPOINTS, SNAPSHOTS = "checkpoints", "snapshots"
+TEACHER = "teacher.vit.network."
+"""Start of the names of the teacher's backbone in a checkpoint."""
 
 _FOOTER_MARK = b"\nsha256:"
 _FOOTER_SIZE = len(_FOOTER_MARK) + 64 + 1
@@ -35,13 +38,20 @@ class ChecksummedCheckpoints(CheckpointIO):
             none waits for the one that writes.
     """
 
-    def __init__(self, accumulate: int = 1) -> None:
+    def __init__(self, accumulate: int = 1, snapshot_dtype: Literal["float32", "bfloat16"] = "float32") -> None:
+        """Set the batches of an optimiser step, and the numbers of snapshots."""
         self.accumulate = accumulate
         self.failed: str | None = None
+        self._snapshot_dtype: torch.dtype = getattr(torch, snapshot_dtype)
 
     @override
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write a checkpoint as `write_checkpoint` does; an error is left in `failed`."""
+        """Write a checkpoint as `write_checkpoint` does, in the folder of snapshots a snapshot of it.
+
+        An error is left in `failed`.
+        """
+        if Path(path).parent.name == SNAPSHOTS:
+            checkpoint = snapshot_of(checkpoint, self._snapshot_dtype)
         try:
             write_checkpoint(checkpoint, Path(path))
             self.failed = None
@@ -59,6 +69,12 @@ class ChecksummedCheckpoints(CheckpointIO):
     def remove_checkpoint(self, path: Any) -> None:
         """Delete a checkpoint, if it exists."""
         Path(path).unlink(missing_ok=True)
+
+
+def snapshot_of(checkpoint: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:
+    """Keep of a checkpoint what an export is made from, with the teacher's weights as `dtype`."""
+    state = {k: v.to(dtype) for k, v in checkpoint["state_dict"].items() if k.startswith(TEACHER)}
+    return {"state_dict": state, **{k: checkpoint[k] for k in ("global_step", "eva_progress")}}
 
 
 def write_checkpoint(content: dict[str, Any], path: Path) -> None:
@@ -152,6 +168,11 @@ def has_checkpoints(output: Path) -> bool:
     return bool(_newest_first(output))
 
 
+def newest_step(output: Path) -> int:
+    """Step of the newest checkpoint, whole or damaged; -1 without any."""
+    return step_of(next(iter(_newest_first(output)), None))
+
+
 def last_checkpoint(output: Path) -> Path | None:
     """Find the newest whole checkpoint of a run; None where the run has no checkpoint at all.
 
@@ -187,9 +208,25 @@ def best_checkpoints(output: Path) -> list[Path]:
     return list(_named(output, "best"))
 
 
-def prune(output: Path, step: int) -> None:
+def snapshots(output: Path) -> list[Path]:
+    """List the snapshots of a run in the order of their steps."""
+    return sorted(_named(output, "step", SNAPSHOTS), key=step_of)
+
+
+def saved_steps(output: Path, but: str = "") -> list[int]:
+    """List the steps for which a run has a checkpoint or a snapshot, in their order.
+
+    Args:
+        output: Folder of the run.
+        but: A folder below it that does not count.
+    """
+    kinds = [("step", CHECKPOINTS), ("best", CHECKPOINTS), ("step", SNAPSHOTS)]
+    return sorted({step_of(path) for kind, folder in kinds if folder != but for path in _named(output, kind, folder)})
+
+
+def prune(output: Path, step: int, kept: int) -> None:
     """Delete all but the newest whole checkpoints up to a step; later ones are damaged, or of an abandoned attempt."""
-    newest = [path for path in _newest_first(output) if step_of(path) <= step and fault(path) is None][:KEPT]
+    newest = [path for path in _newest_first(output) if step_of(path) <= step and fault(path) is None][:kept]
     for path in _named(output, "step"):
         if path not in newest:
             path.unlink(missing_ok=True)
@@ -197,8 +234,9 @@ def prune(output: Path, step: int) -> None:
 
 def clear_unfinished(output: Path) -> None:
     """Delete temporary files that killed processes have left."""
-    for path in (output / CHECKPOINTS).glob(".*.ckpt.*.tmp"):
-        path.unlink(missing_ok=True)
+    for folder in (CHECKPOINTS, SNAPSHOTS):
+        for path in (output / folder).glob(".*.ckpt.*.tmp"):
+            path.unlink(missing_ok=True)
 
 
 def size_of(content: Any) -> int:
@@ -246,9 +284,9 @@ def _footer(digest: str) -> bytes:
     return _FOOTER_MARK + digest.encode() + b"\n"
 
 
-def _named(output: Path, kind: str) -> Iterator[Path]:
+def _named(output: Path, kind: str, folder: str = CHECKPOINTS) -> Iterator[Path]:
     name = re.compile(rf"{kind}-\d+\.ckpt")
-    return (path for path in (output / CHECKPOINTS).glob(f"{kind}-*.ckpt") if name.fullmatch(path.name))
+    return (path for path in (output / folder).glob(f"{kind}-*.ckpt") if name.fullmatch(path.name))
 
 
 def _newest_first(output: Path) -> list[Path]:

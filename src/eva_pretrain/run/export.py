@@ -42,7 +42,8 @@ class ExportDetails:
         seen: Every slide (name or path) and its patient, where known. Names of TCGA are public and are written as they
             are, others as salted hashes: whoever has a name can look for it. The pairs that `read_seen` gives for an
             export can be passed on.
-        selected_on: `last`, or the metric, value and step by which the monitor chose the checkpoint.
+        selected_on: `last`; `step`, where a user asked for one; or the metric, value and step by which the monitor
+            chose.
         weights_of: Network whose weights they are.
     """
 
@@ -54,7 +55,7 @@ class ExportDetails:
     config: str
     step: int
     seen: Iterable[tuple[str, str | None]]
-    selected_on: Literal["last"] | dict[str, Any] = "last"
+    selected_on: Literal["last", "step"] | dict[str, Any] = "last"
     weights_of: Literal["teacher", "student"] = "teacher"
 
 

@@ -139,6 +139,10 @@ def _settings(
     for part, kind in parts.items():
         if part not in _NOTHING:
             settings.update(_changed(part, values[part], _defaults(kind)))
+    schedule = settings.pop("recipe.schedule_steps", None)
+    if schedule is not None:  # it decides the weights of each step; `steps` then says only where the run ends
+        settings.pop("recipe.steps", None)
+        settings.update(_changed("recipe", {"steps": schedule}, _defaults(parts["recipe"])))
     if seed:
         settings["seed"] = seed
     settings[BATCH] = batch

@@ -1,5 +1,6 @@
 """A run from its plan to its export, for `eva pretrain` and `eva study`."""
 
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -13,19 +14,20 @@ from torch import Tensor
 
 from eva_core.errors import EvaError, UsageError
 from eva_core.files.atomic_files import FULL, not_written, refuse_without_room, write_text
+from eva_core.hub.availability import as_size
 from eva_core.progress import Bar, say
 from eva_core.results.record import CONFIG
 from eva_pretrain.data.datamodule import Patches
 from eva_pretrain.methods.base import Method
-from eva_pretrain.monitor.collapse import BEST, MEASURES, MonitorCallback, read_measures
+from eva_pretrain.monitor.collapse import MEASURES, MonitorCallback, read_measures
 from eva_pretrain.monitor.online_knn import OnlineKnn
 from eva_pretrain.monitor.throughput import ThroughputCallback
 from eva_pretrain.run.begun_run import EXPORT, KEY, going_on
 from eva_pretrain.run.checkpoints import (
     CHECKPOINTS,
-    best_checkpoints,
     clear_unfinished,
     last_checkpoint,
+    newest_step,
     read_checkpoint,
     resume_note,
     say_passed_over,
@@ -34,10 +36,12 @@ from eva_pretrain.run.checkpoints import (
 )
 from eva_pretrain.run.config import Export, Plan
 from eva_pretrain.run.export import ExportDetails, export, finish_exchange
+from eva_pretrain.run.export_run import backbone_of, best_of, selection
 from eva_pretrain.run.initial_weights import load_initial_weights, seen_by
 from eva_pretrain.run.key import stored
 from eva_pretrain.run.launchers import devices_of, environment_of
 from eva_pretrain.run.sole_process import sole_process
+from eva_pretrain.run.stopping import Stopping
 from eva_pretrain.run.trainer import make_trainer, run
 from eva_vision.models.exported import CARD, check_files, read_seen
 
@@ -54,7 +58,7 @@ def pretrain(plan: Plan) -> Path:
         UsageError: The output folder holds another run.
         EvaError: Slides, images, weights or checkpoints cannot be read, or the loss is not finite for too long.
     """
-    output = plan.output
+    began, output = time.monotonic(), plan.output
     best = plan.export.checkpoint == "best"
     if best and (plan.dataset is None or not plan.monitor.every):
         raise UsageError(
@@ -89,7 +93,7 @@ def pretrain(plan: Plan) -> Path:
             say_passed_over(output, last)
             read_measures(output / MEASURES, say)
         if step_of(last) < plan.setup.recipe.steps:
-            _train(plan, environment, patches, last)
+            _train(plan, environment, patches, last, Stopping(training.max_hours, began))
         if rank == 0:
             _export(plan, patches)
     return output / EXPORT
@@ -121,11 +125,13 @@ def export_initial_weights(plan: Plan) -> Path:
     return export_weights(plan, method.teacher.vit.network.state_dict(), step=0, mpp=None, seen=seen_by(start))
 
 
-def _train(plan: Plan, environment: ClusterEnvironment, patches: Patches, last: Path | None) -> None:
+def _train(
+    plan: Plan, environment: ClusterEnvironment, patches: Patches, last: Path | None, stopping: Stopping
+) -> None:
     """Train to the last step."""
     setup, output = plan.setup, plan.output
     method = plan.method(setup, **plan.method_arguments)
-    _refuse_without_room(method, output)
+    _check_room(method, plan, step_of(last))
     if last is None:
         load_initial_weights(method, setup.architecture.start)
     else:
@@ -144,18 +150,28 @@ def _train(plan: Plan, environment: ClusterEnvironment, patches: Patches, last: 
         plan.logger or TensorBoardLogger(output, name="", version="logs"),
         [throughput, monitoring],
         plan.monitor.every if knn else 0,
+        stopping,
     )
     with Bar("training", setup.recipe.steps, "steps", trainer.is_global_zero, step_of(last), lines=False) as bar:
         throughput.bar = bar
-        run(trainer, method, patches, last, plan.training.checkpoint_every)
+        run(trainer, method, patches, last)
     if trainer.is_global_zero:
         say(throughput.cost(trainer))
         say(patches.loader.report())
 
 
-def _refuse_without_room(method: Method, output: Path) -> None:
-    """Refuse to begin where not even one checkpoint fits: all weights, and two moments of each that is trained."""
+def _check_room(method: Method, plan: Plan, last: int) -> None:
+    """Say how much room checkpoints take, and refuse to begin where not even one of them fits."""
+    output, training, steps = plan.output, plan.training, plan.setup.recipe.steps
+    # all weights, and two moments of each that is trained
     size = size_of(method.state_dict()) + 2 * size_of(list(method.student.parameters()))
+    best = " and the best" if plan.dataset is not None and plan.monitor.every else ""
+    line = f"A checkpoint takes {as_size(size)}: the last {training.keep_last}{best} stay"
+    if training.keep_every:
+        small = size_of(method.teacher.vit.network.state_dict()) // (1 + (training.snapshot_dtype == "bfloat16"))
+        count = steps // training.keep_every - max(last, 0) // training.keep_every
+        line += f". A snapshot takes {as_size(small)}: {count} to come, {as_size(count * small)} in all"
+    rank_zero_only(say)(f"{line}.")
     try:
         refuse_without_room(output / CHECKPOINTS, size)
     except EvaError as error:
@@ -165,7 +181,7 @@ def _refuse_without_room(method: Method, output: Path) -> None:
 def _exported(plan: Plan) -> bool:
     """Whether the run has a whole export of the weights that the plan chooses."""
     folder = plan.output / EXPORT
-    if not (folder / CARD).exists():
+    if not (folder / CARD).exists() or 0 <= newest_step(plan.output) < plan.setup.recipe.steps:
         return False
     try:
         card = check_files(folder)
@@ -180,18 +196,17 @@ def _exported(plan: Plan) -> bool:
 def _export(plan: Plan, patches: Patches) -> None:
     output = plan.output
     best = plan.export.checkpoint == "best"
-    chosen = _best(output) if best else last_checkpoint(output)
+    chosen = best_of(output) if best else last_checkpoint(output)
     if chosen is None:
         raise EvaError(
             f"Expected monitor.every below the {plan.setup.recipe.steps} steps, but got {plan.monitor.every}: "
             "no checkpoint was the best. Export the last one: --export.checkpoint last."
         )
     checkpoint = read_checkpoint(chosen, mapped=True)
-    prefix = f"{plan.export.weights}.vit.network."
-    state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
+    state = backbone_of(checkpoint, plan.export.weights)
     step = checkpoint["global_step"]
     seen = checkpoint["eva_progress"]["seen"]
-    export_weights(plan, state, step, patches.mpp, seen, _selection(output, step) if best else "last")
+    export_weights(plan, state, step, patches.mpp, seen, selection(output, step) if best else "last")
 
 
 def export_weights(
@@ -231,22 +246,6 @@ def export_weights(
     return export(plan.output / EXPORT, state, architecture.arch, architecture.timm_arguments(), details)
 
 
-def _best(output: Path) -> Path | None:
-    return max(best_checkpoints(output), key=lambda file: _selection(output, step_of(file))["value"], default=None)
-
-
 def _marks(export: Export) -> list[str]:
     """Marks in the name of an export: the student, or the best checkpoint, is another model."""
     return [mark for mark in (export.weights, export.checkpoint) if mark not in ("teacher", "last")]
-
-
-def _selection(output: Path, step: int) -> dict[str, Any]:
-    """Metric, step and value by which the monitor chose a checkpoint."""
-    lines = read_measures(output / MEASURES)
-    values = [line[BEST] for line in lines if line.get("step") == step and BEST in line]
-    if not values:
-        raise EvaError(
-            f"Expected {BEST} of step {step} in {output / MEASURES}, but it is not there. Export the last checkpoint: "
-            "--export.checkpoint last."
-        )
-    return {"metric": BEST, "step": step, "value": values[-1]}  # a resumed run may have written it twice

@@ -2,7 +2,6 @@
 
 import logging
 import warnings
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,11 +17,13 @@ from typing_extensions import override
 from eva_core import interrupts
 from eva_core.accelerator import gpus
 from eva_core.errors import EvaError, UsageError, refuse
+from eva_core.interrupts import Stopped
 from eva_pretrain.data.datamodule import Patches
 from eva_pretrain.methods.base import Method
 from eva_pretrain.monitor.collapse import BEST
-from eva_pretrain.run.checkpoints import CHECKPOINTS, ChecksummedCheckpoints, prune
+from eva_pretrain.run.checkpoints import CHECKPOINTS, SNAPSHOTS, ChecksummedCheckpoints, prune
 from eva_pretrain.run.launchers import devices_of
+from eva_pretrain.run.stopping import Stopping
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class Training:
         precision: `auto`: bf16-mixed on a GPU, 32-true on a CPU.
         accumulate: Batches of one optimiser step.
         checkpoint_every: Optimiser steps between two checkpoints; a killed run loses no more.
+        keep_last: Number of checkpoints that stay; where a disk damages the newest, the run resumes from one before.
+        keep_every: Optimiser steps between two snapshots, the teacher's backbone alone, which stay for good: `eva
+            export` and `eva board` take them; 0: none.
+        snapshot_dtype: Numbers of a snapshot; `bfloat16` takes half the room.
+        max_hours: Hours after which the run writes a checkpoint and ends with exit code 75; the same command goes on.
         log_every: Optimiser steps between two lines of the log.
     """
 
@@ -46,12 +52,20 @@ class Training:
     precision: Literal["auto", "bf16-mixed", "16-mixed", "32-true"] = "auto"
     accumulate: int = 1
     checkpoint_every: int = 1000
+    keep_last: int = 2
+    keep_every: int = 0
+    snapshot_dtype: Literal["float32", "bfloat16"] = "float32"
+    max_hours: float | None = None
     log_every: int = 50
 
     def __post_init__(self) -> None:
-        for name in ("devices", "nodes", "accumulate", "checkpoint_every", "log_every"):
+        for name in ("devices", "nodes", "accumulate", "checkpoint_every", "keep_last", "log_every"):
             value = getattr(self, name)
             refuse((value != "auto" and value < 1, f"training.{name} to be at least 1", value))
+        refuse(
+            (self.keep_every < 0, "training.keep_every to be at least 0", self.keep_every),
+            (self.max_hours is not None and self.max_hours <= 0, "training.max_hours above 0", self.max_hours),
+        )
 
 
 def make_trainer(
@@ -62,6 +76,7 @@ def make_trainer(
     logger: Logger,
     callbacks: list[Callback],
     best_every: int,
+    stopping: Stopping,
 ) -> Trainer:
     """Build Lightning's trainer.
 
@@ -73,6 +88,7 @@ def make_trainer(
         logger: Receives the numbers.
         callbacks: Run in this order, before checkpoints are written.
         best_every: Optimiser steps between two scores of the online kNN, whose best checkpoint is kept; 0: none.
+        stopping: Decides whether the run stops before its end.
 
     Raises:
         UsageError: The precision needs a GPU, and there is none.
@@ -83,11 +99,14 @@ def make_trainer(
         raise UsageError("Expected a GPU for --training.precision 16-mixed, but there is none. Use bf16-mixed or auto.")
     devices = devices_of(training.devices, training.nodes)
     folder, every = output / CHECKPOINTS, training.checkpoint_every
-    keeper = partial(_Keeper, folder, auto_insert_metric_name=False, enable_version_counter=False)
-    keepers: list[Callback] = [keeper("step-{step}", every_n_train_steps=every, save_top_k=-1)]  # `prune` deletes them
+    keeper = partial(_Keeper, training.keep_last, folder, auto_insert_metric_name=False, enable_version_counter=False)
+    # of these, `prune` deletes
+    keepers: list[Callback] = [keeper("step-{step}", every_n_train_steps=every, save_top_k=-1, stopping=stopping)]
     if best_every:  # first, so that the checkpoint from which a run resumes knows of it
         keepers.insert(0, keeper("best-{step}", monitor=BEST, mode="max", every_n_train_steps=best_every))
-    return Trainer(
+    if training.keep_every:
+        keepers.insert(0, _SnapshotKeeper(output / SNAPSHOTS, training.keep_every, training.keep_last))
+    trainer = Trainer(
         accelerator="gpu" if on_gpu else "cpu",
         devices=devices,
         num_nodes=training.nodes,
@@ -97,7 +116,7 @@ def make_trainer(
         max_epochs=-1,
         accumulate_grad_batches=training.accumulate,
         default_root_dir=output,
-        plugins=[environment, ChecksummedCheckpoints(training.accumulate)],
+        plugins=[environment, ChecksummedCheckpoints(training.accumulate, training.snapshot_dtype)],
         logger=logger,
         callbacks=[*callbacks, *keepers],
         log_every_n_steps=training.log_every,
@@ -106,6 +125,18 @@ def make_trainer(
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
     )
+    _leave_signals_to_us(trainer)
+    return trainer
+
+
+def _leave_signals_to_us(trainer: Any) -> None:
+    """Keep Lightning from handling SIGTERM: it sends from a handler, and waits for the device at each batch."""
+    trainer._signal_connector.register_signal_handlers = _nothing  # noqa: SLF001
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = _nothing  # noqa: SLF001
+
+
+def _nothing() -> None:
+    pass
 
 
 def _silence_lightning() -> None:
@@ -128,6 +159,10 @@ class _Keeper(ModelCheckpoint):
     Its name is part of every checkpoint.
     """
 
+    def __init__(self, kept: int, *args: Any, stopping: Stopping | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._kept, self._stopping = kept, stopping
+
     @property
     @override
     def state_key(self) -> str:
@@ -146,19 +181,41 @@ class _Keeper(ModelCheckpoint):
     ) -> None:
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         whole_step, self._step = trainer.global_step != self._step, trainer.global_step
-        if self.monitor is None and whole_step and trainer.world_size == 1 and interrupts.stopped_by() is not None:
-            if self._last_global_step_saved != trainer.global_step:
-                self._save_checkpoint(trainer, f"{self.dirpath}/step-{trainer.global_step}.ckpt")
-            raise KeyboardInterrupt
+        if not whole_step or self._stopping is None:
+            return
+        exit_code = self._stopping.exit_code()
+        step = trainer.global_step
+        if (exit_code or step == trainer.max_steps) and self._last_global_step_saved != step:
+            self._save_checkpoint(trainer, f"{self.dirpath}/step-{step}.ckpt")
+        if exit_code:
+            raise Stopped(_going_on(trainer) if trainer.is_global_zero else "", exit_code)
 
     @override
     def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
         super()._save_checkpoint(trainer, filepath)
-        _after_save(trainer)
+        _after_save(trainer, self._kept)
 
 
-def _after_save(trainer: Trainer) -> None:
-    """Stop all ranks where the first could not write a checkpoint, else delete old ones.
+class _SnapshotKeeper(Callback):
+    """Callback that writes snapshots, which nothing deletes."""
+
+    def __init__(self, folder: Path, every: int, kept: int) -> None:
+        self._folder, self._every, self._kept, self._step = folder, every, kept, 0
+
+    @override
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._step = trainer.global_step
+
+    @override
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        whole_step, self._step = trainer.global_step != self._step, trainer.global_step
+        if whole_step and self._step % self._every == 0:
+            trainer.save_checkpoint(self._folder / f"step-{self._step}.ckpt")
+            _after_save(trainer, self._kept)
+
+
+def _after_save(trainer: Trainer, kept: int) -> None:
+    """Stop all ranks where the first could not write a checkpoint, else delete all but the last `kept`.
 
     Raises:
         EvaError: The error that the first rank met.
@@ -169,10 +226,19 @@ def _after_save(trainer: Trainer) -> None:
     if failed is not None:
         raise EvaError(failed)
     if trainer.is_global_zero:
-        prune(Path(trainer.default_root_dir), trainer.global_step)
+        prune(Path(trainer.default_root_dir), trainer.global_step, kept)
 
 
-def run(trainer: Trainer, method: Method, patches: Patches, last: Path | None, every: int) -> None:
+def _going_on(trainer: Trainer) -> str:
+    """Sentence that names the checkpoint from which the run goes on."""
+    step, output = trainer.global_step, Path(trainer.default_root_dir)
+    return (
+        f"The same command goes on after step {step} of {trainer.max_steps}, from "
+        f"{output / CHECKPOINTS / f'step-{step}.ckpt'}; `eva export {output}` makes a model of it."
+    )
+
+
+def run(trainer: Trainer, method: Method, patches: Patches, last: Path | None) -> None:
     """Train to the last step.
 
     Args:
@@ -180,31 +246,28 @@ def run(trainer: Trainer, method: Method, patches: Patches, last: Path | None, e
         method: The method to train.
         patches: The patches to train on.
         last: Checkpoint to resume from; None: start anew.
-        every: Optimiser steps between two checkpoints.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C or SIGTERM; a single process writes a checkpoint first.
+        Stopped: A signal, or the end of a time limit, on any rank; a checkpoint was written.
+        KeyboardInterrupt: A signal outside of the steps.
         EvaError: A worker died, a checkpoint could not be written, or no patch could be read.
     """
-    alone = trainer.world_size == 1  # else one would stop amid what all do together
-    saving = interrupts.deferred("after this step, once a checkpoint is written") if alone else nullcontext()
+    until = "after this step, once a checkpoint is written" if trainer.is_global_zero else ""
     try:
-        with saving:
+        with interrupts.deferred(until):
             trainer.fit(method, datamodule=patches, ckpt_path=last)
-    except SystemExit as error:  # Lightning's way to say Ctrl-C
+    except SystemExit as error:  # Lightning's way to say that it was interrupted
+        if isinstance(error.__context__, Stopped):
+            raise error.__context__ from None
         raise KeyboardInterrupt from error
     except RuntimeError as error:  # torch's way to say that a worker died, at any time
         if "DataLoader worker" not in str(error):
             raise
-        if trainer.received_sigterm or interrupts.stopped_by() is not None:  # the worker received it too
+        if interrupts.stopped_by() is not None:  # the worker received it too
             raise KeyboardInterrupt from error
         raise EvaError(f"{' '.join(str(error).split())} If memory was short, lower data.workers.") from error
     if trainer.interrupted:
         raise KeyboardInterrupt
-    step = trainer.global_step
-    if step % every:  # else the keeper has written it; a listing of the folder may differ between devices
-        trainer.save_checkpoint(Path(trainer.default_root_dir) / CHECKPOINTS / f"step-{step}.ckpt")
-        _after_save(trainer)
 
 
 def _strategy(training: Training, processes: int) -> str | Strategy:

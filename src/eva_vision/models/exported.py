@@ -119,9 +119,9 @@ def read_card(folder: Path) -> dict[str, Any]:
     """
     if not (folder / CARD).is_file():
         state = f"has no {CARD}" if folder.is_dir() else "is not a folder"
-        raise UsageError(
-            f"Expected the export of `eva pretrain`, but {folder} {state}. Give its folder, or a name of `eva models`."
-        )
+        inside = folder / "export"
+        advice = f"Give {inside}" if (inside / CARD).is_file() else "Give its folder, or a name of `eva models`"
+        raise UsageError(f"Expected the export of `eva pretrain`, but {folder} {state}. {advice}.")
     content = _read_json(folder / CARD)
     if (schema := content.get("schema")) != SCHEMA:
         raise UsageError(

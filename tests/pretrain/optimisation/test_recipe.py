@@ -40,10 +40,24 @@ def test_a_shorter_run_has_the_same_shape():
         assert short(step).weight_decay == pytest.approx(long(10 * step).weight_decay)
 
 
+def test_a_schedule_may_be_longer_than_the_run():
+    stopped = Schedule(Recipe(**{**vars(RECIPE), "steps": 10, "schedule_steps": 1000}), 512)
+    assert [stopped(step) for step in (0, 9, 500)] == [Schedule(RECIPE, 512)(step) for step in (0, 9, 500)]
+
+
+def test_a_constant_schedule_stays_after_its_warm_up():
+    values = Schedule(Recipe(**{**vars(RECIPE), "schedule": "constant"}), 1024)
+    assert values(0).lr == 0
+    for step in (100, 999, 5000):
+        assert values(step).lr == pytest.approx(1e-3)
+        assert (values(step).weight_decay, values(step).momentum) == (0.04, 0.994)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         ({"steps": 0}, "steps to be at least 1"),
+        ({"schedule_steps": 0}, "schedule_steps to be at least 1, but got 0"),
         ({"min_lr": -1.0}, "min_lr from 0 to lr"),
         ({"min_lr": 1.0}, "min_lr from 0 to lr"),
         ({"warmup": 1.5}, "shares of the steps"),

@@ -107,7 +107,7 @@ def test_two_stay_and_later_ones_that_were_given_up_go(tmp_path):
         write(tmp_path, step)
     (tmp_path / "checkpoints/step-mine.ckpt").write_text("not ours")
     best = write(tmp_path, 1, "best")
-    prune(tmp_path, 3)
+    prune(tmp_path, 3, 2)
     names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
     assert names == {"step-2.ckpt", "step-3.ckpt", "step-mine.ckpt", "best-1.ckpt"}
     assert best_checkpoints(tmp_path) == [best]
@@ -117,7 +117,7 @@ def test_a_damaged_one_does_not_count_among_those_that_stay(tmp_path):
     for step in (1, 2, 3):
         write(tmp_path, step)
     (tmp_path / "checkpoints/step-2.ckpt").write_bytes(b"cut")
-    prune(tmp_path, 3)
+    prune(tmp_path, 3, 2)
     assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"step-1.ckpt", "step-3.ckpt"}
 
 

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import shutil
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from torch import distributed as dist
 from torch import multiprocessing as mp
 from torch.testing import assert_close
 
+from eva_core import interrupts
 from eva_pretrain.augment.views import Crops, Views
 from eva_pretrain.methods import base, dinov2
 from eva_pretrain.methods.base import Method
@@ -104,6 +106,23 @@ def without_heads(method: Method, start: str | None) -> None:
     method.heads_first = True
 
 
+def stopped(folder: str, output: Path, number: int) -> Found:
+    """A run whose second rank gets SIGTERM in its first step, and which goes on after it."""
+    step = Method.training_step
+
+    def training_step(self: Method, batch: Any, index: int) -> Tensor:
+        if number == 1 and self.global_step == 0:
+            signal.raise_signal(signal.SIGTERM)
+        return step(self, batch, index)
+
+    more = ["--steps", "3", "--training.checkpoint_every", "9"]
+    signals, told = interrupts.handled(whole_process=False), patch.object(Method, "training_step", training_step)
+    with signals, told, pytest.raises(interrupts.Stopped) as stop:
+        recorded(more, folder, output)
+    kept = [file.name for file in (output / "checkpoints").iterdir()]
+    return {"exit_code": stop.value.exit_code, "line": str(stop.value), "kept": kept}
+
+
 def work(number: int, port: int, folder: str, output: Path) -> None:
     """What a process does that torchrun started."""
     torch.set_num_threads(1)
@@ -127,6 +146,7 @@ def work(number: int, port: int, folder: str, output: Path) -> None:
         found["alone"] = recorded(alone, folder, output / "alone")
         killed(alone, folder, output / "alone_resumed")
         found["alone_resumed"] = recorded(alone, folder, output / "alone_resumed")
+    found["stopped"] = stopped(folder, output / "stopped", number)
     torch.save(found, output / f"{number}.pt")
 
 
@@ -213,6 +233,14 @@ def test_a_bad_loss_of_one_is_skipped_by_all(found: list[Found]) -> None:
     for name, value in first["state"].items():
         assert torch.equal(second["state"][name], value), name  # also what they had of the batch before it
         assert value.isfinite().all(), name
+
+
+def test_both_stop_with_a_checkpoint_where_one_gets_sigterm(found: list[Found]) -> None:
+    first, second = (rank["stopped"] for rank in found)
+    assert (first["exit_code"], second["exit_code"]) == (143, 143)
+    assert first["kept"] == second["kept"] == ["step-2.ckpt"]  # of three
+    assert "goes on after step 2 of 3, from" in first["line"]
+    assert second["line"] == ""  # the first says it
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])

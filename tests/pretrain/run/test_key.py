@@ -165,3 +165,17 @@ def test_a_configuration_of_yaml_has_the_settings_of_its_plan(tmp_path):
     assert (key, differences(settings or {}, plan.settings)) == (plan.key, [])
     (tmp_path / "key").write_text("0123")
     assert read_stored(tmp_path / "key") == ("0123", None)
+
+
+def test_the_schedule_enters_the_key_and_not_where_the_run_ends_in_it():
+    def of(*more: str) -> str:
+        return parse(["--config", "demo", "--folder", "patches", *more]).key
+
+    whole = of("--steps=1000")
+    assert of("--steps=600", "--recipe.schedule_steps=1000") == whole
+    assert of("--steps=2000", "--recipe.schedule_steps=1000") == whole
+    assert of("--steps=600") != whole
+    assert of("--steps=600", "--recipe.schedule_steps=125000") == of("--steps=125000")
+    assert of("--steps=1000", "--recipe.schedule=constant") != whole
+    kept = ["--training.keep_last=5", "--training.keep_every=9", "--training.max_hours=1"]
+    assert of("--steps=1000", *kept) == whole

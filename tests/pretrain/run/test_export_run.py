@@ -1,0 +1,118 @@
+"""Exports of a run that was stopped: by step, from snapshots and checkpoints, and by the name of its folder."""
+
+import json
+import shutil
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+import torch
+
+from eva_core import interrupts, registry
+from eva_core.cli import main
+from eva_core.errors import UsageError
+from eva_pretrain.methods.base import Method
+from eva_pretrain.run import command
+from eva_pretrain.run.checkpoints import read_checkpoint, saved_steps
+from eva_pretrain.run.config import parse
+from eva_pretrain.run.export_run import export_step, model_of
+from eva_pretrain.run.pretrain import pretrain
+from eva_vision.models.exported import exported
+from tests.pretrain.run.test_pretrain import TINY
+
+KEEPING = ["--training.checkpoint_every=3", "--training.keep_last=1", "--training.keep_every=2"]
+HALF = "--training.snapshot_dtype=bfloat16"
+SCHEDULE = ["--recipe.schedule_steps=8", "--recipe.schedule=constant"]
+
+
+def arguments(patches: Path, output: Path, *more: str) -> list[str]:
+    return [*TINY, "--folder", str(patches), "--output", str(output), *KEEPING, *SCHEDULE, *more]
+
+
+@pytest.fixture(scope="module")
+def stopped(patches: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 6 steps that SLURM stops after the fifth."""
+    output, step = tmp_path_factory.mktemp("runs") / "stopped", Method.optimizer_step
+
+    def signalled(self: Method, *args: object, **kwargs: object) -> None:
+        step(self, *args, **kwargs)
+        if self.global_step == 4:
+            interrupts.signal.raise_signal(interrupts.signal.SIGUSR1)
+
+    with patch.object(Method, "optimizer_step", signalled):
+        assert main(["pretrain", *arguments(patches, output, HALF, "--steps=6")]) == 75
+    return output
+
+
+@pytest.fixture
+def copied(stopped: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(stopped, tmp_path / "run"))
+
+
+def test_snapshots_stay_beside_the_last_checkpoint(stopped: Path) -> None:
+    assert {file.name for file in (stopped / "checkpoints").iterdir()} == {"step-5.ckpt"}
+    assert {file.name for file in (stopped / "snapshots").iterdir()} == {"step-2.ckpt", "step-4.ckpt"}
+    assert saved_steps(stopped) == [2, 4, 5]
+    snapshot = read_checkpoint(stopped / "snapshots/step-4.ckpt")
+    assert snapshot.keys() == {"state_dict", "global_step", "eva_progress"}
+    assert {value.dtype for value in snapshot["state_dict"].values()} == {torch.bfloat16}
+    assert all(name.startswith("teacher.vit.network.") for name in snapshot["state_dict"])
+
+
+def test_eva_export_makes_a_model_of_a_run_that_was_stopped(copied: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["export", str(copied)]) == 0
+    folder = copied / "exports/step-5"
+    assert capsys.readouterr().out == f"{folder}\n"
+    state = read_checkpoint(copied / "checkpoints/step-5.ckpt")["state_dict"]
+    for name, value in exported(str(folder)).network.state_dict().items():
+        assert torch.equal(value, state[f"teacher.vit.network.{name}"]), name
+    card = json.loads((folder / "card.json").read_text())
+    assert (card["step"], card["size"], card["selected_on"]) == (5, 32, "last")
+    assert card["name"].endswith("-step5")
+    assert not (copied / "export").exists()  # by which a run is known to be finished
+
+
+def test_a_step_is_exported_once_and_from_what_there_is(copied: Path) -> None:
+    folder = export_step(copied, 2)
+    weights = folder / "model.safetensors"
+    written = weights.stat().st_mtime_ns
+    state = read_checkpoint(copied / "snapshots/step-2.ckpt")["state_dict"]
+    for name, value in exported(str(folder)).network.state_dict().items():
+        assert torch.equal(value, state[f"teacher.vit.network.{name}"].float()), name
+    assert export_step(copied, 2) == folder
+    assert weights.stat().st_mtime_ns == written
+    weights.write_bytes(b"damaged")
+    assert exported(str(export_step(copied, 2))).card.revision == "step 2"
+    student = json.loads((export_step(copied, 5, "student") / "card.json").read_text())
+    assert student["weights_of"] == "student"
+    with pytest.raises(UsageError, match=r"snapshot of step 3 in .*, but it has 2, 4, 5\. Give one"):
+        export_step(copied, 3)
+    with pytest.raises(UsageError, match=r"of step 2 in .*, but it has 5\."):
+        export_step(copied, 2, "student")  # a snapshot has the teacher alone
+    with pytest.raises(UsageError, match="Expected the folder of a run"):
+        export_step(copied / "checkpoints")
+    with pytest.raises(UsageError, match="Expected --step as a number, last or best, but got 'nine'"):
+        command.export([str(copied), "--step", "nine"])
+
+
+def test_the_folder_of_a_run_is_a_model(copied: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["models", str(copied)]) == 0
+    told = capsys.readouterr()
+    assert "step 5" in told.out
+    assert f"is a run without an export: its last step is taken, {copied / 'exports/step-5'}." in told.err
+    shutil.copytree(copied / "exports/step-5", copied / "export")
+    assert registry.export_in(str(copied)) == str(copied / "export")
+    assert model_of(copied / "export") is None
+
+
+def test_more_steps_of_the_same_schedule_go_on_with_the_run(copied: Path, patches: Path, tmp_path: Path) -> None:
+    def steps_of(output: Path, steps: int) -> dict[str, torch.Tensor]:
+        pretrain(parse(arguments(patches, output, HALF, f"--steps={steps}")))
+        return read_checkpoint(output / f"checkpoints/step-{steps}.ckpt")["state_dict"]
+
+    steps_of(copied, 6)
+    assert json.loads((copied / "export/card.json").read_text())["step"] == 6
+    longer, whole = steps_of(copied, 7), steps_of(tmp_path / "whole", 7)
+    assert json.loads((copied / "export/card.json").read_text())["step"] == 7
+    for name, value in whole.items():
+        assert torch.equal(longer[name], value), name
