@@ -54,6 +54,8 @@ NUMBERS = {
     "--dataset.confounded": "0.0",
     "--steps": "2",
     "--recipe.steps": "2",
+    "--training.keep_every": "1",
+    "--step": "1",
 }
 """Values of flags in place of those on the pages."""
 RECIPE = {

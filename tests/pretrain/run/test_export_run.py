@@ -20,7 +20,7 @@ from eva_pretrain.run.pretrain import pretrain
 from eva_vision.models.exported import exported
 from tests.pretrain.run.test_pretrain import TINY
 
-KEEPING = ["--training.checkpoint_every=3", "--training.keep_last=1", "--training.keep_every=2"]
+KEEPING = ["--training.checkpoint_every=2", "--training.keep_last=1", "--training.keep_every=1"]
 HALF = "--training.snapshot_dtype=bfloat16"
 SCHEDULE = ["--recipe.schedule_steps=8", "--recipe.schedule=constant"]
 
@@ -31,16 +31,16 @@ def arguments(patches: Path, output: Path, *more: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def stopped(patches: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of 6 steps that SLURM stops after the fifth."""
+    """A run of 4 steps that SLURM stops after the third."""
     output, step = tmp_path_factory.mktemp("runs") / "stopped", Method.optimizer_step
 
     def signalled(self: Method, *args: object, **kwargs: object) -> None:
         step(self, *args, **kwargs)
-        if self.global_step == 4:
+        if self.global_step == 2:
             interrupts.signal.raise_signal(interrupts.signal.SIGUSR1)
 
     with patch.object(Method, "optimizer_step", signalled):
-        assert main(["pretrain", *arguments(patches, output, HALF, "--steps=6")]) == 75
+        assert main(["pretrain", *arguments(patches, output, HALF, "--steps=4")]) == 75
     return output
 
 
@@ -50,10 +50,10 @@ def copied(stopped: Path, tmp_path: Path) -> Path:
 
 
 def test_snapshots_stay_beside_the_last_checkpoint(stopped: Path) -> None:
-    assert {file.name for file in (stopped / "checkpoints").iterdir()} == {"step-5.ckpt"}
-    assert {file.name for file in (stopped / "snapshots").iterdir()} == {"step-2.ckpt", "step-4.ckpt"}
-    assert saved_steps(stopped) == [2, 4, 5]
-    snapshot = read_checkpoint(stopped / "snapshots/step-4.ckpt")
+    assert {file.name for file in (stopped / "checkpoints").iterdir()} == {"step-3.ckpt"}
+    assert {file.name for file in (stopped / "snapshots").iterdir()} == {"step-1.ckpt", "step-2.ckpt", "step-3.ckpt"}
+    assert saved_steps(stopped) == [1, 2, 3]
+    snapshot = read_checkpoint(stopped / "snapshots/step-2.ckpt")
     assert snapshot.keys() == {"state_dict", "global_step", "eva_progress"}
     assert {value.dtype for value in snapshot["state_dict"].values()} == {torch.bfloat16}
     assert all(name.startswith("teacher.vit.network.") for name in snapshot["state_dict"])
@@ -61,14 +61,14 @@ def test_snapshots_stay_beside_the_last_checkpoint(stopped: Path) -> None:
 
 def test_eva_export_makes_a_model_of_a_run_that_was_stopped(copied: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["export", str(copied)]) == 0
-    folder = copied / "exports/step-5"
+    folder = copied / "exports/step-3"
     assert capsys.readouterr().out == f"{folder}\n"
-    state = read_checkpoint(copied / "checkpoints/step-5.ckpt")["state_dict"]
+    state = read_checkpoint(copied / "checkpoints/step-3.ckpt")["state_dict"]
     for name, value in exported(str(folder)).network.state_dict().items():
         assert torch.equal(value, state[f"teacher.vit.network.{name}"]), name
     card = json.loads((folder / "card.json").read_text())
-    assert (card["step"], card["size"], card["selected_on"]) == (5, 32, "last")
-    assert card["name"].endswith("-step5")
+    assert (card["step"], card["size"], card["selected_on"]) == (3, 32, "last")
+    assert card["name"].endswith("-step3")
     assert not (copied / "export").exists()  # by which a run is known to be finished
 
 
@@ -83,11 +83,11 @@ def test_a_step_is_exported_once_and_from_what_there_is(copied: Path) -> None:
     assert weights.stat().st_mtime_ns == written
     weights.write_bytes(b"damaged")
     assert exported(str(export_step(copied, 2))).card.revision == "step 2"
-    student = json.loads((export_step(copied, 5, "student") / "card.json").read_text())
+    student = json.loads((export_step(copied, 3, "student") / "card.json").read_text())
     assert student["weights_of"] == "student"
-    with pytest.raises(UsageError, match=r"snapshot of step 3 in .*, but it has 2, 4, 5\. Give one"):
-        export_step(copied, 3)
-    with pytest.raises(UsageError, match=r"of step 2 in .*, but it has 5\."):
+    with pytest.raises(UsageError, match=r"snapshot of step 9 in .*, but it has 1, 2, 3\. Give one"):
+        export_step(copied, 9)
+    with pytest.raises(UsageError, match=r"of step 2 in .*, but it has 3\."):
         export_step(copied, 2, "student")  # a snapshot has the teacher alone
     with pytest.raises(UsageError, match="Expected the folder of a run"):
         export_step(copied / "checkpoints")
@@ -98,9 +98,9 @@ def test_a_step_is_exported_once_and_from_what_there_is(copied: Path) -> None:
 def test_the_folder_of_a_run_is_a_model(copied: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["models", str(copied)]) == 0
     told = capsys.readouterr()
-    assert "step 5" in told.out
-    assert f"is a run without an export: its last step is taken, {copied / 'exports/step-5'}." in told.err
-    shutil.copytree(copied / "exports/step-5", copied / "export")
+    assert "step 3" in told.out
+    assert f"is a run without an export: its last step is taken, {copied / 'exports/step-3'}." in told.err
+    shutil.copytree(copied / "exports/step-3", copied / "export")
     assert registry.export_in(str(copied)) == str(copied / "export")
     assert model_of(copied / "export") is None
 
@@ -110,9 +110,9 @@ def test_more_steps_of_the_same_schedule_go_on_with_the_run(copied: Path, patche
         pretrain(parse(arguments(patches, output, HALF, f"--steps={steps}")))
         return read_checkpoint(output / f"checkpoints/step-{steps}.ckpt")["state_dict"]
 
-    steps_of(copied, 6)
-    assert json.loads((copied / "export/card.json").read_text())["step"] == 6
-    longer, whole = steps_of(copied, 7), steps_of(tmp_path / "whole", 7)
-    assert json.loads((copied / "export/card.json").read_text())["step"] == 7
+    steps_of(copied, 4)
+    assert json.loads((copied / "export/card.json").read_text())["step"] == 4
+    longer, whole = steps_of(copied, 5), steps_of(tmp_path / "whole", 5)
+    assert json.loads((copied / "export/card.json").read_text())["step"] == 5
     for name, value in whole.items():
         assert torch.equal(longer[name], value), name
