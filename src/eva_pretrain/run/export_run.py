@@ -21,6 +21,7 @@ from eva_pretrain.run.checkpoints import (
     last_checkpoint,
     read_checkpoint,
     saved_steps,
+    say_passed_over,
     snapshots,
     step_of,
 )
@@ -173,6 +174,7 @@ def _file_of(run: Path, step: int | Literal["last", "best"], weights: Network) -
     small = snapshots(run) if weights == "teacher" else []
     if step == "last":
         last = last_checkpoint(run)
+        say_passed_over(run, last)
         found = max([*([] if last is None else [last]), *small], key=step_of, default=None)
     elif step == "best":
         found = best_of(run)

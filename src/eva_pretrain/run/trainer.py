@@ -17,6 +17,7 @@ from typing_extensions import override
 from eva_core import interrupts
 from eva_core.accelerator import gpus
 from eva_core.errors import EvaError, UsageError, refuse
+from eva_core.extraction.launching import ThisMachine
 from eva_core.interrupts import Stopped
 from eva_pretrain.data.datamodule import Patches
 from eva_pretrain.methods.base import Method
@@ -188,7 +189,7 @@ class _Keeper(ModelCheckpoint):
         if (exit_code or step == trainer.max_steps) and self._last_global_step_saved != step:
             self._save_checkpoint(trainer, f"{self.dirpath}/step-{step}.ckpt")
         if exit_code:
-            raise Stopped(_going_on(trainer) if trainer.is_global_zero else "", exit_code)
+            raise Stopped(_going_on(trainer), exit_code if trainer.is_global_zero or not _started_by_rank_0() else 0)
 
     @override
     def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
@@ -229,8 +230,15 @@ def _after_save(trainer: Trainer, kept: int) -> None:
         prune(Path(trainer.default_root_dir), trainer.global_step, kept)
 
 
+def _started_by_rank_0() -> bool:
+    """Whether Lightning started this process from the first rank, which it would kill if this one ended with a code."""
+    return ThisMachine().creates_processes_externally
+
+
 def _going_on(trainer: Trainer) -> str:
-    """Sentence that names the checkpoint from which the run goes on."""
+    """Sentence that names the checkpoint from which the run goes on; the first rank says it."""
+    if not trainer.is_global_zero:
+        return ""
     step, output = trainer.global_step, Path(trainer.default_root_dir)
     return (
         f"The same command goes on after step {step} of {trainer.max_steps}, from "
