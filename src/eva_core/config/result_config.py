@@ -21,6 +21,7 @@ BESIDE = ("results.json", "card.json")
 REGISTRIES = {
     "model": registry.models,
     "dataset": registry.datasets,
+    "dense_dataset": registry.datasets,
     "head": registry.heads,
     "method": registry.methods,
 }

@@ -100,6 +100,11 @@ class Method(LightningModule, ABC):
         self._finite: list[Tensor] = []  # whether the loss was finite, for each batch of this optimiser step
         self.teacher_targets: Targets | None = None
 
+    @property
+    def networks(self) -> list[Network]:
+        """Networks that are divided among devices by FSDP2; the first is trained, the others stay in eval mode."""
+        return [self.student, self.teacher]
+
     @abstractmethod
     def losses(self, crops: Crops, temperature: float) -> dict[str, Tensor]:
         """Compute the weighted terms of the loss of one batch, scalars by name.
@@ -155,7 +160,7 @@ class Method(LightningModule, ABC):
         if self.device_mesh is None or sharded(self.student.vit):
             return
         half = self.trainer.precision == "bf16-mixed"
-        for network in (self.student, self.teacher):
+        for network in self.networks:
             blocks = network.vit.network.blocks
             shard(network.vit, blocks, network.heads, self.device_mesh["data_parallel"], half)
 
@@ -222,9 +227,10 @@ class Method(LightningModule, ABC):
 
     @override
     def train(self, mode: bool = True) -> "Method":
-        """Set the training mode of the student; the teacher stays in eval mode."""
+        """Set the training mode of the student; the teacher and others stay in eval mode."""
         super().train(mode)
-        self.teacher.eval()
+        for network in self.networks[1:]:
+            network.eval()
         return self
 
     @override

@@ -1,6 +1,7 @@
 """DINOv2: DINO on class tokens, iBOT on hidden patches, and a term that spreads embeddings.
 
-Source: Oquab et al. 2023, arXiv 2304.07193; the KDE term as in Midnight, arXiv 2504.05186.
+Source: Oquab et al. 2023, arXiv 2304.07193; the KDE term as in Midnight, arXiv 2504.05186; Gram anchoring as in DINOv3,
+arXiv 2508.10104.
 """
 
 import random
@@ -17,13 +18,18 @@ from eva_pretrain.losses.ibot import ibot_loss
 from eva_pretrain.losses.kde import kde
 from eva_pretrain.losses.koleo import koleo
 from eva_pretrain.losses.teacher_targets import Centring, Targets, sinkhorn
-from eva_pretrain.methods.base import Method, Setup
+from eva_pretrain.methods.base import Method, Network, Setup
+from eva_pretrain.methods.gram_teacher import GramTeacher
 from eva_pretrain.methods.masking import masks
 from eva_pretrain.network.projection_head import Head
 
 
 class DinoV2(Method):
-    """DINOv2: class tokens as in DINO, and the student predicts the teacher's tokens of patches hidden from it."""
+    """DINOv2: class tokens as in DINO, and the student predicts the teacher's tokens of patches hidden from it.
+
+    Attributes:
+        gram_teacher: Earlier teacher whose patch tokens anchor the student's; None without Gram anchoring.
+    """
 
     def __init__(
         self,
@@ -41,6 +47,9 @@ class DinoV2(Method):
         kde_kappa: float = 5.0,
         mask_share: float = 0.5,
         mask_ratio: tuple[float, float] = (0.1, 0.5),
+        gram: float = 0.0,
+        gram_start: float = 0.5,
+        gram_every: int = 10_000,
     ) -> None:
         """Build student, teacher and their heads.
 
@@ -59,13 +68,16 @@ class DinoV2(Method):
             kde_kappa: Concentration of the KDE.
             mask_share: Share of the global crops that have hidden patches.
             mask_ratio: Least and greatest share of hidden patches in these crops.
+            gram: Weight of Gram anchoring, which keeps patch tokens local in long runs; DINOv3: 2.
+            gram_start: Share of the steps before it begins, with the teacher of that step.
+            gram_every: Steps after which the Gram teacher is the teacher of that step again.
 
         Raises:
             UsageError: A number makes no sense.
         """
         refuse(
             (student_temperature <= 0, "student_temperature above 0", student_temperature),
-            (min(ibot, spread_weight) < 0, "weights of at least 0", (ibot, spread_weight)),
+            (min(ibot, spread_weight, gram) < 0, "weights of at least 0", (ibot, spread_weight, gram)),
             (kde_kappa <= 0, "kde_kappa above 0", kde_kappa),
             (not 0 <= mask_share <= 1, "mask_share from 0 to 1", mask_share),
             (not 0 <= mask_ratio[0] <= mask_ratio[1] <= 1, "mask_ratio within 0 to 1, the lesser first", mask_ratio),
@@ -83,6 +95,12 @@ class DinoV2(Method):
         self.ibot, self.spread, self.spread_weight, self.kappa = ibot, spread, spread_weight, kde_kappa
         self.mask_share, self.mask_ratio = mask_share, mask_ratio
         self.masked_share = mask_share * sum(mask_ratio) / 2
+        self.gram_teacher = GramTeacher(setup, gram, gram_start, gram_every) if gram else None
+
+    @property
+    @override
+    def networks(self) -> list[Network]:
+        return [*super().networks, *([] if self.gram_teacher is None else [self.gram_teacher])]
 
     @override
     def losses(self, crops: Crops, temperature: float) -> dict[str, Tensor]:
@@ -90,15 +108,19 @@ class DinoV2(Method):
         masked = masks(
             len(crops.global_), grid, self.mask_share, self.mask_ratio, rng=random.Random(torch.initial_seed())
         )
-        return self.losses_with(crops, masked, temperature)
+        anchored = self.gram_teacher is not None and self.gram_teacher.renew(self.teacher, self.global_step)
+        return self.losses_with(crops, masked, temperature, anchored)
 
-    def losses_with(self, crops: Crops, masked: Tensor, temperature: float) -> dict[str, Tensor]:
+    def losses_with(
+        self, crops: Crops, masked: Tensor, temperature: float, anchored: bool = False
+    ) -> dict[str, Tensor]:
         """Compute the weighted terms of the loss with given masks.
 
         Args:
             crops: Crops of B patches, as `make_crops` gives them.
             masked: True where a patch is hidden from the student, (2 B, patches) on the CPU.
             temperature: Temperature of the teacher.
+            anchored: Add the term of Gram anchoring.
         """
         batch, device = len(crops.global_) // 2, crops.global_.device
         rows, weights = (part.to(device, non_blocking=True) for part in hidden_rows(masked))
@@ -124,12 +146,15 @@ class DinoV2(Method):
             )
             patch_term = ibot_loss(patch_logits, patch_targets, weights, len(masked), self.student_temperature)
             spread = (self._spread_term(crop) for crop in tokens.cls.chunk(2))
-            return {
+            terms = {
                 "dino_global": global_term,
                 "dino_local": local_term,
                 "ibot": self.ibot * patch_term,
                 self.spread: self.spread_weight * sum(spread, start=torch.zeros((), device=device)),
             }
+        if anchored and self.gram_teacher is not None:
+            terms["gram"] = self.gram_teacher.loss(crops.global_, tokens.patches)
+        return terms
 
     def _through_heads(self, heads: torch.nn.ModuleDict, cls: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
         if "ibot" in heads:

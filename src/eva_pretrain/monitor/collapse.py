@@ -25,6 +25,7 @@ from eva_pretrain.data.datamodule import Patches
 from eva_pretrain.distributed import gather, world
 from eva_pretrain.methods.base import Method
 from eva_pretrain.monitor.measures import entropy, feature_std, off_diagonal_correlation, rankme
+from eva_pretrain.monitor.online_dense import OnlineDense
 from eva_pretrain.monitor.online_knn import OnlineKnn
 from eva_pretrain.monitor.pca_picture import pca_picture
 
@@ -65,15 +66,16 @@ class MonitorCallback(Callback):
         seconds: Time that all measurements took, in seconds.
     """
 
-    def __init__(self, monitor: Monitor, knn: OnlineKnn | None, output: Path) -> None:
+    def __init__(self, monitor: Monitor, knn: OnlineKnn | None, output: Path, dense: OnlineDense | None = None) -> None:
         """Set up the callback; patches are read when training starts.
 
         Args:
             monitor: The settings.
             knn: Nearest neighbours on a dataset; None: not scored.
             output: Folder for pictures and measures.
+            dense: Score of patch tokens on a dataset; None: not scored.
         """
-        self.monitor, self.knn, self.output = monitor, knn, output
+        self.monitor, self.knn, self.dense, self.output = monitor, knn, dense, output
         self._pixels = torch.empty(0)
         self.seconds, self._measured = 0.0, -1
 
@@ -121,6 +123,8 @@ class MonitorCallback(Callback):
             measures["monitor/teacher_entropy"] = entropy(method.teacher_targets.probabilities())
         if self.knn is not None:
             measures[BEST] = self.knn(lambda images: self._embed(method, images))
+        if self.dense is not None:
+            measures["monitor/dense"] = self.dense(lambda images: self._tokens(method, images)[1])
         picture = self._picture(method)
         torch.random.set_rng_state(state)
         if trainer.is_global_zero:

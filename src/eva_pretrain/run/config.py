@@ -71,6 +71,7 @@ class Plan:
         training: Devices, precision, checkpoints.
         export: Which weights are exported.
         dataset: Dataset for the online kNN; None: no kNN.
+        dense_dataset: Dataset with masks for the online score of patch tokens; None: not scored.
         logger: Logger of Lightning; None: TensorBoard.
         output: Folder of the run.
         name: Name of the run.
@@ -88,6 +89,7 @@ class Plan:
     training: Training
     export: Export
     dataset: Dataset | None
+    dense_dataset: Dataset | None
     logger: Logger | None
     output: Path
     name: str
@@ -152,6 +154,7 @@ def parse(argv: list[str], config: dict[str, Any] | None = None) -> Plan:
         training=built.training,
         export=built.export,
         dataset=built.dataset,
+        dense_dataset=built.dense_dataset,
         logger=built.logger,
         output=Path(given.output or f"out/pretrain/{given.name}"),
         name=given.name,
@@ -186,6 +189,9 @@ def build_parser() -> ArgumentParser:
         parser.add_class_arguments(kind, name)
     parser.add_class_arguments(Export, "export")
     parser.add_argument("--dataset", type=Dataset | None, help="dataset for the online kNN (`eva datasets`)")
+    parser.add_argument(
+        "--dense_dataset", type=Dataset | None, help="dataset with masks for the online score of patch tokens"
+    )
     parser.add_argument("--logger", type=Logger | None, help="class path of a logger; default: TensorBoard")
     return parser
 

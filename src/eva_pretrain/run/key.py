@@ -21,7 +21,9 @@ from eva_core.identity import canonical, digest, qualified_name, version_of
 
 BATCH = "batch over all devices"
 """Setting that stands for batch size, devices, nodes and accumulation."""
-_NOTHING = frozenset({"config", "output", "name", "most_skipped", "monitor", "dataset", "logger", "export"})
+_NOTHING = frozenset(
+    {"config", "output", "name", "most_skipped", "monitor", "dataset", "dense_dataset", "logger", "export"}
+)
 """Parts and settings that change no weight."""
 _ASIDE = {"data": {"workers", "prefetch", "batch_size"}, "vit": {"compile", "checkpointing"}}
 """Settings that change no weight, or are a part of the batch, by part."""

@@ -20,6 +20,7 @@ from eva_core.results.record import CONFIG
 from eva_pretrain.data.datamodule import Patches
 from eva_pretrain.methods.base import Method
 from eva_pretrain.monitor.collapse import MEASURES, MonitorCallback, read_measures
+from eva_pretrain.monitor.online_dense import OnlineDense
 from eva_pretrain.monitor.online_knn import OnlineKnn
 from eva_pretrain.monitor.throughput import ThroughputCallback
 from eva_pretrain.run.begun_run import EXPORT, KEY, going_on
@@ -139,7 +140,10 @@ def _train(
     knn = None
     if plan.dataset is not None and plan.monitor.every:
         knn = OnlineKnn(plan.dataset, setup.architecture.size, plan.monitor.holdout)
-    monitoring = MonitorCallback(plan.monitor, knn, output)
+    dense = None
+    if plan.dense_dataset is not None and plan.monitor.every:
+        dense = OnlineDense(plan.dense_dataset, setup.architecture.size)
+    monitoring = MonitorCallback(plan.monitor, knn, output, dense)
     seen = seen_by(setup.architecture.start) if last is None else []  # else the checkpoint has them
     throughput = ThroughputCallback(plan.training.log_every, monitoring, seen)
     trainer = make_trainer(

@@ -1,16 +1,20 @@
 """Three whole steps of DINOv2, forward and backward, against the official code's."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from eva_core.errors import UsageError
 from eva_pretrain.augment.views import Crops, Views
 from eva_pretrain.methods.base import Setup
 from eva_pretrain.methods.dinov2 import DinoV2
 from eva_pretrain.network.vit import Architecture
 from eva_pretrain.optimisation.recipe import Recipe
 from tests.pretrain.references import dinov2
+from tests.pretrain.run.test_pretrain import run
 
 ARCHITECTURE = Architecture(
     "vit_tiny_patch16_224",
@@ -131,3 +135,47 @@ _OFFICIAL = {
     "koleo_loss": ("koleo", 2),
     "ibot_loss": ("ibot", 2),
 }
+
+
+def anchored(**arguments):
+    setup = Setup(ARCHITECTURE, Views(global_size=ARCHITECTURE.size), Recipe(steps=100), batch_size=4)
+    return DinoV2(setup, prototypes=8, hidden=8, bottleneck=4, gram=2.0, **arguments)
+
+
+def test_gram_anchoring_compares_patch_tokens_with_the_gram_teachers():
+    method, (views, masked) = anchored(), crops()
+    assert "gram" not in method.losses_with(views, masked, temperature=0.05)
+    term = method.losses_with(views, masked, temperature=0.05, anchored=True)["gram"]
+    with torch.no_grad():
+        seen = [
+            torch.nn.functional.normalize(tokens.double(), dim=2)
+            for tokens in (
+                method.student.vit(views.global_, masked).patches,
+                method.gram_teacher.vit(views.global_).patches,
+            )
+        ]
+    difference = seen[0] @ seen[0].mT - seen[1] @ seen[1].mT
+    assert term.item() == pytest.approx(2 * difference.square().mean().item(), rel=1e-4)
+    term.backward()
+    assert method.student.vit.network.patch_embed.proj.weight.grad.any()
+    assert not any(p.requires_grad for p in method.gram_teacher.parameters())
+
+
+def test_without_gram_anchoring_there_is_no_gram_teacher():
+    assert not any(name.startswith("gram") for name in make("sk_sep").state_dict())
+    assert not anchored().train().gram_teacher.training
+    with pytest.raises(UsageError, match="gram_every of at least 1, but got 0"):
+        anchored(gram_every=0)
+
+
+def test_an_anchored_run_resumes_with_the_gram_teacher_that_it_had(patches, tmp_path):
+    more = ["--steps", "6", "--method.gram", "2", "--method.gram_start", "0.3", "--method.gram_every", "2"]
+    run(patches, tmp_path, *more, "--training.checkpoint_every", "3")  # anchored at step 2, stopped at step 3
+    last = tmp_path / "checkpoints/step-6.ckpt"
+    whole = torch.load(last, weights_only=True)["state_dict"]
+    last.unlink()
+    shutil.rmtree(tmp_path / "export")
+    run(patches, tmp_path, *more, "--training.checkpoint_every", "3")
+    again = torch.load(last, weights_only=True)["state_dict"]
+    assert all(torch.equal(again[name], value) for name, value in whole.items())
+    assert any(name.startswith("gram_teacher.") for name in whole)
