@@ -75,14 +75,7 @@ class DinoV2(Method):
         Raises:
             UsageError: A number makes no sense.
         """
-        refuse(
-            (student_temperature <= 0, "student_temperature above 0", student_temperature),
-            (min(ibot, spread_weight, gram) < 0, "weights of at least 0", (ibot, spread_weight, gram)),
-            (kde_kappa <= 0, "kde_kappa above 0", kde_kappa),
-            (not 0 <= mask_share <= 1, "mask_share from 0 to 1", mask_share),
-            (not 0 <= mask_ratio[0] <= mask_ratio[1] <= 1, "mask_ratio within 0 to 1, the lesser first", mask_ratio),
-            where="method",
-        )
+        _check(student_temperature, (ibot, spread_weight, gram), kde_kappa, mask_share, mask_ratio)
         names = ("dino", "ibot") if ibot_head else ("dino",)
         super().__init__(
             setup,
@@ -173,6 +166,23 @@ class DinoV2(Method):
 
     def _spread_term(self, x: Tensor) -> Tensor:
         return koleo(x.float()) if self.spread == "koleo" else kde(x.float(), self.kappa)
+
+
+def _check(
+    student_temperature: float,
+    weights: tuple[float, ...],
+    kde_kappa: float,
+    mask_share: float,
+    mask_ratio: tuple[float, float],
+) -> None:
+    refuse(
+        (student_temperature <= 0, "student_temperature above 0", student_temperature),
+        (min(weights) < 0, "weights of at least 0", weights),
+        (kde_kappa <= 0, "kde_kappa above 0", kde_kappa),
+        (not 0 <= mask_share <= 1, "mask_share from 0 to 1", mask_share),
+        (not 0 <= mask_ratio[0] <= mask_ratio[1] <= 1, "mask_ratio within 0 to 1, the lesser first", mask_ratio),
+        where="method",
+    )
 
 
 def hidden_rows(masked: Tensor) -> tuple[Tensor, Tensor]:
