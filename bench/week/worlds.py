@@ -101,10 +101,10 @@ def index() -> dict[str, Any]:
 
 def export() -> dict[str, Any]:
     """Checksum and step of the exported weights, and the measures of the training."""
-    from eva_pretrain.monitor.collapse import read_measures
+    from eva_pretrain.monitor.lines import read_lines
 
     card = json.loads(Path("run/export/card.json").read_text())
-    lines = {line["step"]: line for line in read_measures(Path("run/monitor.jsonl")) if "step" in line}
+    lines = {line["step"]: line for line in read_lines(Path("run/monitor.jsonl")) if "step" in line}
     return {"card": {k: card[k] for k in ("file_sha256", "step", "selected_on")}, "measures": repr(lines)}
 
 

@@ -128,6 +128,26 @@ def timed(what: str) -> Iterator[None]:
     _note(shown.visible(what), time.monotonic() - began)
 
 
+@contextmanager
+def stage(what: str, visible: bool = True) -> Iterator[None]:
+    """Show what is being done, where it cannot be said how far it is: a log has its line before it begins.
+
+    Args:
+        what: What is done.
+        visible: Whether it is shown at all.
+    """
+    if not visible:
+        yield
+    elif sys.stderr.isatty():
+        with Bar(what):
+            yield
+    else:
+        _state.first = _state.first or time.monotonic()
+        say(f"{what} ...")
+        with timed(what):
+            yield
+
+
 class Bar:
     """Progress of a stage: `with Bar("what", total, "images") as bar: bar.advance(n)`.
 

@@ -5,7 +5,7 @@ import pytest
 
 from eva_core import progress
 from eva_core.cli import main
-from eva_core.progress import Bar, Spaced, log, quiet, reported, say, timed
+from eva_core.progress import Bar, Spaced, log, quiet, reported, say, stage, timed
 
 
 def test_nothing_is_said_while_it_is_quiet(capsys: pytest.CaptureFixture):
@@ -147,3 +147,11 @@ def test_a_terminal_has_a_summary_and_no_lines(capsys, monkeypatch):
     assert [line.split()[0] for line in err.splitlines() if " s" in line and "left" not in line] == [
         *("starting", "stage", "in"),
     ]
+
+
+def test_a_log_has_the_line_of_a_stage_before_it_begins(capsys: pytest.CaptureFixture):
+    with stage("Building"):
+        assert capsys.readouterr().err == "Building ...\n"
+    with stage("Hidden", visible=False):
+        pass
+    assert capsys.readouterr().err == ""

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from filelock import FileLock
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_only
 
 from eva_core.accelerator import is_gpu
 from eva_core.errors import EvaError, UsageError, some
-from eva_core.progress import say
+from eva_core.progress import say, stage
 from eva_pretrain.data.folder_stream import FolderStream
 from eva_pretrain.data.loader import PatchLoader
 from eva_pretrain.data.slide_stream import PatchStream
@@ -93,9 +94,10 @@ class Patches(LightningDataModule):
     def train_dataloader(self) -> PatchLoader:
         """Build the loader of this rank."""
         assert self.trainer is not None
-        stream = self.stream(
-            self.source.batch_size, self.trainer.global_rank, self.trainer.world_size, accumulate=self.accumulate
-        )
+        with stage("Listing the patches", self.trainer.is_global_zero):
+            stream = self.stream(
+                self.source.batch_size, self.trainer.global_rank, self.trainer.world_size, accumulate=self.accumulate
+            )
         source, epoch = self.source, EPOCH * self.accumulate
         on_gpu = is_gpu(self.trainer.strategy.root_device)
         self.loader = PatchLoader(stream, source.workers, source.prefetch, epoch, pin_memory=on_gpu)
@@ -105,7 +107,10 @@ class Patches(LightningDataModule):
         """Load patches that the run never trains on, others on each rank, in batches of `batch_size`."""
         everywhere = replace(self.sampling, distinct=None)
         stream = self.stream(batch_size, rank(), world(), _MONITORED_FROM, everywhere)
-        return PatchLoader(stream, self.source.workers, self.source.prefetch)
+        loader = PatchLoader(stream, self.source.workers, self.source.prefetch)
+        if hasattr(self, "loader"):
+            loader.failures = self.loader.failures  # each is said once
+        return loader
 
     @property
     def mpp(self) -> tuple[float, float] | None:
@@ -160,7 +165,7 @@ def _say_what_only_slides_have(source: Source, sampling: Sampling) -> None:
     given, plain = asdict(sampling), asdict(Sampling())
     unused += [f"sampling.{name}" for name in given if name != "size" and given[name] != plain[name]]
     if unused:
-        say(f"A folder of patches is read as it is: {', '.join(unused)} have no effect.")
+        rank_zero_only(say)(f"A folder of patches is read as it is: {', '.join(unused)} have no effect.")
 
 
 def _index(source: Source, output: Path) -> Index:
@@ -181,9 +186,10 @@ def _index(source: Source, output: Path) -> Index:
         index = build(paths, output, source.tissue, source.mpp, run, listed.root)
     if listed.failed:
         failed = [f"{path} ({reason})" for path, reason in listed.failed.items()]
-        say(f"{len(failed)} places could not be looked at: {some(failed)}.")
+        rank_zero_only(say)(f"{len(failed)} places could not be looked at: {some(failed)}.")
     if index.failed:
-        say(f"{len(index.failed)} slides are left out: {some([f'{e.name} ({e.error})' for e in index.failed], 3)}.")
+        named = some([f"{e.name} ({e.error})" for e in index.failed], 3)
+        rank_zero_only(say)(f"{len(index.failed)} slides are left out: {named}.")
     if not len(index):
         raise EvaError(f"Expected slides that can be read, but none of {len(paths)} can. See above.")
     return index

@@ -72,6 +72,8 @@ class Method(LightningModule, ABC):
         heads_first: Whether the projection heads train alone at first; set where initial weights come without heads.
         skipped: Number of optimiser steps that were skipped, as the loss or the gradient was not finite.
         teacher_targets: Targets of the class tokens of the last step, (2 B, K), for the monitor.
+        terms: Loss and its terms, scalars by name, for each batch of the last optimiser step.
+        gradient_norm: Norm of the gradient of the last optimiser step before it was clipped, a scalar.
     """
 
     masked_share = 0.0
@@ -99,6 +101,8 @@ class Method(LightningModule, ABC):
         self._batch: int | None = None  # patches of an optimiser step over all devices
         self._finite: list[Tensor] = []  # whether the loss was finite, for each batch of this optimiser step
         self.teacher_targets: Targets | None = None
+        self.terms: list[dict[str, Tensor]] = []
+        self.gradient_norm: Tensor | None = None
 
     @property
     def networks(self) -> list[Network]:
@@ -150,8 +154,10 @@ class Method(LightningModule, ABC):
             crops = make_crops(batch.pixels, self.setup_.views, None)
         terms = self.losses(crops, self.schedule(self.global_step).temperature)
         loss = torch.stack([*terms.values()]).sum()
+        if not self._finite:  # the first batch of an optimiser step
+            self.terms.clear()
+        self.terms.append({"loss": loss.detach(), **{f"loss/{name}": term.detach() for name, term in terms.items()}})
         self._finite.append(self._finite_everywhere(loss))
-        self.log_dict({"loss": loss.detach(), **{f"loss/{name}": term.detach() for name, term in terms.items()}})
         return loss
 
     @override
@@ -207,12 +213,12 @@ class Method(LightningModule, ABC):
         else:
             sets = [list(m.parameters()) for m in (self.student.vit, *self.student.heads.values())]
         norm = clip(sets, self.setup_.recipe.clip)
+        self.gradient_norm = norm.detach()
         # the only time in a step that waits for the device
         *losses, gradient = torch.stack([*self._finite, norm.isfinite()]).tolist()
         self._finite.clear()
         if all(losses) and gradient:
             self._skipped_in_a_row = 0
-            self.log("gradient_norm", norm)
         else:
             _drop_gradients(self.student)
             self._skip("gradient" if all(losses) else "loss")

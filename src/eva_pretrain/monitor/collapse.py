@@ -1,35 +1,31 @@
 """Monitor that tells learning from collapse at intervals: measures of embeddings, nearest neighbours, a picture."""
 
-import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2.functional import resize
 from typing_extensions import override
 
 from eva_core.errors import UsageError
-from eva_core.files.atomic_files import unlinked
-from eva_core.files.checked_lines import checked_line, fields_of
-from eva_core.progress import log
+from eva_core.progress import log, stage
 from eva_pretrain.augment.contact_sheet import contact_sheet
 from eva_pretrain.augment.views import make_crops
 from eva_pretrain.data.datamodule import Patches
 from eva_pretrain.distributed import gather, world
 from eva_pretrain.methods.base import Method
+from eva_pretrain.monitor.lines import CROPS, MEASURES, PICTURE, append_line, drop_lines
 from eva_pretrain.monitor.measures import entropy, feature_std, off_diagonal_correlation, rankme
 from eva_pretrain.monitor.online_dense import OnlineDense
 from eva_pretrain.monitor.online_knn import OnlineKnn
 from eva_pretrain.monitor.pca_picture import pca_picture
 
-BEST, MEASURES = "monitor/knn", "monitor.jsonl"
+BEST = "monitor/knn"
 _SHOWN = 8
 
 
@@ -64,6 +60,7 @@ class MonitorCallback(Callback):
 
     Attributes:
         seconds: Time that all measurements took, in seconds.
+        numbers: Numbers of the last measurement by name, and its step.
     """
 
     def __init__(self, monitor: Monitor, knn: OnlineKnn | None, output: Path, dense: OnlineDense | None = None) -> None:
@@ -78,21 +75,23 @@ class MonitorCallback(Callback):
         self.monitor, self.knn, self.dense, self.output = monitor, knn, dense, output
         self._pixels = torch.empty(0)
         self.seconds, self._measured = 0.0, -1
+        self.numbers: tuple[int, dict[str, float]] = (-1, {})
 
     @override
     def on_train_start(self, trainer: Trainer, method: Method) -> None:  # type: ignore[override]
         patches: Patches = trainer.datamodule  # type: ignore[attr-defined]
         count = self.monitor.patches or 10 * method.student.vit.dim
         share = -(-count // world()) if self.monitor.every else _SHOWN
-        loader = patches.monitored_patches(min(share, 64))
-        batches = iter(loader)
-        first, left = next(batches).pixels, -(-share // min(share, 64)) - 1
-        if trainer.is_global_zero:
-            self._sheet(method, first[:_SHOWN])
-        size = [method.setup_.architecture.size] * 2  # as evaluation sees them
-        rest = (next(batches).pixels for _ in range(left))
-        self._pixels = torch.cat([resize(pixels, size) for pixels in (first, *rest)])[:share]
-        loader.close()
+        with stage("Reading patches for the monitor", trainer.is_global_zero):
+            loader = patches.monitored_patches(min(share, 64))
+            batches = iter(loader)
+            first, left = next(batches).pixels, -(-share // min(share, 64)) - 1
+            if trainer.is_global_zero:
+                self._sheet(method, first[:_SHOWN])
+            size = [method.setup_.architecture.size] * 2  # as evaluation sees them
+            rest = (next(batches).pixels for _ in range(left))
+            self._pixels = torch.cat([resize(pixels, size) for pixels in (first, *rest)])[:share]
+            loader.close()
         self._measured = trainer.global_step  # a run that resumes has measured this step already
         if self.monitor.every and trainer.global_step == 0:
             self._measure(trainer, method)
@@ -103,7 +102,7 @@ class MonitorCallback(Callback):
         if every and step != self._measured and (step % every == 0 or step == trainer.max_steps) and step:
             measures = self._measure(trainer, method)
             if self.knn is not None:  # all devices decide alike whether this checkpoint is the best
-                method.log(BEST, trainer.strategy.broadcast(measures[BEST]))
+                method.log(BEST, trainer.strategy.broadcast(measures[BEST]), logger=False)
 
     @torch.no_grad()
     def _measure(self, trainer: Trainer, method: Method) -> dict[str, float]:
@@ -128,17 +127,16 @@ class MonitorCallback(Callback):
         picture = self._picture(method)
         torch.random.set_rng_state(state)
         if trainer.is_global_zero:
-            self._write(trainer, step, measures, picture)
+            self._write(step, measures, picture)
         self.seconds += time.perf_counter() - began
         return measures
 
-    def _write(self, trainer: Trainer, step: int, measures: dict[str, float], picture: Any) -> None:
-        for logger in trainer.loggers:
-            logger.log_metrics(measures, step)
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image("monitor/pca", picture, step, dataformats="HWC")
-        Image.fromarray(picture).save(self.output / f"pca-{step}.png")
-        _append(self.output / MEASURES, {"step": step, **measures})
+    def _write(self, step: int, measures: dict[str, float], picture: Any) -> None:
+        self.numbers = (step, measures)
+        Image.fromarray(picture).save(self.output / PICTURE.format(step))
+        file = self.output / MEASURES
+        drop_lines(file, step.__eq__)  # of an attempt whose best checkpoint stayed, later than its last
+        append_line(file, {"step": step, **measures})
         log(f"step {step:>6}: " + ", ".join(f"{k.removeprefix('monitor/')} {v:.3g}" for k, v in measures.items()))
 
     def _tokens(self, method: Method, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -164,29 +162,5 @@ class MonitorCallback(Callback):
         state = torch.random.get_rng_state()
         torch.manual_seed(0)
         views = method.setup_.views
-        contact_sheet(pixels, make_crops(pixels, views, None), views, self.output / "crops.png")
+        contact_sheet(pixels, make_crops(pixels, views, None), views, self.output / CROPS)
         torch.random.set_rng_state(state)
-
-
-def read_measures(file: Path, tell: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
-    """Read the lines of `monitor.jsonl`, without those that are damaged.
-
-    Args:
-        file: The file; without it, there are no lines.
-        tell: Receives a message where lines are left out.
-    """
-    lines = file.read_bytes().splitlines(keepends=True) if file.exists() else []
-    measures = [fields for line in lines if (fields := fields_of(line)[0]) is not None]
-    if len(measures) < len(lines) and tell is not None:
-        tell(f"{len(lines) - len(measures)} of {len(lines)} lines of {file} are damaged, and left out.")
-    return measures
-
-
-def _append(file: Path, fields: dict[str, Any]) -> None:
-    """Append a line to a file, on a line of its own also after one that a kill has cut."""
-    with open(file, "ab+", opener=unlinked) as handle:
-        if handle.tell():
-            handle.seek(-1, os.SEEK_END)
-            if handle.read() != b"\n":
-                handle.write(b"\n")
-        handle.write(checked_line(fields)[0])

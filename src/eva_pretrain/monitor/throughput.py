@@ -1,4 +1,4 @@
-"""Throughput of a run: patches per second, waiting for data, share of the hardware's peak, and the total cost."""
+"""Numbers of a run at intervals: losses, schedules, patches per second, waiting for data; and its total cost."""
 
 import time
 from collections.abc import Iterable
@@ -11,18 +11,20 @@ from typing_extensions import override
 from eva_core.accelerator import is_gpu, wait_for
 from eva_core.progress import Bar, log
 from eva_pretrain.data.datamodule import Patches
+from eva_pretrain.distributed import all_reduce_max, all_reduce_sum, world
 from eva_pretrain.methods.base import Method
 from eva_pretrain.monitor.collapse import MonitorCallback
 from eva_pretrain.monitor.flops import peak_flops, step_flops
 
 
 class ThroughputCallback(Callback):
-    """Callback that says a line at intervals; the same numbers go to the logger.
+    """Callback that says a line at intervals, of the first step and of the last; its numbers are kept for the log.
 
     Attributes:
         seconds: Training time of the run over all its resumptions, in seconds.
         bar: Shows the steps.
         seen: Slides (or images of a folder) that all devices have read over all resumptions, and their patients.
+        numbers: Numbers of the last line by name, and its step.
     """
 
     def __init__(
@@ -38,7 +40,7 @@ class ThroughputCallback(Callback):
         self.every, self.monitoring, self.seconds = every, monitoring, 0.0
         self.seen = {*seen_before}
         self.bar, self._note = Bar("training", visible=False), ""
-        self._last_line = -1
+        self.numbers: tuple[int, dict[str, float]] = (-1, {})
 
     @override
     def on_train_start(self, trainer: Trainer, method: Method) -> None:  # type: ignore[override]
@@ -58,34 +60,47 @@ class ThroughputCallback(Callback):
         self._patches = setup.batch_size * trainer.accumulate_grad_batches * trainer.world_size
         self._before = self.seconds
         self._mark(trainer)
-        self._began = self._since
+        self._began, self._first = self._since, trainer.global_step + 1
 
     @override
     def on_train_batch_end(self, trainer: Trainer, method: Method, *_: Any) -> None:  # type: ignore[override]
         step = trainer.global_step
         self.bar.update(step, trainer.max_steps, self._note)
         self.seconds = self._before + time.perf_counter() - self._began
-        if step == self._last_line or step == self._step or (step % self.every and step != trainer.max_steps):
+        if step in (self._step, self.numbers[0]):  # amid the batches of a step
             return
-        self._last_line = step
+        first = step == self._first  # its time is that of reading the first batch and of compiling
+        if step % self.every == 0 or step in (1, trainer.max_steps):
+            self._line(trainer, method, first)
+        elif not first:
+            return
+        self._mark(trainer)
+
+    def _line(self, trainer: Trainer, method: Method, first: bool) -> None:
+        """Take the numbers of a step on all devices, and say them on the first."""
+        step = trainer.global_step
         wait_for(trainer.strategy.root_device)
-        loader = _loader(trainer)
         training = time.perf_counter() - self._since - (self.monitoring.seconds - self._monitoring_s)
         per_second = (step - self._step) / training
-        waited = (loader.waited_s - self._waited) / training
-        numbers = {"patches_per_s": per_second * self._patches, "waiting": waited}
-        if self._peak is not None:
-            numbers["of_peak"] = per_second * self._flops / self._peak
-        method.log_dict(numbers)
+        waited = (_loader(trainer).waited_s - self._waited) / training
+        numbers = step_numbers(method, step, waited)
+        if first:
+            del numbers["waiting"]
+        else:
+            numbers["patches_per_s"] = per_second * self._patches
+            if self._peak is not None:
+                numbers["of_peak"] = per_second * self._flops / self._peak
+        numbers["seconds"] = self.seconds
+        self.numbers = (step, numbers)
         if trainer.is_global_zero:
-            loss = trainer.callback_metrics.get("loss", torch.nan)
-            left = (trainer.max_steps - step) / per_second
-            of_peak = f", {numbers['of_peak']:.0%} of peak" if self._peak is not None else ""
             skipped = f", {method.skipped} steps skipped" if method.skipped else ""
-            rate = f"{numbers['patches_per_s']:,.1f} patches/s"
-            self._note = f"loss {float(loss):.3f}, {rate}, waiting {waited:.0%}{of_peak}{skipped}"
-            log(f"step {step:>6} of {trainer.max_steps}: {self._note}, {_duration(left)} left")
-        self._mark(trainer)
+            self._note = f"loss {numbers['loss']:.3f}{_rates(numbers)}{skipped}"
+            left = (
+                f"the first took {training:.1f} s"
+                if first
+                else f"{_duration((trainer.max_steps - step) / per_second)} left"
+            )
+            log(f"step {step:>6} of {trainer.max_steps}: {self._note}, {left}")
 
     @override
     def on_train_end(self, trainer: Trainer, method: Method) -> None:  # type: ignore[override]
@@ -121,6 +136,45 @@ class ThroughputCallback(Callback):
     def _mark(self, trainer: Trainer) -> None:
         self._since, self._monitoring_s = time.perf_counter(), self.monitoring.seconds
         self._step, self._waited = trainer.global_step, _loader(trainer).waited_s
+
+
+def step_numbers(method: Method, step: int, waiting: float) -> dict[str, float]:
+    """Losses, norm of the gradient and schedules of an optimiser step, by name, the same on all devices.
+
+    Args:
+        method: The method after that step.
+        step: Number of the step, from 1.
+        waiting: Share of the time that this device waited for data; that of the slowest is given back.
+
+    Returns:
+        `loss` and its terms, means over the batches of the step on all devices; `gradient_norm` before clipping, NaN
+        where the step was skipped; `waiting`; `schedule/lr` and the like; `skipped`, the steps skipped so far.
+    """
+    names = [*method.terms[0]]
+    losses = torch.stack([torch.stack([terms[name].float() for terms in method.terms]).mean() for name in names])
+    norm = losses.new_tensor(torch.nan) if method.gradient_norm is None else method.gradient_norm.float()
+    means = all_reduce_sum(torch.cat([losses, norm[None]])) / world()
+    slowest = all_reduce_max(losses.new_tensor([waiting]))
+    *values, gradient_norm, waited = torch.cat([means, slowest]).tolist()
+    planned = method.schedule(step - 1)
+    return {
+        **dict(zip(names, values, strict=True)),
+        "gradient_norm": gradient_norm,
+        "waiting": waited,
+        "schedule/lr": planned.lr,
+        "schedule/last_layer_lr": planned.last_layer_lr,
+        "schedule/weight_decay": planned.weight_decay,
+        "schedule/momentum": planned.momentum,
+        "schedule/temperature": planned.temperature,
+        "skipped": method.skipped,
+    }
+
+
+def _rates(numbers: dict[str, float]) -> str:
+    if "patches_per_s" not in numbers:
+        return ""
+    of_peak = f", {numbers['of_peak']:.0%} of peak" if "of_peak" in numbers else ""
+    return f", {numbers['patches_per_s']:,.1f} patches/s, waiting {numbers['waiting']:.0%}{of_peak}"
 
 
 def _loader(trainer: Trainer) -> Any:

@@ -1,15 +1,23 @@
 """The commands `eva pretrain` and `eva export`; torch is imported only when they run."""
 
+from pathlib import Path
+
 from eva_core.config.argparser import Parser
 from eva_core.errors import UsageError
+from eva_core.progress import stage
+
+WATCH = "--watch"
 
 
 def main(argv: list[str]) -> int:
-    """Train, export, and print the folder of the export."""
-    from lightning.pytorch.utilities import rank_zero_only
+    """Train, export, and print the folder of the export; or make the page of a run anew, and open it."""
+    if argv and argv[0].partition("=")[0] == WATCH:
+        return watch(argv)
+    with stage("Importing torch", not {"-h", "--help"} & {*argv}):
+        from lightning.pytorch.utilities import rank_zero_only
 
-    from eva_pretrain.run.config import parse
-    from eva_pretrain.run.pretrain import pretrain
+        from eva_pretrain.run.config import parse
+        from eva_pretrain.run.pretrain import pretrain
 
     rank_zero_only(print)(pretrain(parse(argv)))
     return 0
@@ -33,4 +41,29 @@ def export(argv: list[str]) -> int:
 
     step = int(given.step) if given.step.isdecimal() else given.step
     print(export_step(given.run, step, given.weights, given.output))
+    return 0
+
+
+def watch(argv: list[str]) -> int:
+    """Make the page of a run from its files, whether it is going on, was stopped or is finished.
+
+    Raises:
+        UsageError: The folder holds no run.
+    """
+    from eva_core.results.record import CONFIG
+    from eva_pretrain.monitor.lines import LOG, MEASURES
+    from eva_pretrain.monitor.watch import WatchPage
+    from eva_pretrain.run.browser import open_page
+    from eva_pretrain.run.sole_process import is_held
+
+    words = " ".join(argv).partition("=") if "=" in argv[0] else (WATCH, "", " ".join(argv[1:]))
+    if len(argv) > 2 or not words[2]:
+        raise UsageError(f"Expected `eva pretrain {WATCH} OUT` alone, but got {' '.join(argv)!r}.")
+    output = Path(words[2])
+    if not any((output / name).exists() for name in (CONFIG, LOG, MEASURES)):
+        raise UsageError(f"Expected the folder of a run of `eva pretrain` after {WATCH}, but got {output}.")
+    finished = (output / "export" / "card.json").exists()
+    page = WatchPage(output).write("training" if is_held(output) else "finished" if finished else "stopped")
+    open_page(page)
+    print(page)
     return 0

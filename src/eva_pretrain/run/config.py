@@ -22,6 +22,7 @@ from eva_pretrain.network.vit import Architecture
 from eva_pretrain.optimisation.recipe import Recipe
 from eva_pretrain.run.key import Settings, key_of, settings_of
 from eva_pretrain.run.launchers import devices_of
+from eva_pretrain.run.loggers import Name, refuse_missing
 from eva_pretrain.run.trainer import Training
 from eva_vision.slides.sampling import Sampling
 
@@ -72,7 +73,7 @@ class Plan:
         export: Which weights are exported.
         dataset: Dataset for the online kNN; None: no kNN.
         dense_dataset: Dataset with masks for the online score of patch tokens; None: not scored.
-        logger: Logger of Lightning; None: TensorBoard.
+        logger: Name of a logger, or one of Lightning; None: TensorBoard.
         output: Folder of the run.
         name: Name of the run.
         text: Resolved configuration as YAML.
@@ -90,7 +91,7 @@ class Plan:
     export: Export
     dataset: Dataset | None
     dense_dataset: Dataset | None
-    logger: Logger | None
+    logger: Name | Logger | None
     output: Path
     name: str
     text: str
@@ -136,6 +137,8 @@ def parse(argv: list[str], config: dict[str, Any] | None = None) -> Plan:
     except (ArgumentError, TypeError, ValueError) as error:
         raise UsageError(f"{first_reason(error)} See `eva pretrain --help`.") from error
     check_name(given.name, "--name as a run's name")
+    if not isinstance(built.logger, Logger | None):
+        refuse_missing(built.logger)
     method: type[Method] = import_object(given.method.class_path)
     init_args = given.method.get("init_args")
     arguments = {} if init_args is None else init_args.as_dict()
@@ -192,7 +195,9 @@ def build_parser() -> ArgumentParser:
     parser.add_argument(
         "--dense_dataset", type=Dataset | None, help="dataset with masks for the online score of patch tokens"
     )
-    parser.add_argument("--logger", type=Logger | None, help="class path of a logger; default: TensorBoard")
+    parser.add_argument(
+        "--logger", type=Name | Logger | None, help="tensorboard (default), csv, wandb, mlflow, or a class path"
+    )
     return parser
 
 

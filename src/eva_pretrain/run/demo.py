@@ -1,10 +1,7 @@
 """`eva demo`: from synthetic slides to a small DINOv2, and on a page whether it learned, and real tissue."""
 
-import os
 import shutil
-import sys
 import time
-import webbrowser
 from pathlib import Path
 
 import yaml
@@ -13,6 +10,7 @@ from eva_core.commands import leaderboard
 from eva_core.errors import UsageError
 from eva_core.progress import Bar, say
 from eva_core.results.record import RESULTS, read_results
+from eva_pretrain.run.browser import open_page
 from eva_pretrain.run.config import parse
 from eva_pretrain.run.demo_page import Scored, Shown, Unseen, write_page
 from eva_pretrain.run.demo_pictures import as_uri, patients, pattern_maps, real_tissue, thumbnail
@@ -50,15 +48,6 @@ def main(argv: list[str]) -> int:
         page = show(OUTPUT, results, began)
     open_page(page)
     return code
-
-
-def open_page(page: Path) -> None:
-    """Open a page in the browser of whoever sits in front of a terminal with a screen; else name it."""
-    screen = sys.platform == "darwin" or bool({"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys())
-    if sys.stdout.isatty() and screen and webbrowser.open(page.resolve().as_uri()):
-        say(f"Opened {page} in your browser.")
-    else:
-        say(f"Open {page} in a browser.")
 
 
 def run(output: Path, seed: int = 0) -> int:

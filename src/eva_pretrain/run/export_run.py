@@ -11,7 +11,8 @@ from eva_core.errors import EvaError, UsageError, some
 from eva_core.progress import say
 from eva_core.results.record import CONFIG
 from eva_pretrain.data.datamodule import Source, mpp_of
-from eva_pretrain.monitor.collapse import BEST, MEASURES, read_measures
+from eva_pretrain.monitor.collapse import BEST
+from eva_pretrain.monitor.lines import MEASURES, read_lines
 from eva_pretrain.network.vit import Architecture
 from eva_pretrain.run.begun_run import EXPORT, KEY
 from eva_pretrain.run.checkpoints import (
@@ -114,7 +115,7 @@ def selection(output: Path, step: int) -> dict[str, Any]:
     Raises:
         EvaError: The measures of the run do not hold it.
     """
-    lines = read_measures(output / MEASURES)
+    lines = read_lines(output / MEASURES)
     values = [line[BEST] for line in lines if line.get("step") == step and BEST in line]
     if not values:
         raise EvaError(

@@ -6,26 +6,32 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from eva_core.errors import EvaError, UsageError
 from eva_core.files.atomic_files import FULL, not_written, refuse_without_room, write_text
 from eva_core.hub.availability import as_size
-from eva_core.progress import Bar, say
+from eva_core.progress import Bar, say, stage
 from eva_core.results.record import CONFIG
 from eva_pretrain.data.datamodule import Patches
 from eva_pretrain.methods.base import Method
-from eva_pretrain.monitor.collapse import MEASURES, MonitorCallback, read_measures
+from eva_pretrain.monitor.collapse import MonitorCallback
+from eva_pretrain.monitor.lines import LOG, MEASURES, drop_lines, read_lines
 from eva_pretrain.monitor.online_dense import OnlineDense
 from eva_pretrain.monitor.online_knn import OnlineKnn
+from eva_pretrain.monitor.run_log import LogCallback
 from eva_pretrain.monitor.throughput import ThroughputCallback
+from eva_pretrain.monitor.watch import WatchPage
 from eva_pretrain.run.begun_run import EXPORT, KEY, going_on
 from eva_pretrain.run.checkpoints import (
     CHECKPOINTS,
+    best_checkpoints,
     clear_unfinished,
     last_checkpoint,
     newest_step,
@@ -41,6 +47,7 @@ from eva_pretrain.run.export_run import backbone_of, best_of, selection
 from eva_pretrain.run.initial_weights import load_initial_weights, seen_by
 from eva_pretrain.run.key import stored
 from eva_pretrain.run.launchers import devices_of, environment_of
+from eva_pretrain.run.loggers import make_logger
 from eva_pretrain.run.sole_process import sole_process
 from eva_pretrain.run.stopping import Stopping
 from eva_pretrain.run.trainer import make_trainer, run
@@ -80,19 +87,20 @@ def pretrain(plan: Plan) -> Path:
         if rank == 0:
             clear_unfinished(output)
             finish_exchange(output / EXPORT)
-        if _exported(plan):
+        if _exported(plan, tell=False):  # by another process that was just ending
             return output / EXPORT
         last = last_checkpoint(output)
         if (output / EXPORT / CARD).exists() and last is None:
             raise UsageError(
                 f"Expected checkpoints in {output} for another export, but got none. Give another --output."
             )
-        patches = Patches(plan.data, plan.sampling, plan.setup.seed, training.accumulate, output)
+        with stage("Finding the patches", rank == 0):
+            patches = Patches(plan.data, plan.sampling, plan.setup.seed, training.accumulate, output)
         if rank == 0:
             write_text(output / CONFIG, plan.text)
             write_text(output / KEY, stored(plan.key, plan.settings))
             say_passed_over(output, last)
-            read_measures(output / MEASURES, say)
+            read_lines(output / MEASURES, say)
         if step_of(last) < plan.setup.recipe.steps:
             _train(plan, environment, patches, last, Stopping(training.max_hours, began))
         if rank == 0:
@@ -131,37 +139,62 @@ def _train(
 ) -> None:
     """Train to the last step."""
     setup, output = plan.setup, plan.output
-    method = plan.method(setup, **plan.method_arguments)
+    rank = _rank(environment, devices_of(plan.training.devices, plan.training.nodes))
+    with stage("Building the network", rank == 0):
+        method = plan.method(setup, **plan.method_arguments)
     _check_room(method, plan, step_of(last))
     if last is None:
-        load_initial_weights(method, setup.architecture.start)
+        with stage("Loading the initial weights", rank == 0 and setup.architecture.start is not None):
+            load_initial_weights(method, setup.architecture.start)
     else:
         rank_zero_only(say)(f"Going on from {last}.")
     knn = None
     if plan.dataset is not None and plan.monitor.every:
-        knn = OnlineKnn(plan.dataset, setup.architecture.size, plan.monitor.holdout)
+        with stage(f"Reading {plan.dataset.card.name} for nearest neighbours", rank == 0):
+            knn = OnlineKnn(plan.dataset, setup.architecture.size, plan.monitor.holdout)
     dense = None
     if plan.dense_dataset is not None and plan.monitor.every:
-        dense = OnlineDense(plan.dense_dataset, setup.architecture.size)
+        with stage(f"Reading {plan.dense_dataset.card.name} for the score of patch tokens", rank == 0):
+            dense = OnlineDense(plan.dense_dataset, setup.architecture.size)
     monitoring = MonitorCallback(plan.monitor, knn, output, dense)
     seen = seen_by(setup.architecture.start) if last is None else []  # else the checkpoint has them
     throughput = ThroughputCallback(plan.training.log_every, monitoring, seen)
+    logger, already = _logger(plan, step_of(last), rank)
+    page = WatchPage(output)
+    logging = LogCallback(output, throughput, monitoring, page.progress, already)
     trainer = make_trainer(
         plan.training,
         environment,
         setup.recipe.steps,
         output,
-        plan.logger or TensorBoardLogger(output, name="", version="logs"),
-        [throughput, monitoring],
+        logger,
+        [throughput, monitoring, logging],
         plan.monitor.every if knn else 0,
         stopping,
     )
     with Bar("training", setup.recipe.steps, "steps", trainer.is_global_zero, step_of(last), lines=False) as bar:
         throughput.bar = bar
-        run(trainer, method, patches, last)
+        with page.of_a_run() if trainer.is_global_zero else nullcontext():
+            run(trainer, method, patches, last)
     if trainer.is_global_zero:
         say(throughput.cost(trainer))
         say(patches.loader.report())
+
+
+def _logger(plan: Plan, step: int, rank: int) -> tuple[Logger, int]:
+    """Logger of a run that goes on behind a step, and the last step that it has already; later lines are dropped."""
+    output, before = plan.output, -1
+    if rank == 0:
+        best = {step_of(file) for file in best_checkpoints(output)}
+        before = max(
+            drop_lines(output / LOG, lambda at: at > step),
+            drop_lines(output / MEASURES, lambda at: at > step and at not in best),  # which an export names
+        )
+    if isinstance(plan.logger, Logger):
+        return plan.logger, -1
+    if rank > 0:
+        return DummyLogger(), -1
+    return make_logger(plan.logger or "tensorboard", plan.name, output, step, before, yaml.safe_load(plan.text))
 
 
 def _check_room(method: Method, plan: Plan, last: int) -> None:
@@ -182,7 +215,7 @@ def _check_room(method: Method, plan: Plan, last: int) -> None:
         raise EvaError(f"{error} {resume_note(output)}") from error
 
 
-def _exported(plan: Plan) -> bool:
+def _exported(plan: Plan, tell: bool = True) -> bool:
     """Whether the run has a whole export of the weights that the plan chooses."""
     folder = plan.output / EXPORT
     if not (folder / CARD).exists() or 0 <= newest_step(plan.output) < plan.setup.recipe.steps:
@@ -191,7 +224,8 @@ def _exported(plan: Plan) -> bool:
         card = check_files(folder)
         read_seen(folder)
     except EvaError as error:
-        say(f"{error} It is made again.")
+        if tell:
+            say(f"{error} It is made again.")
         return False
     chosen = "last" if card["selected_on"] == "last" else "best"
     return (card["weights_of"], chosen) == (plan.export.weights, plan.export.checkpoint)

@@ -49,6 +49,16 @@ def sole_process(folder: Path) -> Iterator[None]:
             file.truncate(0)  # the lock itself goes with the file
 
 
+def is_held(folder: Path) -> bool:
+    """Whether another process works in a folder, as far as its file system has locks."""
+    try:
+        with open(folder / LOCK, "rb", opener=unlinked) as file:
+            fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in _HELD
+    return False
+
+
 def _held(folder: Path, owner: dict[str, object], more: str = "") -> UsageError:
     who = f"process {owner['pid']} on {owner['host']}" if owner else "another process"
     return UsageError(

@@ -1,27 +1,26 @@
-"""Measures of a run stay readable whatever a kill or a disk did to their file."""
+"""The monitor: what it refuses, and a line for each step that it measured."""
 
-from eva_pretrain.monitor.collapse import _append, read_measures
+from pathlib import Path
 
+import numpy as np
+import pytest
 
-def test_a_line_of_the_monitor_that_was_cut_is_left_aside(tmp_path):
-    file = tmp_path / "monitor.jsonl"
-    assert read_measures(file) == []
-    for line in ({"step": 1}, {"step": 2}):
-        _append(file, line)
-    file.write_text(file.read_text()[:-5])
-    _append(file, {"step": 3})
-    told: list[str] = []
-    assert read_measures(file, told.append) == [{"step": 1}, {"step": 3}]
-    assert told == [f"1 of 3 lines of {file} are damaged, and left out."]
+from eva_core.errors import UsageError
+from eva_pretrain.monitor.collapse import Monitor, MonitorCallback
+from eva_pretrain.monitor.lines import MEASURES, append_line, read_lines
 
 
-def test_a_line_of_the_monitor_that_has_changed_is_left_aside(tmp_path):
-    file = tmp_path / "monitor.jsonl"
-    for line in ({"step": 1, "monitor/knn": 0.5}, {"step": 2, "monitor/knn": 0.75}):
-        _append(file, line)
-    text = file.read_text()
-    for old, new in (("0.75", "0.95"), ("step", "stap"), ('": 2', '": 3')):
-        file.write_text(text[:45] + text[45:].replace(old, new))
-        assert read_measures(file) == [{"step": 1, "monitor/knn": 0.5}], file.read_text()
-    file.write_bytes(text.encode().replace(b"knn", b"k\xffn"))
-    assert read_measures(file) == []
+@pytest.mark.parametrize("settings", [{"every": -1}, {"patches": 1}, {"holdout": 1.0}])
+def test_settings_that_make_no_sense_are_one_line(settings):
+    with pytest.raises(UsageError, match=r"^Expected monitor\..*, but got "):
+        Monitor(**settings)
+
+
+def test_a_step_that_was_measured_before_the_run_resumed_has_one_line(tmp_path: Path):
+    for step in (2, 4):
+        append_line(tmp_path / MEASURES, {"step": step, "monitor/knn": 0.25})
+    callback = MonitorCallback(Monitor(), None, tmp_path)
+    callback._write(4, {"monitor/knn": 0.5}, np.zeros((2, 2, 3), np.uint8))
+    assert callback.numbers == (4, {"monitor/knn": 0.5})
+    lines = read_lines(tmp_path / MEASURES)
+    assert lines == [{"step": 2, "monitor/knn": 0.25}, {"step": 4, "monitor/knn": 0.5}]

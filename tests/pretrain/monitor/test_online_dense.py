@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from eva_core.errors import UsageError
-from eva_pretrain.monitor.collapse import read_measures
+from eva_pretrain.monitor.lines import read_lines
 from eva_pretrain.monitor.online_dense import OnlineDense
 from eva_vision.datasets.phantom import Phantom
 from eva_vision.datasets.phantom_nuclei import PhantomNuclei
@@ -58,6 +58,6 @@ def test_datasets_that_have_no_masks_or_are_too_small():
 def test_the_monitor_writes_it(patches, tmp_path):
     dataset = ["--dense_dataset", "phantom_nuclei", "--dense_dataset.train", "8", "--dense_dataset.size", "64"]
     run(patches, tmp_path, "--steps", "1", "--monitor.every", "1", "--monitor.patches", "4", *dataset)
-    lines = read_measures(tmp_path / "monitor.jsonl")
+    lines = read_lines(tmp_path / "monitor.jsonl")
     assert [line["step"] for line in lines] == [0, 1]
     assert all(0 <= line["monitor/dense"] <= 1 for line in lines)

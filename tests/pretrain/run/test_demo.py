@@ -92,23 +92,3 @@ def test_its_page_is_made_of_three_results_and_a_real_slide(tmp_path: Path, monk
     assert len({seed for seed, _ in asked} - trained) == demo.UNSEEN
     exports = [tmp_path / name / "export" for name in ("pretrain", "start")]
     assert asked[0][1] == list(zip(exports, (results[demo.TRAINED], results[demo.RANDOM]), strict=True))
-
-
-@pytest.mark.parametrize(
-    ("terminal", "screen", "opened"), [(True, True, True), (False, True, False), (True, False, False)]
-)
-def test_the_page_opens_where_somebody_can_see_it_and_is_named_elsewhere(
-    terminal: bool, screen: bool, opened: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-):
-    pages: list[str] = []
-    monkeypatch.setattr(demo.sys, "platform", "linux")
-    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-    monkeypatch.delenv("DISPLAY", raising=False)
-    if screen:
-        monkeypatch.setenv("DISPLAY", ":0")
-    monkeypatch.setattr(demo.sys.stdout, "isatty", lambda: terminal)
-    monkeypatch.setattr(demo.webbrowser, "open", lambda address: pages.append(address) or True)
-    demo.open_page(Path("out/demo/leaderboard.html"))
-    assert (pages != []) == opened
-    assert all(page.startswith("file:///") for page in pages)
-    assert "out/demo/leaderboard.html" in capsys.readouterr().err

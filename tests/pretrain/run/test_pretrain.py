@@ -18,6 +18,7 @@ from eva_pretrain.data.datamodule import Patches
 from eva_pretrain.data.loader import Batch, PatchLoader
 from eva_pretrain.methods.base import Method
 from eva_pretrain.monitor.collapse import MonitorCallback
+from eva_pretrain.monitor.lines import LOG, read_lines
 from eva_pretrain.monitor.online_knn import OnlineKnn
 from eva_pretrain.run import checkpoints, sole_process
 from eva_pretrain.run.config import parse
@@ -33,6 +34,10 @@ TINY = [
     *("--sampling.size", "40", "--batch_size", "4", "--data.workers", "0"),
     *("--monitor.every", "0", "--training.log_every", "1"),
 ]
+
+RUNS = ("whole", "cut")
+SAME = {"step", "loss", "gradient_norm", "schedule/lr", "schedule/momentum", "skipped"}
+"""Numbers of the log that are those of the step, not of the clock."""
 
 
 @pytest.fixture
@@ -78,6 +83,9 @@ def test_a_resumed_run_is_the_run(patches, tmp_path, steps, monkeypatch, method,
     steps.clear()
     export = run(patches, tmp_path / "cut", *more)
     assert first + steps == whole  # to the last bit: patches and losses
+    logged = [[{k: v for k, v in line.items() if k in SAME} for line in read_lines(tmp_path / f / LOG)] for f in RUNS]
+    assert [line["step"] for line in logged[0]] == [*range(1, 9)]  # each once, with the same numbers
+    assert logged[0] == logged[1]
     ours, theirs = (
         torch.load(tmp_path / name / "checkpoints/step-8.ckpt", weights_only=True) for name in ("cut", "whole")
     )
@@ -213,6 +221,23 @@ def test_a_gradient_that_is_not_finite_changes_nothing(patches, tmp_path, monkey
     monkeypatch.setattr("eva_pretrain.methods.base.clip", lambda sets, most: torch.tensor(torch.inf))
     with pytest.raises(EvaError, match="finite gradient"):
         run(patches, tmp_path / "run", "--steps", "8", "--most_skipped", "3")
+
+
+def test_a_short_run_logs_its_first_step_and_its_last(patches, tmp_path):
+    run(patches, tmp_path / "run", "--steps", "3", "--training.log_every", "50", "--logger", "csv")
+    first, last = read_lines(tmp_path / "run" / LOG)
+    assert (first["step"], last["step"]) == (1, 3)
+    assert "patches_per_s" not in first  # it read the first batch, too
+    assert last["patches_per_s"] > 0
+    assert [row[:2] for row in (tmp_path / "run/logs/metrics.csv").read_text().splitlines()] == ["st", "1,", "3,"]
+    assert "Finished: step 3 of 3" in (tmp_path / "run/watch.html").read_text()
+
+
+def test_an_image_that_does_not_read_is_named_once(patches, tmp_path, recwarn):
+    folder = shutil.copytree(patches, tmp_path / "patches")
+    (folder / "3.png").write_bytes(b"no image")
+    run(folder, tmp_path / "run", "--steps", "8", "--monitor.every", "8", "--monitor.patches", "24")
+    assert sum("3.png is left out" in str(warning.message) for warning in recwarn) == 1
 
 
 def test_from_slides(slides, tmp_path):

@@ -14,7 +14,7 @@ import pytest
 
 from eva_core.errors import UsageError
 from eva_pretrain.run import sole_process as module
-from eva_pretrain.run.sole_process import LOCK, sole_process
+from eva_pretrain.run.sole_process import LOCK, is_held, sole_process
 
 HOLD = """
 import os, sys, time
@@ -46,8 +46,10 @@ def test_a_second_process_is_told_who_is_there_and_a_kill_frees_the_folder_at_on
         sole_process(tmp_path),
     ):
         pass
+    assert is_held(tmp_path)
     holder.kill()  # its child lives on
     holder.wait()
+    assert not is_held(tmp_path)
     with sole_process(tmp_path):
         assert json.loads((tmp_path / LOCK).read_text())["pid"] == os.getpid()
 

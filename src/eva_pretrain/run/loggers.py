@@ -1,0 +1,146 @@
+"""Loggers of a run by name, made so that a resumed run has each step once."""
+
+import csv
+import importlib.util
+import io
+import json
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from typing_extensions import override
+
+from eva_core.errors import UsageError
+from eva_core.files.atomic_files import make_folder, unlinked, write_text
+
+Name = Literal["tensorboard", "csv", "wandb", "mlflow"]
+LOGS = "logs"
+"""Folder of what loggers write, in that of a run."""
+_SERVED = ("wandb", "mlflow")
+_PROJECT = "eva"
+
+
+def refuse_missing(name: Name) -> None:
+    """Refuse a logger whose package is not installed.
+
+    Raises:
+        UsageError: It is not; says how to install it.
+    """
+    if name in _SERVED and importlib.util.find_spec(name) is None:
+        raise UsageError(
+            f"Expected the package {name} for --logger {name}, but it is not installed. Run "
+            f"pip install 'eva-pathology[{name}]'."
+        )
+
+
+def make_logger(
+    name: Name, run: str, output: Path, step: int, before: int, settings: Mapping[str, Any]
+) -> tuple[Logger, int]:
+    """Make a logger that goes on behind a checkpoint, for the first rank.
+
+    Files lose what lies beyond the checkpoint. The servers of wandb and MLflow keep all: their run is gone on with, and
+    gets only steps that it has not. Both take address, project and keys from the environment, as they do anywhere.
+
+    Args:
+        name: Its name.
+        run: Name of the run.
+        output: Folder of the run.
+        step: Step of the checkpoint; -1: the run begins.
+        before: Last step that an earlier attempt logged; -1: none.
+        settings: Settings of the run, for the servers.
+
+    Returns:
+        The logger, and the last step that it has already.
+    """
+    logs = output / LOGS
+    if name == "tensorboard":
+        return TensorBoardLogger(output, name="", version=LOGS, purge_step=step + 1), -1
+    if name == "csv":
+        return CsvLogger(logs / "metrics.csv", step), -1
+    make_folder(logs)
+    file = logs / f"{name}.json"
+    state: dict[str, Any] = {"run": None, "step": -1}
+    if file.exists():
+        state = json.loads(file.read_text(encoding="utf-8"))
+    begins = state["run"] is None
+    logger: WandbLogger | MLFlowLogger
+    if name == "wandb":
+        state["run"] = state["run"] or secrets.token_hex(4)
+        project = os.environ.get("WANDB_PROJECT", _PROJECT)
+        logger = WandbLogger(run, save_dir=logs, id=state["run"], project=project)
+    else:
+        address = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(logs / 'mlflow.db').resolve()}"
+        project = os.environ.get("MLFLOW_EXPERIMENT_NAME", _PROJECT)
+        logger = MLFlowLogger(project, run, address, run_id=state["run"])
+        state["run"] = logger.run_id
+    state["step"] = max(state["step"], before)
+    write_text(file, json.dumps(state))
+    if begins:
+        logger.log_hyperparams(dict(settings))
+    return logger, state["step"]
+
+
+class CsvLogger(Logger):
+    """Logger of a table with a row for each step; a cell is empty where a step has no such number."""
+
+    def __init__(self, file: Path, step: int) -> None:
+        """Cut an earlier table back.
+
+        Args:
+            file: The table.
+            step: Last step whose row stays; -1: none.
+        """
+        super().__init__()
+        self.file = file
+        self._columns = ["step"]
+        make_folder(file.parent)
+        if file.exists():
+            self._columns, rows = self._read()
+            self._write([row for row in rows if int(row["step"]) <= step])
+
+    @property
+    @override
+    def name(self) -> str:
+        """Name of the logger."""
+        return "csv"
+
+    @property
+    @override
+    def version(self) -> str:
+        """Folder of the table."""
+        return LOGS
+
+    @override
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        """Do nothing: config.yaml has them."""
+
+    @override
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Add the row of a step; the table is written anew where it gets another column."""
+        row = {"step": step, **metrics}
+        if new := [name for name in row if name not in self._columns]:
+            rows = self._read()[1] if self.file.exists() else []
+            self._columns += new
+            self._write([*rows, row])
+        elif not self.file.exists():
+            self._write([row])
+        else:
+            with open(self.file, "a", newline="", encoding="utf-8", opener=unlinked) as file:
+                csv.DictWriter(file, self._columns).writerow(row)
+
+    def _read(self) -> tuple[list[str], list[dict[str, Any]]]:
+        """Columns and rows, without a row that a kill has cut."""
+        with open(self.file, newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            rows = [row for row in reader if None not in row.values() and row["step"].isdecimal()]
+            return list(reader.fieldnames or ["step"]), rows
+
+    def _write(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self._columns)
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(self.file, text.getvalue())
