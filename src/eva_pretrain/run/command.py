@@ -1,10 +1,11 @@
 """The commands `eva pretrain` and `eva export`; torch is imported only when they run."""
 
+import sys
 from pathlib import Path
 
 from eva_core.config.argparser import Parser
 from eva_core.errors import UsageError
-from eva_core.progress import stage
+from eva_core.progress import Bar
 
 WATCH = "--watch"
 
@@ -13,7 +14,7 @@ def main(argv: list[str]) -> int:
     """Train, export, and print the folder of the export; or make the page of a run anew, and open it."""
     if argv and argv[0].partition("=")[0] == WATCH:
         return watch(argv)
-    with stage("Importing torch", not {"-h", "--help"} & {*argv}):
+    with Bar("Importing torch", visible=sys.stderr.isatty()):  # in a log, a wrong setting is the only line
         from lightning.pytorch.utilities import rank_zero_only
 
         from eva_pretrain.run.config import parse
