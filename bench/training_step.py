@@ -1,4 +1,4 @@
-"""Steps of DINOv2 on ready tensors, settings side by side: seconds, share of the peak, memory, and waits for the device.
+"""Steps of DINOv2 on ready tensors, settings side by side: time, share of the peak, memory, waits for the device.
 
 Needs torch, timm and lightning alone, and no data: losses, backward pass, clipping, AdamW and the teacher's step.
 
