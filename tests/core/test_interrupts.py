@@ -124,10 +124,43 @@ def test_sigterm_is_the_same_and_exit_143(monkeypatch, capsys):
     assert capsys.readouterr().err == STOPPED
 
 
+def test_sigusr1_is_the_same_and_asks_to_be_started_again(monkeypatch, capsys):
+    assert command(monkeypatch, lambda: os.kill(os.getpid(), signal.SIGUSR1) or go_on()) == 75
+    assert capsys.readouterr().err == STOPPED
+
+
+def test_work_that_saved_says_what_it_has(monkeypatch, capsys):
+    def work(line: str) -> None:
+        raise interrupts.Stopped(line, 75)
+
+    assert command(monkeypatch, lambda: work("Step 3 is kept.")) == 75
+    assert command(monkeypatch, lambda: work("")) == 75  # another process says it
+    assert capsys.readouterr().err == "eva: Stopped. Step 3 is kept.\n"
+
+
+@pytest.mark.parametrize(
+    ("signals", "at_once"),
+    [((signal.SIGTERM, signal.SIGTERM), True), ((signal.SIGUSR1, signal.SIGTERM), False)],
+)
+def test_the_same_signal_again_no_longer_waits(monkeypatch, signals, at_once):
+    monkeypatch.setattr(interrupts, "_IMPATIENCE", 0.01)
+    saved.clear()
+
+    def training() -> None:
+        with interrupts.deferred(""):
+            for number in signals:
+                signal.raise_signal(number)
+                time.sleep(0.02)
+            saved.append(1)
+
+    assert command(monkeypatch, training) == 143
+    assert saved == [1] * (not at_once)
+
+
 def test_all_is_as_before_after_a_command(monkeypatch):
     def state() -> list[Any]:
         return [
-            *(signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)),
+            *(signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)),
             sys.unraisablehook,
             threading.excepthook,
         ]
@@ -174,6 +207,7 @@ def test_forked_processes_never_see_ctrl_c(monkeypatch):
         child = os.fork()
         if not child:
             signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGUSR1)
             os._exit(7)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
         return 0

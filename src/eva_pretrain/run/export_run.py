@@ -28,7 +28,7 @@ from eva_pretrain.run.checkpoints import (
 )
 from eva_pretrain.run.export import ExportDetails, export
 from eva_pretrain.run.key import read_stored
-from eva_vision.models.exported import CARD, check_files, read_seen
+from eva_vision.models.exported import CARD, check_files, read_card, read_seen
 from eva_vision.slides.sampling import Sampling
 
 EXPORTS = "exports"
@@ -88,7 +88,9 @@ def model_of(folder: Path) -> Path | None:
         The folder of the export, said on stderr; None where the folder is no run.
     """
     if (folder / EXPORT / CARD).is_file():
-        say(f"{folder} is a run: its export {folder / EXPORT} is taken.")
+        say(
+            f"{folder} is a run: its export of step {read_card(folder / EXPORT)['step']:,} is taken, {folder / EXPORT}."
+        )
         return folder / EXPORT
     if not saved_steps(folder):
         return None

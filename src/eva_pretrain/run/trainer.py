@@ -77,7 +77,7 @@ def make_trainer(
     logger: Logger,
     callbacks: list[Callback],
     best_every: int,
-    stopping: Stopping,
+    stopping: Stopping | None = None,
 ) -> Trainer:
     """Build Lightning's trainer.
 
@@ -89,7 +89,7 @@ def make_trainer(
         logger: Receives the numbers.
         callbacks: Run in this order, before checkpoints are written.
         best_every: Optimiser steps between two scores of the online kNN, whose best checkpoint is kept; 0: none.
-        stopping: Decides whether the run stops before its end.
+        stopping: Decides whether the run stops before its end; None: it does not, and writes no checkpoint at its end.
 
     Raises:
         UsageError: The precision needs a GPU, and there is none.

@@ -1,6 +1,7 @@
 """Exports of a run that was stopped: by step, from snapshots and checkpoints, and by the name of its folder."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from unittest.mock import patch
@@ -102,16 +103,21 @@ def test_the_folder_of_a_run_is_a_model(copied: Path, capsys: pytest.CaptureFixt
     assert f"is a run without an export: its last step is taken, {copied / 'exports/step-3'}." in told.err
     shutil.copytree(copied / "exports/step-3", copied / "export")
     assert registry.export_in(str(copied)) == str(copied / "export")
+    assert f"is a run: its export of step 3 is taken, {copied / 'export'}." in capsys.readouterr().err
     assert model_of(copied / "export") is None
 
 
-def test_more_steps_of_the_same_schedule_go_on_with_the_run(copied: Path, patches: Path, tmp_path: Path) -> None:
+def test_more_steps_of_the_same_schedule_go_on_with_the_run(
+    copied: Path, patches: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     def steps_of(output: Path, steps: int) -> dict[str, torch.Tensor]:
         pretrain(parse(arguments(patches, output, HALF, f"--steps={steps}")))
         return read_checkpoint(output / f"checkpoints/step-{steps}.ckpt")["state_dict"]
 
     steps_of(copied, 4)
     assert json.loads((copied / "export/card.json").read_text())["step"] == 4
+    told = capsys.readouterr().err
+    assert re.search(r"A checkpoint takes \d+ kB: the last 1 stay\. A snapshot takes \d+ kB: 1 to come, ", told)
     longer, whole = steps_of(copied, 5), steps_of(tmp_path / "whole", 5)
     assert json.loads((copied / "export/card.json").read_text())["step"] == 5
     for name, value in whole.items():

@@ -17,7 +17,7 @@ def test_all_snapshots_are_scored_and_drawn(patches: Path, tmp_path: Path, capsy
     run, task = tmp_path / "run", tmp_path / "task.yaml"
     argv = [*TINY, "--folder", str(patches), "--output", str(run), "--steps=2", "--training.keep_every=1"]
     pretrain(parse([*argv, "--training.keep_last=1"]))
-    sizes = {"train": 24, "val": 8, "test": 16, "size": 32}
+    sizes = {"train": 16, "val": 8, "test": 16, "size": 32}
     task.write_text(yaml.safe_dump({"dataset": {"class_path": "phantom", "init_args": sizes}}))
     assert main([str(run), "--tasks", str(task), "--device", "cpu", "--workers", "0"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(run / "board/curve.png")
