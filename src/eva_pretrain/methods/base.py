@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,6 @@ from eva_pretrain.augment.views import Crops, Views, make_crops
 from eva_pretrain.data.stream import Batch
 from eva_pretrain.distributed import all_reduce_sum
 from eva_pretrain.losses.teacher_targets import Targets
-from eva_pretrain.network.projection_head import Head
 from eva_pretrain.network.sharding import shard, sharded
 from eva_pretrain.network.vit import Architecture, Tokens, Vit
 from eva_pretrain.optimisation.optimizer import clip, make_states, parameter_groups, set_hyperparameters, update_teacher
@@ -59,7 +58,7 @@ class Setup:
 class Network(nn.Module):
     """Student or teacher: a ViT and its projection heads."""
 
-    def __init__(self, vit: Vit, heads: dict[str, Head]) -> None:
+    def __init__(self, vit: Vit, heads: Mapping[str, nn.Module]) -> None:
         super().__init__()
         self.vit, self.heads = vit, nn.ModuleDict(heads)
 
@@ -78,7 +77,7 @@ class Method(LightningModule, ABC):
 
     masked_share = 0.0
 
-    def __init__(self, setup: Setup, heads: Callable[[int], dict[str, Head]], masked: bool) -> None:
+    def __init__(self, setup: Setup, heads: Callable[[int], Mapping[str, nn.Module]], masked: bool) -> None:
         """Build student and teacher with the same random weights.
 
         Args:
@@ -142,7 +141,7 @@ class Method(LightningModule, ABC):
     def on_fit_start(self) -> None:
         """Compile the blocks where the settings leave that to the device, and it is a GPU."""
         if self.setup_.architecture.compile == "auto" and is_gpu(self.device):
-            for network in (self.student, self.teacher):
+            for network in self.networks:
                 network.vit.compile_blocks()
 
     @override

@@ -25,6 +25,15 @@ def card_of(name: str) -> ModelCard | None:
     return None if card is None or card.dim is None else card
 
 
+def terms_of(name: str, backbone: Backbone | None = None) -> str:
+    """Tell the licence of a model in a line, and whether its page asks for consent; else of what was built."""
+    card = card_of(name) or (None if backbone is None else backbone.card)
+    if card is None:
+        return f"{name}."
+    asked = f", gated: its page {card.source} asks for consent" if card.gated else f" ({card.source})"
+    return f"{name}, licence {card.licence}{asked}. Its terms hold for what is made of it."
+
+
 def named_backbone(name: str, **arguments: Any) -> Backbone:
     """Build a model with its weights.
 

@@ -11,7 +11,7 @@ from eva_core.files.torch_files import load_torch
 from eva_core.hub.weight_files import HUB
 from eva_core.progress import say as say_here
 from eva_pretrain.methods.base import Method, Network
-from eva_pretrain.network.named_models import card_of, is_registered, named_backbone
+from eva_pretrain.network.named_models import card_of, is_registered, named_backbone, terms_of
 from eva_pretrain.network.start_state import State, fitted, registers_of
 from eva_pretrain.run.checkpoints import refuse_damaged
 from eva_vision.models.exported import CARD, SLIDES, WEIGHTS, check_files, read_seen
@@ -84,12 +84,12 @@ def _read(start: str) -> tuple[State, str]:
             refuse_damaged(path)
         if path.exists() or path.suffix in _FILES or ("/" in start and not start.startswith(HUB)):
             return read_state_dict(path), ""
-    if (card := card_of(start)) is not None:
-        asked = f", gated: its page {card.source} asks for consent" if card.gated else ""
-        say(f"Starting from {start}, licence {card.licence}{asked}. Its terms hold for what is made of it.")
+    known = card_of(start) is not None
+    if known:  # before what a gated page may refuse
+        say(f"Starting from {terms_of(start)}")
     backbone = named_backbone(start)
-    if card is None:
-        say(f"Starting from {start}, licence {backbone.card.licence} ({backbone.card.source}).")
+    if not known:
+        say(f"Starting from {terms_of(start, backbone)}")
     network = getattr(backbone, "network", None)
     if not isinstance(network, nn.Module):
         raise UsageError(

@@ -175,7 +175,7 @@ def _spelled(name: str, value: Any) -> Any:
     if name in _FILES:  # one more slide to exclude makes it another run
         file = Path(text).expanduser()
         return _HASH + hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file.is_file() else text
-    weights = name == "vit.start" and (_WEIGHTS.search(text) or "/" in text or Path(text).exists())
+    weights = name in ("vit.start", "method.backbone") and (_WEIGHTS.search(text) or "/" in text or Path(text).exists())
     if (name in _SOURCES or weights) and not is_address(text) and not text.startswith(("hf-hub:", "hf_hub:")):
         return os.path.realpath(os.path.expanduser(text))
     return text
