@@ -57,13 +57,12 @@ def watch(argv: list[str]) -> int:
     from eva_pretrain.run.browser import open_page
     from eva_pretrain.run.sole_process import is_held
 
-    words = " ".join(argv).partition("=") if "=" in argv[0] else (WATCH, "", " ".join(argv[1:]))
-    if len(argv) > 2 or not words[2]:
-        raise UsageError(f"Expected `eva pretrain {WATCH} OUT` alone, but got {' '.join(argv)!r}.")
-    output = Path(words[2])
-    if not any((output / name).exists() for name in (CONFIG, LOG, MEASURES)):
-        raise UsageError(f"Expected the folder of a run of `eva pretrain` after {WATCH}, but got {output}.")
+    parser = Parser(prog="eva pretrain", description="Make the page of a run anew from its files, and open it.")
+    parser.add_argument(WATCH, metavar="OUT", required=True, help="folder of the run: its --output")
+    output = Path(parser.parse_args(argv).watch)
     finished = (output / "export" / "card.json").exists()
+    if not finished and not any((output / name).exists() for name in (CONFIG, LOG, MEASURES)):
+        raise UsageError(f"Expected the folder of a run of `eva pretrain` after {WATCH}, but got {output}.")
     page = WatchPage(output).write("training" if is_held(output) else "finished" if finished else "stopped")
     open_page(page)
     print(page)

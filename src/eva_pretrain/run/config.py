@@ -174,7 +174,7 @@ def build_parser() -> ArgumentParser:
         parser_mode="omegaconf+",
         exit_on_error=False,
         description="Train a pathology foundation model from slides or patches, and export it for `eva fit --model`. "
-        f"Short flags: {', '.join(SHORT)}.",
+        f"Short flags: {', '.join(SHORT)}. `eva pretrain --watch OUT` makes the page of a run.",
         epilog=HELP,
     )
     parser.add_argument("--config", action="config", help="YAML file, or its name under configs/; repeatable")

@@ -13,7 +13,8 @@ from typing import Any, Literal
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from typing_extensions import override
 
-from eva_core.errors import UsageError
+from eva_core.errors import EvaError, UsageError
+from eva_core.files.addresses import free_of_secrets
 from eva_core.files.atomic_files import make_folder, unlinked, write_text
 
 Name = Literal["tensorboard", "csv", "wandb", "mlflow"]
@@ -74,8 +75,14 @@ def make_logger(
     else:
         address = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(logs / 'mlflow.db').resolve()}"
         project = os.environ.get("MLFLOW_EXPERIMENT_NAME", _PROJECT)
-        logger = MLFlowLogger(project, run, address, run_id=state["run"])
-        state["run"] = logger.run_id
+        try:
+            logger = MLFlowLogger(project, run, address, run_id=state["run"])
+            state["run"] = logger.run_id
+        except Exception as error:  # of a server
+            raise EvaError(
+                f"Expected MLflow at {free_of_secrets(address)}, but it does not answer "
+                f"({' '.join(str(error).split())[:200]}). Set MLFLOW_TRACKING_URI, or choose another --logger."
+            ) from error
     state["step"] = max(state["step"], before)
     write_text(file, json.dumps(state))
     if begins:
