@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +15,7 @@ from eva_core import registry
 from eva_core.config.jobs import job_of, with_protocol
 from eva_core.config.protocols import plain
 from eva_core.contracts.backbone import Backbone
-from eva_core.contracts.cards import DatasetCard, ModelCard
+from eva_core.contracts.cards import DatasetCard, ModelCard, facts_of
 from eva_core.contracts.checks import crossing_line
 from eva_core.contracts.dataset import Dataset, Sample
 from eva_core.contracts.protocol import Protocol
@@ -88,7 +88,7 @@ def fit_job(job: Job, tell: Callable[[str], None] = say) -> Results:
     def make(folder: Path) -> Results:
         store = task.extract(key, job, tell)
         answer = task.evaluate(job, store, folder, stamp["key"])
-        card = asdict(job.card)
+        card = facts_of(job.card)
         del card["training_ids"]  # there may be tens of thousands; `contamination` says what they tell of this dataset
         facts = {"weights": job.backbone.provenance, "synthetic": job.dataset.card.synthetic, "card": card}
         results = _write(folder, {**stamp, **facts}, answer, job, str(store.attributes["device"]))
@@ -132,7 +132,7 @@ def fit_embeddings(
 
     def make(folder: Path) -> Results:
         answer = _task_of(job).evaluate(job, opened, folder, stamp["key"])
-        facts = {"weights": {}, "synthetic": False, "card": asdict(job.card)}
+        facts = {"weights": {}, "synthetic": False, "card": facts_of(job.card)}
         results = _write(folder, {**stamp, **facts}, answer, job, str(opened.attributes["device"]))
         try_report(folder, results, images, opened, tell)
         return results

@@ -4,8 +4,9 @@ What holds more than 8 bits, or planes without a meaning as colours, is refused:
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
@@ -27,14 +28,17 @@ Image.MAX_IMAGE_PIXELS = None  # `opened` has a limit of its own, and a message 
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Image.Image]:
+def opened(source: Path | BinaryIO) -> Iterator[Image.Image]:
     """Open an image of one page, its header read.
+
+    Args:
+        source: The file, or its bytes as a file.
 
     Raises:
         OSError: There is no such file, or it is not of `FORMATS`, has several pages, or is too large to be decoded.
     """
     # from a file: of a path, Pillow maps memory, and forgets that TIFF exchanges the sides of an image to be turned
-    with Path(path).open("rb") as file, Image.open(file, formats=FORMATS) as image:
+    with _file(source) as file, Image.open(file, formats=FORMATS) as image:
         width, height = image.size
         if width * height > MOST_PIXELS:
             raise OSError(
@@ -44,6 +48,10 @@ def opened(path: Path) -> Iterator[Image.Image]:
         if image.format != "MPO" and _pages(image) > 1:  # MPO: a JPEG, with which a camera keeps others
             raise OSError(f"it has {_pages(image)} pages of this size, and nothing says which is meant; save one alone")
         yield image
+
+
+def _file(source: Path | BinaryIO) -> AbstractContextManager[BinaryIO]:
+    return Path(source).open("rb") if isinstance(source, str | Path) else nullcontext(source)
 
 
 def decoded(image: Image.Image) -> np.ndarray:

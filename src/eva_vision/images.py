@@ -1,6 +1,7 @@
 """Reading image files."""
 
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 import numpy as np
 
@@ -15,7 +16,7 @@ def is_image(path: str) -> bool:
     return PurePosixPath(path).suffix.lower() in SUFFIXES
 
 
-def read_image(path: Path) -> np.ndarray:
+def read_image(path: Path | BinaryIO) -> np.ndarray:
     """Decode an image file: uint8 RGB, (H, W, 3).
 
     Raises:

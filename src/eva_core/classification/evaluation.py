@@ -150,7 +150,7 @@ def _contamination(job: Job, predictions: Predictions) -> Contamination:
         targets = predictions.targets[chosen]
         return split_record(scores, scores, targets, job.dataset.card.classes, groups, ranking, ranking)[0]
 
-    known = seen(job.card, predictions.ids, predictions.groups)
+    known = seen(job.card, predictions.ids, predictions.groups, job.dataset)
     return marked(job.card, job.dataset.card, known, rescored)
 
 

@@ -7,9 +7,10 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
+from eva_core.contracts.cards import facts_of
 from eva_core.errors import UsageError
 from eva_core.registry import Entry, Registry
 from eva_core.shown import visible
@@ -109,7 +110,7 @@ def as_data(item: Listed) -> dict[str, Any]:
         return {**content, "problem": item.problem}
     content |= {"class_path": entry.class_path, "summary": definition.doc.partition("\n")[0]}
     try:
-        card = None if definition.card is None else asdict(definition.card)
+        card = None if definition.card is None else facts_of(definition.card)
     except Exception as error:
         return {**content, "problem": _unreadable(error)}
     return {**content, "arguments": list(definition.arguments), "card": card}

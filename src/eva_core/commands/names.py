@@ -23,7 +23,7 @@ from eva_core.commands.listing import (
     table,
 )
 from eva_core.config.argparser import Parser
-from eva_core.contracts.cards import ModelCard
+from eva_core.contracts.cards import ModelCard, facts_of
 from eva_core.errors import some
 from eva_core.hub.weight_files import HUB_PAGE, weights_address
 from eva_core.registry import Registry, is_folder
@@ -224,14 +224,14 @@ def _print_folder(given: argparse.Namespace) -> int:
     """Print the card of an export, whose weights are checked on the way."""
     built = registry.build_model(given.name)
     if given.json:
-        print_json({"name": built.name, "card": asdict(built.card), "weights": built.provenance})
+        print_json({"name": built.name, "card": facts_of(built.card), "weights": built.provenance})
     else:
         print("\n".join([visible(f"{built.name}  ({given.name})"), "", *_card(built.card)]))
     return 0
 
 
 def _card(card: Any) -> list[str]:
-    return [f"  {key:<14} {visible(_plain(value))}" for key, value in asdict(card).items()]
+    return [f"  {key:<14} {visible(_plain(value))}" for key, value in facts_of(card).items()]
 
 
 def _plain(value: Any) -> str:

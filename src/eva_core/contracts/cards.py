@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeVar
 
 from eva_core.errors import refuse
@@ -51,6 +51,8 @@ class ModelCard:
             is not complete; None where unknown.
         training_ids: Patients, slides or images among them by id, where the makers list them; what is not public as
             `eva_core.evaluation.contamination.salted` makes it.
+        training_images: Image files among them by their bytes: `eva_core.evaluation.contamination.image_hash` of each,
+            sorted, 8 bytes each, little-endian.
     """
 
     name: str
@@ -72,6 +74,7 @@ class ModelCard:
     trained_on: str = "unknown"
     collections: tuple[str, ...] | None = None
     training_ids: tuple[str, ...] = ()
+    training_images: bytes = field(default=b"", repr=False)
 
     def __post_init__(self) -> None:
         for name in ("mean", "std"):
@@ -136,3 +139,10 @@ def card(model_card: ModelCard) -> Callable[[Builder], Builder]:
         return builder
 
     return attach
+
+
+def facts_of(card: Any) -> dict[str, Any]:
+    """List the fields of a card as JSON and people can have them: without the hashes of training images."""
+    facts = asdict(card)
+    facts.pop("training_images", None)
+    return facts

@@ -37,6 +37,7 @@ def with_random_weights(backbone: Backbone, seed: int) -> Backbone:
         trained_on="nothing",
         collections=(),
         training_ids=(),
+        training_images=b"",
         source=f"none: random weights, seed {seed}",
     )
     bare.provenance = {}

@@ -12,6 +12,7 @@ from eva_core.accelerator import is_gpu
 from eva_core.errors import EvaError, UsageError, some
 from eva_core.progress import say, stage
 from eva_pretrain.data.folder_stream import FolderStream
+from eva_pretrain.data.image_list import ImageList, image_list
 from eva_pretrain.data.loader import PatchLoader
 from eva_pretrain.data.slide_stream import PatchStream
 from eva_pretrain.data.stream import Stream
@@ -22,6 +23,8 @@ from eva_vision.slides.tissue_detection import patch_filter
 
 EPOCH = 1250
 """Optimiser steps that Lightning counts as an epoch, as in DINOv2; no result depends on it."""
+LIST = Path("index") / "images.parquet"
+"""In the folder of a run: the list of the images of a large folder."""
 _MONITORED_FROM = 2**30
 """First batch of the patches that are monitored and never trained on: no run gets that far."""
 
@@ -32,7 +35,7 @@ class Source:
 
     Attributes:
         slides: Folder of an index (`eva slides index`), or a pattern such as 's3://bucket/**/*.svs'.
-        folder: Folder of patches: PNG, JPEG, TIFF at any depth.
+        folder: Folder of patches: PNG, JPEG, TIFF, or tar files of them, at any depth; or the list that a run keeps.
         mpp: Micrometres per pixel of the patches of a folder, or of slides that state none.
         limit: Number of patches of a folder that are used; none: all.
         tissue: Tissue detection for slides: hsv, otsu, or a plugin's name.
@@ -89,6 +92,7 @@ class Patches(LightningDataModule):
             _refuse_what_only_slides_have(sampling)
             _say_what_only_slides_have(source, sampling)
         self.source, self.sampling, self.seed, self.accumulate = source, sampling, seed, accumulate
+        self._images = None if source.folder is None else _listed(Path(source.folder).expanduser(), output / LIST)
         self.index = None if source.slides is None else _index(source, output / "index")
 
     def train_dataloader(self) -> PatchLoader:
@@ -140,7 +144,8 @@ class Patches(LightningDataModule):
         where = {"seed": self.seed, "rank": rank, "ranks": ranks, "start": start, "accumulate": accumulate}
         if self.index is None:
             assert source.folder is not None
-            return FolderStream(source.folder, batch_size, sampling.size, source.mpp, source.limit, **where)
+            how = (batch_size, sampling.size, source.mpp, source.limit)
+            return FolderStream(source.folder, *how, **where, images=self._images)
         keep = patch_filter if source.hsv_filter else None
         return PatchStream(self.index, sampling, batch_size, **where, keep=keep, exact=source.exact)
 
@@ -150,6 +155,13 @@ def mpp_of(source: Source, sampling: Sampling) -> tuple[float, float] | None:
     if source.slides is None:
         return None if source.mpp is None else (source.mpp, source.mpp)
     return sampling.mpp_range or (min(sampling.mpp), max(sampling.mpp))
+
+
+def _listed(folder: Path, kept: Path) -> ImageList:
+    output = kept.parents[1]
+    output.mkdir(parents=True, exist_ok=True)
+    with FileLock(output / ".listing"):  # other processes of this run wait, and then read what is kept
+        return image_list(folder, kept)
 
 
 def _refuse_what_only_slides_have(sampling: Sampling) -> None:

@@ -28,7 +28,7 @@ class PatchLoader:
     Attributes:
         batches: Batches handed out since the first of the stream.
         patches_seen: Patches handed out by this rank, over all resumptions of the run.
-        seen: Numbers of the slides that these patches are from.
+        mpp: Least and greatest micrometres per pixel of the patches of this process; None where unknown.
         failures: Slides that could not be read, over all resumptions: reason by name.
         patches: Patches handed out by this process.
         rejected: Patches of this process that did not pass the filter.
@@ -81,7 +81,9 @@ class PatchLoader:
         self.batches = stream.start
         self.patches_seen = self.patches = self.rejected = 0
         self.started_s = self.waited_s = self.busy_s = 0.0
-        self.seen: set[int] = set()
+        self._seen = np.zeros(len(stream.paths), np.bool_)
+        self._new_content: list[np.ndarray] = []
+        self.mpp: tuple[float, float] | None = None
         self.failures: dict[str, str] = {}
         self._seen_elsewhere: set[str] = set()  # paths of slides that were seen before, and are not in this stream
         self._feed: Iterator[Batch] | None = None
@@ -104,6 +106,16 @@ class PatchLoader:
                 return
 
     @property
+    def seen(self) -> set[int]:
+        """Numbers of the slides that the patches are from."""
+        return {*np.flatnonzero(self._seen).tolist()}
+
+    def new_content(self) -> np.ndarray:
+        """Hashes of the image files that were read since the last call, uint64 (n,); none for slides."""
+        new, self._new_content = self._new_content, []
+        return np.unique(np.concatenate(new)) if new else np.empty(0, np.uint64)
+
+    @property
     def waited_share(self) -> float:
         """Share of the time since the first batch in which the trainer waited for data."""
         return self.waited_s / max(self.waited_s + self.busy_s, 1e-9)
@@ -112,10 +124,15 @@ class PatchLoader:
         """List name and TCGA patient of each slide in `seen`, and of slides seen before that are not in this stream."""
         return self.stream.seen(self.seen) + [(file_name(path), patient(path)) for path in sorted(self._seen_elsewhere)]
 
+    @property
+    def distinct(self) -> int:
+        """Number of slides, or images of a folder, that the patches are from."""
+        return int(self._seen.sum()) + len(self._seen_elsewhere)
+
     def report(self) -> str:
         """Report in a few lines what was read, how long the trainer waited, and what was left out and why."""
         lines = [
-            f"{self.patches_seen} patches of {len(self.seen) + len(self._seen_elsewhere)} {self.stream.kind}; "
+            f"{self.patches_seen} patches of {self.distinct} {self.stream.kind}; "
             f"waited {self.waited_s:.1f} s for data ({self.waited_share:.1%} of the time), and {self.started_s:.1f} s "
             "for the first batch."
         ]
@@ -131,7 +148,7 @@ class PatchLoader:
         return {
             "batches": self.batches,
             "patches": self.patches_seen,
-            "seen": sorted({*(self.stream.paths[slide] for slide in self.seen), *self._seen_elsewhere}),
+            "seen": self._listed(),
             "failures": dict(self.failures),
             "left_out": self.stream.left_out(),
             "of": self.stream.identity(),
@@ -153,9 +170,13 @@ class PatchLoader:
                 stacklevel=2,
             )
         self.batches, self.patches_seen = state["batches"], state["patches"]
-        paths = set(state["seen"])
-        self.seen = {number for number, path in enumerate(self.stream.paths) if path in paths}
-        self._seen_elsewhere = paths.difference(self.stream.paths)
+        paths, drawn = set(state["seen"]), self.stream.drawn(self.batches)
+        self._seen[:] = False
+        if drawn is not None:
+            self._seen[drawn] = True
+        else:
+            self._seen[[number for number, path in enumerate(self.stream.paths) if path in paths]] = True
+            self._seen_elsewhere = paths.difference(self.stream.paths)
         self.failures = dict(state["failures"])
         self.stream.leave_out(state["left_out"])
 
@@ -192,12 +213,23 @@ class PatchLoader:
         self._account(batch)
         return batch
 
+    def _listed(self) -> list[str]:
+        """Paths of the slides that were seen; of a folder the number of batches tells, however many files it has."""
+        if self.stream.drawn(0) is not None:
+            return []
+        return sorted({*(self.stream.paths[slide] for slide in self.seen), *self._seen_elsewhere})
+
     def _account(self, batch: Batch) -> None:
         self.batches += 1
         self.patches += len(batch.number)
         self.patches_seen += len(batch.number)
         self.rejected += batch.rejected
-        self.seen.update(np.unique(batch.slide).tolist())
+        self._seen[batch.slide] = True
+        if not np.isnan(batch.mpp).any():
+            known = () if self.mpp is None else self.mpp
+            self.mpp = (min(*known, *batch.mpp.tolist()), max(*known, *batch.mpp.tolist()))
+        if batch.content is not None:
+            self._new_content.append(batch.content)
         for slide, reason in batch.failures:
             name = self.stream.name(slide)
             if name not in self.failures:

@@ -40,6 +40,7 @@ class Batch(NamedTuple):
         inside: Share of the patch that lies in the slide, 0 to 1.
         failures: Slides that could not be read: number and reason of each.
         rejected: Number of patches that did not pass the filter.
+        content: For a folder: `eva_core.evaluation.contamination.image_hash` of each file, uint64; None for slides.
     """
 
     pixels: Tensor
@@ -53,6 +54,7 @@ class Batch(NamedTuple):
     inside: np.ndarray
     failures: tuple[tuple[int, str], ...]
     rejected: int
+    content: np.ndarray | None = None
 
 
 class Stream(IterableDataset[Batch], ABC):
@@ -126,6 +128,8 @@ class Stream(IterableDataset[Batch], ABC):
 
     def leave_out(self, slides: dict[str, int]) -> None:
         """Restore the result of `left_out`."""
+        if not slides:
+            return
         for number, path in enumerate(self.paths):
             if path in slides:
                 self._out[0, number] = min(int(self._out[0, number]), slides[path])
@@ -133,6 +137,11 @@ class Stream(IterableDataset[Batch], ABC):
     def name(self, slide: int) -> str:
         """Name of a slide, to show to users."""
         return self.names[slide]
+
+    def drawn(self, batches: int) -> np.ndarray | None:
+        """Numbers of the files that the first batches of all ranks are from; None where nothing tells but a list."""
+        del batches
+        return None
 
     def seen(self, slides: Iterable[int]) -> list[tuple[str, str | None]]:
         """List slides as lists of seen slides name them, with their TCGA patients, in the order of their numbers."""

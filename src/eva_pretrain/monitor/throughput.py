@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from typing_extensions import override
 from eva_core.accelerator import is_gpu, wait_for
 from eva_core.progress import Bar, log
 from eva_pretrain.data.datamodule import Patches
+from eva_pretrain.data.seen_images import note_seen
 from eva_pretrain.distributed import all_reduce_max, all_reduce_sum, world
 from eva_pretrain.methods.base import Method
 from eva_pretrain.monitor.collapse import MonitorCallback
@@ -23,7 +25,8 @@ class ThroughputCallback(Callback):
     Attributes:
         seconds: Training time of the run over all its resumptions, in seconds.
         bar: Shows the steps.
-        seen: Slides (or images of a folder) that all devices have read over all resumptions, and their patients.
+        seen: Slides that all devices have read over all resumptions, and their patients; of images, patients alone.
+        mpp: Least and greatest micrometres per pixel of all patches so far; empty where unknown.
         numbers: Numbers of the last line by name, and its step.
     """
 
@@ -39,6 +42,7 @@ class ThroughputCallback(Callback):
         """
         self.every, self.monitoring, self.seconds = every, monitoring, 0.0
         self.seen = {*seen_before}
+        self.mpp: list[float] = []
         self.bar, self._note = Bar("training", visible=False), ""
         self.numbers: tuple[int, dict[str, float]] = (-1, {})
 
@@ -109,12 +113,14 @@ class ThroughputCallback(Callback):
     @override
     def on_save_checkpoint(self, trainer: Trainer, method: Method, checkpoint: dict[str, Any]) -> None:  # type: ignore[override]
         self._gather_seen(trainer)
-        checkpoint["eva_progress"] = {"seconds": self.seconds, "seen": [*self.seen]}
+        checkpoint["eva_progress"] = {"seconds": self.seconds, "seen": [*self.seen], "mpp": self.mpp}
 
     @override
     def on_load_checkpoint(self, trainer: Any, method: Any, checkpoint: dict[str, Any]) -> None:
         state = checkpoint["eva_progress"]
         self.seconds, self.seen = state["seconds"], {*state["seen"]}
+        patches: Patches = trainer.datamodule
+        self.mpp = list(state.get("mpp", patches.mpp or ()))  # earlier, what was asked for
 
     def cost(self, trainer: Trainer) -> str:
         """Summarise the cost of the run in a line."""
@@ -122,16 +128,27 @@ class ThroughputCallback(Callback):
         device = "GPU" if is_gpu(trainer.strategy.root_device) else "CPU"
         return (
             f"{trainer.global_step} steps: {hours:.2f} {device} hours, {trainer.global_step * self._patches:,} patches "
-            f"seen, {len(self.seen):,} distinct {_loader(trainer).stream.kind}."
+            f"seen, {self._distinct(trainer):,} distinct {_loader(trainer).stream.kind}."
         )
 
     def _gather_seen(self, trainer: Trainer) -> None:
-        new = {*_loader(trainer).slides_seen()} - self.seen  # only new ones are sent: a folder may have millions
+        loader = _loader(trainer)
+        new = ({*loader.slides_seen()} - self.seen, [] if loader.mpp is None else [*loader.mpp])
+        everywhere: list[Any] = [new]
         if trainer.world_size > 1:
-            everywhere: list[Any] = [None] * trainer.world_size
+            everywhere *= trainer.world_size
             torch.distributed.all_gather_object(everywhere, new)
-            new = set().union(*everywhere)
-        self.seen |= new
+        for slides, mpp in everywhere:
+            self.seen |= slides
+            self.mpp += mpp
+        self.mpp = [min(self.mpp), max(self.mpp)] if self.mpp else []
+        note_seen(Path(trainer.default_root_dir), f"rank-{trainer.global_rank}", loader.new_content())
+
+    def _distinct(self, trainer: Trainer) -> int:
+        """Number of slides or images that all devices have read."""
+        loader = _loader(trainer)
+        drawn = loader.stream.drawn(loader.batches)
+        return len(self.seen) if drawn is None else len(drawn) - len(loader.failures)
 
     def _mark(self, trainer: Trainer) -> None:
         self._since, self._monitoring_s = time.perf_counter(), self.monitoring.seconds

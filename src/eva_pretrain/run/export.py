@@ -1,5 +1,6 @@
 """Export of a trained network: a folder that `--model` accepts and timm loads."""
 
+import base64
 import hashlib
 import json
 import os
@@ -21,7 +22,7 @@ from eva_core.evaluation.tcga import from_barcode, tcga
 from eva_core.files.atomic_files import write_bytes, write_text
 from eva_core.files.file_names import check_name
 from eva_core.results.record import CONFIG, environment
-from eva_vision.models.exported import CARD, SCHEMA, SLIDES, SUM, WEIGHTS, exported, read_seen, sha256_of
+from eva_vision.models.exported import CARD, IMAGES, SCHEMA, SLIDES, SUM, WEIGHTS, exported, read_seen, sha256_of
 from eva_vision.slides.reading.blobs import is_url
 
 README = "README.md"
@@ -42,6 +43,7 @@ class ExportDetails:
         seen: Every slide (name or path) and its patient, where known. Names of TCGA are public and are written as they
             are, others as salted hashes: whoever has a name can look for it. The pairs that `read_seen` gives for an
             export can be passed on.
+        images: Hashes of the image files that were seen, as `ModelCard.training_images`.
         selected_on: `last`; `step`, where a user asked for one; or the metric, value and step by which the monitor
             chose.
         weights_of: Network whose weights they are.
@@ -55,6 +57,7 @@ class ExportDetails:
     config: str
     step: int
     seen: Iterable[tuple[str, str | None]]
+    images: bytes = b""
     selected_on: Literal["last", "step"] | dict[str, Any] = "last"
     weights_of: Literal["teacher", "student"] = "teacher"
 
@@ -92,7 +95,7 @@ def export(
     write_bytes(new / WEIGHTS, weights)
     write_text(new / CARD, json.dumps({**card, SUM: sha256_of(card)}, indent=2) + "\n")
     write_text(new / CONFIG, details.config)
-    write_text(new / SLIDES, _slides(details.seen, secrets.token_hex(16)))
+    write_text(new / SLIDES, _slides(details.seen, secrets.token_hex(16), details.images))
     write_text(new / README, _readme(card))
     try:
         exported(str(new))
@@ -159,14 +162,17 @@ def _weights(vit: Mapping[str, Tensor]) -> bytes:
     return save({k: v.detach().float().cpu().contiguous() for k, v in vit.items()}, {"format": "pt"})
 
 
-def _slides(seen: Iterable[tuple[str, str | None]], salt: str) -> str:
+def _slides(seen: Iterable[tuple[str, str | None]], salt: str, images: bytes = b"") -> str:
     pairs = sorted({_public(slide, patient, salt) for slide, patient in seen}, key=lambda p: (p[0], p[1] or ""))
     listed = [{"slide": slide, "patient": patient} for slide, patient in pairs]
-    content = {
+    content: dict[str, Any] = {
         "about": f"{SALTED}:SALT:HASH is the hexadecimal SHA-256 of the text SALT followed by the name",
         SUM: sha256_of(listed),
         "seen": listed,
     }
+    if images:
+        hashed = {SUM: hashlib.sha256(images).hexdigest(), "hashes": base64.b64encode(images).decode()}
+        content[IMAGES] = {"about": "first 8 bytes of the SHA-256 of each file, little-endian, base64", **hashed}
     return json.dumps(content, indent=1) + "\n"
 
 

@@ -11,6 +11,7 @@ from eva_core.errors import EvaError, UsageError, some
 from eva_core.progress import say
 from eva_core.results.record import CONFIG
 from eva_pretrain.data.datamodule import Source, mpp_of
+from eva_pretrain.data.seen_images import images_seen
 from eva_pretrain.monitor.collapse import BEST
 from eva_pretrain.monitor.lines import MEASURES, read_lines
 from eva_pretrain.network.vit import Architecture
@@ -65,15 +66,18 @@ def export_step(
     if _is_whole(folder, name):
         return folder
     content = read_checkpoint(file, mapped=True)
+    progress = content["eva_progress"]
+    mpp = progress.get("mpp", settings.mpp)  # an earlier eva kept what was asked for alone
     details = ExportDetails(
         name=name,
         mean=settings.mean,
         std=settings.std,
         size=settings.architecture.size,
-        mpp=settings.mpp,
+        mpp=(mpp[0], mpp[1]) if mpp else None,
         config=settings.text,
         step=content["global_step"],
-        seen=content["eva_progress"]["seen"],
+        seen=progress["seen"],
+        images=images_seen(run),
         selected_on=selection(run, step_of(file)) if step == "best" else "last" if step == "last" else "step",
         weights_of=weights,
     )

@@ -1,8 +1,10 @@
 """Initial weights of a run: random, a model by name, a file, an export, or a checkpoint of ours."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
@@ -10,11 +12,12 @@ from eva_core.errors import EvaError, UsageError, some
 from eva_core.files.torch_files import load_torch
 from eva_core.hub.weight_files import HUB
 from eva_core.progress import say as say_here
+from eva_pretrain.data.seen_images import images_seen
 from eva_pretrain.methods.base import Method, Network
 from eva_pretrain.network.named_models import card_of, is_registered, named_backbone, terms_of
 from eva_pretrain.network.start_state import State, fitted, registers_of
 from eva_pretrain.run.checkpoints import refuse_damaged
-from eva_vision.models.exported import CARD, SLIDES, WEIGHTS, check_files, read_seen
+from eva_vision.models.exported import CARD, SLIDES, WEIGHTS, check_files, read_images, read_seen
 from eva_vision.models.hub_exports import fetch_export
 from eva_vision.models.weights import read_state_dict
 
@@ -71,6 +74,20 @@ def seen_by(start: str | None) -> list[tuple[str, str | None]]:
         progress = load_torch(path, mmap=True).get("eva_progress", {})
         return [tuple(pair) for pair in progress.get("seen", [(path.name, None)])]
     return [(path.name, None)]
+
+
+def images_seen_by(start: str | None) -> np.ndarray:
+    """Hashes of the image files that initial weights have seen, where they are of a run or an export, uint64 (n,)."""
+    path, hashes = Path(start or ""), b""
+    if start is not None and start.startswith(HUB):
+        with suppress(UsageError):  # a network of timm
+            hashes = read_images(fetch_export(start, (CARD, SLIDES)).folder)
+    elif start is not None and not is_registered(start):
+        if path.is_dir():
+            hashes = read_images(path)
+        elif path.suffix == ".ckpt" and path.is_file():
+            hashes = images_seen(path.absolute().parents[1])
+    return np.frombuffer(hashes, "<u8")
 
 
 def _read(start: str) -> tuple[State, str]:

@@ -20,6 +20,7 @@ from eva_core.hub.availability import as_size
 from eva_core.progress import Bar, say, stage
 from eva_core.results.record import CONFIG
 from eva_pretrain.data.datamodule import Patches
+from eva_pretrain.data.seen_images import images_seen, note_seen
 from eva_pretrain.methods.base import Method
 from eva_pretrain.monitor.collapse import MonitorCallback
 from eva_pretrain.monitor.lines import LOG, MEASURES, drop_lines, read_lines
@@ -44,7 +45,7 @@ from eva_pretrain.run.checkpoints import (
 from eva_pretrain.run.config import Export, Plan
 from eva_pretrain.run.export import ExportDetails, export, finish_exchange
 from eva_pretrain.run.export_run import backbone_of, best_of, selection
-from eva_pretrain.run.initial_weights import load_initial_weights, seen_by
+from eva_pretrain.run.initial_weights import images_seen_by, load_initial_weights, seen_by
 from eva_pretrain.run.key import stored
 from eva_pretrain.run.launchers import devices_of, environment_of
 from eva_pretrain.run.loggers import make_logger
@@ -131,6 +132,7 @@ def export_initial_weights(plan: Plan) -> Path:
     method = plan.method(plan.setup, **plan.method_arguments)
     start = plan.setup.architecture.start
     load_initial_weights(method, start)
+    note_seen(plan.output, "start", images_seen_by(start))
     return export_weights(plan, method.teacher.vit.network.state_dict(), step=0, mpp=None, seen=seen_by(start))
 
 
@@ -144,6 +146,7 @@ def _train(
         method = plan.method(setup, **plan.method_arguments)
     _check_room(method, plan, step_of(last))
     if last is None:
+        rank_zero_only(note_seen)(output, "start", images_seen_by(setup.architecture.start))
         with stage("Loading the initial weights", rank == 0 and setup.architecture.start is not None):
             load_initial_weights(method, setup.architecture.start)
     else:
@@ -243,8 +246,10 @@ def _export(plan: Plan, patches: Patches) -> None:
     checkpoint = read_checkpoint(chosen, mapped=True)
     state = backbone_of(checkpoint, plan.export.weights)
     step = checkpoint["global_step"]
-    seen = checkpoint["eva_progress"]["seen"]
-    export_weights(plan, state, step, patches.mpp, seen, selection(output, step) if best else "last")
+    progress = checkpoint["eva_progress"]
+    seen, mpp = progress["seen"], progress.get("mpp", patches.mpp)
+    sampled = (mpp[0], mpp[1]) if mpp else None
+    export_weights(plan, state, step, sampled, seen, selection(output, step) if best else "last")
 
 
 def export_weights(
@@ -278,6 +283,7 @@ def export_weights(
         config=plan.text,
         step=step,
         seen=seen,
+        images=images_seen(plan.output),
         selected_on=selected_on,
         weights_of=plan.export.weights,
     )

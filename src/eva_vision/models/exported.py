@@ -1,5 +1,6 @@
 """A model that `eva pretrain` made, from the folder of its export."""
 
+import base64
 import hashlib
 import inspect
 import json
@@ -27,6 +28,8 @@ _OURS = frozenset(inspect.signature(timm_model).parameters)
 CARD, WEIGHTS, SLIDES = "card.json", "model.safetensors", "slides.json"
 SUM = "sha256"
 """Field of card.json and slides.json: checksum of what else they hold, or of the list. Older ones have none."""
+IMAGES = "images"
+"""Field of slides.json: hashes of the image files that were seen, as base64, and their checksum."""
 SCHEMA = 1
 
 FIELDS: dict[str, type] = {
@@ -63,7 +66,7 @@ def exported(folder: str) -> "Backbone":
     content = check_files(path)
     weights = str(path / WEIGHTS)
     backbone = timm_model(content["arch"], weights, mean=content["mean"], std=content["std"], **content["arch_args"])
-    slides = read_seen(path)
+    slides, images = read_seen(path), read_images(path)
     backbone.name = content["name"]
     backbone.card = replace(
         backbone.card,
@@ -73,9 +76,10 @@ def exported(folder: str) -> "Backbone":
         mpp=tuple(content["mpp"]),
         source=f"eva pretrain, {content['weights_of']}",
         revision=f"step {content['step']}",
-        trained_on=_trained_on(slides),
+        trained_on=_trained_on(slides, len(images) // 8),
         collections=_collections(slides),
         training_ids=tuple(sorted({name for pair in slides for name in pair if name is not None})),
+        training_images=images,
     )
     if published is not None:
         backbone.card = replace(backbone.card, source=f"{HUB_PAGE}{published.repo}", revision=published.commit)
@@ -171,6 +175,25 @@ def read_seen(folder: Path) -> list[tuple[str, str | None]]:
     return slides
 
 
+def read_images(folder: Path) -> bytes:
+    """Read the hashes of the image files that the model was trained on, as `ModelCard.training_images`.
+
+    Raises:
+        EvaError: The list is damaged.
+    """
+    listed = _read_json(folder / SLIDES).get(IMAGES)
+    if listed is None:
+        return b""
+    try:
+        hashes = base64.b64decode(listed["hashes"], validate=True)
+        whole = hashlib.sha256(hashes).hexdigest() == listed[SUM]
+    except (KeyError, TypeError, ValueError):
+        whole = False
+    if not whole:
+        raise EvaError(f"Expected the images in {folder / SLIDES} as written, but they have changed. Export again.")
+    return hashes
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -194,11 +217,15 @@ def _check_weights(path: Path, sha256: str) -> None:
         )
 
 
-def _trained_on(slides: list[tuple[str, str | None]]) -> str:
-    if not slides:
+def _trained_on(slides: list[tuple[str, str | None]], images: int) -> str:
+    if not slides and not images:
         return "unknown"
     patients = {patient for _, patient in slides if patient is not None}
-    return f"{len(slides)} slides" + (f" of {len(patients)} patients" if patients else "") + f", listed in its {SLIDES}"
+    of_patients = f" of {len(patients)} patients" if patients else ""
+    counted = [f"{images} images"] if images else []
+    if any(slide != patient for slide, patient in slides):  # of a folder of images, patients alone are listed
+        counted.append(f"{len(slides)} slides")
+    return f"{' and '.join(counted)}{of_patients}, listed in its {SLIDES}"
 
 
 def _collections(slides: list[tuple[str, str | None]]) -> tuple[str, ...] | None:

@@ -227,5 +227,5 @@ def _contamination(job: Job, part: Values) -> Contamination:
 
     files = {s.id: "" if s.path is None else s.path.stem for s in job.dataset.samples}
     names = [files.get(name, "") for name in part.ids]
-    known = seen(job.card, part.ids, part.groups) | seen(job.card, names, names)
+    known = seen(job.card, part.ids, part.groups, job.dataset) | seen(job.card, names, names)
     return marked(job.card, job.dataset.card, known, rescored)

@@ -210,7 +210,7 @@ def _contamination(context: Context, scored: Scored, runs: int) -> Contamination
 
     card = context.job.backbone.card
     ids = [str(context.store.ids[u.sample]) for u in scored.units]  # of images: a tile has a name of its own
-    return marked(card, context.card, seen(card, ids, [u.group for u in scored.units]), rescored)
+    return marked(card, context.card, seen(card, ids, [u.group for u in scored.units], context.dataset), rescored)
 
 
 def _mpp(context: Context, split: str) -> Magnification:

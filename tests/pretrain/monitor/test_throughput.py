@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,10 +12,18 @@ from eva_pretrain.optimisation.recipe import Recipe, Schedule
 
 
 def trainer(seen: list[tuple[str, str | None]], world: int = 1) -> SimpleNamespace:
-    loader = SimpleNamespace(slides_seen=lambda: seen, stream=SimpleNamespace(kind="slides"))
+    loader = SimpleNamespace(
+        slides_seen=lambda: seen,
+        stream=SimpleNamespace(kind="slides", drawn=lambda batches: None),
+        mpp=(0.5, 1.0),
+        batches=10,
+        new_content=lambda: np.empty(0, np.uint64),
+    )
     return SimpleNamespace(
-        datamodule=SimpleNamespace(loader=loader),
+        datamodule=SimpleNamespace(loader=loader, mpp=None),
         world_size=world,
+        global_rank=0,
+        default_root_dir="unused",
         global_step=10,
         strategy=SimpleNamespace(root_device=torch.device("cpu")),
     )
@@ -32,9 +41,10 @@ def test_seconds_and_slides_go_through_a_checkpoint():
     throughput.seconds = 7200.0
     throughput.on_save_checkpoint(trainer([("a.svs", None), ("b.svs", "TCGA-AA-1234")]), None, content)  # type: ignore[arg-type]
     other = ThroughputCallback(50, None)  # type: ignore[arg-type]
-    other.on_load_checkpoint(None, None, content)
+    other.on_load_checkpoint(trainer([]), None, content)
     assert other.seconds == 7200.0
     assert other.seen == {("start.svs", None), ("a.svs", None), ("b.svs", "TCGA-AA-1234")}
+    assert other.mpp == [0.5, 1.0]
     other._patches = 32
     assert other.cost(trainer([])) == "10 steps: 2.00 CPU hours, 320 patches seen, 3 distinct slides."  # type: ignore[arg-type]
 

@@ -1,8 +1,10 @@
 """Which plans go on with a run that is begun in their folder, and what the others are told."""
 
+import hashlib
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +13,7 @@ from eva_pretrain.methods.base import Method
 from eva_pretrain.run.begun_run import going_on
 from eva_pretrain.run.config import Plan, parse
 from eva_pretrain.run.pretrain import pretrain
+from eva_vision.models.exported import exported
 from tests.pretrain.run.test_pretrain import TINY
 
 
@@ -43,6 +46,12 @@ def test_a_run_goes_on_accumulated_with_the_same_samples(begun, patches, tmp_pat
         Method, "training_step", lambda self, b, i: (numbers.append(b.number.tolist()), step(self, b, i))[1]
     )
     pretrain(plan(patches, tmp_path / "run", "--batch_size=2", "--training.accumulate=2", "--name=other"))
+    images = exported(str(tmp_path / "run/export")).card
+    read = {hashlib.sha256(file.read_bytes()).digest()[:8] for file in patches.iterdir()}
+    seen = np.frombuffer(images.training_images, "<u8").astype(">u8").view("S8").tolist()
+    assert (len(seen), images.training_ids) == (16, ())
+    assert {*seen} <= {digest.rstrip(b"\0") for digest in read}  # numpy takes zeros off the end
+    assert images.trained_on == "16 images, listed in its slides.json"
     assert numbers == [[8, 10], [9, 11], [12, 14], [13, 15]]
     state = torch.load(tmp_path / "run/checkpoints/step-4.ckpt", weights_only=True)
     assert state["loops"]["fit_loop"]["state_dict"]["combined_loader"][0]["batches"] == 8

@@ -1,0 +1,232 @@
+"""List of the images of a folder: files, and members of tar shards; kept as a Parquet file, so that it is made once.
+
+Ten million names take 0.5 GB as Arrow has them and 1.5 GB as Python objects, which each worker would copy as it reads.
+"""
+
+import hashlib
+import json
+import os
+import tarfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, overload
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from eva_core.errors import EvaError, UsageError, some
+from eva_core.files.atomic_files import write_bytes
+from eva_core.files.walk import ordinary, walk
+from eva_core.progress import say
+from eva_vision.images import SUFFIXES, is_image
+
+INDEXED = 100_000
+"""Number of images from which a run keeps the list; of fewer, and no shards, the folder is listed at each start."""
+SHARD = ".tar"
+_FACTS = b"eva"
+_CHUNK, _OFTEN = 2**16, 16
+_SCHEMA = pa.schema([("path", pa.large_binary()), ("bytes", pa.int64()), ("offset", pa.int64()), ("shard", pa.int32())])
+
+
+class _Row(NamedTuple):
+    """An image: its path below the folder, its size, and its place in a shard; -1 where it is a file."""
+
+    path: bytes
+    bytes: int
+    offset: int = -1
+    shard: int = -1
+
+
+class ImageList(Sequence[str]):
+    """Paths of images below a folder, sorted; those of members begin with that of their shard.
+
+    Attributes:
+        root: The folder.
+        contents: Hash of all paths and sizes.
+    """
+
+    def __init__(self, root: Path, table: pa.Table, shards: Sequence[str], contents: str) -> None:
+        """Wrap a table with the column `path` and, where there are shards, `bytes`, `offset` and `shard`."""
+        self.root, self.contents, self._table, self._shards = root, contents, table, list(shards)
+        self._paths = table.column("path").combine_chunks()
+        places = ("bytes", "offset", "shard") if self._shards else ()
+        self._places = {name: table.column(name).to_numpy() for name in places}
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    @overload
+    def __getitem__(self, number: int) -> str: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> list[str]: ...
+
+    def __getitem__(self, number: int | slice) -> str | list[str]:
+        if isinstance(number, slice):
+            return [os.fsdecode(path) for path in self._paths[number].to_pylist()]
+        return os.fsdecode(self._paths[number].as_py())
+
+    def take(self, rows: np.ndarray) -> "ImageList":
+        """List some of the images, in the order of their numbers."""
+        table = self._table.take(rows)
+        return ImageList(self.root, table, self._shards, _contents(table))
+
+    def read(self, number: int) -> bytes:
+        """Read the bytes of an image file, or of a member of a shard.
+
+        Raises:
+            OSError: It does not read, or the shard ends before.
+        """
+        if not self._shards or self._places["shard"][number] < 0:
+            return (self.root / self[number]).read_bytes()
+        size, at = int(self._places["bytes"][number]), int(self._places["offset"][number])
+        with open(self.root / self._shards[self._places["shard"][number]], "rb", buffering=0) as file:
+            content = os.pread(file.fileno(), size, at)
+        if len(content) < size:
+            raise OSError("the shard is cut short")
+        return content
+
+
+def image_list(folder: Path, kept: Path | None = None) -> ImageList:
+    """List the images below a folder. Hidden files are passed over; of a file with several names, one counts.
+
+    Args:
+        folder: The folder, or the Parquet file in which an earlier run kept its list.
+        kept: File in which the list is kept where there are many images or shards, and from which it is taken.
+
+    Raises:
+        UsageError: The folder has no image.
+        EvaError: The list that is kept does not read.
+    """
+    if folder.suffix == ".parquet" and folder.is_file():
+        return _read(folder)
+    root = Path(os.path.realpath(folder))
+    if kept is not None and kept.is_file() and (known := _read(kept)).root == root:
+        say(f"{len(known):,} images of {folder}, as listed in {kept}. Delete it to list them again.")
+        return known
+    table, shards = _listed(folder)
+    if not len(table):
+        kinds = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
+        raise UsageError(f"Expected images ({kinds}) in {folder}, but there is none. Check the path.")
+    listed = ImageList(folder, table, shards, _contents(table))
+    if kept is not None and (len(table) >= INDEXED or shards):
+        _write(kept, table, {"root": str(root), "shards": shards, "contents": listed.contents})
+        return _read(kept)
+    return listed
+
+
+def _listed(folder: Path) -> tuple[pa.Table, list[str]]:
+    """Table of the images below a folder, and the shards among its files."""
+    shards: list[str] = []
+    table = _table(_rows(folder, _plain_files(folder), shards))
+    if table is None:  # links, or what cannot be looked at: slower, as each file is remembered
+        shards.clear()
+        listing = walk(folder, _wanted)
+        if listing.failed:
+            failed = [f"{path or folder} ({reason})" for path, reason in listing.failed.items()]
+            say(f"{len(failed)} places in {folder} could not be looked at: {some(failed)}.")
+        files = ((path, info.st_size) for path, info in listing.files.items())
+        table = _table(_rows(folder, files, shards))
+    assert table is not None
+    return table.sort_by("path"), shards
+
+
+def _wanted(path: str) -> bool:
+    return is_image(path) or path.endswith(SHARD)
+
+
+def _plain_files(folder: Path) -> Iterator[tuple[str, int] | None]:
+    """Path and size of each image and shard below a folder; None at the first thing that only `walk` can tell."""
+    pending = [""]
+    try:
+        while pending:
+            below = pending.pop()
+            with os.scandir(folder / below) as entries:
+                for entry in entries:
+                    path = f"{below}/{entry.name}" if below else entry.name
+                    if entry.is_symlink():
+                        yield None
+                    if not ordinary(path):
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(path)
+                    elif _wanted(path):
+                        info = entry.stat(follow_symlinks=False)
+                        yield (path, info.st_size) if info.st_nlink == 1 and entry.is_file() else None
+    except OSError:
+        yield None
+
+
+def _rows(folder: Path, files: Any, shards: list[str]) -> Iterator[_Row | None]:
+    """Rows of the list: images, and the images in shards, which are noted."""
+    for file in files:
+        if file is None:
+            yield None
+            return
+        path, size = file
+        if not path.endswith(SHARD):
+            yield _Row(os.fsencode(path), size)
+            continue
+        shards.append(path)
+        try:
+            with tarfile.open(folder / path, "r:") as members:
+                while (member := members.next()) is not None:
+                    if member.isfile() and ordinary(member.name) and is_image(member.name):
+                        name = os.fsencode(f"{path}/{member.name}")
+                        yield _Row(name, member.size, member.offset_data, len(shards) - 1)
+                    members.members = []  # type: ignore[attr-defined]  # else it remembers each
+        except (tarfile.TarError, OSError) as error:
+            say(f"{path} is left out from where it does not read: {error}.")
+
+
+def _table(rows: Iterator[_Row | None]) -> pa.Table | None:
+    """Table of all rows; None where one is None."""
+    batches, chunk = list[pa.RecordBatch](), list[_Row]()
+    for row in rows:
+        if row is None:
+            return None
+        chunk.append(row)
+        if len(chunk) == _CHUNK:
+            batches.append(_batch(chunk))
+            chunk.clear()
+            if len(batches) % _OFTEN == 0:
+                say(f"{len(batches) * _CHUNK:,} images are listed so far.")
+    return pa.Table.from_batches([*batches, _batch(chunk)], _SCHEMA)
+
+
+def _batch(rows: Sequence[_Row]) -> pa.RecordBatch:
+    columns = zip(*rows, strict=True) if rows else ([], [], [], [])
+    return pa.record_batch([pa.array(c, f.type) for c, f in zip(columns, _SCHEMA, strict=True)], schema=_SCHEMA)
+
+
+def _contents(table: pa.Table) -> str:
+    """SHA-256 of a line of path and size for each image."""
+    digest, first = hashlib.sha256(), True
+    for batch in table.select(["path", "bytes"]).to_batches(max_chunksize=_CHUNK):
+        pairs = zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True)
+        digest.update((b"" if first else b"\n") + b"\n".join(b"%b %d" % pair for pair in pairs))
+        first = False
+    return digest.hexdigest()
+
+
+def _write(path: Path, table: pa.Table, facts: dict[str, Any]) -> None:
+    """Write the list, whole or not at all."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table.replace_schema_metadata({_FACTS: json.dumps(facts)}), sink, compression="zstd")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, sink.getvalue())
+
+
+def _read(path: Path) -> ImageList:
+    try:
+        facts = json.loads(pq.read_schema(path).metadata[_FACTS])
+        columns = ["path", "bytes", "offset", "shard"] if facts["shards"] else ["path", "bytes"]
+        table = pq.read_table(path, columns=columns)
+        return ImageList(Path(facts["root"]), table, facts["shards"], facts["contents"])
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise EvaError(
+            f"Expected the list of images that `eva pretrain` keeps in {path}, but it does not read ({reason}). Delete "
+            "it, and give the folder."
+        ) from error

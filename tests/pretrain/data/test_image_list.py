@@ -1,0 +1,99 @@
+"""Lists of the images of a folder and of its shards, kept as a file."""
+
+import io
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from eva_core.errors import EvaError, UsageError
+from eva_pretrain.data import folder_stream, image_list
+from eva_pretrain.data.folder_stream import FolderStream
+from eva_pretrain.data.image_list import ImageList
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+def png(seed: int) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (8, 8, 3), np.uint8)).save(file, "png")
+    return file.getvalue()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two files, and a shard of three members beside what is no image."""
+    root = tmp_path / "images"
+    (root / "a").mkdir(parents=True)
+    for n in range(2):
+        (root / "a" / f"{n}.png").write_bytes(png(n))
+    with tarfile.open(root / "b.tar", "w") as shard:
+        for name, content in (("x/2.png", png(2)), ("notes.txt", b"none"), ("3.png", png(3)), ("4.png", png(4))):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            shard.addfile(member, io.BytesIO(content))
+    return root
+
+
+def listed(folder: Path, kept: Path | None = None) -> ImageList:
+    return image_list.image_list(folder, kept)
+
+
+def test_members_of_shards_are_images_like_files(folder):
+    images = listed(folder)
+    assert [*images] == ["a/0.png", "a/1.png", "b.tar/3.png", "b.tar/4.png", "b.tar/x/2.png"]
+    assert [images.read(n) for n in range(5)] == [png(n) for n in (0, 1, 3, 4, 2)]
+    assert images[1:3] == ["a/1.png", "b.tar/3.png"]
+    some = images.take(np.array([1, 4]))
+    assert ([*some], some.read(1)) == (["a/1.png", "b.tar/x/2.png"], png(2))
+    assert some.contents != images.contents
+
+
+def test_a_list_is_made_once(folder, tmp_path, capsys):
+    kept = tmp_path / "run/index/images.parquet"
+    first = listed(folder, kept)
+    (folder / "a/9.png").write_bytes(png(9))
+    again = listed(folder, kept)
+    assert ([*again], again.contents) == ([*first], first.contents)
+    assert "5 images of" in capsys.readouterr().err
+    assert [*listed(kept)] == [*first]  # and by its name, for another run
+    assert listed(kept).read(4) == png(2)
+    assert len(listed(folder)) == 6
+    kept.write_bytes(b"PAR1")
+    with pytest.raises(EvaError, match="it does not read"):
+        listed(folder, kept)
+
+
+def test_a_small_folder_is_listed_at_each_start(folder, tmp_path):
+    (folder / "b.tar").unlink()
+    assert len(listed(folder, tmp_path / "kept.parquet")) == 2
+    assert not (tmp_path / "kept.parquet").exists()
+
+
+def test_a_shard_that_is_cut_short(folder, capsys):
+    shard = folder / "b.tar"
+    shard.write_bytes(shard.read_bytes()[:600])
+    images = listed(folder)
+    assert len(images) == 3
+    with pytest.raises(OSError, match="cut short"):
+        images.read(2)
+
+
+def test_without_images(tmp_path):
+    with pytest.raises(UsageError, match=r"Expected images \(bmp, jpeg, .*, but there is none"):
+        listed(tmp_path)
+
+
+def test_a_large_folder_has_an_order_that_takes_no_memory(folder, monkeypatch):
+    plain = FolderStream(folder, 5, 8).identity()
+    monkeypatch.setattr(folder_stream, "SHUFFLED", 3)
+    stream = FolderStream(folder, 5, 8)
+    batches = iter(stream)
+    orders = [next(batches).slide.tolist() for _ in range(3)]
+    assert [sorted(order) for order in orders] == [list(range(5))] * 3
+    assert len({tuple(order) for order in orders}) > 1
+    assert sorted(stream.drawn(1).tolist()) == list(range(5))
+    assert "order" in stream.identity()
+    assert "order" not in plain
