@@ -69,7 +69,7 @@ class DinoV2(Method):
             mask_share: Share of the global crops that have hidden patches.
             mask_ratio: Least and greatest share of hidden patches in these crops.
             gram: Weight of Gram anchoring, which keeps patch tokens local in long runs; DINOv3: 2.
-            gram_start: Share of the steps before it begins, with the teacher of that step.
+            gram_start: Share of the schedule before it begins, with the teacher of that step.
             gram_every: Steps after which the Gram teacher is the teacher of that step again.
 
         Raises:

@@ -22,7 +22,7 @@ class GramTeacher(Network):
         Args:
             setup: Network and recipe.
             weight: Weight of the loss.
-            start: Share of the steps before it begins.
+            start: Share of the schedule before it begins.
             every: Steps after which the weights are taken anew.
 
         Raises:
@@ -36,7 +36,7 @@ class GramTeacher(Network):
         with torch.random.fork_rng(devices=[]):
             super().__init__(Vit(setup.architecture, student=False, masked=False), {})
         self.requires_grad_(False)
-        self.weight, self.first, self.every = weight, round(start * setup.recipe.steps), every
+        self.weight, self.first, self.every = weight, round(start * setup.recipe.schedule_length), every
 
     def renew(self, teacher: Network, step: int) -> bool:
         """Take the weights of the teacher where that is due; tell whether the loss counts at this step."""

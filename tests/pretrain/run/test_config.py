@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,19 @@ import torch
 from eva_core.errors import UsageError
 from eva_pretrain.methods.dino import Dino
 from eva_pretrain.methods.dinov2 import DinoV2
+from eva_pretrain.methods.distill import Distill
 from eva_pretrain.run.config import PARTS, Export, Plan, parse
 from eva_pretrain.run.config import plan as plan_from_python
 
 HOME = Path(__file__).parents[3]
 NAMES = sorted(path.stem for path in (HOME / "configs/pretrain").glob("*.yaml"))
-TABLES: dict[str, Any] = {"method dino": Dino, "method dinov2": DinoV2, **PARTS, "export": Export}
+TABLES: dict[str, Any] = {
+    "method dino": Dino,
+    "method dinov2": DinoV2,
+    "method distill": Distill,
+    **PARTS,
+    "export": Export,
+}
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -31,6 +38,8 @@ def test_a_recipe_is_named_as_its_file(plan):
 
 
 def test_a_recipe_builds(plan):
+    if plan.method is Distill:
+        plan = replace(plan, method_arguments={**plan.method_arguments, "backbone": "random_vits16"})
     with torch.device("meta"):  # no memory, no time: ViT-g too
         method = plan.method(plan.setup, **plan.method_arguments)
     patch = max(method.student.vit.network.patch_embed.patch_size)
