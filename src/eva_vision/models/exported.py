@@ -124,7 +124,11 @@ def read_card(folder: Path) -> dict[str, Any]:
     if not (folder / CARD).is_file():
         state = f"has no {CARD}" if folder.is_dir() else "is not a folder"
         inside = folder / "export"
-        advice = f"Give {inside}" if (inside / CARD).is_file() else "Give its folder, or a name of `eva models`"
+        advice = "Give its folder, or a name of `eva models`"
+        if (inside / CARD).is_file():
+            advice = f"Give {inside}"
+        elif (folder / "checkpoints").is_dir():
+            advice = f"It is a run: `eva export {folder}` makes one"
         raise UsageError(f"Expected the export of `eva pretrain`, but {folder} {state}. {advice}.")
     content = _read_json(folder / CARD)
     if (schema := content.get("schema")) != SCHEMA:

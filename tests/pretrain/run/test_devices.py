@@ -140,7 +140,7 @@ def work(number: int, port: int, folder: str, output: Path) -> None:
     sharded = ["--training.strategy", "fsdp"]
     with plain():
         found["ddp"] = recorded(WATCHED, folder, output / "ddp")
-        found["fsdp"] = recorded([*sharded, *WATCHED], folder, output / "fsdp")
+        found["fsdp"] = recorded([*sharded, *WATCHED, "--training.keep_every", "2"], folder, output / "fsdp")
     alone = [*sharded, *WITH_HEAD, "--recipe.heads_alone", "1"]
     with patch.object(pretrain, "load_initial_weights", without_heads):
         found["alone"] = recorded(alone, folder, output / "alone")
@@ -233,6 +233,15 @@ def test_a_bad_loss_of_one_is_skipped_by_all(found: list[Found]) -> None:
     for name, value in first["state"].items():
         assert torch.equal(second["state"][name], value), name  # also what they had of the batch before it
         assert value.isfinite().all(), name
+
+
+def test_a_snapshot_has_the_whole_teacher_of_divided_weights(found: list[Found], output: Path) -> None:
+    assert found
+    snapshot = torch.load(output / "fsdp/snapshots/step-2.ckpt", weights_only=True)
+    state = checkpoint(output / "fsdp")["state_dict"]
+    assert snapshot["state_dict"].keys() == {name for name in state if name.startswith("teacher.vit.network.")}
+    assert all(torch.equal(value, state[name]) for name, value in snapshot["state_dict"].items())
+    assert len(snapshot["eva_progress"]["seen"]) == 2 * 2 * 4
 
 
 def test_both_stop_with_a_checkpoint_where_one_gets_sigterm(found: list[Found]) -> None:

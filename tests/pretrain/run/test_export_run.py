@@ -12,13 +12,14 @@ import torch
 from eva_core import interrupts, registry
 from eva_core.cli import main
 from eva_core.errors import UsageError
+from eva_core.files.checked_lines import checked_line
 from eva_pretrain.methods.base import Method
 from eva_pretrain.run import command
 from eva_pretrain.run.checkpoints import read_checkpoint, saved_steps
 from eva_pretrain.run.config import parse
 from eva_pretrain.run.export_run import export_step, model_of
 from eva_pretrain.run.pretrain import pretrain
-from eva_vision.models.exported import exported
+from eva_vision.models.exported import exported, read_card
 from tests.pretrain.run.test_pretrain import TINY
 
 KEEPING = ["--training.checkpoint_every=2", "--training.keep_last=1", "--training.keep_every=1"]
@@ -105,6 +106,26 @@ def test_the_folder_of_a_run_is_a_model(copied: Path, capsys: pytest.CaptureFixt
     assert registry.export_in(str(copied)) == str(copied / "export")
     assert f"is a run: its export of step 3 is taken, {copied / 'export'}." in capsys.readouterr().err
     assert model_of(copied / "export") is None
+
+
+def test_the_best_step_is_taken_where_the_monitor_chose_one(copied: Path, capsys: pytest.CaptureFixture) -> None:
+    shutil.copy(copied / "checkpoints/step-3.ckpt", copied / "checkpoints/best-3.ckpt")
+    (copied / "monitor.jsonl").write_bytes(checked_line({"step": 3, "monitor/knn": 0.75})[0])
+    folder = model_of(copied)
+    assert folder == copied / "exports/step-3"
+    assert "its best step is taken" in capsys.readouterr().err
+    chosen = json.loads((folder / "card.json").read_text())["selected_on"]
+    assert chosen == {"metric": "monitor/knn", "step": 3, "value": 0.75}
+
+
+def test_a_run_that_is_given_for_its_export_is_told_apart(copied: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"has no card\.json\. It is a run: `eva export .*run` makes one\."):
+        read_card(copied)
+    export_step(copied, output=copied / "export")
+    with pytest.raises(UsageError, match=r"has no card\.json\. Give .*run/export\."):
+        read_card(copied)
+    with pytest.raises(UsageError, match=r"is not a folder\. Give its folder"):
+        read_card(tmp_path / "nothing")
 
 
 def test_more_steps_of_the_same_schedule_go_on_with_the_run(
