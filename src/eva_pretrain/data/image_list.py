@@ -48,10 +48,11 @@ class ImageList(Sequence[str]):
 
     def __init__(self, root: Path, table: pa.Table, shards: Sequence[str], contents: str) -> None:
         """Wrap a table with the column `path` and, where there are shards, `bytes`, `offset` and `shard`."""
-        self.root, self.contents, self._table, self._shards = root, contents, table, list(shards)
-        self._paths = table.column("path").combine_chunks()
+        self.root, self.contents, self._shards = root, contents, list(shards)
+        self._table = table.combine_chunks()  # one piece, whose memory is not held twice
+        self._paths = self._table.column("path").chunk(0)
         places = ("bytes", "offset", "shard") if self._shards else ()
-        self._places = {name: table.column(name).to_numpy() for name in places}
+        self._places = {name: self._table.column(name).to_numpy() for name in places}
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -70,7 +71,10 @@ class ImageList(Sequence[str]):
     def take(self, rows: np.ndarray) -> "ImageList":
         """List some of the images, in the order of their numbers."""
         table = self._table.take(rows)
-        return ImageList(self.root, table, self._shards, _contents(table))
+        if "bytes" in table.column_names:
+            return ImageList(self.root, table, self._shards, _contents(table))
+        chosen = hashlib.sha256(self.contents.encode() + rows.tobytes()).hexdigest()
+        return ImageList(self.root, table, self._shards, chosen)
 
     def read(self, number: int) -> bytes:
         """Read the bytes of an image file, or of a member of a shard.
@@ -221,8 +225,9 @@ def _write(path: Path, table: pa.Table, facts: dict[str, Any]) -> None:
 def _read(path: Path) -> ImageList:
     try:
         facts = json.loads(pq.read_schema(path).metadata[_FACTS])
-        columns = ["path", "bytes", "offset", "shard"] if facts["shards"] else ["path", "bytes"]
-        table = pq.read_table(path, columns=columns)
+        columns = ["path", "bytes", "offset", "shard"] if facts["shards"] else ["path"]
+        table = pq.read_table(path, columns=columns, use_threads=False)
+        pa.default_memory_pool().release_unused()
         return ImageList(Path(facts["root"]), table, facts["shards"], facts["contents"])
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())

@@ -181,6 +181,7 @@ def _check(
         (kde_kappa <= 0, "kde_kappa above 0", kde_kappa),
         (not 0 <= mask_share <= 1, "mask_share from 0 to 1", mask_share),
         (not 0 <= mask_ratio[0] <= mask_ratio[1] <= 1, "mask_ratio within 0 to 1, the lesser first", mask_ratio),
+        (mask_ratio[1] == 1 and mask_share > 0, "mask_ratio below 1, as all of a crop would be hidden", mask_ratio),
         where="method",
     )
 

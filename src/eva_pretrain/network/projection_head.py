@@ -41,7 +41,11 @@ class Head(nn.Module):
             UsageError: A width is below 1.
         """
         widths = (prototypes, hidden, bottleneck)
-        refuse((min(widths) < 1, "prototypes, hidden and bottleneck of at least 1", widths), where="method")
+        refuse(
+            (min(widths) < 1, "prototypes, hidden and bottleneck of at least 1", widths),
+            (prototypes == 1, "prototypes of at least 2, as one of one tells nothing", prototypes),
+            where="method",
+        )
         super().__init__()
         modules: list[nn.Module] = []
         for inputs, outputs in pairwise([dim, *[hidden] * (layers - 1), bottleneck]):

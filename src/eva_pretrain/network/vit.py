@@ -1,5 +1,6 @@
 """ViT of timm as student and teacher: tokens at any image size, and a mask token for hidden patches."""
 
+import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, cast
@@ -277,12 +278,18 @@ def resizing_weights(before: tuple[int, int], after: tuple[int, int], offset: fl
     return resized.flatten(1).T.contiguous()
 
 
+def _close(arch: str) -> str:
+    """Sentence that names architectures of timm with about this name."""
+    close = difflib.get_close_matches(arch.partition(".")[0], timm.list_models(), n=3, cutoff=0.7)
+    return f"Did you mean {' or '.join(close)}? " if close else ""
+
+
 def _create(architecture: Architecture) -> VisionTransformer | Eva:
     arch, arguments = architecture.arch, architecture.timm_arguments()
     if "." in arch or not timm.is_model(arch):
         raise UsageError(
             f"Expected arch to be a ViT of timm such as vit_small_patch16_224, but got {arch!r}. "
-            "`timm.list_models('vit_*')` lists them; pretrained weights are named by start."
+            f"{_close(arch)}`timm.list_models('vit_*')` lists them; pretrained weights are named by start."
         )
     try:
         network: Any = timm.create_model(arch, num_classes=0, **{**arguments, **layer_arguments(arguments)})

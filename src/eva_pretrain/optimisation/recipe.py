@@ -6,6 +6,9 @@ from typing import Literal
 from eva_core.errors import refuse
 from eva_pretrain.optimisation.schedules import cosine, linear_warmup, scaled_lr
 
+HIGH_LR = 0.01
+"""Learning rate, scaled to the batch, above which a line is said; the highest of our recipes is 0.0053."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -64,7 +67,10 @@ class Recipe:
         refuse(
             (self.steps < 1, "steps to be at least 1", self.steps),
             (self.schedule_length < 1, "schedule_steps to be at least 1", self.schedule_steps),
-            (self.lr <= 0, "lr above 0", self.lr),
+            (not 0 < self.lr < 1, "lr above 0 and below 1, as AdamW learns nothing at 1", self.lr),
+            (self.momentum[0] > self.momentum[1], "momentum that does not fall, the lesser first", self.momentum),
+            (self.temperature[0] > self.temperature[1], "temperature that does not fall", self.temperature),
+            (self.freeze_last == 1, "freeze_last below 1, as the prototypes would never learn", self.freeze_last),
             (any(not 0 <= share <= 1 for share in shares), "shares of the steps from 0 to 1", shares),
             (not all(0 <= m <= 1 for m in self.momentum), "momentum from 0 to 1", self.momentum),
             (not all(t > 0 for t in self.temperature), "temperature above 0", self.temperature),
@@ -80,6 +86,20 @@ class Recipe:
     def schedule_length(self) -> int:
         """Steps for which the schedules are made."""
         return self.steps if self.schedule_steps is None else self.schedule_steps
+
+    def unusual(self, batch: int) -> str | None:
+        """Say that the learning rate is high for AdamW; None where it is not.
+
+        Args:
+            batch: Patches of an optimiser step over all devices.
+        """
+        peak = scaled_lr(self.lr, batch, self.lr_rule)
+        if peak <= HIGH_LR:
+            return None
+        return (
+            f"The learning rate reaches {peak:.2g} at a batch of {batch}, which is high: recipes stay below {HIGH_LR}. "
+            "If the loss is not finite or the monitor tells of a collapse, lower recipe.lr."
+        )
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,11 @@ def main(argv: list[str]) -> int:
     """Train, export, and print the folder of the export; or make the page of a run anew, and open it."""
     if argv and argv[0].partition("=")[0] == WATCH:
         return watch(argv)
+    if {"-h", "--help"} & {*argv}:
+        from eva_pretrain.run.help_page import page
+
+        print(page(argv))
+        return 0
     with Bar("Importing torch", visible=sys.stderr.isatty()):  # in a log, a wrong setting is the only line
         from lightning.pytorch.utilities import rank_zero_only
 

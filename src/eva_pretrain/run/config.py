@@ -20,6 +20,7 @@ from eva_pretrain.methods.base import Method, Setup
 from eva_pretrain.monitor.collapse import Monitor
 from eva_pretrain.network.vit import Architecture
 from eva_pretrain.optimisation.recipe import Recipe
+from eva_pretrain.run.help_page import DESCRIPTION, TOP_LEVEL
 from eva_pretrain.run.key import Settings, key_of, settings_of
 from eva_pretrain.run.launchers import devices_of
 from eva_pretrain.run.loggers import Name, refuse_missing
@@ -173,31 +174,22 @@ def build_parser() -> ArgumentParser:
         prog="eva pretrain",
         parser_mode="omegaconf+",
         exit_on_error=False,
-        description="Train a pathology foundation model from slides or patches, and export it for `eva fit --model`. "
-        f"Short flags: {', '.join(SHORT)}. `eva pretrain --watch OUT` makes the page of a run.",
+        description=f"{DESCRIPTION} Short flags: {', '.join(SHORT)}.",
         epilog=HELP,
     )
-    parser.add_argument("--config", action="config", help="YAML file, or its name under configs/; repeatable")
-    parser.add_argument("--name", type=str, default="model", help="name of the run and of its export")
-    parser.add_argument("--output", type=str | None, help="folder of the run; default: out/pretrain/NAME")
-    parser.add_argument("--seed", type=int, default=0, help="seed of weights, patches and crops")
-    parser.add_argument(
-        "--most_skipped", type=int, default=10, help="stop after this many steps in a row without a finite loss"
-    )
+    parser.add_argument("--config", action="config", help=TOP_LEVEL["config"])
+    parser.add_argument("--name", type=str, default="model", help=TOP_LEVEL["name"])
+    parser.add_argument("--output", type=str | None, help=TOP_LEVEL["output"])
+    parser.add_argument("--seed", type=int, default=0, help=TOP_LEVEL["seed"])
+    parser.add_argument("--most_skipped", type=int, default=10, help=TOP_LEVEL["most_skipped"])
     skipped = {"setup"}
-    parser.add_subclass_arguments(
-        Method, "method", skip=skipped, required=True, help="dino, dinov2, or the name or class path of another"
-    )
+    parser.add_subclass_arguments(Method, "method", skip=skipped, required=True, help=TOP_LEVEL["method"])
     for name, kind in PARTS.items():
         parser.add_class_arguments(kind, name)
     parser.add_class_arguments(Export, "export")
-    parser.add_argument("--dataset", type=Dataset | None, help="dataset for the online kNN (`eva datasets`)")
-    parser.add_argument(
-        "--dense_dataset", type=Dataset | None, help="dataset with masks for the online score of patch tokens"
-    )
-    parser.add_argument(
-        "--logger", type=Name | Logger | None, help="tensorboard (default), csv, wandb, mlflow, or a class path"
-    )
+    parser.add_argument("--dataset", type=Dataset | None, help=TOP_LEVEL["dataset"])
+    parser.add_argument("--dense_dataset", type=Dataset | None, help=TOP_LEVEL["dense_dataset"])
+    parser.add_argument("--logger", type=Name | Logger | None, help=TOP_LEVEL["logger"])
     return parser
 
 

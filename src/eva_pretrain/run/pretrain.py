@@ -46,7 +46,7 @@ from eva_pretrain.run.config import Export, Plan
 from eva_pretrain.run.export import ExportDetails, export, finish_exchange
 from eva_pretrain.run.export_run import backbone_of, best_of, selection
 from eva_pretrain.run.initial_weights import images_seen_by, load_initial_weights, seen_by
-from eva_pretrain.run.key import stored
+from eva_pretrain.run.key import BATCH, stored
 from eva_pretrain.run.launchers import devices_of, environment_of
 from eva_pretrain.run.loggers import make_logger
 from eva_pretrain.run.sole_process import sole_process
@@ -145,6 +145,8 @@ def _train(
     with stage("Building the network", rank == 0):
         method = plan.method(setup, **plan.method_arguments)
     _check_room(method, plan, step_of(last))
+    if last is None and (unusual := setup.recipe.unusual(plan.settings[BATCH])) is not None:
+        rank_zero_only(say)(unusual)
     if last is None:
         rank_zero_only(note_seen)(output, "start", images_seen_by(setup.architecture.start))
         with stage("Loading the initial weights", rank == 0 and setup.architecture.start is not None):

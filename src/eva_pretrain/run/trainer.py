@@ -3,6 +3,7 @@
 import logging
 import warnings
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -45,6 +46,7 @@ class Training:
         snapshot_dtype: Numbers of a snapshot; `bfloat16` takes half the room.
         max_hours: Hours after which the run writes a checkpoint and ends with exit code 75; the same command goes on.
         log_every: Optimiser steps between two lines of the log.
+        timeout_minutes: Minutes that a device waits for the others before the run ends, as one may have died.
     """
 
     devices: int | Literal["auto"] = "auto"
@@ -58,6 +60,7 @@ class Training:
     snapshot_dtype: Literal["float32", "bfloat16"] = "float32"
     max_hours: float | None = None
     log_every: int = 50
+    timeout_minutes: float = 30.0
 
     def __post_init__(self) -> None:
         for name in ("devices", "nodes", "accumulate", "checkpoint_every", "keep_last", "log_every"):
@@ -65,6 +68,7 @@ class Training:
             refuse((value != "auto" and value < 1, f"training.{name} to be at least 1", value))
         refuse(
             (self.keep_every < 0, "training.keep_every to be at least 0", self.keep_every),
+            (self.timeout_minutes <= 0, "training.timeout_minutes above 0", self.timeout_minutes),
             (self.max_hours is not None and self.max_hours <= 0, "training.max_hours above 0", self.max_hours),
         )
 
@@ -281,8 +285,9 @@ def run(trainer: Trainer, method: Method, patches: Patches, last: Path | None) -
 def _strategy(training: Training, processes: int) -> str | Strategy:
     if processes == 1:
         return "auto"
+    timeout = timedelta(minutes=training.timeout_minutes)
     if training.strategy == "fsdp":
         return ModelParallelStrategy(
-            data_parallel_size=processes, tensor_parallel_size=1, save_distributed_checkpoint=False
+            data_parallel_size=processes, tensor_parallel_size=1, save_distributed_checkpoint=False, timeout=timeout
         )
-    return DDPStrategy(gradient_as_bucket_view=True)
+    return DDPStrategy(gradient_as_bucket_view=True, timeout=timeout)

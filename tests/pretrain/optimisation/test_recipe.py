@@ -72,3 +72,10 @@ def test_a_constant_schedule_stays_after_its_warm_up():
 def test_nonsense(change, said):
     with pytest.raises(UsageError, match=re.escape(said)):
         Recipe(**change)
+
+
+def test_a_high_learning_rate_is_said_at_its_batch():
+    assert Recipe(lr=3e-2).unusual(32) is None
+    said = Recipe(lr=0.5).unusual(4)
+    assert said is not None
+    assert said.startswith("The learning rate reaches 0.031 at a batch of 4")
