@@ -24,7 +24,7 @@ from eva_core import cli, registry
 from eva_core.config import files, protocols
 from eva_core.hub.weight_files import RELEASE, hub_file, release_path, weights_address
 from eva_pretrain.studies import runner
-from eva_vision.datasets import bach
+from eva_vision.datasets import bach, consep
 from eva_vision.datasets.mhist import Mhist
 from eva_vision.datasets.phantom import Phantom
 from eva_vision.datasets.phantom_nuclei import PhantomNuclei
@@ -42,9 +42,20 @@ OF_TIMM = ("vit_small_patch16_224.dino", "vit_small_patch14_reg4_dinov2.lvd142m"
 """Networks of the pages whose weights timm gets from the hub."""
 BACH_PER_CLASS = 5
 """Images of each class, of which the first two are in val."""
+CONSEP_IMAGES = 4
+"""Images of each of its splits."""
 BOARDS = {"models": ["colour_stats", "kaiko_vits16", "phikon"], "tasks": ["bach", "mhist"], "average_without": []}
 """What the boards have in place of all models and tasks."""
-SHORTER = {"steps": 4, "evaluate_every": 2, "runs": 2, "shots": 1, "epochs": 2, "patience": 2, "tile": 4}
+SHORTER = {
+    "steps": 4,
+    "evaluate_every": 2,
+    "runs": 1,
+    "shots": 1,
+    "epochs": 2,
+    "patience": 2,
+    "tile": 4,
+    "batch_size": 4,
+}
 """Fields of protocols, wherever they stand."""
 NUMBERS = {
     "--protocol.steps": "4",
@@ -60,6 +71,7 @@ NUMBERS = {
 """Values of flags in place of those on the pages."""
 RECIPE = {
     "method": {"class_path": "dinov2", "init_args": {"prototypes": 64, "hidden": 32, "bottleneck": 16}},
+    "views": {"local_crops": 2},
     "data": {"batch_size": 4, "workers": 0},
     "monitor": {"every": 2, "patches": 8},
     "recipe": {"steps": 2, "heads_alone": 0.0},
@@ -116,6 +128,9 @@ def write_datasets(root: Path) -> None:
             path.unlink()
         else:  # large enough to be seen at 4 micrometres per pixel
             Image.open(path).resize((160, 160)).save(path)
+    for path in (root / "consep").rglob("*_*.*"):
+        if int(path.stem.partition("_")[2]) > CONSEP_IMAGES:
+            path.unlink()
     with (root / "mhist/annotations.csv").open("a") as table:  # enough to hold some out
         for i, kind in enumerate(("HP", "SSA") * 2):
             table.write(f"MHIST_zz{i}.png,{kind},5,train\n")
@@ -156,6 +171,7 @@ def count_what_is_there(patch: pytest.MonkeyPatch) -> None:
         trees.patch_counts(patch, name, trees.module_of(name))
     patch.setattr(Mhist, "counts", {"train": 7, "val": 2})
     patch.setattr(bach, "PER_CLASS", BACH_PER_CLASS)
+    patch.setattr(consep, "PARTS", {split: (part, CONSEP_IMAGES) for split, (part, _) in consep.PARTS.items()})
     patch.setattr(bach, "VAL", dict.fromkeys(bach.VAL, (range(1, 3),)))
     for drawn in (Phantom, PhantomPatterns, PhantomNuclei):
         patch.setattr(drawn.__init__, "__defaults__", (12, 8, 8, 64, 0))
