@@ -64,9 +64,10 @@ WATCH = """
                        "os.posix_spawn", "os.fork"):
             seen.append([event, repr(arguments)])
     import torch, timm, lightning, openslide, torchmetrics, matplotlib.pyplot, jsonargparse
-    import eva_core.api, eva_vision.datasets.folder, eva_pretrain.run.pretrain
+    import eva_core.api, eva_vision.datasets.folder, eva_pretrain.run.pretrain, eva_vision.slides.reading.blobs
     from eva_core.cli import main
     torch.set_num_threads(1)
+    eva_vision.slides.reading.blobs.PATIENCE = 1.0  # no address answers
     sys.addaudithook(hook)
     done = {}
     for name, argv in jobs.items():
