@@ -222,7 +222,9 @@ def _short_study(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _short_recipe(content: dict[str, Any]) -> dict[str, Any]:
-    for name, fields in RECIPE.items():
+    distill = isinstance(content.get("method"), dict) and content["method"]["class_path"] == "distill"
+    method = {"method": {"class_path": "distill", "init_args": {"hidden": 32}}} if distill else {}
+    for name, fields in {**RECIPE, **method}.items():
         given = content.get(name, {})
         content[name] = fields if isinstance(given, str) else {**given, **fields}
     return content
