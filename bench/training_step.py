@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.profiler import profile
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
@@ -77,7 +78,7 @@ def step(method: DinoV2, optimizer: torch.optim.Optimizer, crops: Crops, masked:
     update_teacher(method.teacher, method.student, 0.994)
 
 
-def measured(model: str, variant: str, device: torch.device, dry: bool, steps: int) -> dict[str, Any]:
+def measured(model: str, variant: str, device: torch.device, dry: bool, steps: int, profiled: bool) -> dict[str, Any]:
     """Time the steps of a variant."""
     torch.compiler.reset()
     network, views, batch, heads = architecture(model, dry)
@@ -107,6 +108,11 @@ def measured(model: str, variant: str, device: torch.device, dry: bool, steps: i
                 waits = sum("synchronizing" in str(w.message) for w in caught)
         wait_for(device)
         seconds.append(time.perf_counter() - since)
+    if profiled:
+        with profile() as profiler:
+            step(method, optimizer, crops, masked, half=not dry)
+            wait_for(device)
+        print(profiler.key_averages().table(sort_by="self_device_time_total", row_limit=18, max_name_column_width=60))
     median = statistics.median(seconds[3:])
     vit = method.student.vit
     sizes_ = (views.global_size, views.local_size, views.local_crops, batch, method.masked_share)
@@ -132,13 +138,14 @@ def main() -> None:
     parser.add_argument("--variants", default=";".join(VARIANTS), help="some of these, between semicolons")
     parser.add_argument("--steps", type=int, default=10, help="number of steps that are timed")
     parser.add_argument("--dry", action="store_true", help="tiny, on the CPU: nothing is measured")
+    parser.add_argument("--profile", action="store_true", help="print the kernels of one more step")
     given = parser.parse_args()
     device = torch.device("cpu" if given.dry else "cuda")
     name = "a dry run on a CPU" if given.dry else torch.cuda.get_device_name()
     print(json.dumps({"device": name, "torch": torch.__version__, "model": given.model}), flush=True)
     for variant in given.variants.split(";"):
         try:
-            row = measured(given.model, variant, device, given.dry, 1 if given.dry else given.steps)
+            row = measured(given.model, variant, device, given.dry, 1 if given.dry else given.steps, given.profile)
         except torch.OutOfMemoryError as error:
             row = {"failed": str(error).splitlines()[0][:160]}
         print(json.dumps({"variant": variant, **row}), flush=True)

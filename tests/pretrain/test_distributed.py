@@ -39,7 +39,7 @@ def of_dino(weight: Tensor, images: slice) -> Tensor:
 def of_dinov2(weight: Tensor, images: slice) -> Tensor:
     crops = data(5, IMAGES, DIM)[:, images]
     logits = data(2, IMAGES, PROTOTYPES, seed=1)[:, images]
-    targets = sinkhorn(logits.flatten(0, 1), 0.07).unflatten(2)
+    targets = sinkhorn(logits.flatten(0, 1), 0.07).view_as(logits)
     return torch.stack(dinov2_loss(crops[:2] @ weight, crops[2:] @ weight, targets)).sum()
 
 
@@ -84,7 +84,7 @@ def measure() -> dict[str, Tensor]:
     for name, bounds in {"uneven": UNEVEN, "none on rank 0": (0, 0, 7)}.items():
         mine = share(bounds)
         probabilities = torch.zeros(7, PROTOTYPES)
-        probabilities[mine] = sinkhorn(logits[mine], 0.04).probabilities()
+        probabilities[mine] = sinkhorn(logits[mine], 0.04)
         found[f"sinkhorn, {name}"] = all_reduce_sum(probabilities)
         centring = Centring(PROTOTYPES)
         centring.update(logits[mine])

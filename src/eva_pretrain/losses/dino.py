@@ -3,18 +3,18 @@
 from torch import Tensor
 
 from eva_pretrain.losses.cross_entropy import soft_cross_entropy
-from eva_pretrain.losses.teacher_targets import Targets
+from eva_pretrain.losses.targets import Targets
 
 
-def cross_entropy(student: Tensor, teacher: Targets | Tensor, temperature: float = 0.1) -> Tensor:
+def cross_entropy(student: Tensor, teacher: Tensor | Targets, temperature: float = 0.1) -> Tensor:
     """Average -sum_k p log softmax(s / temperature) over the batch, for every pair of a student's and a teacher's crop.
 
-    Beside its arguments and the gradient of `student`, the function holds a few float32 blocks of 32 MB at most, for
-    any S, B and K.
+    Beside its arguments and the gradient of `student`, the function holds at most two float32 blocks of 32 MB, for any
+    S, B and K.
 
     Args:
         student: Logits, (S, B, K), any float dtype.
-        teacher: Targets | Tensor, (T, B, K).
+        teacher: Probabilities, (T, B, K), or `Targets` of this shape.
         temperature: Temperature of the student; 0.1 in DINO and DINOv2.
 
     Returns:
@@ -24,12 +24,12 @@ def cross_entropy(student: Tensor, teacher: Targets | Tensor, temperature: float
     return soft_cross_entropy(student, teacher, temperature).mean(-1)
 
 
-def dino_loss(student: Tensor, teacher: Targets | Tensor, temperature: float = 0.1) -> Tensor:
+def dino_loss(student: Tensor, teacher: Tensor | Targets, temperature: float = 0.1) -> Tensor:
     """Average the cross-entropy over the 2 (2 + L) - 2 pairs of different crops.
 
     Args:
         student: Logits, (2 + L, B, K), global crops first.
-        teacher: Targets | Tensor of the same global crops, (2, B, K).
+        teacher: Probabilities of the same global crops, (2, B, K).
         temperature: Temperature of the student.
 
     Returns:
@@ -41,14 +41,14 @@ def dino_loss(student: Tensor, teacher: Targets | Tensor, temperature: float = 0
 
 
 def dinov2_loss(
-    student_global: Tensor, student_local: Tensor, teacher: Targets | Tensor, temperature: float = 0.1
+    student_global: Tensor, student_local: Tensor, teacher: Tensor | Targets, temperature: float = 0.1
 ) -> tuple[Tensor, Tensor]:
     """Compute the cross-entropy of global and of local crops, weighted by their number.
 
     Args:
         student_global: Logits, (2, B, K).
         student_local: Logits, (L, B, K); L may be 0.
-        teacher: Targets | Tensor of the same global crops, (2, B, K).
+        teacher: Probabilities of the same global crops, (2, B, K).
         temperature: Temperature of the student.
 
     Returns:

@@ -16,7 +16,7 @@ from eva_core.errors import EvaError, UsageError, refuse
 from eva_pretrain.augment.views import Crops, Views, make_crops
 from eva_pretrain.data.stream import Batch
 from eva_pretrain.distributed import all_reduce_sum
-from eva_pretrain.losses.teacher_targets import Targets
+from eva_pretrain.losses.targets import Targets
 from eva_pretrain.network.sharding import shard, sharded
 from eva_pretrain.network.vit import Architecture, Tokens, Vit
 from eva_pretrain.optimisation.optimizer import clip, make_states, parameter_groups, set_hyperparameters, update_teacher
@@ -70,7 +70,7 @@ class Method(LightningModule, ABC):
         masked_share: Share of the patches of the global crops that the student does not see.
         heads_first: Whether the projection heads train alone at first; set where initial weights come without heads.
         skipped: Number of optimiser steps that were skipped, as the loss or the gradient was not finite.
-        teacher_targets: Targets of the class tokens of the last step, (2 B, K), for the monitor.
+        teacher_probabilities: Targets of the class tokens of the last step, (2 B, K), for the monitor.
         terms: Loss and its terms, scalars by name, for each batch of the last optimiser step.
         gradient_norm: Norm of the gradient of the last optimiser step before it was clipped, a scalar.
     """
@@ -99,7 +99,7 @@ class Method(LightningModule, ABC):
         self.skipped = self._skipped_in_a_row = 0
         self._batch: int | None = None  # patches of an optimiser step over all devices
         self._finite: list[Tensor] = []  # whether the loss was finite, for each batch of this optimiser step
-        self.teacher_targets: Targets | None = None
+        self.teacher_probabilities: Tensor | Targets | None = None
         self.terms: list[dict[str, Tensor]] = []
         self.gradient_norm: Tensor | None = None
 

@@ -49,11 +49,13 @@ class Dino(Method):
         student, teacher = self.student, self.teacher
         with torch.no_grad():
             logits = teacher.heads["dino"](teacher.vit(crops.global_).cls)
-            targets = self.centring(logits, temperature, self.compiled)
+            targets = (self.centring.targets if self.compiled else self.centring)(logits, temperature)
             self.centring.update(logits)
         tokens, local = self.student_tokens(crops)
         student_logits = student.heads["dino"](torch.cat([tokens.cls, local]))
         batch = len(crops.global_) // 2
-        self.teacher_targets = targets
-        loss = dino_loss(student_logits.unflatten(0, (-1, batch)), targets.unflatten(2), self.student_temperature)
+        self.teacher_probabilities = targets
+        loss = dino_loss(
+            student_logits.unflatten(0, (-1, batch)), targets.unflatten(0, (2, batch)), self.student_temperature
+        )
         return {"dino": loss}

@@ -17,7 +17,8 @@ from eva_pretrain.losses.dino import dinov2_loss
 from eva_pretrain.losses.ibot import ibot_loss
 from eva_pretrain.losses.kde import kde
 from eva_pretrain.losses.koleo import koleo
-from eva_pretrain.losses.teacher_targets import Centring, Targets, sinkhorn
+from eva_pretrain.losses.targets import Targets
+from eva_pretrain.losses.teacher_targets import Centring, sinkhorn, sinkhorn_targets
 from eva_pretrain.methods.base import Method, Network, Setup
 from eva_pretrain.methods.gram_teacher import GramTeacher
 from eva_pretrain.methods.masking import masks
@@ -132,10 +133,10 @@ class DinoV2(Method):
             torch.unflatten(part, 0, (len(part) // batch, batch))
             for part in torch.split(cls_logits, [2 * batch, len(local)])
         )  # (2, B, K), (L, B, K)
-        self.teacher_targets = cls_targets._replace(logits=cls.clone())  # a view would hold those of the patches too
+        self.teacher_probabilities = cls_targets
         with torch.autocast(device.type, enabled=False):
             global_term, local_term = dinov2_loss(
-                global_logits, local_logits, cls_targets.unflatten(2), self.student_temperature
+                global_logits, local_logits, cls_targets.unflatten(0, (2, batch)), self.student_temperature
             )
             patch_term = ibot_loss(patch_logits, patch_targets, weights, len(masked), self.student_temperature)
             spread = (self._spread_term(crop) for crop in tokens.cls.chunk(2))
@@ -157,10 +158,10 @@ class DinoV2(Method):
         cls_logits, patch_logits = both.split([len(cls), len(patches)])
         return cls_logits, patch_logits
 
-    def _targets(self, centring: Centring, logits: Tensor, temperature: float) -> Targets:
+    def _targets(self, centring: Centring, logits: Tensor, temperature: float) -> Tensor | Targets:
         if self.targets == "sinkhorn":
-            return sinkhorn(logits, temperature, compile=self.compiled)
-        targets: Targets = centring(logits, temperature, self.compiled)
+            return (sinkhorn_targets if self.compiled else sinkhorn)(logits, temperature)
+        targets: Tensor | Targets = (centring.targets if self.compiled else centring)(logits, temperature)
         centring.update(logits)
         return targets
 

@@ -18,6 +18,7 @@ from eva_pretrain.augment.contact_sheet import contact_sheet
 from eva_pretrain.augment.views import make_crops
 from eva_pretrain.data.datamodule import Patches
 from eva_pretrain.distributed import gather, world
+from eva_pretrain.losses.targets import probabilities_of
 from eva_pretrain.methods.base import Method
 from eva_pretrain.monitor.lines import CROPS, MEASURES, PICTURE, append_line, drop_lines
 from eva_pretrain.monitor.measures import entropy, feature_std, off_diagonal_correlation, rankme
@@ -118,8 +119,8 @@ class MonitorCallback(Callback):
             "monitor/log_squared_correlation": squared,
             "monitor/feature_std": feature_std(embeddings),
         }
-        if method.teacher_targets is not None:
-            measures["monitor/teacher_entropy"] = entropy(method.teacher_targets.probabilities())
+        if method.teacher_probabilities is not None:
+            measures["monitor/teacher_entropy"] = entropy(probabilities_of(method.teacher_probabilities))
         if self.knn is not None:
             measures[BEST] = self.knn(lambda images: self._embed(method, images))
         if self.dense is not None:

@@ -5,7 +5,6 @@ from torch.testing import assert_close
 
 from eva_pretrain.losses import cross_entropy as module
 from eva_pretrain.losses.cross_entropy import soft_cross_entropy
-from eva_pretrain.losses.teacher_targets import sinkhorn
 
 
 def plain(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -23,7 +22,7 @@ def example(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor]
 def test_values_and_gradients_are_those_of_autograd_whatever_the_block(
     monkeypatch: pytest.MonkeyPatch, block: int
 ) -> None:
-    monkeypatch.setitem(module._BLOCK, "cpu", block)
+    monkeypatch.setattr(module, "_BLOCK", block)
     student, teacher, weights = example()
     out = soft_cross_entropy(student, teacher, 0.1)
     expected = plain(student, teacher, 0.1)
@@ -31,6 +30,15 @@ def test_values_and_gradients_are_those_of_autograd_whatever_the_block(
     (grad,) = torch.autograd.grad((out * weights).sum(), student)
     (expected_grad,) = torch.autograd.grad((expected * weights).sum(), student)
     assert_close(grad, expected_grad, atol=1e-5, rtol=0)
+
+
+def test_targets_need_not_sum_to_one() -> None:
+    student, teacher, weights = example()
+    teacher = 3 * teacher
+    out, expected = soft_cross_entropy(student, teacher, 0.1), plain(student, teacher, 0.1)
+    assert_close(out, expected)
+    (grad,) = torch.autograd.grad((out * weights).sum(), student)
+    assert_close(grad, torch.autograd.grad((expected * weights).sum(), student)[0])
 
 
 def test_bf16_logits_are_added_up_in_float32_also_under_autocast() -> None:
@@ -65,11 +73,11 @@ def test_no_rows_and_no_crops_have_a_graph() -> None:
 
 
 def test_memory_beside_the_gradient_does_not_grow_with_crops(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(module._BLOCK, "cpu", 1024)
+    monkeypatch.setattr(module, "_BLOCK", 1024)
     peaks = []
     for crops in (2, 16):
         student = torch.randn(crops, 4, 4096, requires_grad=True)
-        teacher = sinkhorn(torch.randn(8, 4096), 0.1).unflatten(2)
+        teacher = torch.randn(2, 4, 4096).softmax(-1)
         held, peak = 0, 0
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
             soft_cross_entropy(student, teacher, 0.1).sum().backward()
@@ -79,4 +87,4 @@ def test_memory_beside_the_gradient_does_not_grow_with_crops(monkeypatch: pytest
             peak = max(peak, held)
         peaks.append(peak - student.nbytes)
     assert events
-    assert max(peaks) < 6 * 4 * 4096  # bytes: a few rows of float32 beside the gradient
+    assert max(peaks) < 4 * 4 * 4096  # bytes: less than four rows of float32 beside the gradient

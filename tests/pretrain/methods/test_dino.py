@@ -37,7 +37,7 @@ def test_the_loss_is_that_of_the_outputs():
     assert list(losses) == ["dino"]
     torch.testing.assert_close(losses["dino"], expected)
     assert 0 < losses["dino"].item() < 20 * math.log(PROTOTYPES)
-    torch.testing.assert_close(method.teacher_targets.probabilities(), targets)
+    torch.testing.assert_close(method.teacher_probabilities, targets)
 
 
 def test_the_student_learns_and_the_centre_follows_the_teacher():
@@ -45,9 +45,9 @@ def test_the_student_learns_and_the_centre_follows_the_teacher():
     method.losses(crops(), 0.05)["dino"].backward()
     assert method.student.vit.network.cls_token.grad.abs().max() > 0
     assert all(parameter.grad is None for parameter in method.teacher.parameters())
-    before = method.teacher_targets.probabilities()
+    before = method.teacher_probabilities
     method.losses(crops(), 0.05)
-    assert not torch.allclose(before, method.teacher_targets.probabilities())  # the centre has moved
+    assert not torch.allclose(before, method.teacher_probabilities)  # the centre has moved
 
 
 def test_a_temperature_of_0_is_refused():
