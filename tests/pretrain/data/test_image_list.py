@@ -66,10 +66,19 @@ def test_a_list_is_made_once(folder, tmp_path, capsys):
         listed(folder, kept)
 
 
-def test_a_small_folder_is_listed_at_each_start(folder, tmp_path):
+def test_a_small_folder_is_listed_at_each_start(folder, tmp_path, monkeypatch):
     (folder / "b.tar").unlink()
-    assert len(listed(folder, tmp_path / "kept.parquet")) == 2
-    assert not (tmp_path / "kept.parquet").exists()
+    kept = tmp_path / "kept.parquet"
+    small = listed(folder, kept)
+    assert len(small) == 2
+    assert not kept.exists()
+    monkeypatch.setattr(image_list, "INDEXED", 2)
+    large = listed(folder, kept)
+    assert kept.exists()
+    assert ([*large], large.contents) == ([*small], small.contents)
+    second, both = large.take(np.array([1])), large.take(np.array([0, 1]))
+    assert ([*second], second.read(0)) == (["a/1.png"], png(1))
+    assert len({second.contents, both.contents, large.contents}) == 3
 
 
 def test_a_shard_that_is_cut_short(folder, capsys):
