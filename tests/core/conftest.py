@@ -11,6 +11,7 @@ import yaml
 
 from eva_core import registry
 from eva_core.cli import main
+from tests.conftest import write_tree
 
 
 @pytest.fixture
@@ -41,25 +42,40 @@ VIT32 = {"name": "tiny_vit", "class_path": "timm_model", "init_args": {"arch": "
 BROKEN = {"name": "broken", "class_path": "timm_model", "init_args": {"arch": "test_vit", "checkpoint": "gone.pth"}}
 
 
-@pytest.fixture
-def spec(tree: Path, tmp_path: Path) -> Path:
-    """Two models and a broken one, on one tree, under two heads; quick."""
-    protocol = tmp_path / "quick.yaml"
-    protocol.write_text("name: quick\nsteps: 20\nruns: 2\nlr: [0.05]\n")
-    path = tmp_path / "board.yaml"
-    task = {"name": "tree", "config": "folder", "init_args": {"root": str(tree)}}
+@pytest.fixture(scope="session")
+def board_that_ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two models and a broken one, on one tree, under two heads; quick. What was made once is there for each test."""
+    root = tmp_path_factory.mktemp("board")
+    here = root / "here"
+    task = {"name": "tree", "config": "folder", "init_args": {"root": str(write_tree(here / "tree"))}}
+    (here / "quick.yaml").write_text("name: quick\nsteps: 20\nruns: 2\nlr: [0.05]\n")
     content = {"name": "tiny", "models": ["colour_stats", VIT, BROKEN], "tasks": [task]}
     heads = ["linear", {"class_path": "simpleshot", "init_args": {"shots": 2, "draws": 3}}]
-    path.write_text(yaml.safe_dump({**content, "heads": heads, "protocol": str(protocol)}))
-    return path
+    spec = here / "board.yaml"
+    spec.write_text(yaml.safe_dump({**content, "heads": heads, "protocol": str(here / "quick.yaml")}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EVA_CACHE", str(root / "cache"))
+        board = ["--config", str(spec), "--output", str(here / "out"), "--device", "cpu", "--workers", "0"]
+        assert main(["leaderboard", *board]) == 0
+    (here / "out").rename(root / "out")
+    here.rename(root / "kept")
+    return root
 
 
 @pytest.fixture
-def finished(spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> Path:
-    out = tmp_path / "out"
-    assert main(["leaderboard", "--config", str(spec), "--output", str(out), "--device", "cpu", "--workers", "0"]) == 0
-    assert "gone.pth does not exist" in capsys.readouterr().err
-    return out
+def spec(board_that_ran: Path) -> Path:
+    """The file of that board, before it ran."""
+    here = board_that_ran / "here"  # always the same place, which results name
+    shutil.rmtree(here, ignore_errors=True)
+    shutil.copytree(board_that_ran / "kept", here)
+    return here / "board.yaml"
+
+
+@pytest.fixture
+def finished(board_that_ran: Path, spec: Path, cache: Path) -> Path:
+    """The folder of that board, after it ran."""
+    shutil.copytree(board_that_ran / "cache", cache, dirs_exist_ok=True)
+    return shutil.copytree(board_that_ran / "out", spec.parent / "out")
 
 
 @pytest.fixture(scope="session")
