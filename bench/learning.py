@@ -28,10 +28,23 @@ against: random
 variants:
   random: {{untrained: true}}
   pretrained: {{}}
-seeds: {seeds}
+  with Gram anchoring: {{method: {{init_args: {{gram: 2.0, gram_start: 0.5, gram_every: 100}}}}}}
+  with quarter turns: {{views: {{turn: 0.75}}}}
+{distilled}seeds: {seeds}
 few_seeds: true
 tasks:
   out_of_distribution: [{{name: stains, config: folder, init_args: {{root: {root}}}}}]
+"""
+
+DISTILLED = """
+  distilled from MobileNetV2:
+    method:
+      class_path: distill
+      init_args:
+        backbone: timm_model
+        backbone_args: {{arch: mobilenetv2_100, checkpoint: {weights}, pad_type: same, mean: [0.5, 0.5, 0.5],
+                        std: [0.5, 0.5, 0.5]}}
+        hidden: 512
 """
 
 
@@ -51,11 +64,14 @@ def split(images: Path, output: Path, seed: int) -> None:
         shutil.copyfile(file, folder / file.name)
 
 
-def study(images: Path, folder: Path, number: int, seeds: int, flags: list[str]) -> dict[str, Any]:
+def study(
+    images: Path, folder: Path, number: int, seeds: int, flags: list[str], weights: Path | None
+) -> dict[str, Any]:
     """Score the variants and the colour baseline on one split."""
     data, config, output = folder / f"split-{number}", folder / f"split-{number}.yaml", folder / f"study-{number}"
     split(images, data, number)
-    config.write_text(STUDY.format(seeds=seeds, root=data))
+    distilled = DISTILLED.lstrip("\n").format(weights=weights.resolve()) if weights else ""
+    config.write_text(STUDY.format(seeds=seeds, root=data, distilled=distilled))
     source = ["--folder", str(data / "train"), "--training.precision", "bf16-mixed", "--data.workers", "0"]
     command = ["study", "--config", str(config), "--output", str(output), "--monitor.every", "0", *source, *flags]
     subprocess.run([sys.executable, "-m", "eva_core.cli", *command], check=True, stdout=sys.stderr)
@@ -73,8 +89,10 @@ if __name__ == "__main__":
         default=Path("out/learning"),
         help="folder; a second call resumes there",
     )
+    parser.add_argument("--mobilenet", type=Path, help="weights of MobileNetV2, to distil it too")
     given, flags = parser.parse_known_args()
     studies = [
-        study(given.images, given.output.resolve(), number, given.seeds, flags) for number in range(given.splits)
+        study(given.images, given.output.resolve(), number, given.seeds, flags, given.mobilenet)
+        for number in range(given.splits)
     ]
     print(json.dumps(studies, indent=2))

@@ -11,6 +11,8 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor
 
 from eva_pretrain.network.sharding import shard, sharded
+from eva_pretrain.network.vit import Architecture, Vit
+from eva_pretrain.optimisation.optimizer import update_teacher
 
 
 @pytest.fixture
@@ -43,3 +45,24 @@ def test_outputs_and_gradients_stay(mesh):
     out.square().sum().backward()
     for ours, theirs in zip(vit.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(ours.grad.full_tensor(), theirs.grad)
+
+
+@pytest.mark.parametrize("arch", ["vit_small_patch16_dinov3", "vit_small_patch16_rope_mixed_224"])
+def test_a_rotary_network_is_divided_and_becomes_another_teacher(mesh, arch):
+    images, small = torch.randn(2, 3, 32, 32), torch.randn(3, 3, 16, 16)
+    architecture = Architecture(arch, 32, {"depth": 2, "embed_dim": 24, "num_heads": 1})
+    plain, divided, other = (Vit(architecture, student=False, masked=False) for _ in range(3))
+    divided.load_state_dict(plain.state_dict())
+    for vit in (divided, other):
+        shard(vit, vit.network.blocks, nn.ModuleDict(), mesh, half=False)
+    expected, _ = plain(images, None, small)
+    tokens, _ = divided(images, None, small)
+    torch.testing.assert_close(tokens.patches, expected.patches)
+    update_teacher(other, divided, momentum=0.0)  # as a Gram teacher is renewed
+    torch.testing.assert_close(other(images).cls, expected.cls)
+    for found, wanted in ((tokens, divided), (expected, plain)):
+        (found.cls.square().sum() + found.patches.square().sum()).backward()
+        assert wanted.network.blocks[0].attn.proj.weight.grad is not None
+    for ours, theirs in zip(divided.parameters(), plain.parameters(), strict=True):
+        if theirs.grad is not None:
+            torch.testing.assert_close(ours.grad.full_tensor(), theirs.grad)
