@@ -22,6 +22,7 @@ from eva_core.evaluation.tcga import from_barcode, tcga
 from eva_core.files.atomic_files import write_bytes, write_text
 from eva_core.files.file_names import check_name
 from eva_core.results.record import CONFIG, environment
+from eva_pretrain.run.derivation import derived_from
 from eva_vision.models.exported import CARD, IMAGES, SCHEMA, SLIDES, SUM, WEIGHTS, exported, read_seen, sha256_of
 from eva_vision.slides.reading.blobs import is_url
 
@@ -108,6 +109,7 @@ def export(
 
 def _card(arch: str, arch_args: dict[str, Any], dim: int, checksum: str, details: ExportDetails) -> dict[str, Any]:
     """Content of `card.json`, without its own checksum."""
+    models = derived_from(details.config)
     return {
         "schema": SCHEMA,
         "name": details.name,
@@ -125,6 +127,7 @@ def _card(arch: str, arch_args: dict[str, Any], dim: int, checksum: str, details
         "code": {"version": version("eva-pathology"), "commit": _commit()},
         "environment": environment(),
         "config_sha256": hashlib.sha256(details.config.encode()).hexdigest(),
+        **({"derived_from": models} if models else {}),
     }
 
 

@@ -76,8 +76,10 @@ def exported(folder: str) -> "Backbone":
         mpp=tuple(content["mpp"]),
         source=f"eva pretrain, {content['weights_of']}",
         revision=f"step {content['step']}",
-        trained_on=_trained_on(slides, len(images) // 8),
-        collections=_collections(slides),
+        trained_on="; ".join(
+            [_trained_on(slides, len(images) // 8), *map(_made_from, content.get("derived_from", []))]
+        ),
+        collections=_with_those_of(content.get("derived_from", []), _collections(slides)),
         training_ids=tuple(sorted({name for pair in slides for name in pair if name is not None})),
         training_images=images,
     )
@@ -230,6 +232,20 @@ def _trained_on(slides: list[tuple[str, str | None]], images: int) -> str:
     if any(slide != patient for slide, patient in slides):  # of a folder of images, patients alone are listed
         counted.append(f"{len(slides)} slides")
     return f"{' and '.join(counted)}{of_patients}, listed in its {SLIDES}"
+
+
+def _made_from(model: dict[str, Any]) -> str:
+    return f"made from {model['name']} ({model['licence']})"
+
+
+def _with_those_of(models: list[dict[str, Any]], own: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """Add the collections of the models that this one is made from; what one of them does not say stays open."""
+    if not models:
+        return own
+    each = [own, *(model["collections"] for model in models)]
+    named = dict.fromkeys(name for names in each for name in names or () if name != OTHERS)
+    open_ = any(names is None or OTHERS in names for names in each)
+    return (*named, *([OTHERS] if open_ else [])) if named else None
 
 
 def _collections(slides: list[tuple[str, str | None]]) -> tuple[str, ...] | None:
