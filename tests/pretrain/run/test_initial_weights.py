@@ -11,7 +11,7 @@ from eva_core.errors import EvaError, UsageError
 from eva_core.registry import build_model
 from eva_pretrain.network.vit import Architecture
 from eva_pretrain.run.config import parse
-from eva_pretrain.run.initial_weights import load_initial_weights, seen_by
+from eva_pretrain.run.initial_weights import images_seen_by, load_initial_weights, seen_by
 from eva_vision.models.exported import exported
 from eva_vision.models.timm import timm_model
 from tests.pretrain.run.test_pretrain import TINY, run
@@ -65,7 +65,10 @@ def test_what_a_start_has_seen(patches, tmp_path):
     export = run(patches, tmp_path / "run", "--steps", "1")
     checkpoint = tmp_path / "run/checkpoints/step-1.ckpt"
     assert seen_by(None) == seen_by("vit_small_patch16_224.dino") == []
-    assert len(seen_by(str(export))) == len(seen_by(str(checkpoint))) == 4  # salted hashes, and names
+    assert seen_by(str(export)) == seen_by(str(checkpoint)) == []  # of a folder, images are known by their bytes
+    assert len(images_seen_by(str(export))) == 4
+    assert images_seen_by(str(export)).tolist() == images_seen_by(str(checkpoint)).tolist()
+    assert len(images_seen_by(None)) == len(images_seen_by("vit_small_patch16_224.dino")) == 0
     assert seen_by(str(tmp_path / "others.pth")) == [("others.pth", None)]  # it does not say
 
 
