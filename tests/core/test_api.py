@@ -105,6 +105,17 @@ def test_what_the_title_does_not_tell_is_still_part_of_the_key(tree, tmp_path):
         fit("colour_stats", Folder(str(tree)), protocol=replace(mine, steps=41), output=tmp_path / "m", how=HOW)
 
 
+def test_what_a_head_or_a_kind_of_task_lacks_is_told_before_anything_is_extracted(tree, tmp_path, cache):
+    for arguments, said in (
+        ({"head": "logreg", "protocol": QUICK, "how": HOW}, "values of C for the head logreg"),
+        ({"how": replace(HOW, random_weights=True)}, "scores random weights as a null"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            fit("colour_stats", Folder(str(tree)), output=tmp_path / "out", **arguments)
+    assert not (tmp_path / "out").exists()
+    assert list(cache.rglob("*.h5")) == []
+
+
 def test_other_groups_are_other_results(tmp_path):
     fit("colour_stats", Pictures(150), protocol=STRICT, output=tmp_path / "s", how=HOW)
     regrouped = Pictures(150)

@@ -52,6 +52,7 @@ class Classification(Task):
         dataset = job.dataset
         refuse_unfit(dataset, [s.id for s in dataset.samples if s.target is None], self.label)
         refuse_few_classes(dataset.card)
+        job.head.runs(job.protocol)  # refuses a protocol that lacks what the head needs
         targets, splits = np.array([s.target for s in dataset.samples]), np.array([s.split for s in dataset.samples])
         counts = class_counts(targets, splits, dataset.card.classes)
         refuse_one_class_by_two_names(dataset.card.classes, counts)

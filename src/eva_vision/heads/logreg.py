@@ -26,17 +26,22 @@ class LogReg(Head):
 
     @override
     def runs(self, protocol: Protocol) -> range:
-        """One, as nothing is random, unless each run draws its own few shots."""
-        return range(protocol.runs if protocol.shots else 1)
+        """One, as nothing is random, unless each run draws its own few shots.
 
-    @override
-    def fit(self, data: FittingData, protocol: Protocol) -> list[FittedRun]:
-        train, select = data.train, data.select
+        Raises:
+            UsageError: The protocol lists no values of C to choose from.
+        """
         if not protocol.C:
             raise UsageError(
                 f"Expected protocol {protocol.name} to list values of C for the head logreg, but got none; "
                 "use --protocol strict or --protocol.C '[0.01, 1, 100]'."
             )
+        return range(protocol.runs if protocol.shots else 1)
+
+    @override
+    def fit(self, data: FittingData, protocol: Protocol) -> list[FittedRun]:
+        self.runs(protocol)  # refuses a protocol without C
+        train, select = data.train, data.select
         score, sign = selection_metric(data.metric), METRICS[data.metric].sign
         candidates: list[tuple[float, float, Affine]] = []
 

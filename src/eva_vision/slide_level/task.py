@@ -65,6 +65,7 @@ class SlideTask(Task):
 
         dataset = _checked(job.dataset)
         refuse_unfit(dataset, [s.id for s in dataset.samples if s.target is None], self.label)
+        job.head.runs(job.protocol, job.resolved.section)  # refuses a protocol that lacks what the head needs
 
     @override
     def key(self, job: "Job") -> "StoreKey":

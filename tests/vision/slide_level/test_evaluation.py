@@ -70,6 +70,15 @@ def test_metadata_are_fitted_under_a_protocol_without_logistic_regression(job: J
     assert results["baselines"]["metadata"]["splits"]["cv"]["metrics"]["balanced_accuracy"]["mean"] is not None
 
 
+def test_a_head_that_the_protocol_has_nothing_for_is_told_before_any_slide_is_read(
+    slides: Path, reads: list[int], capsys
+):
+    words = ["--config", "slide_folder", "--dataset.root", str(slides), "--model", "colour_stats"]
+    assert main(["fit", *words, "--head", "mean_logreg", "--protocol", "eva-0.4"]) == 2
+    assert "values of C for the head logreg" in capsys.readouterr().err
+    assert reads == []
+
+
 def test_one_class_in_a_fold_is_told_before_anything_is_fitted(job: Job, tmp_path: Path):
     first, *others = job.dataset.samples
     job.dataset.samples = [replace(first, target=1), *(replace(s, target=0) for s in others)]
