@@ -42,7 +42,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "eager, subset": EAGER,
     "compiled": COIN,
     "compiled, subset": {},
-    "compiled, subset, half residual": {"half_residual": True},
     "compiled, subset, checkpointing 0.5": {"checkpointing": 0.5},
 }
 """Settings of the network beside those of the recipe, which has a subset and compiles."""

@@ -15,7 +15,7 @@ from eva_pretrain.losses.dino import dinov2_loss
 from eva_pretrain.losses.ibot import ibot_loss
 from eva_pretrain.losses.kde import kde
 from eva_pretrain.losses.koleo import koleo
-from eva_pretrain.losses.teacher_targets import sinkhorn
+from eva_pretrain.losses.teacher_targets import sinkhorn, sinkhorn_targets
 from gpu_stages.stage import Bench, Figures
 from gpu_stages.training import arguments
 
@@ -137,12 +137,25 @@ def targets(bench: Bench) -> Figures:
     return {"ms": 1e3 * bench.rate(lambda: [sinkhorn(logits, 0.05) for logits in rows], bench.small(1, 10))}
 
 
+def compiled_targets(bench: Bench) -> Figures:
+    """Time Sinkhorn-Knopp and the iBOT loss, forward and backward, compiled, on bf16 logits of masked patches."""
+    _, prototypes, masked = sizes(bench)
+    teacher = torch.randn(masked, prototypes, device=bench.device).bfloat16()
+    student, weights = torch.randn_like(teacher).requires_grad_(), torch.ones(masked, device=bench.device)
+
+    def job() -> None:
+        ibot_loss(student, sinkhorn_targets(teacher, 0.05), weights, 64).backward()
+
+    return {"ms": 1e3 * bench.rate(job, bench.small(1, 10))}
+
+
 ROWS = {
     "step": step,
     "crops": crops,
     "targets by Sinkhorn-Knopp": targets,
     "DINO loss": partial(loss, make=_dino),
     "iBOT loss": partial(loss, make=_ibot),
+    "targets and iBOT loss, compiled, bf16": compiled_targets,
     "KDE": partial(loss, make=partial(_spread, partial(kde, kappa=5.0))),
     "KoLeo": partial(loss, make=partial(_spread, koleo)),
 }

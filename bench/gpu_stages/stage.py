@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from eva_core.accelerator import device_name, gpus, is_gpu, release_memory, wait_for
+from eva_pretrain import compilation
 
 Figures = dict[str, Any]
 
@@ -82,6 +83,7 @@ def run(letter: str, module: ModuleType, bench: Bench, file: Path) -> None:
     """Run the rows of a stage in order, and write all finished rows to `file` after each."""
     if bench.dry:  # a CPU takes minutes to compile; the graphs are what can be wrong
         torch.nn.Module.compile = partialmethod(torch.nn.Module.compile, backend="aot_eager")  # type: ignore[assignment]
+        compilation._OPTIONS["backend"] = "aot_eager"
     done: Figures = {"stage": letter, "machine": machine(bench.device), "rows": {}}
     for name, row in module.ROWS.items():
         began = time.perf_counter()

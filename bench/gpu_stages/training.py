@@ -30,11 +30,15 @@ TINY = [
 ]
 EAGER, COMPILED = ["--vit.compile", "false"], ["--vit.compile", "true"]
 STORED, CHECKPOINTED = ["--vit.checkpointing", "false"], ["--vit.checkpointing", "true"]
+SUBSET = ["--vit.drop_path", "0.4", "--vit.drop_path_everywhere", "true", "--vit.drop_path_subset", "true"]
 VARIANTS = {
     "eager": [*EAGER, *STORED],
     "compiled": [*COMPILED, *STORED],
+    "eager, subset": [*EAGER, *STORED, *SUBSET],
+    "compiled, subset": [*COMPILED, *STORED, *SUBSET],
     "eager, checkpointing": [*EAGER, *CHECKPOINTED],
     "compiled, checkpointing": [*COMPILED, *CHECKPOINTED],
+    "compiled, subset, half checkpointed": [*COMPILED, "--vit.checkpointing", "0.5", *SUBSET],
 }
 
 
@@ -73,13 +77,11 @@ def _online(model: str, variant: str, steps: int) -> dict:
 
 
 ROWS = {
-    **_rows("L/14", ("eager", "compiled"), 20),
+    **_rows("L/14", ("eager", "compiled", "compiled, subset", "eager, subset"), 20),
     **_online("L/14", "eager", 20),
     **_rows("S/16", ("eager", "compiled"), 40),
-    **_online("S/16", "eager", 60),
+    **_online("S/16", "compiled", 60),
     **_rows("B/16", ("eager", "compiled"), 30),
-    **_rows("L/14", ("eager, checkpointing", "compiled, checkpointing"), 20),
+    **_rows("L/14", ("eager, checkpointing", "compiled, checkpointing", "compiled, subset, half checkpointed"), 20),
     **_online("B/16", "eager", 40),
-    **_rows("S/16", ("eager, checkpointing", "compiled, checkpointing"), 40),
-    **_rows("B/16", ("eager, checkpointing", "compiled, checkpointing"), 30),
 }

@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from eva_core.accelerator import is_gpu, wait_for
 from eva_core.progress import Bar, log
+from eva_pretrain.compilation import seconds_compiling
 from eva_pretrain.data.datamodule import Patches
 from eva_pretrain.data.seen_images import note_seen
 from eva_pretrain.distributed import all_reduce_max, all_reduce_sum, world
@@ -100,7 +101,7 @@ class ThroughputCallback(Callback):
             skipped = f", {method.skipped} steps skipped" if method.skipped else ""
             self._note = f"loss {numbers['loss']:.3f}{_rates(numbers)}{skipped}"
             left = (
-                f"the first took {training:.1f} s"
+                f"the first took {training:.1f} s{_compiling()}"
                 if first
                 else f"{_duration((trainer.max_steps - step) / per_second)} left"
             )
@@ -192,6 +193,11 @@ def _rates(numbers: dict[str, float]) -> str:
         return ""
     of_peak = f", {numbers['of_peak']:.0%} of peak" if "of_peak" in numbers else ""
     return f", {numbers['patches_per_s']:,.1f} patches/s, waiting {numbers['waiting']:.0%}{of_peak}"
+
+
+def _compiling() -> str:
+    seconds = seconds_compiling()
+    return f", {seconds:.1f} s of them compiling" if seconds else ""
 
 
 def _loader(trainer: Trainer) -> Any:

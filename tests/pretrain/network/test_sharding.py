@@ -9,6 +9,8 @@ from torch import distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor
+from torch.testing._internal.distributed.fake_pg import FakeStore
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from eva_pretrain.network.sharding import shard, sharded
 from eva_pretrain.network.vit import Architecture, Vit
@@ -66,3 +68,33 @@ def test_a_rotary_network_is_divided_and_becomes_another_teacher(mesh, arch):
     for ours, theirs in zip(divided.parameters(), plain.parameters(), strict=True):
         if theirs.grad is not None:
             torch.testing.assert_close(ours.grad.full_tensor(), theirs.grad)
+
+
+def test_weights_are_gathered_three_times_in_a_step():
+    """Forward and backward of the student for crops of both sizes, and forward of the teacher, on one of 8 devices."""
+    dist.init_process_group("fake", rank=0, world_size=8, store=FakeStore())
+    try:
+        mesh = init_device_mesh("cpu", (8,))
+        small = {"depth": 4, "embed_dim": 24, "num_heads": 3}
+        options = {"drop_path": 0.4, "drop_path_everywhere": True, "drop_path_subset": True}
+        student, teacher = (
+            Vit(Architecture("vit_tiny_patch16_224", 32, small, **options), s, True) for s in (True, False)
+        )
+        for vit in (student, teacher):
+            shard(vit, vit.network.blocks, nn.ModuleDict(), mesh, half=False)
+        with Gathers() as gathers:
+            with torch.no_grad():
+                teacher(torch.randn(4, 3, 32, 32))
+            tokens, local = student(torch.randn(4, 3, 32, 32), None, torch.randn(6, 3, 16, 16))
+            (tokens.cls.sum() + local.cls.sum()).backward()
+        assert gathers.count == 3 * (4 + 1)  # of each block, and of the rest
+    finally:
+        dist.destroy_process_group()
+
+
+class Gathers(TorchDispatchMode):
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += "all_gather" in str(function)
+        return function(*args, **(kwargs or {}))

@@ -203,15 +203,3 @@ def test_a_share_of_the_blocks_is_calculated_again(share, blocks):
         Architecture(TINY.arch, 32, {"depth": 4, "embed_dim": 12, "num_heads": 1}, checkpointing=share), True, True
     )
     assert [i for i, again in enumerate(vit._checkpointed) if again] == blocks
-
-
-def test_sums_are_in_half_precision_where_it_is_asked_for_and_the_run_has_it():
-    seen = []
-    for half in (False, True):
-        vit = Vit(Architecture(TINY.arch, 32, {"depth": 1}, half_residual=half), student=False, masked=True)
-        vit.network.norm.register_forward_pre_hook(lambda _, x: seen.append(x[0].dtype))
-        with torch.no_grad():
-            vit(torch.randn(1, 3, 32, 32))
-            with torch.autocast("cpu", torch.bfloat16):
-                vit(torch.randn(1, 3, 32, 32))
-    assert seen == [torch.float32, torch.float32, torch.float32, torch.bfloat16]
