@@ -8,6 +8,7 @@ from pretraining import RepeatedPatches, train  # beside gpu.py
 
 from eva_core.accelerator import peak_memory, reset_peak_memory
 from eva_pretrain.data.datamodule import Patches
+from eva_pretrain.monitor.throughput import ThroughputCallback
 from gpu_stages.data import SLIDE
 from gpu_stages.stage import Bench, Figures
 
@@ -55,7 +56,7 @@ def measured(bench: Bench, kind: type[Patches], model: str, variant: str, steps:
     reset_peak_memory(bench.device)
     output = bench.scratch / f"{model} {variant} {kind.__name__}".replace("/", "")
     trainer = train(arguments(bench, model, variant), bench.small(2, steps), output, [], kind, bench.device)
-    numbers = trainer.callback_metrics
+    numbers = next(c for c in trainer.callbacks if isinstance(c, ThroughputCallback)).numbers[1]
     peak = peak_memory(bench.device)
     return {
         "patches_per_s": float(numbers["patches_per_s"]),
