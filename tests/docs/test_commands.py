@@ -36,7 +36,6 @@ EVA = ("eva", "$(command -v eva)")
 ELSEWHERE = {
     "--config hest_": "has no stand-in here yet; tests/vision/datasets/test_hest_board.py fits tiny trees",
     "--config tp53_slides": "needs more patients than its tiny tree has; tests/vision has them",
-    "board out/best": "takes its time; tests/pretrain/studies/test_learning_curve.py scores snapshots",
     "--training.nodes 4": "needs four machines of eight GPUs each",
     "--gpus 1": "asks Ray for a GPU; tests/core/boards/test_run.py runs boards over Ray without one",
 }
