@@ -1,8 +1,8 @@
 """Speed of reading patches from slides against other libraries, in turns, on one large slide: ratios, CPU per patch.
 
-The slide is what `../shared/tools/make_slide.py` makes, or any whose level 0 has 0.25 micrometres per pixel. Rows
-that need `wsistream`, or `tiffslide` and `s3fs`, are left out where these are not installed. The storage is a server on
-this machine that waits 30 ms before each answer.
+The slide is what `../shared/tools/make_slide.py` makes, or any whose level 0 has 0.25 micrometres per pixel. What
+needs `cucim`, `fastslide`, `wsistream`, or `tiffslide` and `s3fs`, is left out where these are not installed. The
+storage is a server on this machine that waits 30 ms before each answer.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ from eva_vision.slides.sampler import Sampler, Sampling
 MAKER = Path(__file__).parents[2] / "shared" / "tools" / "make_slide.py"
 BATCH = 64
 Place = tuple[int, int, int, float]
+Read = Callable[[int, int, int, int], Image.Image]
+"""Column and row in pixels of a level, the level, a side -> image."""
 
 
 def has(*modules: str) -> bool:
@@ -45,37 +48,73 @@ def places(index: Index, size: int, mpp: tuple[float, ...], n: int) -> list[Plac
     return [(at.x, at.y, at.size, at.mpp) for at in map(sampler.place, range(n))]
 
 
-def by_openslide(slide: openslide.OpenSlide, where: Sequence[Place]) -> None:
-    """Read places with openslide-python: the lowest level that is fine enough, on its grid, then a resize."""
+def by_levels(read: Read, steps: Sequence[float], where: Sequence[Place]) -> None:
+    """Read places with a library that knows levels: the lowest that is fine enough, on its grid, then a resize.
+
+    Args:
+        read: Reads one square.
+        steps: Level-0 pixels that a pixel of each level spans.
+        where: Places to read.
+    """
     for x, y, size, mpp in where:
         scale = mpp / 0.25
-        level = slide.get_best_level_for_downsample(scale * 1.001)
-        step = slide.level_downsamples[level]
-        side = round(size * scale / step)
-        corner = (round(round(x / step) * step), round(round(y / step) * step))
-        image = slide.read_region(corner, level, (side, side)).convert("RGB")
+        level = max(number for number, step in enumerate(steps) if step <= scale * 1.001)
+        side = round(size * scale / steps[level])
+        image = read(round(x / steps[level]), round(y / steps[level]), level, side)
         np.asarray(image if side == size else image.resize((size, size), Image.Resampling.BOX))
 
 
-def turns(ours: Callable[[], Any], theirs: Callable[[], Any], n: int, turns: int) -> dict[str, float]:
-    """Compute the CPU milliseconds per patch of both, and the median of theirs / ours over turns."""
-    ours(), theirs()
-    pairs = []
+def libraries(path: Path) -> dict[str, Callable[[Sequence[Place]], None]]:
+    """Make the function of each library that is installed, which reads places; caches of tiles stay as they come."""
+    slide = openslide.OpenSlide(path)
+    steps = slide.level_downsamples
+
+    def by_openslide(x: int, y: int, level: int, side: int) -> Image.Image:
+        corner = (round(x * steps[level]), round(y * steps[level]))
+        return slide.read_region(corner, level, (side, side)).convert("RGB")
+
+    readers: dict[str, Read] = {"openslide": by_openslide}
+    if has("cucim"):
+        from cucim import CuImage
+
+        cu = CuImage(str(path))
+
+        def by_cucim(x: int, y: int, level: int, side: int) -> Image.Image:
+            corner = (round(x * steps[level]), round(y * steps[level]))
+            return Image.fromarray(np.asarray(cu.read_region(corner, (side, side), level)))
+
+        readers["cucim"] = by_cucim
+    if has("fastslide"):
+        from fastslide import FastSlide
+
+        fast = FastSlide.from_file_path(str(path))
+        readers["fastslide"] = lambda x, y, level, side: Image.fromarray(
+            fast.read_region((x, y), level, (side, side)).numpy()
+        )
+    return {name: lambda where, read=read: by_levels(read, steps, where) for name, read in readers.items()}
+
+
+def turns(jobs: dict[str, Callable[[], Any]], n: int, turns: int) -> dict[str, Any]:
+    """Compute the CPU milliseconds per patch of each, and medians of theirs / ours over turns; ours is first."""
+    for job in jobs.values():
+        job()
+    spent: dict[str, list[float]] = {name: [] for name in jobs}
     for _ in range(turns):
-        pair = []
-        for job in (ours, theirs):
+        for name, job in jobs.items():
             started = time.process_time()
             job()
-            pair.append(1e3 * (time.process_time() - started) / n)
-        pairs.append(pair)
-    a, b = (statistics.median(column) for column in zip(*pairs, strict=True))
-    ratio = statistics.median(theirs / ours for ours, theirs in pairs)
-    return {"ratio": round(ratio, 2), "ours_cpu_ms": round(a, 3), "theirs_cpu_ms": round(b, 3)}
+            spent[name].append(1e3 * (time.process_time() - started) / n)
+    ours = next(iter(spent.values()))
+    ratios = {
+        f"{name} / ours": round(statistics.median(b / a for a, b in zip(ours, times, strict=True)), 2)
+        for name, times in list(spent.items())[1:]
+    }
+    return {**ratios, "cpu_ms": {name: round(statistics.median(times), 3) for name, times in spent.items()}}
 
 
 def readers(path: Path, index: Index, n: int, rounds: int) -> dict[str, Any]:
-    """Compare our reader with openslide-python."""
-    theirs, ours = openslide.OpenSlide(path), index.open(0)
+    """Compare our reader with the libraries that are installed."""
+    theirs, ours = libraries(path), index.open(0)
     work = {
         "256_at_level_0": places(index, 256, (0.25,), n),
         "224_at_0.5": places(index, 224, (0.5,), n),
@@ -83,10 +122,12 @@ def readers(path: Path, index: Index, n: int, rounds: int) -> dict[str, Any]:
         "any_mpp": [(x, y, s, float(m)) for (x, y, s, _), m in
                     zip(places(index, 256, (2.0,), n), np.geomspace(0.25, 2, n), strict=True)],
     }  # fmt: skip
-    return {
-        name: turns(lambda at=at: ours.read_many(at), lambda at=at: by_openslide(theirs, at), n, rounds)
-        for name, at in work.items()
-    }
+
+    def jobs(at: list[Place]) -> dict[str, Callable[[], Any]]:
+        mine = {"ours": lambda: deque(ours.read_each(at), 0)}  # which keeps no patch, as the others do
+        return mine | {name: lambda f=f: f(at) for name, f in theirs.items()}
+
+    return {name: turns(jobs(at), n, rounds) for name, at in work.items()}
 
 
 def rate(batches: Iterator[Any], n: int, first: int = 4) -> tuple[float, float]:
@@ -216,7 +257,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         index = build([str(path.resolve())], Path(folder) / "index", "hsv", None, in_this_process)
         results = {
-            "against_openslide": readers(path, index, given.patches, given.turns),
+            "against_others": readers(path, index, given.patches, given.turns),
             "opening_ms": opening(index),
             "stream": stream(path.resolve(), Path(folder), 20, max(1, given.turns // 2)),
             "remote": remote(path.resolve(), index, 4 * given.patches),

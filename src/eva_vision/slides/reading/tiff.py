@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from eva_core.errors import EvaError
 from eva_vision.slides.reading.blobs import Blob, is_url
+from eva_vision.slides.reading.jpeg_rows import first_rows
 from eva_vision.slides.reading.mpp import decide_mpp
 from eva_vision.slides.reading.readers import SlideReader
 from eva_vision.slides.reading.slide import NotOpened, Region, Slide
@@ -178,27 +179,28 @@ class TiffSlide(Slide):
         if left < 0 or top < 0 or left + width > right or top + height > bottom or self._sparse[level]:
             out[:] = 255
         for tile in tiles:
-            pixels = self._decode(parts[tile.span][tile.start : tile.stop], level, reduce, tile)
             x, y = tile.column * across, tile.row * down
             x0, x1 = max(x, left), min(x + across, left + width, right)
             y0, y1 = max(y, top), min(y + down, top + height, bottom)
             if x0 < x1 and y0 < y1:
+                pixels = self._decode(parts[tile.span][tile.start : tile.stop], level, reduce, tile, y1 - y)
                 out[y0 - top : y1 - top, x0 - left : x1 - left] = pixels[y0 - y : y1 - y, x0 - x : x1 - x]
         return out
 
-    def _decode(self, stream: bytes, level: int, reduce: int, tile: _Tile) -> np.ndarray:
-        """Pixels of one tile in a buffer that the next tile of this thread overwrites."""
+    def _decode(self, stream: bytes, level: int, reduce: int, tile: _Tile, rows: int) -> np.ndarray:
+        """At least the first rows of one tile in a buffer that the next tile of this thread overwrites."""
         grid: Tiles = self.layout.tiles[level]
         width, height = grid.tile[0] // reduce, grid.tile[1] // reduce
         try:
             if stream[:2] != b"\xff\xd8":
                 raise ValueError("no JPEG stream")
+            stream = self._prefixes[level] + stream[2:]
+            buffer = _buffer(3 * width * height)
+            part = first_rows(stream, *grid.tile, reduce, rows, buffer)
+            if part is not None:
+                return part
             pixels: np.ndarray = simplejpeg.decode_jpeg(
-                self._prefixes[level] + stream[2:],
-                min_width=width,
-                min_height=height,
-                min_factor=reduce,
-                buffer=_buffer(3 * width * height),
+                stream, min_width=width, min_height=height, min_factor=reduce, buffer=buffer
             )
             if pixels.shape != (height, width, 3):
                 raise ValueError(f"{pixels.shape[1]} x {pixels.shape[0]} px")

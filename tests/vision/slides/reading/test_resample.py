@@ -55,15 +55,15 @@ def test_whole_factors_average_exactly():
 def test_higher_orders_are_differences_of_interpolated_sums(size, factor, order, seed):
     """The running sum by scipy's polynomial through the places round each edge, in float64."""
     span = size * factor
-    pixels = np.random.default_rng(seed).integers(0, 256, (int(np.ceil(span)), 1, 3), np.uint8)
+    pixels = np.random.default_rng(seed).integers(0, 256, (int(np.ceil(span)), 3), np.uint8)
     mirrored = np.concatenate([pixels[:1].repeat(order, 0), pixels, pixels[-1:].repeat(order, 0)])  # the edge goes on
-    sums = np.concatenate([np.zeros((1, 3)), np.cumsum(mirrored[:, 0].astype(float), axis=0)])
+    sums = np.concatenate([np.zeros((1, 3)), np.cumsum(mirrored.astype(float), axis=0)])
     edges = []
     for at in np.arange(size + 1) * (span / size) + order:
         low = min(int(at + 1e-9), len(pixels) - 1 + order) - order // 2 + 1
         edges.append(BarycentricInterpolator(np.arange(order), sums[low : low + order])(at - low))
     expected = np.clip(np.diff(np.array(edges), axis=0) / factor, 0, 255)
-    resized = _shrink(pixels, span, size, order)[:, 0]
+    resized = _shrink(pixels, span, size, order)
     assert np.abs(resized - expected).max() <= 0.5 + 255 * 16 / 128 / 8  # weights are 128ths
     assert np.abs(resized - expected).mean() <= 2
 
