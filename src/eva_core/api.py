@@ -83,7 +83,7 @@ def fit_job(job: Job, tell: Callable[[str], None] = say) -> Results:
         tell(line)
     job = _settled(job, tell)
     key = task.key(job)
-    stamp = _stamp(job, key.content)
+    stamp = stamp_of(job, key.content)
 
     def make(folder: Path) -> Results:
         store = task.extract(key, job, tell)
@@ -128,7 +128,7 @@ def fit_embeddings(
     job = job_of(NoBackbone(ModelCard(str(opened.attributes["model"]))), images, head, protocol, output=output)
     config = yaml.safe_dump({"embeddings": str(store), "protocol": plain(job.protocol)}, sort_keys=False)
     job = replace(job, config=config)
-    stamp = _stamp(job, content, "+embeddings=imported")
+    stamp = stamp_of(job, content, "+embeddings=imported")
 
     def make(folder: Path) -> Results:
         answer = _task_of(job).evaluate(job, opened, folder, stamp["key"])
@@ -306,7 +306,7 @@ def apply_job(result: Path, job: Job, tell: Callable[[str], None] = say) -> Path
         return finish(output, job_key, _task_of(job).apply(job, store, tensors, classes, output))
 
 
-def _stamp(job: Job, content: dict[str, Any], departure: str = "") -> dict[str, Any]:
+def stamp_of(job: Job, content: dict[str, Any], departure: str = "") -> dict[str, Any]:
     """Key, task, identity and settings of a result.
 
     Args:

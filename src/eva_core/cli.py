@@ -20,6 +20,7 @@ SUMMARIES = {
     "fit": "extract embeddings, train heads, write a score",
     "predict": "extract embeddings only, or apply the heads of a finished result",
     "report": "the page of a finished result, made again",
+    "verify": "make every number of a finished result again",
     "compare": "say whether finished results differ",
     "leaderboard": "many models on many tasks, as one page",
     "profile": "one dataset at several magnifications",

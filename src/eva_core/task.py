@@ -14,16 +14,19 @@ from eva_core import registry
 from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.metric import Metric
 from eva_core.contracts.protocol import Protocol
+from eva_core.errors import UsageError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from torch import Tensor
 
     from eva_core.contracts.dataset import Dataset
-    from eva_core.contracts.results import Picture, Results
+    from eva_core.contracts.results import Picture, Results, SplitRecord
     from eva_core.contracts.sections import Section
     from eva_core.job import Answer, Job
     from eva_core.reports.sources import Sources
     from eva_core.statistics.comparison import Difference
+    from eva_core.statistics.intervals import Intervals
     from eva_core.store.store import StoreKey
 
 Heads = Mapping[int, Mapping[str, "Tensor"]]
@@ -54,6 +57,24 @@ class Scores(ABC):
     @abstractmethod
     def test(self, other: Any, metric: str) -> tuple[float, float]:
         """Difference and p of the permutation test by group alone, which is what a board needs of each pair."""
+
+    def record(self, names: Sequence[str], last: Any = None) -> "tuple[SplitRecord, Intervals]":
+        """What results.json says of the split, from nothing but these predictions, so that `eva verify` makes it again.
+
+        Args:
+            names: Names of the metrics that a result has, without those of single classes: where a kind has a choice.
+            last: Predictions of the same samples by the heads after their last step; these unless given.
+        Raises:
+            UsageError: This kind of task keeps too little.
+        """
+        del names, last  # for kinds that can
+        raise UsageError(
+            f"Expected predictions that give their record again, but {type(self).__name__} has no `record`."
+        )
+
+    def contradictions(self) -> list[str]:
+        """What cannot be in these predictions, a line each: probabilities that do not add up, say."""
+        return []
 
 
 class Task(ABC):
@@ -141,6 +162,18 @@ class Task(ABC):
     @abstractmethod
     def apply(self, job: "Job", store: Any, heads: Heads, classes: list[str], output: Path) -> Path:
         """Apply finished heads to images; returns what was written below `output`, an existing folder."""
+
+    def repeat(self, job: "Job", store: Any, heads: Heads) -> "pa.Table":
+        """The rows of predictions.parquet made again, from what was extracted and the finished heads.
+
+        Args:
+            job: The job of the result; its model may be a stand-in.
+            store: What `extract` gave.
+            heads: Parameters of the finished heads.
+        Raises:
+            UsageError: This kind of task cannot.
+        """
+        raise UsageError(f"Expected a kind of task that repeats predictions, but {type(self).__name__} does not.")
 
     @abstractmethod
     def read(self, folder: Path, split: str) -> Scores:

@@ -10,7 +10,6 @@ import torch
 
 from eva_core.classification.metrics import log_odds, probabilities, selection_metric
 from eva_core.classification.predictions import Predictions, predictions_table
-from eva_core.classification.summary import split_record
 from eva_core.contracts.head import Embedded, FittedRun, FittingData, Head
 from eva_core.contracts.metric import Metric
 from eva_core.contracts.results import Baseline, Confounds, Contamination, SplitRecord, TaskRecord
@@ -114,25 +113,29 @@ def _score(
     """Records, scores and draws of the main metric, each by reported split."""
     splits, parts, draws = {}, {}, {}
     for split in plan.reported:
-        rows = store.rows(split)
-        data = store.embedded(rows, what)
-        selected, ranking = scores_of(job.head, [r.params for r in runs], data)
-        broken = [r.run for r, odds in zip(runs, ranking, strict=True) if np.isnan(odds).any()]
+        part = predicted(job, store, split, [r.params for r in runs], what)
+        broken = [r.run for r, odds in zip(runs, part.ranking, strict=True) if np.isnan(odds).any()]
         if broken:
             raise EvaError(
                 f"Expected finite logits on {split}, but run {broken[0]} of {job.head_name} on {job.model} gives "
                 "NaN: it diverged. Lower the learning rate, or look at the embeddings."
             )
         same = all(r.last is r.params for r in runs)  # nothing was selected over time
-        last, ranking_last = (selected, ranking) if same else scores_of(job.head, [r.last for r in runs], data)
-        groups, targets = store.groups[rows], store.targets[rows]
-        known = [g or None for g in groups.tolist()] if (groups != "").any() else None
-        splits[split], intervals = split_record(
-            selected, last, targets, job.dataset.card.classes, known, ranking, ranking_last
-        )
-        parts[split] = Predictions(split, store.ids[rows], groups, targets, selected, ranking)
+        end = part if same else predicted(job, store, split, [r.last for r in runs], what)
+        splits[split], intervals = part.record([job.dataset.card.metric], end)
+        parts[split] = part
         draws[split] = intervals.draws[job.dataset.card.metric]
     return splits, parts, draws
+
+
+def predicted(
+    job: Job, store: Store, split: str, versions: Sequence[dict[str, torch.Tensor]], what: str = "embeddings"
+) -> Predictions:
+    """What each version of the parameters says of a split."""
+    rows = store.rows(split)
+    scores, ranking = scores_of(job.head, versions, store.embedded(rows, what))
+    classes = job.dataset.card.classes
+    return Predictions(split, store.ids[rows], store.groups[rows], store.targets[rows], scores, ranking, classes)
 
 
 def scores_of(head: Head, versions: Sequence[dict[str, torch.Tensor]], data: Embedded) -> tuple[np.ndarray, np.ndarray]:
@@ -145,10 +148,15 @@ def _contamination(job: Job, predictions: Predictions) -> Contamination:
     """Whether the model was trained on these slides."""
 
     def rescored(chosen: np.ndarray) -> SplitRecord:
-        groups = [g or None for g in np.asarray(predictions.groups)[chosen]]
-        scores, ranking = predictions.scores[:, chosen], predictions.ranking[:, chosen]
-        targets = predictions.targets[chosen]
-        return split_record(scores, scores, targets, job.dataset.card.classes, groups, ranking, ranking)[0]
+        rest = replace(
+            predictions,
+            ids=np.asarray(predictions.ids)[chosen],
+            groups=np.asarray(predictions.groups)[chosen],
+            targets=predictions.targets[chosen],
+            scores=predictions.scores[:, chosen],
+            log_odds=predictions.ranking[:, chosen],
+        )
+        return rest.record([job.dataset.card.metric])[0]
 
     known = seen(job.card, predictions.ids, predictions.groups, job.dataset)
     return marked(job.card, job.dataset.card, known, rescored)

@@ -8,17 +8,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-from scipy.special import logit
+from scipy.special import expit, logit
 
 from eva_core.results.predictions import identity_columns, read_split
 from eva_core.statistics.intervals import members
 from eva_core.task import Scores
 
 if TYPE_CHECKING:
+    from eva_core.contracts.results import SplitRecord
     from eva_core.statistics.comparison import Difference
+    from eva_core.statistics.intervals import Intervals
 
 SCORE = "score_"
 LOG_ODDS = "log_odds_"
+_ROUNDING = 1e-4
+"""Of probabilities in float32."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,30 @@ class Predictions(Scores):
             return math.nan, math.nan
         return permutation(self.ordered(metric), other.ordered(metric), self.targets, self.labels, member, metric)
 
+    def record(self, names: Sequence[str], last: "Predictions | None" = None) -> "tuple[SplitRecord, Intervals]":
+        """What results.json says of the split; see `eva_core.classification.summary.split_record`."""
+        from eva_core.classification.summary import split_record
+
+        del names  # all are computed
+        end = self if last is None else last
+        groups = [group or None for group in self.groups] if any(self.groups) else None
+        return split_record(self.scores, end.scores, self.targets, self.labels, groups, self.ranking, end.ranking)
+
+    def contradictions(self) -> list[str]:
+        """Probabilities that do not add up to 1, or are not those of their log-odds."""
+        lines = []
+        for wrong, what in (
+            (np.abs(self.scores.sum(-1, dtype=np.float64) - 1), "probabilities that add up to 1"),
+            (
+                np.abs(expit(self.ranking.astype(np.float64)) - self.scores).max(-1),
+                "probabilities as their log-odds are",
+            ),
+        ):
+            run, n = np.unravel_index(np.nan_to_num(wrong, nan=np.inf).argmax(), wrong.shape)
+            if not wrong[run, n] <= _ROUNDING:
+                lines.append(f"Expected {what}, but {self.ids[n]} of run {run} is off by {wrong[run, n]:.2g}.")
+        return lines
+
 
 def predictions_table(parts: Sequence[Predictions], classes: Sequence[str], runs: Sequence[int]) -> pa.Table:
     """One row per sample and run: id, split, run, target, group, the score of each class and its log-odds."""
@@ -102,6 +130,6 @@ def read_predictions(folder: Path, split: str) -> Predictions:
     def stacked(columns: list[str]) -> np.ndarray:
         return np.stack([table[name].to_numpy().reshape(runs, -1) for name in columns], axis=-1)
 
-    targets = table["target"].slice(0, len(ids)).fill_null(-1).to_numpy()
+    targets = table["target"].slice(0, len(ids)).fill_null(-1).to_numpy().copy()
     log_odds = stacked(by_log_odds) if by_log_odds else None
     return Predictions(split, ids, groups, targets, stacked(names), log_odds, classes)

@@ -15,6 +15,8 @@ from eva_core.progress import say
 from eva_core.task import Heads, Task
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from eva_core.classification.predictions import Predictions
     from eva_core.contracts.dataset import Dataset
     from eva_core.contracts.results import Results
@@ -105,6 +107,17 @@ class Classification(Task):
             parts.append(Predictions(split, store.ids[rows], store.groups[rows], targets, scores, ranking))
         write_predictions(output, predictions_table(parts, classes, list(heads)))
         return output / PREDICTIONS
+
+    @override
+    def repeat(self, job: "Job", store: "Store", heads: Heads) -> "pa.Table":
+        from eva_core.classification.evaluation import predicted
+        from eva_core.classification.predictions import predictions_table
+        from eva_core.evaluation.splits import reported_splits
+
+        params = [dict(p) for p in heads.values()]
+        splits = reported_splits(store.splits[store.readable], job.dataset.card)
+        parts = [predicted(job, store, split, params) for split in splits]
+        return predictions_table(parts, job.dataset.card.classes, list(heads))
 
     @override
     def read(self, folder: Path, split: str) -> "Predictions":

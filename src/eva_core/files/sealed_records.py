@@ -28,7 +28,12 @@ def write_record(path: Path, content: dict[str, Any]) -> None:
     """
     content = json.loads(json.dumps(content, allow_nan=False))  # keys as a reader will have them
     content.pop(SEAL, None)  # of before
-    write_text(path, json.dumps({**content, SEAL: _seal(content)}, indent=2) + "\n")
+    write_text(path, text_of({**content, SEAL: seal_of(content)}))
+
+
+def text_of(content: Mapping[str, Any]) -> str:
+    """The text of a record, seal included: the only one of this content, to the byte."""
+    return json.dumps(content, indent=2) + "\n"
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -51,7 +56,7 @@ def read_record(path: Path) -> dict[str, Any]:
         raise Damaged(f"{path} is damaged: it is not JSON.") from error
     if not isinstance(content, dict) or SEAL not in content:
         raise Damaged(f"{path} is not what this version of eva writes.")
-    if content[SEAL] != _seal({name: value for name, value in content.items() if name != SEAL}):
+    if content[SEAL] != seal_of(content):
         raise Damaged(f"{path} was changed since it was written: its digest is not that of its content.")
     return content
 
@@ -138,5 +143,7 @@ def _compare(path: Path, record: Mapping[str, Any], name: str, size: int, digest
         raise Damaged(f"{path} is damaged: its digest is not that of what was written.")
 
 
-def _seal(content: dict[str, Any]) -> str:
+def seal_of(content: Mapping[str, Any]) -> str:
+    """The digest of what a record says, its seal left out."""
+    content = {name: value for name, value in content.items() if name != SEAL}
     return sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode("utf-8", "surrogatepass"))

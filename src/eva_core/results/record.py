@@ -63,7 +63,7 @@ def write_results(folder: Path, results: Mapping[str, object], files: Iterable[s
         files: What it vouches for, by name below the folder; on disk already.
     """
     write_record(
-        folder / RESULTS, {"schema": SCHEMA, **free_of_secrets(_without_nan(results)), FILES: vouch(folder, files)}
+        folder / RESULTS, {"schema": SCHEMA, **free_of_secrets(without_nan(results)), FILES: vouch(folder, files)}
     )
 
 
@@ -193,7 +193,11 @@ def read_heads(path: Path) -> tuple[list[str], dict[int, dict[str, np.ndarray]]]
     Raises:
         Damaged: The file is missing, or not as it was written.
     """
-    content = read_result_file(path.parent, path.name)
+    return heads_of(read_result_file(path.parent, path.name))
+
+
+def heads_of(content: bytes) -> tuple[list[str], dict[int, dict[str, np.ndarray]]]:
+    """Classes, and the parameters of each run, from the bytes of their file."""
     params: dict[int, dict[str, np.ndarray]] = {}
     for key, value in load(content).items():
         run, _, name = key.partition(".")
@@ -208,11 +212,12 @@ def tensors_metadata(content: bytes) -> dict[str, str]:
     return metadata
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
+    """A value as JSON can hold it: what is not finite becomes null, tuples become lists."""
     if isinstance(value, dict):
-        return {k: _without_nan(v) for k, v in value.items()}
+        return {k: without_nan(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(v) for v in value]
+        return [without_nan(v) for v in value]
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):

@@ -25,7 +25,6 @@ from eva_core.store.store import Store
 from eva_core.task import Heads
 from eva_vision.regression.contracts import FoldedDataset, ValueData
 from eva_vision.regression.predictions import Values, values_table
-from eva_vision.regression.summary import split_record
 
 COLOUR = "colour_stats"
 NOTHING = "nothing: all of train is learnt from"
@@ -182,9 +181,24 @@ def _values(job: Job, params: dict[str, Tensor], x: Tensor, labels: Sequence[str
 
 
 def _record(part: Values, last: np.ndarray, metric: str) -> tuple[SplitRecord, Intervals]:
-    known = [group or None for group in part.groups] if any(part.groups) else None
-    wanted = list(dict.fromkeys([metric, "pearson"]))
-    return split_record(part.predicted, last, part.targets, part.labels, known, wanted, part.folds)
+    return part.record(list(dict.fromkeys([metric, "pearson"])), replace(part, predicted=last))
+
+
+def repeated(job: Job, store: Store, heads: Heads) -> list[Values]:
+    """What finished heads, fold after fold, predict for the reported splits of their own dataset."""
+    labels, folds, every = labels_of(job.dataset.card), divided(job, store)[1], [*heads.values()]
+    runs, parts = len(every) // len(folds), []
+    for split in folds[0].scored:
+        rows = np.sort(np.concatenate([fold.scored[split] for fold in folds]))
+        values, fold_of = np.zeros((runs, len(rows), len(labels))), np.zeros(len(rows), np.int64)
+        for number, fold in enumerate(folds):
+            places = np.searchsorted(rows, fold.scored[split])
+            fold_of[places], x = number, _embedded(store, fold.scored[split], "embeddings").x
+            for run in range(runs):
+                values[run, places] = _values(job, dict(every[number * runs + run]), x, labels)
+        targets, folded = store.targets[rows].reshape(len(rows), -1), fold_of if len(folds) > 1 else None
+        parts.append(Values(split, store.ids[rows], store.groups[rows], targets, values, labels, folded))
+    return parts
 
 
 def said_by(job: Job, store: Store, heads: Heads, outputs: Sequence[str]) -> list[Values]:

@@ -21,7 +21,9 @@ from eva_vision.regression.metric_names import METRICS
 from eva_vision.regression.metrics import by_output
 
 if TYPE_CHECKING:
+    from eva_core.contracts.results import SplitRecord
     from eva_core.statistics.comparison import Difference
+    from eva_core.statistics.intervals import Intervals
 
 TARGET, PREDICTED, FOLD = "target_", "predicted_", "fold"
 
@@ -79,6 +81,15 @@ class Values(Scores):
         # models that scale their values otherwise are in one order once both give ranks
         one, two = (_ranks(of) if metric == "spearman" else of.predicted for of in (self, other))
         return permutation_of_metric(one, two, member, measured)
+
+    @override
+    def record(self, names: Sequence[str], last: "Values | None" = None) -> "tuple[SplitRecord, Intervals]":
+        """What results.json says of the split, of these metrics; see `eva_vision.regression.summary.split_record`."""
+        from eva_vision.regression.summary import split_record
+
+        groups = [group or None for group in self.groups] if any(self.groups) else None
+        end = self.predicted if last is None else last.predicted
+        return split_record(self.predicted, end, self.targets, self.labels, groups, names, self.folds)
 
 
 def _measures(of: Values, metric: str) -> list[Measure]:

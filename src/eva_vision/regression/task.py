@@ -13,6 +13,8 @@ from eva_vision.regression.metric_names import METRICS
 from eva_vision.regression.protocol import PatchRegressionProtocol
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from eva_core.contracts.dataset import Dataset
     from eva_core.contracts.results import Results
     from eva_core.contracts.sections import Section
@@ -87,6 +89,14 @@ class PatchRegression(Task):
         parts = said_by(job, store, heads, classes or ["value"])
         write_predictions(output, values_table(parts, list(heads)))
         return output / PREDICTIONS
+
+    @override
+    def repeat(self, job: "Job", store: "Store", heads: Heads) -> "pa.Table":
+        from eva_vision.regression.evaluation import repeated
+        from eva_vision.regression.predictions import values_table
+
+        parts = repeated(job, store, heads)
+        return values_table(parts, range(len(parts[0].predicted)))
 
     @override
     def read(self, folder: Path, split: str) -> "Values":

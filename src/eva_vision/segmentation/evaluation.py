@@ -18,7 +18,6 @@ from eva_core.extraction.engine import full_precision, prepare
 from eva_core.extraction.pixels import transform_of
 from eva_core.job import Answer
 from eva_core.progress import Bar, say
-from eva_core.statistics.summary import measured_record
 from eva_core.store.reuse import contents_of, copies_of_train
 from eva_vision.segmentation.context import Context
 from eva_vision.segmentation.contracts import IGNORE
@@ -31,7 +30,7 @@ from eva_vision.segmentation.features.tiles import Tile
 from eva_vision.segmentation.metric_names import METRICS
 from eva_vision.segmentation.schema import SegmentationRecord
 from eva_vision.segmentation.scoring.example_images import draw_overlays
-from eva_vision.segmentation.scoring.predictions import ImageDice, dice_table
+from eva_vision.segmentation.scoring.predictions import dice_table
 from eva_vision.segmentation.scoring.scoring import AT_ONCE, Scored, mean_dice, score
 
 Params = dict[str, Tensor]
@@ -64,7 +63,11 @@ def evaluate(context: Context, folder: Path, key: str) -> Answer:
         split: score(context, [*selected, *last], context.store.rows(split), instances=len(runs))
         for split in plan.reported
     }
-    records = {split: _record(context, part, len(runs)) for split, part in scored.items()}
+    of_selected, of_last = slice(len(runs)), slice(len(runs), None)
+    parts = {split: part.predictions(context, split, of_selected) for split, part in scored.items()}
+    records = {
+        split: part.record((), scored[split].predictions(context, split, of_last)) for split, part in parts.items()
+    }
     fit_s = time.monotonic() - started
     splits = {split: record for split, (record, _) in records.items()}
     record: SegmentationRecord = {
@@ -85,9 +88,9 @@ def evaluate(context: Context, folder: Path, key: str) -> Answer:
         "report": {},
         "cost": cost(context.store, fit_s),
     }
-    parts = [_dice(context, split, part, len(runs)) for split, part in scored.items()]
-    table = dice_table(parts, context.card.classes, [r.run for r in runs])
-    return Answer(record, {r.run: r.params for r in runs}, table, records[plan.main][1])
+    table = dice_table([*parts.values()], context.card.classes, [r.run for r in runs])
+    draws = records[plan.main][1].draws[context.card.metric]
+    return Answer(record, {r.run: r.params for r in runs}, table, draws)
 
 
 def _class_pixels(context: Context, plan: Plan) -> dict[str, dict[str, int]]:
@@ -101,24 +104,6 @@ def _class_pixels(context: Context, plan: Plan) -> dict[str, dict[str, int]]:
             if split == "train" or label != context.card.background
         }
     return counts
-
-
-def _record(context: Context, scored: Scored, runs: int) -> tuple[SplitRecord, np.ndarray]:
-    """Make the record of a split for results.json, and the draws of its main metric.
-
-    Args:
-        context: The job on its store.
-        scored: What the selected decoders of all runs score, then those after the last step.
-        runs: Number of runs.
-    """
-    measures = scored.measures(context)
-    record, intervals = measured_record(measures[:runs], measures[runs:], len(scored.units), _groups(scored))
-    return record, intervals.draws[context.card.metric]
-
-
-def _dice(context: Context, split: str, scored: Scored, runs: int) -> ImageDice:
-    dice, by_class = (values[:runs] for values in scored.dice(context))
-    return ImageDice(split, [u.id for u in scored.units], [u.group for u in scored.units], dice, by_class)
 
 
 def online(context: Context) -> bool:
@@ -179,11 +164,6 @@ def decoder_of(context: Context, params: Params, classes: int | None = None) -> 
     return decoder
 
 
-def _groups(scored: Scored) -> list[str | None] | None:
-    groups = [unit.group or None for unit in scored.units]
-    return groups if any(groups) else None
-
-
 def _colour(context: Context, plan: Plan) -> dict[str, SplitRecord]:
     """Fit and score a linear model of colour; returns its record of each split."""
     source = context.stored(plan.train)
@@ -194,8 +174,7 @@ def _colour(context: Context, plan: Plan) -> dict[str, SplitRecord]:
     records = {}
     for split in plan.reported:
         scored = score(context, [model], context.store.rows(split))
-        measures = scored.measures(context)
-        records[split] = measured_record(measures, measures, len(scored.units), _groups(scored))[0]
+        records[split] = scored.predictions(context, split, slice(None)).record(())[0]
     return records
 
 
@@ -204,9 +183,7 @@ def _contamination(context: Context, scored: Scored, runs: int) -> Contamination
 
     def rescored(chosen: np.ndarray) -> SplitRecord:
         units = [unit for unit, is_chosen in zip(scored.units, chosen, strict=True) if is_chosen]
-        subset = Scored(units, scored.counts[:runs, chosen], {})
-        measures = subset.measures(context)
-        return measured_record(measures, measures, len(units), _groups(subset))[0]
+        return Scored(units, scored.counts[:runs, chosen], {}).predictions(context, "", slice(None)).record(())[0]
 
     card = context.job.backbone.card
     ids = [str(context.store.ids[u.sample]) for u in scored.units]  # of images: a tile has a name of its own

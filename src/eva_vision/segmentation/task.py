@@ -16,6 +16,8 @@ from eva_vision.segmentation.metric_names import BESIDE, DICE, METRICS
 from eva_vision.segmentation.protocol import Segmentation
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from eva_core.contracts.dataset import Dataset
     from eva_core.contracts.results import Picture, Results
     from eva_core.contracts.sections import Section
@@ -117,6 +119,21 @@ class SegmentationTask(Task):
         return write_masks(
             context, [decoder_of(context, dict(params), len(classes)) for params in heads.values()], classes, output
         )
+
+    @override
+    def repeat(self, job: "Job", store: "MapStore", heads: Heads) -> "pa.Table":
+        from eva_core.evaluation.splits import reported_splits
+        from eva_vision.segmentation.context import open_context
+        from eva_vision.segmentation.evaluation import decoder_of
+        from eva_vision.segmentation.scoring.predictions import dice_table
+        from eva_vision.segmentation.scoring.scoring import score
+
+        context, whole = open_context(job, store), slice(None)
+        decoders = [decoder_of(context, dict(params)) for params in heads.values()]
+        splits = reported_splits(store.splits[store.readable], context.card)
+        scored = {split: score(context, decoders, store.rows(split), instances=len(decoders)) for split in splits}
+        parts = [part.predictions(context, split, whole) for split, part in scored.items()]
+        return dice_table(parts, context.card.classes, list(heads))
 
     @override
     def read(self, folder: Path, split: str) -> "ImageDice":

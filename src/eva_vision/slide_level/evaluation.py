@@ -171,6 +171,24 @@ def _fitted(
     return fitted, said
 
 
+def repeated(job: Job, store: BagStore, scoring: Scoring, heads: Heads) -> Iterator[Said]:
+    """What finished heads, fold after fold, say of the reported splits of their own dataset."""
+    card, every = job.dataset.card, [dict(params) for params in heads.values()]
+    strata = scoring.strata(store.targets)
+    by_site = _dataset(job).fold_by_site
+    folds = divide(store, job.protocol, job.resolved.section, card, strata, scoring.stratified, by_site)[1]
+    runs, outputs, read = len(every) // len(folds), scoring.outcome(card).outputs, _Reader(job, store, "embeddings")
+    for split in folds[0].scored:
+        rows = np.sort(np.concatenate([fold.scored[split] for fold in folds]))
+        values, fold_of = np.zeros((runs, len(rows), outputs)), np.zeros(len(rows), np.int64)
+        for number, fold in enumerate(folds):
+            places = np.searchsorted(rows, fold.scored[split])
+            fold_of[places] = number
+            of_all = job.head.outputs_of_all(every[number * runs :][:runs], read(fold.scored[split], fold.train))
+            values[:, places] = of_all.numpy().reshape(runs, len(places), outputs)
+        yield Said(split, store.ids[rows], store.groups[rows], store.targets[rows], values, values, fold_of)
+
+
 def said_by(job: Job, store: BagStore, heads: Heads, targets: np.ndarray) -> Iterator[Said]:
     """What finished heads say of each split of a dataset, whose targets, (samples, ...), may be unknown."""
     for split in dict.fromkeys(store.splits.tolist()):

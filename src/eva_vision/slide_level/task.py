@@ -15,6 +15,8 @@ from eva_core.task import Heads, Task
 from eva_vision.slide_level.protocol import SlideLevel
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from eva_core.contracts.dataset import Dataset
     from eva_core.contracts.results import Picture, Results
     from eva_core.job import Answer, Job
@@ -123,6 +125,14 @@ class SlideTask(Task):
         parts = [scoring.predictions(said, card) for said in said_by(job, store, heads, targets)]
         write_predictions(output, scoring.table(parts, card, list(heads)))
         return output / PREDICTIONS
+
+    @override
+    def repeat(self, job: "Job", store: "BagStore", heads: Heads) -> "pa.Table":
+        from eva_vision.slide_level.evaluation import repeated
+
+        scoring, card = self.scoring(), job.dataset.card
+        said = list(repeated(job, store, scoring, heads))
+        return scoring.table([scoring.predictions(part, card) for part in said], card, range(len(said[0].outputs)))
 
     @override
     def pictures(self, results: "Results") -> "list[Picture]":

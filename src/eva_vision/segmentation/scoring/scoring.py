@@ -2,13 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
 from torch import nn
 
-from eva_core.statistics.intervals import Measure
 from eva_vision.segmentation.context import Context
 from eva_vision.segmentation.contracts import IGNORE
 from eva_vision.segmentation.decoders.training import logits
@@ -17,6 +15,7 @@ from eva_vision.segmentation.features.tile_images import fit_labels, scaled
 from eva_vision.segmentation.features.tiles import cut, rescale_labels, stitch
 from eva_vision.segmentation.scoring import metrics
 from eva_vision.segmentation.scoring.instances import aji, label_components, panoptic_quality, part_touching
+from eva_vision.segmentation.scoring.predictions import Counts, ImageDice
 
 AT_ONCE = 32  # tiles in a forward pass outside training
 INSTANCES = ("aji", "pq", "dq", "sq")
@@ -53,24 +52,19 @@ class Scored:
     counts: np.ndarray
     extras: dict[str, np.ndarray]
 
-    def measures(self, context: Context) -> list[Measure]:
-        """Every metric under weights of the units, for each decoder."""
-        return [
-            partial(
-                metrics.weighted,
-                self.counts[p],
-                classes=context.card.classes,
-                background=context.card.background,
-                empty=context.section.empty,
-                extra={name: values[p] for name, values in self.extras.items()},
-            )
-            for p in range(len(self.counts))
-        ]
-
     def dice(self, context: Context) -> tuple[np.ndarray, np.ndarray]:
         """Dice of every decoder and unit, (P, N), and of every class, (P, N, C); NaN where undefined."""
-        by_class = metrics.per_class(self.counts, context.section.empty)[0]
-        return metrics.over_classes(by_class, context.card.background), by_class
+        return self.counted(context, slice(None)).dice()
+
+    def counted(self, context: Context, decoders: slice) -> Counts:
+        """What the metrics of some decoders are computed from."""
+        extras = {name: values[decoders] for name, values in self.extras.items()}
+        return Counts(self.counts[decoders], extras, context.card.background, context.section.empty)
+
+    def predictions(self, context: Context, split: str, decoders: slice) -> ImageDice:
+        """What predictions.parquet holds of some decoders."""
+        counts, ids, groups = self.counted(context, decoders), [u.id for u in self.units], [u.group for u in self.units]
+        return ImageDice(split, ids, groups, *counts.dice(), context.card.classes, counts)
 
 
 def units_of(context: Context, samples: np.ndarray) -> list[Unit]:

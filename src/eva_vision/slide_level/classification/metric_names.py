@@ -5,7 +5,7 @@ from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.metric import Metric
 
 KAPPA = "quadratic_kappa"
-_KAPPA = Metric(bounds=(-1.0, 1.0), chance=0.0)
+KAPPA_FACTS = Metric(bounds=(-1.0, 1.0), chance=0.0)
 
 
 def metrics_for(card: DatasetCard) -> dict[str, Metric]:
@@ -16,4 +16,4 @@ def metrics_for(card: DatasetCard) -> dict[str, Metric]:
         [True, False]
     """
     ordered = card.ordinal or not card.classes  # of results that are compared, the classes are not known
-    return metrics_of(len(card.classes)) | ({KAPPA: _KAPPA} if ordered else {})
+    return metrics_of(len(card.classes)) | ({KAPPA: KAPPA_FACTS} if ordered else {})

@@ -1,6 +1,7 @@
 """Scores of classes of patients or slides: those of images, and comparable by quadratic kappa."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -13,10 +14,12 @@ from eva_core.classification.predictions import Predictions, read_predictions
 from eva_core.statistics.intervals import members
 from eva_core.statistics.permutation import permutation_of_metric
 from eva_vision.slide_level.classification.kappa import measured
-from eva_vision.slide_level.classification.metric_names import KAPPA
+from eva_vision.slide_level.classification.metric_names import KAPPA, KAPPA_FACTS
 
 if TYPE_CHECKING:
+    from eva_core.contracts.results import SplitRecord
     from eva_core.statistics.comparison import Difference
+    from eva_core.statistics.intervals import Intervals
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,23 @@ class Grades(Predictions):
         return permutation_of_metric(
             self.scores, other.scores, member, lambda scores, weights: measured(scores, both, weights)[KAPPA]
         )
+
+    @override
+    def record(self, names: Sequence[str], last: Predictions | None = None) -> "tuple[SplitRecord, Intervals]":
+        """What results.json says of the split: that of images, and quadratic kappa where it is asked for."""
+        from eva_core.statistics.summary import measured_record
+
+        record, intervals = super().record(names, last)
+        if KAPPA not in names:
+            return record, intervals
+        at_end = self.scores if last is None else last.scores
+        kappas, at_last = ([partial(measured, of_run, self.targets) for of_run in of] for of in (self.scores, at_end))
+        groups = [group or None for group in self.groups]
+        graded, more = measured_record(kappas, at_last, len(self.targets), groups, {KAPPA: KAPPA_FACTS})
+        record["metrics"] |= graded["metrics"]
+        for name in ("ci95", "draws", "left_out", "t95"):
+            (getattr(intervals, name) or {}).update(getattr(more, name) or {})
+        return record, intervals
 
 
 def read_grades(folder: Path, split: str) -> Grades:

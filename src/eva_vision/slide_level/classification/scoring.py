@@ -1,7 +1,7 @@
 """Scores of classes of patients or slides: those of images, by the same code."""
 
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,15 +10,13 @@ import torch
 from typing_extensions import override
 
 from eva_core.classification.metrics import log_odds, probabilities
-from eva_core.classification.predictions import Predictions, predictions_table
-from eva_core.classification.summary import split_record
+from eva_core.classification.predictions import predictions_table
 from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.results import SplitRecord
 from eva_core.statistics.intervals import Intervals
-from eva_core.statistics.summary import measured_record
-from eva_vision.slide_level.classification.kappa import measured
 from eva_vision.slide_level.classification.metric_names import metrics_for
 from eva_vision.slide_level.classification.outcome import Classes
+from eva_vision.slide_level.classification.predictions import Grades
 from eva_vision.slide_level.contracts import SlideDataset
 from eva_vision.slide_level.scoring import Example, Said, Scoring
 
@@ -45,25 +43,14 @@ class ClassScoring(Scoring):
         return targets
 
     @override
-    def predictions(self, said: Said, card: DatasetCard) -> Predictions:
+    def predictions(self, said: Said, card: DatasetCard) -> Grades:
         scores, odds = _scores(said.outputs)
-        return Predictions(
-            said.split, said.ids.tolist(), said.groups.tolist(), said.targets, scores, odds, card.classes
-        )
+        return Grades(said.split, said.ids.tolist(), said.groups.tolist(), said.targets, scores, odds, card.classes)
 
     @override
     def record(self, said: Said, card: DatasetCard) -> tuple[SplitRecord, Intervals]:
-        (scores, odds), (last, odds_last) = _scores(said.outputs), _scores(said.last)
-        groups = [group or None for group in said.groups.tolist()]
-        record, intervals = split_record(scores, last, said.targets, card.classes, groups, odds, odds_last)
-        if not card.ordinal:
-            return record, intervals
-        kappas, at_last = ([partial(measured, of_run, said.targets) for of_run in of] for of in (scores, last))
-        graded, more = measured_record(kappas, at_last, len(said.targets), groups, metrics_for(card))
-        record["metrics"] |= graded["metrics"]
-        for name in ("ci95", "draws", "left_out", "t95"):
-            (getattr(intervals, name) or {}).update(getattr(more, name) or {})
-        return record, intervals
+        part, (last, odds) = self.predictions(said, card), _scores(said.last)
+        return part.record([*metrics_for(card)], replace(part, scores=last, log_odds=odds))
 
     @override
     def table(self, parts: Sequence[Any], card: DatasetCard, runs: Sequence[int]) -> pa.Table:

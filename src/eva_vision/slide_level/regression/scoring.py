@@ -1,6 +1,7 @@
 """Scores of values of patients or slides."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,9 @@ from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.results import SplitRecord
 from eva_core.contracts.sections import Section
 from eva_core.statistics.intervals import Intervals
+from eva_vision.regression.metric_names import METRICS
 from eva_vision.regression.predictions import Values, values_table
 from eva_vision.regression.sections import sections_of
-from eva_vision.regression.summary import split_record
 from eva_vision.slide_level.contracts import SlideDataset
 from eva_vision.slide_level.regression.outcome import Value
 from eva_vision.slide_level.scoring import Said, Scoring
@@ -51,8 +52,8 @@ class ValueScoring(Scoring):
 
     @override
     def record(self, said: Said, card: DatasetCard) -> tuple[SplitRecord, Intervals]:
-        groups = [group or None for group in said.groups.tolist()]
-        return split_record(said.outputs[..., 0], said.last[..., 0], said.targets, _LABELS, groups)
+        part = self.predictions(said, card)
+        return part.record(tuple(METRICS), replace(part, predicted=said.last[..., 0]))
 
     @override
     def table(self, parts: Sequence[Any], card: DatasetCard, runs: Sequence[int]) -> pa.Table:

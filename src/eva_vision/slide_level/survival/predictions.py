@@ -21,7 +21,9 @@ from eva_vision.slide_level.survival.metric_names import METRICS
 from eva_vision.slide_level.survival.targets import Outcomes
 
 if TYPE_CHECKING:
+    from eva_core.contracts.results import SplitRecord
     from eva_core.statistics.comparison import Difference
+    from eva_core.statistics.intervals import Intervals
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,15 @@ class Risks(Scores):
             return weighted(ranks, both, weights, [metric])[metric]
 
         return permutation_of_metric(_ranks(self), _ranks(other), member, measured)
+
+    @override
+    def record(self, names: Sequence[str], last: "Risks | None" = None) -> "tuple[SplitRecord, Intervals]":
+        """What results.json says of the split; see `eva_vision.slide_level.survival.summary.split_record`."""
+        from eva_vision.slide_level.survival.summary import split_record
+
+        del names  # all are computed
+        groups = [group or None for group in self.groups]
+        return split_record(self.risks, self.risks if last is None else last.risks, self.outcomes, groups)
 
 
 def _ranks(of: Risks) -> np.ndarray:

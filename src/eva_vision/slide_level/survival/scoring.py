@@ -1,6 +1,7 @@
 """Scores of risks of patients."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,6 @@ from eva_vision.slide_level.scoring import Said, Scoring
 from eva_vision.slide_level.survival.outcome import Risk
 from eva_vision.slide_level.survival.predictions import Risks, risks_table
 from eva_vision.slide_level.survival.sections import sections_of
-from eva_vision.slide_level.survival.summary import split_record
 
 
 class RiskScoring(Scoring):
@@ -49,8 +49,8 @@ class RiskScoring(Scoring):
 
     @override
     def record(self, said: Said, card: DatasetCard) -> tuple[SplitRecord, Intervals]:
-        groups = [group or None for group in said.groups.tolist()]
-        return split_record(said.outputs[..., 0], said.last[..., 0], self.predictions(said, card).outcomes, groups)
+        part = self.predictions(said, card)
+        return part.record((), replace(part, risks=said.last[..., 0]))
 
     @override
     def table(self, parts: Sequence[Any], card: DatasetCard, runs: Sequence[int]) -> pa.Table:

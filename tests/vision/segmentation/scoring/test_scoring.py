@@ -130,7 +130,7 @@ def test_the_mean_that_selects_is_over_images(at: Context):
         counted = counts(np.ones_like(whole), whole, 3)[None]
         by_hand.append(over_classes(per_class(counted, at.section.empty)[0], 0)[0])
     assert mean_dice(at, mixed, everything(at)) == pytest.approx(np.mean(by_hand))
-    metrics = score(at, [mixed], everything(at)).measures(at)[0](np.ones((1, 4)))
+    metrics = score(at, [mixed], everything(at)).counted(at, slice(None)).measures(at.card.classes)[0](np.ones((1, 4)))
     assert metrics["dice"][0] == pytest.approx(np.mean(by_hand))
 
 
