@@ -68,9 +68,7 @@ class Scores(ABC):
             UsageError: This kind of task keeps too little.
         """
         del names, last  # for kinds that can
-        raise UsageError(
-            f"Expected predictions that give their record again, but {type(self).__name__} has no `record`."
-        )
+        raise UsageError(f"Expected predictions that give their record, but {type(self).__name__} has no such method.")
 
     def contradictions(self) -> list[str]:
         """What cannot be in these predictions, a line each: probabilities that do not add up, say."""

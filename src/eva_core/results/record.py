@@ -8,6 +8,7 @@ import resource
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
@@ -36,8 +37,13 @@ AGAIN = "Run `eva fit` or `eva leaderboard` again: it makes the result anew."
 
 def environment() -> dict[str, str]:
     """Versions that a number may depend on."""
+    return {"python": platform.python_version(), "platform": platform.platform(), **_versions()}
+
+
+@cache  # metadata of packages are read from files
+def _versions() -> dict[str, str]:
     packages = ("eva-pathology", "torch", "timm", "torchvision", "torchmetrics", "numpy", "scipy", "h5py")
-    return {"python": platform.python_version(), "platform": platform.platform(), **{p: version(p) for p in packages}}
+    return {package: version(package) for package in packages}
 
 
 def peak_rss_mb() -> float:

@@ -42,7 +42,7 @@ def check_sources(verdict: Verdict, results: Results, ids: Iterable[str]) -> "Jo
     expected = results["identity"]["dataset_sha256"]
     if found != expected:
         missing = sorted(set(ids) - {sample.id for sample in job.dataset.samples})
-        what = f"{len(missing)} images are missing: {some(missing)}" if missing else "a file or a label is another"
+        what = f"missing of its samples: {some(missing)}" if missing else "a file or a label is another"
         verdict.wrong.append(f"data: expected {expected[:12]} as the result states, but found {found[:12]}: {what}.")
     else:
         verdict.holds.append("data")

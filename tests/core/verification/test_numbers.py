@@ -7,8 +7,7 @@ import pytest
 
 from eva_core.classification.predictions import predictions_table
 from eva_core.results import record
-from eva_core.task import task_named
-from eva_core.verification import numbers
+from eva_core.task import Scores, task_named
 from eva_core.verification.numbers import check_numbers, differences, metric_names
 from eva_core.verification.verdict import Verdict
 from tests.core.verification.conftest import CLASSES, part, resealed
@@ -66,13 +65,16 @@ def test_probabilities_that_contradict_each_other_are_named(result: Path):
     assert any("image3.png of run 1 is off by 0.01" in line for line in checked(result).wrong)
 
 
-def test_fields_that_are_gone_are_wrong_and_a_kind_that_cannot_is_unchecked(
-    result: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_fields_that_are_gone_are_wrong(result: Path):
     resealed(result, lambda content: content.pop("main"))
     assert checked(result).wrong == ["Expected the fields of a result and its predictions, but found KeyError: 'main'."]
-    monkeypatch.setattr("eva_core.classification.predictions.Predictions.record", numbers.Task.repeat)
-    monkeypatch.undo()
+
+
+def test_a_kind_of_task_that_keeps_too_little_is_not_checked(result: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("eva_core.classification.predictions.Predictions.record", Scores.record)
+    verdict = checked(result)
+    assert (verdict.wrong, len(verdict.unchecked)) == ([], 1)
+    assert "Predictions has no such method" in verdict.unchecked[0]
 
 
 def test_every_leaf_is_compared_but_for_the_last_step():

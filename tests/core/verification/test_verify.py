@@ -1,4 +1,4 @@
-"""One hundred edits of a finished result, each found: as a slip of a disk leaves them, and as somebody does who re-seals."""
+"""One hundred edits of a finished result, each found: as a disk makes them, and as somebody does who seals it again."""
 
 import hashlib
 import json
@@ -106,7 +106,8 @@ def _is_recomputed(text: str, place: int) -> bool:
 def test_swapped_heads_and_a_task_that_nobody_knows(made_result: Path, result: Path):
     shutil.copy(result / CONFIG, result / HEADS)
     verdict = verify(result, sources=False)
-    assert verdict.wrong and verdict.wrong[0].startswith("heads.safetensors: expected")
+    assert verdict.wrong
+    assert verdict.wrong[0].startswith("heads.safetensors: expected")
     shutil.copy(made_result / HEADS, result / HEADS)
     resealed(result, lambda content: content.update(task="telepathy"))
     verdict = verify(result, sources=False)
@@ -115,5 +116,6 @@ def test_swapped_heads_and_a_task_that_nobody_knows(made_result: Path, result: P
 
 def test_a_result_whose_sources_are_not_here_is_checked_in_part(result: Path):
     verdict = verify(result)
-    assert verdict.exit_code == 2 and "seal" in verdict.holds
+    assert verdict.exit_code == 2
+    assert "seal" in verdict.holds
     assert verdict.unchecked[0].startswith("data and weights: ")

@@ -182,7 +182,7 @@ def test_objects_are_scored_of_the_selected_decoders_alone():
     assert found.extras["aji"][:2].tolist() == [[1.0, 1.0], [0.0, 0.0]]
     assert found.extras["pq"][:2].tolist() == [[1.0, 1.0], [0.0, 0.0]]
     assert all(np.isnan(values[2]).all() for values in found.extras.values())
-    selected = found.measures(at)[0](np.ones((1, 2)))
+    selected = found.counted(at, slice(None)).measures(at.card.classes)[0](np.ones((1, 2)))
     assert (selected["aji"][0], selected["pq"][0], selected["dice"][0]) == (1, 1, 1)
     assert score(at, [Nearest()], everything(at)).extras == {}
 
