@@ -139,8 +139,9 @@ def divide_single_groups(held: np.ndarray, targets: np.ndarray, groups: np.ndarr
 def few(targets: Tensor, shots: int, seed: int) -> Tensor:
     """Draw `shots` samples of each class, without replacement: targets (N,) -> rows, ascending.
 
-    A class with fewer samples gives all that it has.
+    A class with fewer samples gives all that it has. Rows are drawn on the CPU, and lie where the targets do.
     """
     order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed))
-    drawn = [order[targets[order] == label][:shots] for label in targets.unique()]
-    return torch.cat(drawn).sort().values
+    shuffled = targets.cpu()[order]
+    drawn = [order[shuffled == label][:shots] for label in shuffled.unique()]
+    return torch.cat(drawn).sort().values.to(targets.device)
