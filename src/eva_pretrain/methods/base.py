@@ -165,9 +165,10 @@ class Method(LightningModule, ABC):
         if self.device_mesh is None or sharded(self.student.vit):
             return
         half = self.trainer.precision == "bf16-mixed"
+        mesh = self.device_mesh["data_parallel"] if self.device_mesh["tensor_parallel"].size() == 1 else self.device_mesh
         for network in self.networks:
             blocks = network.vit.network.blocks
-            shard(network.vit, blocks, network.heads, self.device_mesh["data_parallel"], half)
+            shard(network.vit, blocks, network.heads, mesh, half)
 
     @override
     def configure_optimizers(self) -> torch.optim.Optimizer:

@@ -15,7 +15,7 @@ def shard(vit: nn.Module, blocks: nn.Module, heads: nn.ModuleDict, mesh: DeviceM
         vit: The ViT, which is called as a whole.
         blocks: Container of its blocks.
         heads: Projection heads by name, each called as a whole.
-        mesh: The devices, in one dimension.
+        mesh: The devices, in one dimension; in two: copies, and the devices of each (HSDP).
         half: Gather the ViT in bf16, where autocast multiplies in bf16 anyway; gradients are summed in float32. Heads
             stay in float32, as the lengths of prototypes are calculated from their weights.
     """

@@ -37,6 +37,8 @@ class Training:
         nodes: Number of machines; torchrun or SLURM starts the processes.
         strategy: `ddp`; `fsdp`: weights and optimiser states are divided among the devices (FSDP2); `auto`: ddp where
             there are several.
+        shard_over: Devices that share one copy of weights and states under `fsdp`, such as those of a node (HSDP): a
+            divisor of all; none: all of them.
         precision: `auto`: bf16-mixed on a GPU, 32-true on a CPU.
         accumulate: Batches of one optimiser step.
         checkpoint_every: Optimiser steps between two checkpoints; a killed run loses no more.
@@ -52,6 +54,7 @@ class Training:
     devices: int | Literal["auto"] = "auto"
     nodes: int = 1
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    shard_over: int | None = None
     precision: Literal["auto", "bf16-mixed", "16-mixed", "32-true"] = "auto"
     accumulate: int = 1
     checkpoint_every: int = 1000
@@ -67,6 +70,11 @@ class Training:
             value = getattr(self, name)
             refuse((value != "auto" and value < 1, f"training.{name} to be at least 1", value))
         refuse(
+            (
+                self.shard_over is not None and (self.shard_over < 1 or self.strategy != "fsdp"),
+                "training.shard_over of at least 1, with training.strategy fsdp",
+                self.shard_over,
+            ),
             (self.keep_every < 0, "training.keep_every to be at least 0", self.keep_every),
             (self.timeout_minutes <= 0, "training.timeout_minutes above 0", self.timeout_minutes),
             (self.max_hours is not None and self.max_hours <= 0, "training.max_hours above 0", self.max_hours),
@@ -287,7 +295,12 @@ def _strategy(training: Training, processes: int) -> str | Strategy:
         return "auto"
     timeout = timedelta(minutes=training.timeout_minutes)
     if training.strategy == "fsdp":
-        return ModelParallelStrategy(
-            data_parallel_size=processes, tensor_parallel_size=1, save_distributed_checkpoint=False, timeout=timeout
-        )
+        shards = training.shard_over or processes
+        if processes % shards:
+            raise UsageError(
+                f"Expected training.shard_over to divide the {processes} devices, but got {shards}. Give a divisor."
+            )
+        # Lightning's two dimensions: copies, and the devices of each; a single copy takes the first alone
+        copies, within = (processes, 1) if shards == processes else (processes // shards, shards)
+        return ModelParallelStrategy(copies, within, save_distributed_checkpoint=False, timeout=timeout)
     return DDPStrategy(gradient_as_bucket_view=True, timeout=timeout)

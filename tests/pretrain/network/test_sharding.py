@@ -8,7 +8,7 @@ import torch
 from torch import distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.tensor import DTensor
+from torch.distributed.tensor import DTensor, Replicate, Shard
 from torch.testing._internal.distributed.fake_pg import FakeStore
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -88,6 +88,20 @@ def test_weights_are_gathered_three_times_in_a_step():
             tokens, local = student(torch.randn(4, 3, 32, 32), None, torch.randn(6, 3, 16, 16))
             (tokens.cls.sum() + local.cls.sum()).backward()
         assert gathers.count == 3 * (4 + 1)  # of each block, and of the rest
+    finally:
+        dist.destroy_process_group()
+
+
+def test_copies_of_a_network_are_divided_within_themselves():
+    dist.init_process_group("fake", rank=0, world_size=8, store=FakeStore())
+    try:
+        mesh = init_device_mesh("cpu", (2, 4), mesh_dim_names=("copies", "devices"))
+        vit, heads = networks()
+        shard(vit, vit[1], heads, mesh, half=False)
+        for parameter in (*vit.parameters(), *heads.parameters()):
+            assert isinstance(parameter, DTensor)
+            assert parameter.placements == (Replicate(), Shard(0))
+            assert len(parameter.to_local()) == -(-len(parameter) // 4)  # rank 0 has the first rows of four parts
     finally:
         dist.destroy_process_group()
 
