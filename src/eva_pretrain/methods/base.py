@@ -165,7 +165,9 @@ class Method(LightningModule, ABC):
         if self.device_mesh is None or sharded(self.student.vit):
             return
         half = self.trainer.precision == "bf16-mixed"
-        mesh = self.device_mesh["data_parallel"] if self.device_mesh["tensor_parallel"].size() == 1 else self.device_mesh
+        mesh = (
+            self.device_mesh["data_parallel"] if self.device_mesh["tensor_parallel"].size() == 1 else self.device_mesh
+        )
         for network in self.networks:
             blocks = network.vit.network.blocks
             shard(network.vit, blocks, network.heads, mesh, half)
