@@ -34,7 +34,7 @@ from eva_core.results import record
 from eva_core.results.applying import finish, output_of
 from eva_core.results.finished import finished
 from eva_core.store.store import Store
-from eva_core.task import Task, task_named
+from eva_core.task import Heads, Task, task_named
 
 MADE_FROM_PYTHON = "# Made from Python"
 
@@ -281,12 +281,33 @@ def apply_heads(
 
 def apply_job(result: Path, job: Job, tell: Callable[[str], None] = say) -> Path:
     """Apply the heads of a finished result to the images of a job; see `apply_heads`."""
-    results = record.read_results(result)
-    classes, params = record.read_heads(result / record.HEADS)
-    _task_of(job).check_applying(job)
-    key = _task_of(job).key(job)
+    task = _task_of(job)
+    task.check_applying(job)
+    key = task.key(job)
+    classes, heads = fitted_heads(result, job, key.content)
+    output = job.output or Path("out") / job.dataset.card.name / f"{as_name(job.backbone.name)}-predictions"
     identity = _identity(job, key.content)
-    fitted = results["identity"]
+    job_key = digest({**identity, "result": record.read_results(result)["sha256"]})
+    with output_of(output, job_key, tell) as done:
+        if done is not None:
+            return done
+        store = task.extract(key, job, tell)
+        return finish(output, job_key, task.apply(job, store, heads, classes, output))
+
+
+def fitted_heads(result: Path, job: Job, content: dict[str, Any]) -> tuple[list[str], Heads]:
+    """The classes and parameters of the heads of a finished result, for images of a job.
+
+    Args:
+        result: Folder that `fit` wrote.
+        job: The images, with the model and protocol of the result.
+        content: Content of the key of its store.
+    Raises:
+        UsageError: The model or its preprocessing is not the one that the heads were trained on.
+    """
+    fitted = record.read_results(result)["identity"]
+    classes, params = record.read_heads(result / record.HEADS)
+    identity = _identity(job, content)
     for what, expected, got in (
         ("weights", fitted["weights_sha256"], identity["weights_sha256"]),
         ("preprocess", fitted["preprocess_sha256"], identity["preprocess_sha256"]),
@@ -296,14 +317,8 @@ def apply_job(result: Path, job: Job, tell: Callable[[str], None] = say) -> Path
                 f"Expected {what} {expected[:12]} as in {result}, but {job.backbone.name} has {got[:12]}. "
                 "Use the model and protocol of that result."
             )
-    output = job.output or Path("out") / job.dataset.card.name / f"{as_name(job.backbone.name)}-predictions"
-    job_key = digest({**identity, "result": results["sha256"]})
-    with output_of(output, job_key, tell) as done:
-        if done is not None:
-            return done
-        store = _task_of(job).extract(key, job, tell)
-        tensors = {run: {name: torch.from_numpy(value) for name, value in p.items()} for run, p in params.items()}
-        return finish(output, job_key, _task_of(job).apply(job, store, tensors, classes, output))
+    heads = {run: {name: torch.from_numpy(value) for name, value in p.items()} for run, p in params.items()}
+    return classes, heads
 
 
 def stamp_of(job: Job, content: dict[str, Any], departure: str = "") -> dict[str, Any]:

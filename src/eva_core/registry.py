@@ -190,6 +190,7 @@ tasks = Registry("task")
 tissue = Registry("tissue", "eva.tissue")
 slide_readers = Registry("slide reader", "eva.slide_readers")
 runs = Registry("run")
+changes = Registry("change")
 
 
 def every_group() -> list[Registry]:

@@ -9,6 +9,7 @@ from eva_core.api import MADE_FROM_PYTHON, apply_job, extract_job, extract_jobs
 from eva_core.config.jobs import job_of, with_head
 from eva_core.config.parser import parse
 from eva_core.errors import UsageError
+from eva_core.job import Job
 from eva_core.results.record import CONFIG, read_result_file
 
 
@@ -21,14 +22,24 @@ def main(argv: list[str]) -> int:
             print(path)
         return 0
     result = Path(given)
+    job = job_of_result(result, argv)
+    print(apply_job(result, job))
+    return 0
+
+
+def job_of_result(result: Path, argv: list[str]) -> Job:
+    """What the configuration of a finished result asks for, with words of the command line after it.
+
+    Raises:
+        UsageError: It was made from Python objects, or is no result.
+    """
     if read_result_file(result, CONFIG).startswith(MADE_FROM_PYTHON.encode()):
         raise UsageError(
             f"Expected a result that `eva fit` made, but {result} was made from Python objects, whose arguments nobody "
             "wrote down. Apply its heads with eva_core.api.apply_heads."
         )
     job = parse("predict", ["--config", str(result / CONFIG), *argv])
-    print(apply_job(result, job if job.head else with_head(job)))
-    return 0
+    return job if job.head else with_head(job)
 
 
 def _extracted(argv: list[str], models: str) -> list[Path]:
