@@ -62,13 +62,6 @@ class Reference:
         """Digest of its pixels."""
         return hashlib.sha256(f"{self.image.shape}".encode() + self.image.tobytes()).hexdigest()
 
-    @cached_property
-    def stains(self) -> Any:
-        """Its stains, found once; see `eva_vision.shifts.stain.stains_of`."""
-        from eva_vision.shifts.stain import stains_of
-
-        return stains_of(self.image)
-
 
 def change(card: ChangeCard) -> Callable[[Function], Function]:
     """Decorate a function of pixels with what is known of it."""

@@ -73,8 +73,8 @@ def _panel(axes: Any, content: dict[str, Any], entry: dict[str, Any], name: str)
     axes.plot(
         *(zip(*drops, strict=True) if drops else ([], [])), "v", color=_DROP, markersize=8, label="drop told from zero"
     )
-    axes.set_xticks(places, [for_matplotlib(_tick(t, r)) for t, r in zip(texts, rows, strict=True)], fontsize=7)
-    axes.set_title(for_matplotlib("\n".join(textwrap.wrap(facts["label"], 36))), loc="left", fontsize=9)
+    axes.set_xticks(places, [_tick(t, r) for t, r in zip(texts, rows, strict=True)], fontsize=7)
+    axes.set_title("\n".join(map(for_matplotlib, textwrap.wrap(facts["label"], 36))), loc="left", fontsize=9)
     axes.set_xlim(-0.5, len(rows) - 0.5)
     axes.set_ylim(-0.03, 1.03)
     axes.grid(axis="y", alpha=0.3)
@@ -83,5 +83,5 @@ def _panel(axes: Any, content: dict[str, Any], entry: dict[str, Any], name: str)
 
 def _tick(text: str, row: dict[str, Any]) -> str:
     """A strength, and by how many grey levels it moves a pixel."""
-    difference = row["pixel_difference"]
-    return text.replace("_", "\n") if difference is None else f"{text.replace('_', chr(10))}\n({difference:.1f})"
+    lines = [for_matplotlib(part) for part in text.split("_")]
+    return "\n".join(lines if row["pixel_difference"] is None else [*lines, f"({row['pixel_difference']:.1f})"])

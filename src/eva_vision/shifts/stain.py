@@ -5,6 +5,7 @@ levels come back.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -74,7 +75,7 @@ def stain_swap(image: np.ndarray, strength: float, reference: Reference) -> np.n
         strength: Share of the way, 0 to 1.
         reference: The image that lends its stains.
     """
-    own, other = stains_of(image), reference.stains
+    own, other = stains_of(image), _stains_of_reference(reference)
     if own is None:
         return image
     if other is None:
@@ -85,6 +86,12 @@ def stain_swap(image: np.ndarray, strength: float, reference: Reference) -> np.n
     most = (1.0 - strength) * own.most + strength * other.most
     swapped = values + (amounts * (most / own.most)) @ colours - amounts @ own.colours
     return pixels_of_densities(swapped, image.shape)
+
+
+@lru_cache(maxsize=4)
+def _stains_of_reference(reference: Reference) -> Stains | None:
+    """The stains of a reference, found once a process."""
+    return stains_of(reference.image)
 
 
 def stains_of(image: np.ndarray) -> Stains | None:

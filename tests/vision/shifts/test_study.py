@@ -5,15 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eva_core import api
-from eva_core.config.jobs import job_of
+from eva_core.commands.predict import job_of_result
 from eva_core.errors import EvaError, UsageError
 from eva_core.job import Job
+from eva_vision.datasets.folder import Folder
 from eva_vision.shifts.contracts import ChangeCard, Shift, change
 from eva_vision.shifts.recording import jpeg, white_balance
 from eva_vision.shifts.shifted import Shifted
-from eva_vision.shifts.study import question_of, refuse_other_images, study
-from tests.conftest import Pictures
+from eva_vision.shifts.study import Question, question_of, refuse_other_images, study
 from tests.core import scored
 
 
@@ -28,22 +27,16 @@ GRID = {
 }
 
 
-@pytest.fixture(scope="module")
-def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EVA_CACHE", str(tmp_path_factory.mktemp("cache")))
-        folder = tmp_path_factory.mktemp("fit") / "out"
-        api.fit_job(job(folder), print)
-    return folder
+def job(folder: Path) -> Job:
+    return job_of_result(folder, ["--workers", "0"])
 
 
-def job(output: Path | None = None, dataset: Any = None) -> Job:
-    how = api.Extraction(workers=0, device="cpu")
-    return job_of("colour_stats", dataset or Pictures(120, ("train", "test")), "knn", "strict", how, output=output)
+@pytest.fixture
+def question(fitted: Path) -> Question:
+    return question_of(fitted, job)
 
 
-def test_what_heads_decide_under_shifts(fitted: Path, monkeypatch: pytest.MonkeyPatch):
-    question = question_of(fitted, lambda folder: job(folder))
+def test_what_heads_decide_under_shifts(question: Question, monkeypatch: pytest.MonkeyPatch):
     lines: list[str] = []
     (entry,) = study([question], GRID, lines.append)["models"]
     assert entry["clean"]["balanced_accuracy"]["mean"] == pytest.approx(entry["score_of_result"])
@@ -54,41 +47,40 @@ def test_what_heads_decide_under_shifts(fitted: Path, monkeypatch: pytest.Monkey
     assert red["scores"]["balanced_accuracy"]["mean"] == pytest.approx(0.5)  # one class for all
     assert red["drop"]
     assert entry["holds"]["white_balance"] == [{"side": "", "until": None, "first": 0.8, "tried": 0.8}]
-    assert entry["n_groups"] == question.results["splits"]["test"]["n_groups"]
+    assert (entry["n"], entry["n_groups"]) == (60, 20)
 
     def never(*_: object, **__: object) -> None:
         pytest.fail("extracted again")
 
     monkeypatch.setattr(Shifted, "image", never)
-    monkeypatch.setattr(Pictures, "image", never)
+    monkeypatch.setattr(Folder, "image", never)
     again = study([question, question], {"nothing": GRID["nothing"]}, lines.append)
     assert [model["shifts"] for model in again["models"]] == [[same]] * 2
     assert [(pair["a"], pair["b"], pair["difference"]) for pair in again["between"]] == [(0, 1, 0.0)]
 
 
-def test_other_weights_than_those_of_the_heads_are_refused(fitted: Path):
-    wrong = replace(job(fitted), protocol=replace(job().protocol, geometry=api.ModelCard("m").geometry))
-    wrong = replace(wrong, protocol=replace(wrong.protocol, geometry=replace(wrong.protocol.geometry, resize=64)))
+def test_another_preprocessing_than_that_of_the_heads_is_refused(question: Question):
+    geometry = replace(question.job.card.geometry, resize=64)
+    other = replace(question.job, protocol=replace(question.job.protocol, geometry=geometry))
     with pytest.raises(UsageError, match="Expected preprocess"):
-        study([question_of(fitted, lambda _: wrong)], GRID, print)
+        study([replace(question, job=other)], GRID, print)
 
 
-def test_results_of_other_images_or_kinds_are_refused(fitted: Path, tmp_path: Path):
-    here = question_of(fitted, lambda folder: job(folder))
-    there = question_of(fitted, lambda folder: job(folder, Pictures(30)))
+def test_results_of_other_images_or_kinds_are_refused(question: Question, tmp_path: Path):
+    fewer = question_of(question.folder, job)
+    fewer.job.dataset.samples = fewer.job.dataset.samples[1:]
     with pytest.raises(UsageError, match="same images and metric"):
-        refuse_other_images([here, there])
+        refuse_other_images([question, fewer])
     other = scored.segmentation(tmp_path / "masks", scored.dice(0), "m")
     with pytest.raises(UsageError, match="of segmentation"):
-        question_of(other, lambda folder: job(folder))
+        question_of(other, job)
 
 
-def test_images_that_read_only_without_the_change_are_an_error(fitted: Path, monkeypatch: pytest.MonkeyPatch):
+def test_images_that_read_only_without_the_change_are_an_error(question: Question, monkeypatch: pytest.MonkeyPatch):
     def broken(self: Shifted, sample: Any) -> np.ndarray:
         raise OSError("no")
 
     monkeypatch.setattr(Shifted, "image", broken)
-    question = question_of(fitted, lambda folder: job(folder))
     with pytest.raises(EvaError, match="Cannot read image"):
         study([question], {"jpeg": [Shift("jpeg", jpeg, 11.0)]}, print)
     skipping = replace(question, job=replace(question.job, how=replace(question.job.how, on_error="skip")))
