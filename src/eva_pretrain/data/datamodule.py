@@ -177,7 +177,7 @@ def _say_what_only_slides_have(source: Source, sampling: Sampling) -> None:
     given, plain = asdict(sampling), asdict(Sampling())
     unused += [f"sampling.{name}" for name in given if name != "size" and given[name] != plain[name]]
     if unused:
-        rank_zero_only(say)(f"A folder of patches is read as it is: {', '.join(unused)} have no effect.")
+        rank_zero_only(say)(f"A folder of patches is read as it is, without {', '.join(unused)}.")
 
 
 def _index(source: Source, output: Path) -> Index:

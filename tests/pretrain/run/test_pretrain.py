@@ -325,7 +325,7 @@ def test_the_best_so_far_is_still_that_where_looks_become_rarer(patches, tmp_pat
 
 def test_what_has_no_meaning_for_a_folder_is_told(patches, tmp_path, capsys):
     run(patches, tmp_path / "run", "--steps=1", "--data.hsv_filter=true", "--sampling.per_window=2")
-    said = "A folder of patches is read as it is: data.hsv_filter, "
+    said = "A folder of patches is read as it is, without data.hsv_filter, "
     assert said in (told := capsys.readouterr().err)
     assert "sampling.per_window" in told
 
