@@ -119,15 +119,16 @@ def readers(path: Path, index: Index, n: int, rounds: int) -> dict[str, Any]:
         "256_at_level_0": places(index, 256, (0.25,), n),
         "224_at_0.5": places(index, 224, (0.5,), n),
         "mix_5_10_20_40x": places(index, 256, (0.25, 0.5, 1.0, 2.0), n),
+        # no two alike, and more of them than we keep the weights of
         "any_mpp": [(x, y, s, float(m)) for (x, y, s, _), m in
-                    zip(places(index, 256, (2.0,), n), np.geomspace(0.25, 2, n), strict=True)],
+                    zip(places(index, 256, (2.0,), 4 * n), np.geomspace(0.25, 2, 4 * n), strict=True)],
     }  # fmt: skip
 
     def jobs(at: list[Place]) -> dict[str, Callable[[], Any]]:
         mine = {"ours": lambda: deque(ours.read_each(at), 0)}  # which keeps no patch, as the others do
         return mine | {name: lambda f=f: f(at) for name, f in theirs.items()}
 
-    return {name: turns(jobs(at), n, rounds) for name, at in work.items()}
+    return {name: turns(jobs(at), len(at), rounds) for name, at in work.items()}
 
 
 def rate(batches: Iterator[Any], n: int, first: int = 4) -> tuple[float, float]:

@@ -92,19 +92,24 @@ def _weights(n: int, span: float, length: int, order: int) -> tuple[int, "csr_ar
 
     bits = 8 if order == 2 else 7
     edges = np.arange(length + 1) * (span / length)
-    before = np.minimum(edges.astype(int), n - 1)
+    before = np.minimum(edges.astype(np.int32), n - 1)
     places, polynomial = _lagrange(order)
     sums = np.vander(edges - before, order, increasing=True) @ polynomial  # (length + 1, order)
-    first = before[:-1] + places[0]
-    width = int((before[1:] - before[:-1]).max()) + order - 1
-    numbers = first[:, None] + np.arange(width)
-    # a row counts in all sums that end after it
-    weights = _until(sums[1:], before[1:] + places[0], numbers) - _until(sums[:-1], first, numbers)
-    share = np.cumsum(weights, axis=1) * (length / span)
-    weights = np.diff(np.floor(share * 2**bits + 0.5), axis=1, prepend=0).astype(np.int16)
-    numbers = np.clip(numbers, 0, n - 1)
+    # a row counts in all sums that end after it: how much does one that begins at each of these places
+    counts = np.zeros((length + 1, order + 1))
+    counts[:, order - 1 :: -1] = np.cumsum(sums[:, ::-1], axis=1)
+    further = before[1:] - before[:-1]
+    at = np.arange(int(further.max()) + order - 1, dtype=np.int32)
+    rows = np.arange(order + 1, counts.size, order + 1)[:, None]
+    ends = np.take(counts, np.clip(at + 1 - further[:, None], 0, order) + rows)
+    share = np.cumsum(ends - counts[:-1, np.minimum(at + 1, order)], axis=1) * (length / span)
+    upto = np.floor(share * 2**bits + 0.5)
+    weights = upto.astype(np.int16)
+    weights[:, 1:] -= weights[:, :-1].copy()
     used = weights != 0
-    starts = np.concatenate([[0], np.cumsum(used.sum(axis=1))])
+    starts = np.zeros(length + 1, np.int32)
+    np.cumsum(used.sum(axis=1), out=starts[1:])
+    numbers = np.clip((before[:-1] + np.int32(places[0]))[:, None] + at, 0, n - 1)
     return bits, csr_array((weights[used], numbers[used], starts), shape=(length, n))
 
 
@@ -113,10 +118,3 @@ def _lagrange(order: int) -> tuple[np.ndarray, np.ndarray]:
     """Whole places round 0 to 1, (order,); and by powers of t what each weighs in the polynomial through all at t."""
     places = np.arange(order) - (order // 2 - 1)
     return places, np.linalg.inv(np.vander(places.astype(float), increasing=True))
-
-
-def _until(sums: np.ndarray, first: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """How much rows `numbers` count in interpolated sums, of which the first weight is that of place `first`."""
-    order = sums.shape[1]
-    tail = np.concatenate([np.cumsum(sums[:, ::-1], axis=1)[:, ::-1], np.zeros((len(sums), 1))], axis=1)
-    return np.take_along_axis(tail, np.clip(numbers - first[:, None] + 1, 0, order), axis=1)
