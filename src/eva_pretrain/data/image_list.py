@@ -115,7 +115,16 @@ def image_list(folder: Path, kept: Path | None = None) -> ImageList:
         raise UsageError(f"Expected images ({kinds}) in {folder}, but there is none. Check the path.")
     listed = ImageList(folder, table, shards, _contents(table))
     if kept is not None and (len(table) >= INDEXED or shards):
-        _write(kept, table, {"root": str(root), "shards": shards, "contents": listed.contents})
+        _write(
+            kept,
+            table,
+            {
+                "root": str(root),
+                "shards": shards,
+                "sizes": [*map(_size, _below(folder, shards))],
+                "contents": listed.contents,
+            },
+        )
         return _read(kept)
     return listed
 
@@ -176,11 +185,13 @@ def _rows(folder: Path, files: Any, shards: list[str]) -> Iterator[_Row | None]:
         try:
             with tarfile.open(folder / path, "r:") as members:
                 while (member := members.next()) is not None:
-                    if member.isfile() and ordinary(member.name) and is_image(member.name):
+                    if member.offset_data + member.size > size:
+                        raise tarfile.ReadError(f"it ends amid {member.name!r}")
+                    if member.isfile() and not member.sparse and ordinary(member.name) and is_image(member.name):
                         name = os.fsencode(f"{path}/{member.name}")
                         yield _Row(name, member.size, member.offset_data, len(shards) - 1)
                     members.members = []  # type: ignore[attr-defined]  # else it remembers each
-        except (tarfile.TarError, OSError) as error:
+        except (tarfile.TarError, OSError, ValueError) as error:  # a number that is none is a ValueError
             say(f"{path} is left out from where it does not read: {error}.")
 
 
@@ -242,6 +253,7 @@ def _paths(path: Path) -> pa.Array:
 def _read(path: Path) -> ImageList:
     try:
         facts = json.loads(pq.read_schema(path).metadata[_FACTS])
+        _refuse_changed(path, _below(Path(facts["root"]), facts["shards"]), facts.get("sizes", ()))
         table = pa.table({"path": _paths(path)})
         if facts["shards"]:
             places = pq.read_table(path, columns=["bytes", "offset", "shard"])
@@ -254,3 +266,24 @@ def _read(path: Path) -> ImageList:
             f"Expected the list of images that `eva pretrain` keeps in {path}, but it does not read ({reason}). Delete "
             "it, and give the folder."
         ) from error
+
+
+def _below(folder: Path, paths: Sequence[str]) -> list[Path]:
+    return [folder / path for path in paths]
+
+
+def _refuse_changed(kept: Path, shards: Sequence[Path], sizes: Sequence[int]) -> None:
+    """Refuse a list whose shards are not as they were: other bytes lie where it says that images are."""
+    changed = [str(shard) for shard, size in zip(shards, sizes, strict=False) if _size(shard) != size]
+    if changed:
+        raise EvaError(
+            f"Expected shards as {kept} lists them, but {some(changed)} changed or went away. Restore them, or delete "
+            "the list: it is made again."
+        )
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return -1

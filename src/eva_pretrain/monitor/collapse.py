@@ -1,5 +1,6 @@
 """Monitor that tells learning from collapse at intervals: measures of embeddings, nearest neighbours, a picture."""
 
+import io
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from torchvision.transforms.v2.functional import resize
 from typing_extensions import override
 
 from eva_core.errors import UsageError
+from eva_core.files.atomic_files import write_bytes
 from eva_core.progress import log, stage
 from eva_pretrain.augment.contact_sheet import contact_sheet
 from eva_pretrain.augment.views import make_crops
@@ -134,7 +136,9 @@ class MonitorCallback(Callback):
 
     def _write(self, step: int, measures: dict[str, float], picture: Any) -> None:
         self.numbers = (step, measures)
-        Image.fromarray(picture).save(self.output / PICTURE.format(step))
+        content = io.BytesIO()
+        Image.fromarray(picture).save(content, "PNG")
+        write_bytes(self.output / PICTURE.format(step), content.getvalue())  # whole, as its line comes next
         file = self.output / MEASURES
         drop_lines(file, step.__eq__)  # of an attempt whose best checkpoint stayed, later than its last
         append_line(file, {"step": step, **measures})

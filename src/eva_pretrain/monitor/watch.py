@@ -2,9 +2,11 @@
 
 import base64
 import io
+import os
+import re
 import time
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from html import escape
@@ -111,16 +113,15 @@ class WatchPage:
                 _crops(output),
             ]
         )
-        text = TEMPLATE.read_text(encoding="utf-8")
-        refresh = f'<meta http-equiv="refresh" content="{_REFRESH}">' if state == "training" else ""
-        for mark, part in (
-            ("__REFRESH__", refresh),
-            ("__TITLE__", escape(visible(str(config.get("name") or output.name)))),
-            ("__ABOUT__", _about(config)),
-            ("__BODY__", body),
-        ):
-            text = text.replace(mark, part)
-        write_text(self.path, text)
+        parts = {
+            "REFRESH": f'<meta http-equiv="refresh" content="{_REFRESH}">' if state == "training" else "",
+            "TITLE": escape(visible(str(config.get("name") or output.name))),
+            "ABOUT": _about(config),
+            "BODY": body,
+        }
+        template = TEMPLATE.read_text(encoding="utf-8")
+        # in one pass: the name of a run may look like a mark
+        write_text(self.path, re.sub(f"__({'|'.join(parts)})__", lambda mark: parts[mark[1]], template))
         return self.path
 
     def _try(self, state: State, reason: str) -> None:
@@ -137,15 +138,11 @@ class WatchPage:
 
 
 class Numbers:
-    """Numbers of a file of lines, of which only what has been added is read again.
-
-    Attributes:
-        curves: By name.
-    """
+    """Numbers of a file of lines, of which only what has been added is read again, unless it was written anew."""
 
     def __init__(self, file: Path) -> None:
         """Begin at the start of a file, which need not be there."""
-        self._file, self._at = file, 0
+        self._file, self._at, self._inode = file, 0, -1
         self._values: dict[str, tuple[array[float], array[float]]] = {}
 
     def read_on(self) -> None:
@@ -153,6 +150,9 @@ class Numbers:
         if not self._file.exists():
             return
         with self._file.open("rb") as file:
+            if (inode := os.fstat(file.fileno()).st_ino) != self._inode:
+                self._inode, self._at = inode, 0
+                self._values.clear()
             file.seek(self._at)
             added = file.read()
         whole = added[: added.rfind(b"\n") + 1]
@@ -166,8 +166,13 @@ class Numbers:
 
     @property
     def curves(self) -> dict[str, Curve]:
-        """Curves by name."""
-        return {n: Curve(n, np.array(steps), np.array(values)) for n, (steps, values) in self._values.items()}
+        """Curves by name, in the order of their steps: the line of a best step may stand before earlier ones."""
+        return {name: _curve(name, np.array(steps), np.array(values)) for name, (steps, values) in self._values.items()}
+
+
+def _curve(name: str, steps: np.ndarray, values: np.ndarray) -> Curve:
+    order = np.argsort(steps, kind="stable")
+    return Curve(name, steps[order], values[order])
 
 
 def _about(config: Mapping[str, Any]) -> str:
@@ -248,16 +253,15 @@ def _tokens(output: Path, monitor: Mapping[str, Curve]) -> str:
     """Pictures of the patch tokens, side by side over the steps: the first, the last, and some in between."""
     steps = [int(step) for step in monitor["step"].steps] if "step" in monitor else []
     steps = [step for step in dict.fromkeys(steps) if (output / PICTURE.format(step)).exists()]
-    if not steps:
-        return ""
     places = np.unique(np.linspace(0, len(steps) - 1, min(_PICTURES, len(steps))).round().astype(int))
-    chosen = [steps[place] for place in places]
-    files = [output / PICTURE.format(step) for step in chosen]
-    columns = [("patches", _column(files[-1], files[-1].stat().st_mtime_ns, 0))]
-    columns += [
-        (f"step {step:,}", _column(file, file.stat().st_mtime_ns, 1)) for step, file in zip(chosen, files, strict=True)
-    ]
-    shown = "".join(f'<div>{words}<img alt="{words}" src="{image}"></div>' for words, image in columns)
+    files = {step: output / PICTURE.format(step) for step in (steps[place] for place in places)}
+    columns = [(f"step {step:,}", image) for step, file in files.items() if (image := _read(_column, file, 1))]
+    if not columns:
+        return ""
+    patches = next((image for file in reversed(files.values()) if (image := _read(_column, file, 0))), "")
+    shown = "".join(
+        f'<div>{words}<img alt="{words}" src="{image}"></div>' for words, image in [("patches", patches), *columns]
+    )
     return f"""<h2>What its patch tokens tell apart</h2>
 <p class="soft">Patch tokens by their first three principal components, as red, green and blue. Colours can be compared
 within a step, not between steps: look for structures of the tissue that take shape. Noise, or one colour, tells nothing
@@ -266,11 +270,19 @@ apart.</p>
 
 
 def _crops(output: Path) -> str:
-    file = output / CROPS
-    if not file.exists():
+    image = _read(_whole, output / CROPS)
+    if not image:
         return ""
     return f"""<h2>What it sees</h2><p class="soft">Patches and the crops of them that the network is given.</p>
-<div class="scroll crops"><img alt="crops" src="{_whole(file, file.stat().st_mtime_ns)}"></div>"""
+<div class="scroll crops"><img alt="crops" src="{image}"></div>"""
+
+
+def _read(shown: Callable[..., str], file: Path, *arguments: int) -> str:
+    """Address of a picture as it is shown; empty where it is missing or damaged."""
+    try:
+        return shown(file, file.stat().st_mtime_ns, *arguments)
+    except (OSError, ValueError, SyntaxError, ZeroDivisionError):  # Pillow raises each of them
+        return ""
 
 
 @lru_cache(maxsize=64)

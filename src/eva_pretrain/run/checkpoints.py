@@ -179,8 +179,11 @@ def last_checkpoint(output: Path) -> Path | None:
     Raises:
         EvaError: The run has checkpoints, but none is whole.
     """
-    checkpoints = list(_newest_first(output))
-    whole = next((path for path in checkpoints if fault(path) is None), None)
+    while True:
+        checkpoints = _newest_first(output)
+        whole = next((path for path in checkpoints if fault(path) is None), None)
+        if whole is not None or checkpoints == _newest_first(output):
+            break  # else a run that goes on has written a later one, and deleted these
     if checkpoints and whole is None:
         reasons = "; ".join(f"{path.name}: {fault(path)}" for path in checkpoints)
         raise EvaError(
@@ -195,7 +198,8 @@ def say_passed_over(output: Path, chosen: Path | None) -> None:
     for path in _newest_first(output):
         if path == chosen:
             return
-        say(f"{path} is not used, because {fault(path)}; {chosen} is taken.")
+        if (reason := fault(path)) is not None:  # else it has just been written
+            say(f"{path} is not used, because {reason}; {chosen} is taken.")
 
 
 def step_of(checkpoint: Path | None) -> int:

@@ -23,7 +23,18 @@ from eva_core.files.atomic_files import write_bytes, write_text
 from eva_core.files.file_names import check_name
 from eva_core.results.record import CONFIG, environment
 from eva_pretrain.run.derivation import derived_from
-from eva_vision.models.exported import CARD, IMAGES, SCHEMA, SLIDES, SUM, WEIGHTS, exported, read_seen, sha256_of
+from eva_vision.models.exported import (
+    CARD,
+    IMAGES,
+    SCHEMA,
+    SLIDES,
+    SUM,
+    WEIGHTS,
+    exported,
+    read_images,
+    read_seen,
+    sha256_of,
+)
 from eva_vision.slides.reading.blobs import is_url
 
 README = "README.md"
@@ -139,7 +150,7 @@ def finish_exchange(folder: Path) -> None:
 
 
 def list_seen(folder: Path, seen: Iterable[tuple[str, str | None]]) -> None:
-    """Replace the slides that a finished export lists, in one atomic write.
+    """Replace the slides that a finished export lists, in one atomic write; its hashes of images stay.
 
     Args:
         folder: The export.
@@ -148,7 +159,7 @@ def list_seen(folder: Path, seen: Iterable[tuple[str, str | None]]) -> None:
         EvaError: The list of the export is missing or damaged.
     """
     read_seen(folder)
-    write_text(folder / SLIDES, _slides(seen, secrets.token_hex(16)))
+    write_text(folder / SLIDES, _slides(seen, secrets.token_hex(16), read_images(folder)))
 
 
 def _refuse_other_content(folder: Path) -> None:

@@ -4,10 +4,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from filelock import FileLock
 from torch import Tensor
 
 from eva_core.config.files import read_yaml
 from eva_core.errors import EvaError, UsageError, some
+from eva_core.files.atomic_files import make_folder
 from eva_core.progress import say
 from eva_core.results.record import CONFIG
 from eva_pretrain.data.datamodule import Source, mpp_of
@@ -60,11 +62,37 @@ def export_step(
     """
     run = Path(run).expanduser()
     settings = _Run.read(run)
-    file = _file_of(run, step, weights)
-    name = f"{settings.name}-step{step_of(file)}" + f"-{weights}" * (weights != "teacher")
-    folder = Path(output) if output else run / EXPORTS / f"step-{step_of(file)}{f'-{weights}' * (weights != 'teacher')}"
-    if _is_whole(folder, name):
-        return folder
+    mark = f"-{weights}" * (weights != "teacher")
+    while True:
+        file = _file_of(run, step, weights)
+        number = step_of(file)
+        folder = Path(output).expanduser() if output else run / EXPORTS / f"step-{number}{mark}"
+        name = f"{settings.name}-step{number}{mark}"
+        selected_on = selection(run, number) if step == "best" else "last" if step == "last" else "step"
+        if _is_whole(folder, name, selected_on):
+            return folder
+        make_folder(folder.parent)
+        try:
+            with FileLock(folder.with_name(f".{folder.name}.lock")):  # several evaluations may begin at once
+                if not _is_whole(folder, name, selected_on, tell=False):
+                    _export(run, settings, file, weights, folder, name, selected_on)
+            return folder
+        except FileNotFoundError:
+            if file.exists():
+                raise
+            # a run that goes on has deleted it, and has a later one
+
+
+def _export(
+    run: Path, settings: "_Run", file: Path, weights: Network, folder: Path, name: str, selected_on: Any
+) -> None:
+    """Export a file of a run.
+
+    Raises:
+        FileNotFoundError: The file is gone.
+        EvaError: It is damaged.
+    """
+    file.stat()
     content = read_checkpoint(file, mapped=True)
     progress = content["eva_progress"]
     mpp = progress.get("mpp", settings.mpp)  # an earlier eva kept what was asked for alone
@@ -78,11 +106,11 @@ def export_step(
         step=content["global_step"],
         seen=progress["seen"],
         images=images_seen(run),
-        selected_on=selection(run, step_of(file)) if step == "best" else "last" if step == "last" else "step",
+        selected_on=selected_on,
         weights_of=weights,
     )
     arguments = settings.architecture.timm_arguments()
-    return export(folder, backbone_of(content, weights), settings.architecture.arch, arguments, details)
+    export(folder, backbone_of(content, weights), settings.architecture.arch, arguments, details)
 
 
 def model_of(folder: Path) -> Path | None:
@@ -198,13 +226,15 @@ def _file_of(run: Path, step: int | Literal["last", "best"], weights: Network) -
     return found
 
 
-def _is_whole(folder: Path, name: str) -> bool:
-    """Whether a folder holds a whole export of this name."""
+def _is_whole(folder: Path, name: str, selected_on: Any, tell: bool = True) -> bool:
+    """Whether a folder holds a whole export of this name, which says by what number its step was chosen, if by one."""
     if not (folder / CARD).exists():
         return False
     try:
         read_seen(folder)
-        return bool(check_files(folder)["name"] == name)
+        card = check_files(folder)
+        return card["name"] == name and (not isinstance(selected_on, dict) or card["selected_on"] == selected_on)
     except EvaError as error:
-        say(f"{error} It is made again.")
+        if tell:
+            say(f"{error} It is made again.")
         return False

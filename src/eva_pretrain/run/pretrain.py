@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,7 +52,7 @@ from eva_pretrain.run.launchers import devices_of, environment_of
 from eva_pretrain.run.loggers import make_logger
 from eva_pretrain.run.sole_process import sole_process
 from eva_pretrain.run.stopping import Stopping
-from eva_pretrain.run.trainer import make_trainer, run
+from eva_pretrain.run.trainer import Training, make_trainer, run
 from eva_vision.models.exported import CARD, check_files, read_seen
 
 
@@ -103,10 +104,14 @@ def pretrain(plan: Plan) -> Path:
             say_passed_over(output, last)
             read_lines(output / MEASURES, say)
         if step_of(last) < plan.setup.recipe.steps:
-            _train(plan, environment, patches, last, Stopping(training.max_hours, began))
+            _train(plan, environment, patches, last, _stopping(training, began))
         if rank == 0:
             _export(plan, patches)
     return output / EXPORT
+
+
+def _stopping(training: Training, began: float) -> Stopping:
+    return Stopping(training.max_hours, began, timedelta(minutes=training.timeout_minutes))
 
 
 @contextmanager
@@ -232,8 +237,15 @@ def _exported(plan: Plan, tell: bool = True) -> bool:
         if tell:
             say(f"{error} It is made again.")
         return False
-    chosen = "last" if card["selected_on"] == "last" else "best"
-    return (card["weights_of"], chosen) == (plan.export.weights, plan.export.checkpoint)
+    selected = card["selected_on"]
+    chosen = "best" if isinstance(selected, dict) else selected
+    # a run that was made longer, and killed before its export, has that of its shorter self
+    if chosen == "best":
+        best = [step_of(file) for file in best_checkpoints(plan.output)]
+        reached = not best or card["step"] in best
+    else:
+        reached = card["step"] >= plan.setup.recipe.steps
+    return reached and (card["weights_of"], chosen) == (plan.export.weights, plan.export.checkpoint)
 
 
 def _export(plan: Plan, patches: Patches) -> None:

@@ -1,6 +1,7 @@
 """Stop of a run before its end: by a signal or a time limit, on all ranks after the same step."""
 
 import time
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -19,14 +20,16 @@ class Stopping:
     after the next.
     """
 
-    def __init__(self, hours: float | None, began: float) -> None:
+    def __init__(self, hours: float | None, began: float, timeout: timedelta = timedelta(minutes=30)) -> None:
         """Set the time limit.
 
         Args:
             hours: Hours from `began` after which the run stops; None: no limit.
             began: Time by `time.monotonic`.
+            timeout: How long a rank waits for the others.
         """
         self._end = None if hours is None else began + 3600 * hours
+        self._timeout = timeout
         self._group: Any = None
         self._asked: tuple[Tensor, dist.Work | None] | None = None
 
@@ -41,7 +44,7 @@ class Stopping:
                 asked.wait()
             answer = int(code)
         else:
-            self._group = dist.new_group(backend="gloo")
+            self._group = dist.new_group(backend="gloo", timeout=self._timeout)
         code = torch.tensor(self._own())
         self._asked = code, dist.all_reduce(code, dist.ReduceOp.MAX, group=self._group, async_op=True)
         return answer

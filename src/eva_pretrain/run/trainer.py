@@ -183,6 +183,16 @@ class _Keeper(ModelCheckpoint):
         return f"{type(self).__name__}({self.monitor})"
 
     @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore its state, with the paths of a run that was moved in their new folder."""
+        moved = {k: self._moved(v) for k, v in state_dict.items() if k.endswith("_path")}
+        best = {self._moved(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **moved, "best_k_models": best, "dirpath": self.dirpath})
+
+    def _moved(self, path: str) -> str:
+        return f"{self.dirpath}/{Path(path).name}" if path else path
+
+    @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
         self._last_global_step_saved = trainer.global_step  # else it saves again amid the batches of the next step

@@ -81,13 +81,12 @@ def test_a_small_folder_is_listed_at_each_start(folder, tmp_path, monkeypatch):
     assert len({second.contents, both.contents, large.contents}) == 3
 
 
-def test_a_shard_that_is_cut_short(folder, capsys):
+def test_a_shard_that_is_cut_after_it_was_listed(folder):
+    images = listed(folder)
     shard = folder / "b.tar"
     shard.write_bytes(shard.read_bytes()[:600])
-    images = listed(folder)
-    assert len(images) == 3
     with pytest.raises(OSError, match="cut short"):
-        images.read(2)
+        images.read(4)
 
 
 def test_without_images(tmp_path):
@@ -106,3 +105,22 @@ def test_a_large_folder_has_an_order_that_takes_no_memory(folder, monkeypatch):
     assert sorted(stream.drawn(1).tolist()) == list(range(5))
     assert "order" in stream.identity()
     assert "order" not in plain
+
+
+def test_a_member_that_goes_beyond_its_shard_is_no_image(folder, capsys):
+    shard = folder / "b.tar"
+    content = shard.read_bytes()
+    shard.write_bytes(content[: content.index(png(4)) + 20])
+    assert [*listed(folder)] == ["a/0.png", "a/1.png", "b.tar/3.png", "b.tar/x/2.png"]
+    assert "b.tar is left out from where it does not read: it ends amid '4.png'." in capsys.readouterr().err
+
+
+def test_a_list_of_shards_that_changed_is_refused(folder, tmp_path):
+    kept = tmp_path / "images.parquet"
+    listed(folder, kept)
+    with (folder / "b.tar").open("ab") as shard:
+        shard.write(b"more")
+    with pytest.raises(EvaError, match=r"Expected shards as .*images\.parquet lists them, but .*b\.tar changed or"):
+        listed(folder, kept)
+    kept.unlink()
+    assert len(listed(folder, kept)) == 5

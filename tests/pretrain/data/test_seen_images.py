@@ -20,3 +20,9 @@ def test_a_part_that_a_killed_process_left_is_no_image(tmp_path):
     assert np.frombuffer(images_seen(tmp_path), "<u8").tolist() == [5]
     note_seen(tmp_path, "rank-0", np.array([7], np.uint64))
     assert {5, 7} <= {*np.frombuffer(images_seen(tmp_path), "<u8").tolist()}
+
+
+def test_a_second_pass_adds_nothing(tmp_path):
+    for hashes in ([5, 3, 5], [3, 5], [3, 7]):
+        note_seen(tmp_path, "rank-0", np.array(hashes, np.uint64))
+    assert (tmp_path / "seen/rank-0.u64").stat().st_size == 3 * 8

@@ -11,7 +11,7 @@ from PIL import Image
 from eva_core.errors import EvaError
 from eva_core.files.checked_lines import checked_line
 from eva_pretrain.monitor import watch
-from eva_pretrain.monitor.lines import LOG, MEASURES, append_line
+from eva_pretrain.monitor.lines import LOG, MEASURES, append_line, drop_lines
 from eva_pretrain.monitor.watch import Numbers, WatchPage
 
 
@@ -112,3 +112,28 @@ def test_the_end_of_a_run_is_on_its_page(run: Path, error: Exception, words: str
     with page.of_a_run():
         pass
     assert "Finished: step 30 of 40" in page.path.read_text()
+
+
+def test_lines_that_are_written_anew_stand_once_and_in_order(tmp_path: Path):
+    file, numbers = tmp_path / MEASURES, Numbers(tmp_path / MEASURES)
+    for step in (2, 8, 4):  # the best of an earlier attempt stands before what comes after the checkpoint
+        append_line(file, {"step": step, "monitor/knn": step / 10})
+    numbers.read_on()
+    assert numbers.curves["monitor/knn"].values.tolist() == [0.2, 0.4, 0.8]
+    drop_lines(file, (8).__eq__)
+    append_line(file, {"step": 8, "monitor/knn": 0.9})
+    numbers.read_on()
+    assert numbers.curves["monitor/knn"].steps.tolist() == [2, 4, 8]
+    assert numbers.curves["monitor/knn"].values.tolist() == [0.2, 0.4, 0.9]
+
+
+def test_damaged_pictures_are_left_out_and_a_name_like_a_mark_is_a_name(run: Path):
+    (run / "config.yaml").write_text("name: __BODY__\n")
+    whole = (run / "pca-20.png").read_bytes()
+    (run / "pca-20.png").write_bytes(whole[: len(whole) // 2])
+    Image.new("RGB", (9, 1)).save(run / "pca-30.png")
+    (run / "crops.png").write_bytes(b"")
+    text = WatchPage(run).write("stopped").read_text()
+    assert "<h1>__BODY__</h1>" in text
+    assert re.findall(r"<div>([\w ]+)<img", text) == ["patches", "step 10"]
+    assert "What it sees" not in text

@@ -14,7 +14,7 @@ from eva_core.errors import EvaError, UsageError
 from eva_core.evaluation.contamination import seen as known_to
 from eva_pretrain.run import export as export_module
 from eva_pretrain.run.export import ExportDetails, export, list_seen
-from eva_vision.models.exported import exported, read_card, read_seen
+from eva_vision.models.exported import exported, read_card, read_images, read_seen
 
 ARGS = {"img_size": 64, "dynamic_img_size": True, "reg_tokens": 2, "init_values": 1e-5, "depth": 2}
 
@@ -147,7 +147,8 @@ def test_what_an_earlier_export_has_seen_is_passed_on(tmp_path: Path):
 
 
 def test_a_finished_export_lists_other_slides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    folder = write(tmp_path / "export", seen=[("000000/000000012.jpg", None)])
+    hashes = bytes(range(16))
+    folder = write(tmp_path / "export", seen=[("000000/000000012.jpg", None)], images=hashes)
     before = files(folder)
     monkeypatch.setattr("pathlib.Path.replace", lambda *_: pytest.fail("killed"))
     with pytest.raises(pytest.fail.Exception):
@@ -156,6 +157,7 @@ def test_a_finished_export_lists_other_slides(tmp_path: Path, monkeypatch: pytes
     monkeypatch.undo()
     list_seen(folder, [("case 7.svs", None), ("TCGA-AA-1234-01Z-00-DX1.svs", None)])
     slides = {slide for slide, _ in read_seen(folder)}
+    assert read_images(folder) == hashes
     assert len(slides) == 2
     assert "TCGA-AA-1234-01Z-00-DX1" in slides
     assert {k: v for k, v in files(folder).items() if k != "slides.json"} == {

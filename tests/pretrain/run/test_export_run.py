@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -14,8 +15,9 @@ from eva_core.cli import main
 from eva_core.errors import UsageError
 from eva_core.files.checked_lines import checked_line
 from eva_pretrain.methods.base import Method
-from eva_pretrain.run import command
-from eva_pretrain.run.checkpoints import read_checkpoint, saved_steps
+from eva_pretrain.run import command, export_run
+from eva_pretrain.run import pretrain as training
+from eva_pretrain.run.checkpoints import read_checkpoint, saved_steps, say_passed_over
 from eva_pretrain.run.config import parse
 from eva_pretrain.run.export_run import export_step, model_of
 from eva_pretrain.run.pretrain import pretrain
@@ -118,6 +120,29 @@ def test_the_best_step_is_taken_where_the_monitor_chose_one(copied: Path, capsys
     assert chosen == {"metric": "monitor/knn", "step": 3, "value": 0.75}
 
 
+def test_how_a_step_was_chosen_is_on_its_card_also_where_it_was_exported_before(copied: Path) -> None:
+    assert read_card(export_step(copied, 3))["selected_on"] == "step"
+    shutil.copy(copied / "checkpoints/step-3.ckpt", copied / "checkpoints/best-3.ckpt")
+    (copied / "monitor.jsonl").write_bytes(checked_line({"step": 3, "monitor/knn": 0.75})[0])
+    assert read_card(export_step(copied, "best"))["selected_on"]["value"] == 0.75
+    assert read_card(export_step(copied, 3))["selected_on"]["value"] == 0.75
+
+
+def test_a_checkpoint_that_the_run_deletes_meanwhile_is_no_damage(copied: Path, capsys: pytest.CaptureFixture) -> None:
+    old, new, read = copied / "checkpoints/step-3.ckpt", copied / "checkpoints/step-4.ckpt", export_run.read_checkpoint
+
+    def pruned(file: Path, mapped: bool) -> dict[str, Any]:
+        if file == old:
+            old.rename(new)
+            raise FileNotFoundError(old)
+        return read(file, mapped)
+
+    with patch.object(export_run, "read_checkpoint", pruned):
+        assert export_step(copied).name == "step-4"
+    say_passed_over(copied, old)  # one that was written a moment ago is not named as damaged
+    assert "not used" not in capsys.readouterr().err
+
+
 def test_a_run_that_is_given_for_its_export_is_told_apart(copied: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"has no card\.json\. It is a run: `eva export .*run` makes one\."):
         read_card(copied)
@@ -139,6 +164,9 @@ def test_more_steps_of_the_same_schedule_go_on_with_the_run(
     assert json.loads((copied / "export/card.json").read_text())["step"] == 4
     told = capsys.readouterr().err
     assert re.search(r"A checkpoint takes \d+ kB: the last 1 stay\. A snapshot takes \d+ kB: 1 to come, ", told)
+    with patch.object(training, "_export"):  # as if it were killed before its export
+        steps_of(copied, 5)
+    assert json.loads((copied / "export/card.json").read_text())["step"] == 4
     longer, whole = steps_of(copied, 5), steps_of(tmp_path / "whole", 5)
     assert json.loads((copied / "export/card.json").read_text())["step"] == 5
     for name, value in whole.items():

@@ -2,6 +2,7 @@
 
 import signal
 import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -34,8 +35,9 @@ def test_ranks_compare_notes_and_look_at_the_answer_a_step_later(monkeypatch: py
         return Asked()
 
     monkeypatch.setattr(stopping, "world", lambda: 2)
-    monkeypatch.setattr(stopping.dist, "new_group", lambda backend: backend)
+    monkeypatch.setattr(stopping.dist, "new_group", lambda backend, timeout: waits.append(timeout))
     monkeypatch.setattr(stopping.dist, "all_reduce", all_reduce)
-    rank = Stopping(None, 0.0)
+    waits: list[timedelta] = []
+    rank = Stopping(None, 0.0, timedelta(hours=2))
     assert [rank.exit_code() for _ in range(3)] == [0, 0, 143]
-    assert len(waited) == 2
+    assert (len(waited), waits) == (2, [timedelta(hours=2)])

@@ -27,3 +27,17 @@ def test_fp16_without_a_gpu_is_refused_as_it_would_be_bf16(tmp_path: Path, monke
 def test_nonsense_is_refused(change: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=f"Expected {said}"):
         trainer.Training(**change)
+
+
+def test_the_best_so_far_is_known_in_another_folder(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    def keeper(folder: Path) -> trainer._Keeper:
+        return trainer._Keeper(1, folder, monitor="monitor/knn", mode="max")
+
+    state = keeper(tmp_path / "old").state_dict()
+    before = str(tmp_path / "old/best-2.ckpt")
+    state |= {"best_model_score": 0.5, "best_model_path": before, "kth_best_model_path": before}
+    moved = keeper(tmp_path / "new")
+    moved.load_state_dict(state | {"best_k_models": {before: 0.5}, "kth_value": 0.5})
+    after = str(tmp_path / "new/best-2.ckpt")
+    assert (moved.best_model_score, moved.best_k_models, moved.best_model_path) == (0.5, {after: 0.5}, after)
+    assert not recwarn.list
