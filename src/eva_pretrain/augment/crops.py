@@ -79,13 +79,14 @@ def other_magnification(
         boxes: x, y, width and height of crops, int64 (4, n).
         unit: Side of the new crops over that of these ones, once both are resized.
         mpp: Least and greatest micrometres per pixel as a share of those of the given crops, log-uniform.
-        side: Side of the patch in pixels; boxes are at most as large, and moved until they lie inside.
+        side: Side of the patch in pixels; boxes are at most as large, in their aspect, and moved until they lie inside.
         generator: Generator on the device; None is the default one.
     Returns:
         Boxes int64 (4, n).
     """
     u = torch.rand(boxes.shape[1], generator=generator, device=boxes.device)
     factor = unit * torch.exp(math.log(mpp[0]) + u * math.log(mpp[1] / mpp[0]))
+    factor = torch.minimum(factor, side / boxes[2:].amax(0))
     sizes = (boxes[2:] * factor).round().clamp(1, side)
     corners = (boxes[:2] + boxes[2:] / 2 - sizes / 2).round().clamp(min=0)
     return torch.cat([torch.minimum(corners, side - sizes), sizes]).long()

@@ -33,7 +33,7 @@ class Targets(NamedTuple):
     row: Tensor
 
     def unflatten(self, dim: int, sizes: tuple[int, ...]) -> "Targets":
-        """Divide the rows, dimension 0, as of a tensor."""
+        """Divide dimension 0, the rows, as `Tensor.unflatten` does."""
         logits, _, _, row_shift, _, row = self
         return self._replace(
             logits=logits.unflatten(dim, sizes),
@@ -75,7 +75,7 @@ def column_sum(logits: Tensor, scale: Tensor, column_shift: Tensor, row_shift: T
 
 
 def row_sum(logits: Tensor, scale: Tensor, column_shift: Tensor, row_shift: Tensor, column: Tensor) -> Tensor:
-    """Sum each row of the same, weighted by column (K,), -> (N,) float32."""
+    """Sum each row of exp(scale * logits - column_shift - row_shift), weighted by column (K,), -> (N,) float32."""
     return _call(_row_sum, [logits, row_shift], [scale, column_shift, column])
 
 

@@ -44,7 +44,7 @@ class Centring(nn.Module):
 
     @torch.no_grad()
     def targets(self, logits: Tensor, temperature: float) -> Targets:
-        """Compute the same, not stored, by compiled functions."""
+        """Compute `Targets` of logits (N, K), whose probabilities are those of `forward`, by compiled functions."""
         scale = scale_of(logits, temperature)
         shift = self.centre[0] * scale
         top = row_top(logits, scale, shift)
@@ -103,7 +103,7 @@ def sinkhorn(logits: Tensor, temperature: float, iterations: int = 3) -> Tensor:
 
 @torch.no_grad()
 def sinkhorn_targets(logits: Tensor, temperature: float, iterations: int = 3) -> Targets:
-    """Compute the same as `sinkhorn`, not stored, by compiled functions, in 8 passes over the logits.
+    """Compute `Targets` whose probabilities are those of `sinkhorn`, by compiled functions in 8 passes over the logits.
 
     Args:
         logits: Outputs of the teacher, (N, K); N may differ among ranks and be 0.

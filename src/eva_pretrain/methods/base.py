@@ -1,4 +1,4 @@
-"""Base of DINO and DINOv2: a student that is trained, a teacher that follows it, and the steps of the training."""
+"""Base of all methods: a student that is trained, a teacher that follows it, and the steps of the training."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -64,7 +64,7 @@ class Network(nn.Module):
 
 
 class Method(LightningModule, ABC):
-    """Method of self-distillation; a subclass gives the projection heads and the losses.
+    """Training of a student, with its moving average as the teacher; a subclass gives the heads and the losses.
 
     Attributes:
         masked_share: Share of the patches of the global crops that the student does not see.
@@ -72,7 +72,8 @@ class Method(LightningModule, ABC):
         skipped: Number of optimiser steps that were skipped, as the loss or the gradient was not finite.
         teacher_probabilities: Targets of the class tokens of the last step, (2 B, K), for the monitor.
         terms: Loss and its terms, scalars by name, for each batch of the last optimiser step.
-        gradient_norm: Norm of the gradient of the last optimiser step before it was clipped, a scalar.
+        gradient_norm: Greatest norm in the last optimiser step, of the gradient of a parameter or module as it is clipped,
+            before that, a scalar.
     """
 
     masked_share = 0.0
@@ -107,6 +108,11 @@ class Method(LightningModule, ABC):
     def networks(self) -> list[Network]:
         """Networks that are divided among devices by FSDP2; the first is trained, the others stay in eval mode."""
         return [self.student, self.teacher]
+
+    @property
+    def teachers(self) -> int | None:
+        """Count the networks, beside the student, through which the global crops went last; None: of another kind."""
+        return 1
 
     @abstractmethod
     def losses(self, crops: Crops, temperature: float) -> dict[str, Tensor]:

@@ -96,6 +96,11 @@ class DinoV2(Method):
     def networks(self) -> list[Network]:
         return [*super().networks, *([] if self.gram_teacher is None else [self.gram_teacher])]
 
+    @property
+    @override
+    def teachers(self) -> int:
+        return 1 if self.gram_teacher is None or self.global_step <= self.gram_teacher.first else 2
+
     @override
     def losses(self, crops: Crops, temperature: float) -> dict[str, Tensor]:
         grid = self.student.vit.grid(crops.global_.shape[-1])

@@ -77,6 +77,11 @@ class Distill(Method):
         """The model that is distilled."""
         return self._frozen[0]
 
+    @property
+    @override
+    def teachers(self) -> None:
+        return None
+
     @override
     def on_fit_start(self) -> None:
         """Say whose model it is, and bring it to the device."""

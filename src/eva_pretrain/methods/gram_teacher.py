@@ -29,7 +29,7 @@ class GramTeacher(Network):
             UsageError: A number makes no sense.
         """
         refuse(
-            (not 0 <= start <= 1, "gram_start from 0 to 1", start),
+            (not 0 <= start < 1, "gram_start of at least 0 and below 1, where it would never begin", start),
             (every < 1, "gram_every of at least 1", every),
             where="method",
         )

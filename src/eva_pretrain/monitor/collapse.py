@@ -149,7 +149,8 @@ class MonitorCallback(Callback):
         views = method.setup_.views
         mean, std = (torch.tensor(v, device=method.device).view(3, 1, 1) for v in (views.mean, views.std))
         images = pixels.to(method.device).float().div_(255).sub_(mean).div_(std)
-        with method.trainer.precision_plugin.forward_context():
+        # as they are: each size of batch would be compiled, and torch makes no more than 8 graphs of a block
+        with method.trainer.precision_plugin.forward_context(), torch.compiler.set_stance("force_eager"):
             cls, patches = method.teacher.vit(images)
         return cls.float(), patches.float()
 

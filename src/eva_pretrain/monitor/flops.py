@@ -10,8 +10,8 @@ from torch import nn
 from eva_core.accelerator import device_name, is_gpu
 from eva_pretrain.network.crop_blocks import kept_rows
 
-_STUDENT, _TEACHER = 3, 1
-"""Passes of student and teacher in a step: a backward pass counts as two forward passes."""
+_STUDENT = 3
+"""Passes of the student in a step: a backward pass counts as two forward passes."""
 
 
 def step_flops(
@@ -23,6 +23,7 @@ def step_flops(
     batch: int,
     hidden: float = 0.0,
     rates: Sequence[float] = (),
+    teachers: int = 1,
 ) -> float:
     """Count the floating point operations of one optimiser step, a multiplication and an addition being two.
 
@@ -41,14 +42,16 @@ def step_flops(
             of 0.3; without masks 0.
         rates: Rate of drop path of each block of the student where branches are calculated for a subset of the rows;
             empty where they are for all.
+        teachers: Number of networks of this kind that see the global crops and are not trained: the teacher, and a Gram
+            teacher, of which no head is used.
     """
     crops = ((2, global_size), (local_crops, local_size))
     student_passes = sum(n * _pass(vit, size, [_share(n * batch, rate) for rate in rates]) for n, size in crops)
     patches = 2 * hidden * _patches(vit, global_size)
     cls_head, patch_head = _products(heads["dino"]), _products(heads["ibot" if "ibot" in heads else "dino"])
     student = student_passes + (2 + local_crops) * cls_head + patches * patch_head
-    teacher = 2 * _pass(vit, global_size) + 2 * cls_head + patches * patch_head
-    return float(batch * (_STUDENT * student + _TEACHER * teacher))
+    teacher = teachers * 2 * _pass(vit, global_size) + 2 * cls_head + patches * patch_head
+    return float(batch * (_STUDENT * student + teacher))
 
 
 def _patches(vit: Any, size: int) -> int:

@@ -1,7 +1,7 @@
 """Online score of patch tokens: a linear map from tokens to classes of pixels, fitted at intervals of a training."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -18,6 +18,8 @@ from eva_vision.segmentation.scoring.metrics import counts, over_classes, per_cl
 
 _SHARE = 0.25
 _RIDGE = 1e-3
+_MOST = 16
+"""Tiles of an image, spread evenly, so that large images cost no more than others."""
 
 
 class OnlineDense:
@@ -25,7 +27,8 @@ class OnlineDense:
 
     A ridge regression maps tokens to the share of each class in their square; its values are resized to pixels,
     bilinear, and the largest wins. A quarter of the images, by group, is scored, so that val and test are never looked
-    at. Images are read once, cut into tiles of the size that the network sees, at their own magnification.
+    at. Images are read once, cut into tiles of the size that the network sees, at most 16 of an image, at their own
+    magnification.
 
     Attributes:
         fitted: Tiles that the map is fitted on, uint8 (N, 3, S, S), and their classes, uint8 (N, S, S).
@@ -74,19 +77,22 @@ class OnlineDense:
         Returns:
             Dice of all scored pixels, mean over classes without the background; NaN where a token is not finite.
         """
-        fitted, scored = (_computed(tokens, images, batch_size) for images, _ in (self.fitted, self.scored))
-        if not (fitted.isfinite().all() and scored.isfinite().all()):
+        products, targets = torch.zeros(()), torch.zeros(())
+        for x, masks in _computed(tokens, self.fitted, batch_size):
+            shares, known = _shares(masks, self.classes, math.isqrt(x.shape[1]))
+            rows = _with_one(x).flatten(0, 1)[known]
+            products, targets = products + rows.T @ rows, targets + rows.T @ shares[known].double()
+        if not products.isfinite().all():
             return math.nan
-        side = math.isqrt(fitted.shape[1])
-        shares, known = _shares(self.fitted[1], self.classes, side)
-        mean, std = fitted.mean((0, 1)), fitted.std((0, 1)).clamp(min=1e-6)
-        weights = _ridge(((fitted - mean) / std).flatten(0, 1)[known], shares[known])
-        found = _with_one((scored - mean) / std) @ weights  # (N, h * w, C)
-        maps = found.mT.unflatten(2, (side, side))
+        weights = _ridge(products, targets)
         table = np.zeros((3, self.classes), dtype=np.int64)
-        for values, target in zip(maps, self.scored[1], strict=True):
-            whole = F.interpolate(values[None], size=target.shape, mode="bilinear")[0].argmax(0)
-            table += counts(whole.numpy(), target.numpy(), self.classes)
+        for x, masks in _computed(tokens, self.scored, batch_size):
+            if not x.isfinite().all():
+                return math.nan
+            maps = (_with_one(x) @ weights).mT.unflatten(2, [math.isqrt(x.shape[1])] * 2)  # (B, C, h, w)
+            for values, target in zip(maps, masks, strict=True):
+                whole = F.interpolate(values[None], size=target.shape, mode="bilinear")[0].argmax(0)
+                table += counts(whole.numpy(), target.numpy(), self.classes)
         return float(over_classes(per_class(table, "ignore")[0], self.background))
 
 
@@ -95,7 +101,9 @@ def _tiles(dataset: SegmentationDataset, samples: Sequence[Sample], size: int) -
     images, masks = [], []
     for sample in samples:
         pixels, mask = pixels_of(dataset, sample), dataset.mask(sample)
-        for y, x in inside(mask.shape[0], mask.shape[1], size):
+        places = inside(mask.shape[0], mask.shape[1], size)
+        few = np.linspace(0, len(places) - 1, min(_MOST, len(places))).round().astype(int)
+        for y, x in (places[n] for n in few):
             images.append(torch.from_numpy(cut(pixels, y, x, size)).permute(2, 0, 1))
             masks.append(torch.from_numpy(cut(mask, y, x, size)))
     if not images:
@@ -106,9 +114,13 @@ def _tiles(dataset: SegmentationDataset, samples: Sequence[Sample], size: int) -
     return torch.stack(images), torch.stack(masks)
 
 
-def _computed(tokens: Callable[[Tensor], Tensor], images: Tensor, batch_size: int) -> Tensor:
-    with torch.no_grad():
-        return torch.cat([tokens(part).float().cpu() for part in torch.split(images, batch_size)])
+@torch.no_grad()
+def _computed(
+    tokens: Callable[[Tensor], Tensor], tiles: tuple[Tensor, Tensor], batch_size: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Compute the tokens of tiles, (B, h * w, D) float64, batch by batch, with their classes; all would be gigabytes."""
+    for images, masks in zip(*(torch.split(part, batch_size) for part in tiles), strict=True):
+        yield tokens(images).float().cpu().double(), masks
 
 
 def _shares(masks: Tensor, classes: int, side: int) -> tuple[Tensor, Tensor]:
@@ -119,13 +131,23 @@ def _shares(masks: Tensor, classes: int, side: int) -> tuple[Tensor, Tensor]:
     return shares, known
 
 
-def _ridge(x: Tensor, y: Tensor) -> Tensor:
-    """Weights (D + 1, C) of the ridge regression from x (N, D), standardised, to y (N, C)."""
-    x, y = _with_one(x).double(), y.double()
-    penalty = _RIDGE * len(x) * torch.eye(x.shape[1], dtype=torch.float64)
-    penalty[-1, -1] = 0  # the constant is free
-    weights: Tensor = torch.linalg.solve(x.T @ x + penalty, x.T @ y)
-    return weights.float()
+def _ridge(products: Tensor, targets: Tensor) -> Tensor:
+    """Weights (D + 1, C) of the ridge regression of x (N, D + 1), whose last column is 1, to y (N, C).
+
+    The penalty is that of standardised columns, none for the constant. At least one row is needed.
+
+    Args:
+        products: x.T @ x in float64.
+        targets: x.T @ y in float64.
+    """
+    n = products[-1, -1]
+    mean, mean_target = products[-1, :-1] / n, targets[-1] / n
+    covariance = products[:-1, :-1] / n - mean[:, None] * mean
+    std = covariance.diagonal().clamp(min=1e-12).sqrt()
+    with_target = targets[:-1] / n - mean[:, None] * mean_target
+    penalty = _RIDGE * torch.eye(len(mean), dtype=torch.float64)
+    slopes = torch.linalg.solve(covariance / std / std[:, None] + penalty, with_target / std[:, None]) / std[:, None]
+    return torch.cat([slopes, (mean_target - mean @ slopes)[None]])
 
 
 def _with_one(x: Tensor) -> Tensor:

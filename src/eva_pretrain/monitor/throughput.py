@@ -49,20 +49,8 @@ class ThroughputCallback(Callback):
 
     @override
     def on_train_start(self, trainer: Trainer, method: Method) -> None:  # type: ignore[override]
-        views, setup = method.setup_.views, method.setup_
-        per_batch = step_flops(
-            method.student.vit.network,
-            method.student.heads,
-            views.global_size,
-            views.local_size,
-            views.local_crops,
-            setup.batch_size,
-            method.masked_share,
-            method.student.vit.rates if method.student.vit.subset else (),
-        )
-        self._flops = per_batch * trainer.accumulate_grad_batches
         self._peak = peak_flops(trainer.strategy.root_device, str(trainer.precision))
-        self._patches = setup.batch_size * trainer.accumulate_grad_batches * trainer.world_size
+        self._patches = method.setup_.batch_size * trainer.accumulate_grad_batches * trainer.world_size
         self._before = self.seconds
         self._mark(trainer)
         self._began, self._first = self._since, trainer.global_step + 1
@@ -93,8 +81,9 @@ class ThroughputCallback(Callback):
             del numbers["waiting"]
         else:
             numbers["patches_per_s"] = per_second * self._patches
-            if self._peak is not None:
-                numbers["of_peak"] = per_second * self._flops / self._peak
+            if self._peak is not None and method.teachers is not None:
+                flops = trainer.accumulate_grad_batches * _batch_flops(method, method.teachers)
+                numbers["of_peak"] = per_second * flops / self._peak
         numbers["seconds"] = self.seconds
         self.numbers = (step, numbers)
         if trainer.is_global_zero:
@@ -186,6 +175,13 @@ def step_numbers(method: Method, step: int, waiting: float) -> dict[str, float]:
         "schedule/temperature": planned.temperature,
         "skipped": method.skipped,
     }
+
+
+def _batch_flops(method: Method, teachers: int) -> float:
+    setup, vit = method.setup_, method.student.vit
+    sizes = (setup.views.global_size, setup.views.local_size, setup.views.local_crops, setup.batch_size)
+    rates = vit.rates if vit.subset else ()
+    return step_flops(vit.network, method.student.heads, *sizes, method.masked_share, rates, teachers)
 
 
 def _rates(numbers: dict[str, float]) -> str:

@@ -31,7 +31,7 @@ class CropsBlock(Block):
 
 
 class CropsEvaBlock(EvaBlock):
-    """Block of a ViT with rotary positions, likewise; `ropes` has those of each batch of the list."""
+    """Block of a ViT with rotary positions, which takes lists as `CropsBlock` does, with `ropes` for each batch."""
 
     def forward(
         self,

@@ -1,6 +1,7 @@
 """Models by name, as starts of a run or as frozen teachers: those of `eva models`, of timm, of the hub, and exports."""
 
 import difflib
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,10 @@ def named_backbone(name: str, **arguments: Any) -> Backbone:
         arguments: Arguments of a registered model, such as `arch` of `timm_model`.
 
     Raises:
-        UsageError: Nothing has this name.
+        UsageError: Nothing has this name, or it does not take these arguments.
         EvaError: The weights cannot be had.
     """
+    _check_arguments(name, arguments)
     if is_registered(name) or name.startswith(HUB) or Path(name).is_dir():
         where = name if is_registered(name) or name.startswith(HUB) else str(Path(name).absolute())
         try:
@@ -61,6 +63,13 @@ def named_backbone(name: str, **arguments: Any) -> Backbone:
             f"{HUB}owner/name, or the folder of an export, but got {name!r}. {_hint(name)}"
         )
     return build(name, pretrained=True)
+
+
+def _check_arguments(name: str, arguments: dict[str, Any]) -> None:
+    try:
+        inspect.signature(registry.models.load(name) if is_registered(name) else lambda: None).bind(**arguments)
+    except TypeError as error:
+        raise UsageError(f"Expected arguments that {name} takes, but {error}. Change its arguments.") from error
 
 
 def _hint(name: str) -> str:

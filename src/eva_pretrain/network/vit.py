@@ -17,6 +17,9 @@ from eva_core.errors import UsageError, refuse
 from eva_pretrain.network.crop_blocks import Drawn, draw, kept_rows, take_crops
 from eva_vision.models.timm_backbone import layer_arguments
 
+_NO_EFFECT = {"drop_path_rate", "pos_drop_rate", "patch_drop_rate"}
+"""Arguments of timm's own forward pass, which is not used here."""
+
 
 class Tokens(NamedTuple):
     """Normalised outputs of a ViT.
@@ -67,6 +70,7 @@ class Architecture:
         refuse(
             (not 0 <= self.drop_path < 1, "drop_path of at least 0 and below 1", self.drop_path),
             (not 0 <= self.checkpointing <= 1, "checkpointing from 0 to 1", self.checkpointing),
+            (bool(lost := _NO_EFFECT & {*self.arguments}), "drop_path, as timm's rates have no effect", sorted(lost)),
             where="vit",
         )
 

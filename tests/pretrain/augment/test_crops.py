@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torchvision.transforms import RandomResizedCrop
 
-from eva_pretrain.augment.crops import columns, draw_boxes, longest, resample, taps
+from eva_pretrain.augment.crops import columns, draw_boxes, longest, other_magnification, resample, taps
 
 CPU = torch.device("cpu")
 
@@ -83,3 +83,10 @@ def test_boxes_lie_in_the_patch_and_within_the_bound(scale):
 def test_where_no_box_fits_the_largest_in_the_centre_is_taken(aspect, box):
     boxes = draw_boxes(5, 64, 64**2, (4.0, 5.0), aspect, torch.Generator().manual_seed(0), CPU)
     assert boxes.T.tolist() == [box] * 5
+
+
+def test_boxes_of_another_magnification_keep_their_aspect_where_the_patch_ends():
+    boxes = torch.tensor([[40, 0, 0], [0, 50, 0], [24, 20, 64], [64, 14, 32]])
+    x, y, width, height = other_magnification(boxes, 1.0, (1.5, 1.5), 64, None)
+    assert (width.tolist(), height.tolist()) == ([24, 30, 64], [64, 21, 32])  # the third is as large as the patch
+    assert torch.stack([x, y, 64 - x - width, 64 - y - height]).min() >= 0

@@ -164,18 +164,19 @@ def test_gram_anchoring_compares_patch_tokens_with_the_gram_teachers():
 def test_without_gram_anchoring_there_is_no_gram_teacher():
     assert not any(name.startswith("gram") for name in make("sk_sep").state_dict())
     assert not anchored().train().gram_teacher.training
-    with pytest.raises(UsageError, match="gram_every of at least 1, but got 0"):
-        anchored(gram_every=0)
+    for wrong, said in (({"gram_every": 0}, "gram_every of at least 1, but got 0"), ({"gram_start": 1.0}, "below 1")):
+        with pytest.raises(UsageError, match=said):
+            anchored(**wrong)
 
 
 def test_an_anchored_run_resumes_with_the_gram_teacher_that_it_had(patches, tmp_path):
-    more = ["--steps", "6", "--method.gram", "2", "--method.gram_start", "0.3", "--method.gram_every", "2"]
-    run(patches, tmp_path, *more, "--training.checkpoint_every", "3")  # anchored at step 2, stopped at step 3
-    last = tmp_path / "checkpoints/step-6.ckpt"
+    more = ["--steps", "4", "--method.gram", "2", "--method.gram_start", "0.25", "--method.gram_every", "2"]
+    run(patches, tmp_path, *more, "--training.checkpoint_every", "2")  # anchored from step 1, stopped after it
+    last = tmp_path / "checkpoints/step-4.ckpt"
     whole = torch.load(last, weights_only=True)["state_dict"]
     last.unlink()
     shutil.rmtree(tmp_path / "export")
-    run(patches, tmp_path, *more, "--training.checkpoint_every", "3")
+    run(patches, tmp_path, *more, "--training.checkpoint_every", "2")
     again = torch.load(last, weights_only=True)["state_dict"]
     assert all(torch.equal(again[name], value) for name, value in whole.items())
     assert any(name.startswith("gram_teacher.") for name in whole)

@@ -69,6 +69,7 @@ def test_the_frozen_model_is_no_part_of_the_state():
     method = make(patches=0.0).train()
     assert set(method.losses(crops(), 0.05)) == {"embedding", "local"}
     assert not method.frozen.training
+    assert method.teachers is None  # so that no share of the peak is claimed
     assert not any(p.requires_grad for p in method.frozen.parameters())
     assert {name.partition(".")[0] for name in method.state_dict()} == {"student", "teacher", "centrings"}
 

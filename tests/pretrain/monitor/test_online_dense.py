@@ -2,13 +2,15 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from sklearn.linear_model import Ridge
 
 from eva_core.errors import UsageError
 from eva_pretrain.monitor.lines import read_lines
-from eva_pretrain.monitor.online_dense import OnlineDense
+from eva_pretrain.monitor.online_dense import OnlineDense, _ridge
 from eva_vision.datasets.phantom import Phantom
 from eva_vision.datasets.phantom_nuclei import PhantomNuclei
 from tests.pretrain.run.test_pretrain import run
@@ -61,3 +63,17 @@ def test_the_monitor_writes_it(patches, tmp_path):
     lines = read_lines(tmp_path / "monitor.jsonl")
     assert [line["step"] for line in lines] == [0, 1]
     assert all(0 <= line["monitor/dense"] <= 1 for line in lines)
+
+
+def test_the_map_is_the_ridge_regression_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    x, y = 5 + rng.normal(size=(200, 6)) * np.arange(1, 7), rng.normal(size=(200, 3))
+    model = Ridge(alpha=200 * 1e-3).fit((x - x.mean(0)) / x.std(0), y)
+    rows = np.c_[x, np.ones(200)]
+    weights = _ridge(torch.from_numpy(rows.T @ rows), torch.from_numpy(rows.T @ y)).numpy()
+    np.testing.assert_allclose(rows @ weights, model.predict((x - x.mean(0)) / x.std(0)), atol=1e-9)
+
+
+def test_a_large_image_gives_no_more_than_sixteen_tiles_from_all_of_it():
+    large = OnlineDense(PhantomNuclei(train=8, size=128), size=16)  # 64 places in each image
+    assert len(large.fitted[0]) + len(large.scored[0]) == 8 * 16

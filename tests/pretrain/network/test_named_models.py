@@ -32,6 +32,12 @@ def test_a_registered_model_has_its_card_and_arguments():
     assert named_models.card_of("timm_model") is named_models.card_of("vit_small_patch16_224.dino") is None
 
 
+def test_arguments_that_a_model_does_not_take_are_refused():
+    for name in ("tiny_fm", "vit_small_patch16_224.dino", "hf-hub:owner/name"):
+        with pytest.raises(UsageError, match=f"Expected arguments that {name} takes, but .*'colour'"):
+            named_models.named_backbone(name, colour=1)
+
+
 def test_a_network_of_timm_is_built_with_its_weights(monkeypatch: pytest.MonkeyPatch):
     create, asked = timm.create_model, []
 

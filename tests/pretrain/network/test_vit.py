@@ -158,6 +158,12 @@ def test_a_drop_path_that_makes_no_sense(rate):
         Architecture("vit_tiny_patch16_224", drop_path=rate)
 
 
+@pytest.mark.parametrize("name", ["drop_path_rate", "pos_drop_rate", "patch_drop_rate"])
+def test_rates_of_timm_that_would_have_no_effect_are_refused(name):
+    with pytest.raises(UsageError, match=f"drop_path, as timm's rates have no effect, but got .'{name}'"):
+        Architecture("vit_tiny_patch16_224", arguments={"depth": 1, name: 0.1})
+
+
 def test_every_block_is_compiled_whatever_its_rate_of_drop_path(monkeypatch: pytest.MonkeyPatch):
     import torch._dynamo as dynamo
 
