@@ -118,7 +118,7 @@ def _tiles(dataset: SegmentationDataset, samples: Sequence[Sample], size: int) -
 def _computed(
     tokens: Callable[[Tensor], Tensor], tiles: tuple[Tensor, Tensor], batch_size: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Compute the tokens of tiles, (B, h * w, D) float64, batch by batch, with their classes; all would be gigabytes."""
+    """Compute the tokens of tiles, (B, h * w, D) float64, with their classes, in batches: all would be gigabytes."""
     for images, masks in zip(*(torch.split(part, batch_size) for part in tiles), strict=True):
         yield tokens(images).float().cpu().double(), masks
 
