@@ -72,8 +72,8 @@ class Method(LightningModule, ABC):
         skipped: Number of optimiser steps that were skipped, as the loss or the gradient was not finite.
         teacher_probabilities: Targets of the class tokens of the last step, (2 B, K), for the monitor.
         terms: Loss and its terms, scalars by name, for each batch of the last optimiser step.
-        gradient_norm: Greatest norm, over what is clipped by itself (parameters or modules), of the gradient of the last
-            optimiser step before it was clipped, a scalar.
+        gradient_norm: Greatest norm of the gradients of the last optimiser step before they were clipped, of those that
+            are clipped together (a parameter or a module), a scalar.
     """
 
     masked_share = 0.0
