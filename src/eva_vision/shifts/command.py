@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eva_core import registry
 from eva_core.config.argparser import Parser
 from eva_core.errors import EvaError, UsageError
 from eva_core.files.atomic_files import make_folder, write_text
@@ -43,10 +44,11 @@ def _parser() -> Parser:
         "`eva predict`, such as --dataset.root, --dataset.mpp, --device and --workers, go to every result.",
     )
     parser.add_argument("results", nargs="+", type=Path, help="folders that `eva fit` wrote, of the same images")
+    names = ", ".join(dict.fromkeys(entry.name for entry in registry.changes.entries()))
     parser.add_argument(
         "--changes",
         help="names with commas, each with strengths of its own after =, as jpeg,blur=1:2; all with their usual "
-        "strengths unless given",
+        f"strengths unless given. There are {names}",
     )
     parser.add_argument("--reference", type=Path, help="an image whose stain others get, for stain_swap")
     parser.add_argument("--output", default="out/shift", help="folder for shift.html, shift.csv and shift.json")

@@ -52,7 +52,7 @@ def _panel(axes: Any, content: dict[str, Any], entry: dict[str, Any], name: str)
     if facts["ordered"]:  # below the neutral strength from strong to mild, so that the axis runs one way
         below = [row for row in rows if row["strength"] < facts["neutral"]]
         above = [row for row in rows if row["strength"] >= facts["neutral"]]
-        rows = [*below[::-1], *above] if above else below
+        rows = [*below[::-1], _unchanged(entry, facts["neutral"]), *above] if below and above else rows
         texts = [strength_text(row["strength"]) for row in rows]
     places = list(range(len(rows)))
     clean = entry["clean"][metric]
@@ -79,6 +79,12 @@ def _panel(axes: Any, content: dict[str, Any], entry: dict[str, Any], name: str)
     axes.set_ylim(-0.03, 1.03)
     axes.grid(axis="y", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _unchanged(entry: dict[str, Any], neutral: float) -> dict[str, Any]:
+    """The images as they are, between strengths on two sides."""
+    none = {"images": {"mean": 0.0, "ci95": None}}
+    return {"strength": neutral, "scores": entry["clean"], "flipped": none, "drop": False, "pixel_difference": 0.0}
 
 
 def _tick(text: str, row: dict[str, Any]) -> str:

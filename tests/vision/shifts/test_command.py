@@ -28,6 +28,12 @@ def test_results_stand_before_flags(capsys: pytest.CaptureFixture[str]):
     assert "folders of results first" in capsys.readouterr().err
 
 
+def test_the_help_names_all_changes(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        main(["shift", "--help"])
+    assert "mpp_error, noise" in " ".join(capsys.readouterr().out.split())
+
+
 def test_what_is_no_result_is_refused_before_anything(tmp_path: Path):
     with pytest.raises(UsageError, match="finished result"):
         shift([tmp_path])

@@ -14,6 +14,7 @@ def test_a_panel_a_change(tmp_path: Path):
     for row in [dict(row) for row in rows]:
         rows.append({**row, "change": "kernel", "strength": f"k{row['strength']}", "pixel_difference": None})
     content["changes"]["kernel"] = {"label": "kernel", "ordered": False, "neutral": 0.0}
+    content["changes"]["jpeg"]["neutral"] = 60.0  # strengths on two sides of it
     two = Image.open(draw(content, 0, tmp_path / "two.png")).size
     assert two[0] > one[0]
     assert two[1] == one[1]
