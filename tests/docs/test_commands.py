@@ -37,6 +37,7 @@ ELSEWHERE = {
     "--config hest_": "has no stand-in here yet; tests/vision/datasets/test_hest_board.py fits tiny trees",
     "--config tp53_slides": "needs more patients than its tiny tree has; tests/vision has them",
     "--training.nodes 4": "needs four machines of eight GPUs each",
+    "--merge their_results": "needs results of others; tests/core/boards/test_community.py merges some",
     "--gpus 1": "asks Ray for a GPU; tests/core/boards/test_run.py runs boards over Ray without one",
 }
 """Commands that cannot run here, by words of them, and why; their parser takes them all the same."""

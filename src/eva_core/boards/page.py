@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from eva_core.boards.standings import Column, Row, Standings
+from eva_core.boards.rows import Column, Row, Standings
 from eva_core.files.atomic_files import write_text
 from eva_core.shown import visible_in
 
@@ -23,6 +23,7 @@ def write_page(standings: Standings, path: Path) -> Path:
         "version": version("eva-pathology"),
         "tasks": [_column(task) for task in standings.tasks],
         "rows": [_row(row) for row in standings.rows],
+        "conflicts": standings.conflicts,
     }
     text = json.dumps(visible_in(data), separators=(",", ":")).replace("<", "\\u003c")  # no string is markup
     write_text(path, TEMPLATE.read_text(encoding="utf-8").replace("__DATA__", text))

@@ -4,7 +4,8 @@ from itertools import combinations
 from math import isnan
 from pathlib import Path
 
-from eva_core.boards.standings import COMPARISONS, Cell, Column, Standings
+from eva_core.boards.rows import Cell, Column, Standings
+from eva_core.boards.standings import COMPARISONS
 from eva_core.errors import EvaError
 from eva_core.files.sealed_records import write_record
 from eva_core.statistics.comparison import ALPHA, holm

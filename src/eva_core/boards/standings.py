@@ -4,7 +4,7 @@ import csv
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from eva_core.boards.board import Board, Pair, Part, pairs
+from eva_core.boards.rows import Cell, Column, Row, Standings
 from eva_core.config.files import find_config, read_yaml, shipped
-from eva_core.contracts.metric import Metric, read_metric
-from eva_core.contracts.results import Picture, Results
+from eva_core.contracts.metric import read_metric
+from eva_core.contracts.results import Results
 from eva_core.errors import EvaError
 from eva_core.files.file_names import below
 from eva_core.files.sealed_records import read_record_or_nothing
@@ -24,113 +25,6 @@ from eva_core.statistics.ranking import ranks
 from eva_core.task import Task, task_named
 
 COMPARISONS = "comparisons.json"
-
-
-@dataclass
-class Cell:
-    """A row on a task: a score, or the reason why there is none.
-
-    Attributes:
-        head: What stands behind the row here: the protocol's own where the board names no heads.
-        remark: Why this score does not compare with right ones.
-        nulls: Names of the nulls that it does not beat.
-        published: The published value of this model, task and split, whatever its protocol.
-        delta: value - published; None unless the protocol string is the same.
-        checks: Every split with a published value under the same protocol string: (split, value, published).
-        headroom: What is gained over colour alone, as a share of what could be.
-        robustness: Robustness index, where samples carry a site.
-        extras: What the task shows beside the main score.
-        pictures: What the task shows of the result: `which` (best, median, worst), `id`, `score`, and `file` below the
-            board's folder.
-        tied: Not told apart from the best of the task by the permutation test after Holm; None where not tested.
-        folder: Its result, below the board's folder.
-        report: The page of that result, below the board's folder; empty where there is none.
-    """
-
-    head: str = ""
-    reason: str | None = None
-    remark: str = ""
-    nulls: list[str] = field(default_factory=list)
-    value: float | None = None
-    std: float | None = None
-    ci95: list[float] | None = None
-    split: str = ""
-    n: int = 0
-    n_groups: int | None = None
-    interval: str = ""
-    selection: str = ""
-    protocol: str = ""
-    published: float | None = None
-    published_protocol: str = ""
-    delta: float | None = None
-    checks: list[tuple[str, float, float]] = field(default_factory=list)
-    headroom: float | None = None
-    contamination: Mapping[str, Any] = field(default_factory=dict)
-    mpp: float | None = None
-    robustness: float | None = None
-    cost: Mapping[str, Any] = field(default_factory=dict)
-    extras: dict[str, float] = field(default_factory=dict)
-    pictures: list[Picture] = field(default_factory=list)
-    tied: bool | None = None
-    folder: str = ""
-    report: str = ""
-    key: str = ""
-
-
-@dataclass
-class Row:
-    """A model under a head.
-
-    Attributes:
-        average: Mean over the tasks of the average; None where one is missing.
-        rank: Mean rank and its interval over the same tasks; None where one is missing.
-        headroom: Mean over the same tasks.
-        embed_s: Seconds for the embeddings of all tasks.
-        published: The published value of the average, under the same protocol string; None where there is none.
-    """
-
-    model: str
-    head: str
-    cells: dict[str, Cell]
-    card: dict[str, Any] = field(default_factory=dict)
-    average: float | None = None
-    rank: tuple[float, float, float] | None = None
-    headroom: float | None = None
-    embed_s: float | None = None
-    published: float | None = None
-
-
-@dataclass
-class Column:
-    """A task of the board.
-
-    Attributes:
-        kind: Its kind of task.
-        metric_name: The main metric of its results.
-        metric: Facts of the main metric.
-        counted: Whether average and rank count it.
-    """
-
-    name: str
-    kind: str = ""
-    metric_name: str = ""
-    metric: Metric = field(default_factory=Metric)
-    split: str = ""
-    synthetic: bool = False
-    counted: bool = True
-
-
-@dataclass
-class Standings:
-    """All of a board; `tested` where the tests are of these very results."""
-
-    name: str
-    title: str
-    protocol: str
-    tasks: list[Column]
-    rows: list[Row]
-    pending: int
-    tested: bool
 
 
 @dataclass(frozen=True)
@@ -153,11 +47,15 @@ class Scoreboard:
 
     Attributes:
         pairs: As `eva_core.boards.board.pairs` gives them.
+        sources: Where results of others came from, by their folder.
+        conflicts: Those that contradict one that is shown, a line each.
     """
 
     def __init__(self, board: Board, output: Path) -> None:
         self.board, self.output = board, output
         self.pairs = pairs(board, output)
+        self.sources: dict[Path, str] = {}
+        self.conflicts: list[str] = []
         self._entries: dict[tuple[Pair, Part], _Entry | str | None] = {}
         for pair in self.pairs:
             self.update(pair)
@@ -167,6 +65,21 @@ class Scoreboard:
         for head in pair.heads:
             self._entries[pair, head] = _read(pair, head, self.output)
 
+    def add(self, model: str, task: str, head: str, folder: Path, source: str) -> None:
+        """Show a result of others: `folder`, below that of the board, has the name of its head."""
+        part = Part(head, None)
+        pair = Pair(model, task, {}, self.board.protocol, (part,), folder.parent)
+        self._entries[pair, part] = _read(pair, part, self.output)
+        self.sources[folder] = source
+
+    def cells(self, task: str) -> dict[tuple[str, str], Cell]:
+        """The scores of a task, by model and head."""
+        return {
+            (pair.model, head.name): entry.cell
+            for (pair, head), entry in self._entries.items()
+            if pair.task == task and isinstance(entry, _Entry)
+        }
+
     def standings(self) -> Standings:
         """All of the board; what is missing, damaged or failed is said in its cell."""
         board = self.board
@@ -175,7 +88,7 @@ class Scoreboard:
         draws: dict[str, np.ndarray] = {}
         data = self._data_of_each_task()
         for (pair, head), entry in self._entries.items():
-            row = rows[pair.model, head.name]
+            row = rows.setdefault((pair.model, head.name), Row(pair.model, head.name, {}))
             if not isinstance(entry, _Entry):
                 row.cells[pair.task] = Cell(reason=entry)
                 continue
@@ -185,15 +98,22 @@ class Scoreboard:
                 continue
             row.cells[pair.task], row.card = replace(entry.cell), entry.card
             tasks[pair.task] = replace(entry.task, counted=tasks[pair.task].counted)
+            source = self.sources.get(pair.result(head), "")
+            row.cells[pair.task].source, row.cells[pair.task].verified = source, True if source else None
             draws[entry.cell.folder] = entry.draws
+        pending = sum(
+            cell.value is None and cell.reason is None for row in rows.values() for cell in row.cells.values()
+        )
+        for row in rows.values():
+            row.cells = {name: row.cells.get(name, Cell()) for name in tasks}
         complete = _summarise(list(rows.values()), list(tasks.values()), draws)
         for row in complete:
             row.published = _published_average(board.name, row, [t for t in tasks.values() if t.counted])
         tested = _mark_tied(rows, self.output)
         ordered = sorted(rows.values(), key=lambda r: (r not in complete, *_standing(r), r.model, r.head))
-        pending = sum(cell.value is None and cell.reason is None for row in ordered for cell in row.cells.values())
         protocol = str(read_yaml(find_config(board.protocol, "protocols")).get("name", board.protocol))
-        return Standings(board.name, board.title, protocol, list(tasks.values()), ordered, pending, tested)
+        columns, said = list(tasks.values()), [*self.conflicts]
+        return Standings(board.name, board.title, protocol, columns, ordered, pending, tested, said)
 
     def _data_of_each_task(self) -> dict[str, str]:
         """The fingerprint of the data that most results of a task were made on: others do not compare with them."""
@@ -273,6 +193,7 @@ def _cell(pair: Pair, head: str, content: Results, folder: str) -> Cell:
         pictures=[{**p, "file": below(Path(folder), p["file"]).as_posix()} for p in pictures],
         folder=folder,
         key=content["key"],
+        dataset_sha256=identity["dataset_sha256"],
     )
 
 

@@ -4,7 +4,7 @@ import csv
 import io
 from pathlib import Path
 
-from eva_core.boards.standings import Cell, Row, Standings
+from eva_core.boards.rows import Cell, Row, Standings
 from eva_core.files.atomic_files import write_text
 from eva_core.results.nulls import MARK as NULL
 from eva_core.results.report import number, span
@@ -24,7 +24,7 @@ FIELDS = (
     "mpp",
     "robustness",
 )
-MARK = "‡"
+MARK, VERIFIED, WRONG = "‡", "✓", "✗"
 
 
 def write_tables(standings: Standings, output: Path) -> None:
@@ -39,7 +39,7 @@ def as_csv(standings: Standings) -> str:
     writer = csv.writer(out, lineterminator="\n")
     extras = list(dict.fromkeys(name for row in standings.rows for cell in row.cells.values() for name in cell.extras))
     named = ("model", "head", "task", "split", "metric", "protocol")
-    writer.writerow((*named, *FIELDS, *extras, "contamination", "nulls", "remark", "reason"))
+    writer.writerow((*named, *FIELDS, *extras, "contamination", "nulls", "verified", "source", "remark", "reason"))
     metrics = {task.name: task.metric_name for task in standings.tasks}
     for row in standings.rows:
         for task, cell in row.cells.items():
@@ -49,7 +49,14 @@ def as_csv(standings: Standings) -> str:
                 [row.model, cell.head or row.head, task, cell.split, metrics[task], cell.protocol]
                 + [values[name] for name in FIELDS]
                 + [cell.extras.get(name) for name in extras]
-                + [cell.contamination.get("kind"), " ".join(cell.nulls), cell.remark, cell.reason]
+                + [
+                    cell.contamination.get("kind"),
+                    " ".join(cell.nulls),
+                    cell.verified,
+                    cell.source,
+                    cell.remark,
+                    cell.reason,
+                ]
             )
             writer.writerow(map(for_spreadsheet, values_of_row))
     return out.getvalue()
@@ -102,6 +109,11 @@ def _marked(standings: Standings) -> list[str]:
     """Notes on what the marks stand for, where some score has them."""
     cells = [cell for row in standings.rows for cell in row.cells.values()]
     lines = list(dict.fromkeys(f"{MARK} {cell.remark}." for cell in cells if cell.remark))
+    if any(cell.verified for cell in cells):
+        lines.append(f"{VERIFIED} Made again from its predictions by `eva verify`.")
+    if any(cell.verified is False for cell in cells):
+        lines.append(f"{WRONG} Not what its predictions and files say.")
+    lines += [for_markdown(f"Conflict: {line}") for line in standings.conflicts]
     nulls = sorted({name for cell in cells for name in cell.nulls})
     which = ", ".join(map(for_markdown, nulls))
     return [*lines, f"{NULL} No better than a null ({which}): in its interval, or worse."] if nulls else lines
@@ -119,7 +131,8 @@ def _column(name: str, synthetic: bool) -> str:
 def _text(cell: Cell) -> str:
     if cell.value is None:
         return "failed" if cell.reason else "-"
-    value = number(cell.value) + (MARK if cell.remark else "") + (NULL if cell.nulls else "")
+    checked = {True: VERIFIED, False: WRONG, None: ""}[cell.verified]
+    value = number(cell.value) + (MARK if cell.remark else "") + (NULL if cell.nulls else "") + checked
     return f"{value} ({span(cell.ci95)})" if cell.ci95 else value
 
 
@@ -128,4 +141,5 @@ def _latex_row(values: list[str]) -> str:
 
 
 def _latex(text: str) -> str:
-    return for_tex(text).replace(MARK, r"$^\ddagger$").replace(NULL, r"$^\S$")
+    text = for_tex(text).replace(MARK, r"$^\ddagger$").replace(NULL, r"$^\S$")
+    return text.replace(VERIFIED, r"$\checkmark$").replace(WRONG, r"$\times$")

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from eva_core.boards.board import Pair, check, read_board
+from eva_core.boards.rows import Standings
 from eva_core.boards.run import run_here, run_on_ray
-from eva_core.boards.standings import Scoreboard, Standings, outside_tolerance
+from eva_core.boards.standings import Scoreboard, outside_tolerance
 from eva_core.config.argparser import Parser
 from eva_core.files.atomic_files import make_folder
 from eva_core.files.checksums import Verified
@@ -19,7 +20,7 @@ HERE_FIELDS = ("device", "devices", "batch_size", "workers", "on_error", "memory
 
 
 def main(argv: list[str]) -> int:
-    """Run `eva leaderboard`: 1 where nothing could be scored, or a published value is missed."""
+    """Run `eva leaderboard`: 1 where nothing could be scored, a published value is missed, or a score is wrong."""
     given = _parser().parse_args(argv)
     board = read_board(given.config)
     output = Path(given.output or Path("out") / "boards" / board.name)
@@ -27,12 +28,15 @@ def main(argv: list[str]) -> int:
     scores = Scoreboard(board, output)
     if given.run:
         _run(scores, given)
+    for line in _merged(scores, given.merge):
+        print(visible(f"eva: {line}"), file=sys.stderr)
     standings = scores.standings()
     if given.run and not standings.tested:
         from eva_core.boards.significance import write_comparisons
 
         write_comparisons(standings, output)
         standings = scores.standings()
+    broken = _verified(standings, output) if given.verify else False
     written = _write(standings, output)
     if given.published:
         return _check(standings, board.tolerance if given.tolerance is None else given.tolerance)
@@ -42,7 +46,26 @@ def main(argv: list[str]) -> int:
             f"eva: {failed} scores are missing; the page says why. The same command tries them again.", file=sys.stderr
         )
     print(written)
-    return 0 if failed < sum(len(row.cells) for row in standings.rows) else 1
+    return 0 if failed < sum(len(row.cells) for row in standings.rows) and not broken else 1
+
+
+def _merged(scores: Scoreboard, sources: list[str]) -> list[str]:
+    """Take the results of others; returns what was not taken, and what contradicts what is here."""
+    if not sources:
+        return []
+    from eva_core.boards.community import merge
+
+    refused = merge(scores, sources)
+    return [*refused, *(f"conflict: {line}" for line in scores.conflicts)]
+
+
+def _verified(standings: Standings, output: Path) -> bool:
+    """Verify each score, say what does not hold; returns whether any is wrong."""
+    from eva_core.boards.verified import verify_cells
+
+    for line in verify_cells(standings, output):
+        print(visible(f"eva: {line}"), file=sys.stderr)
+    return any(cell.verified is False for row in standings.rows for cell in row.cells.values())
 
 
 def _parser() -> Parser:
@@ -52,6 +75,14 @@ def _parser() -> Parser:
     parser.add_argument("--no-run", dest="run", action="store_false", help="show what is there, run nothing")
     parser.add_argument("--published", action="store_true", help="exit 1 where a published value is not reproduced")
     parser.add_argument("--tolerance", type=float, help="for --published; the board's own unless given")
+    parser.add_argument("--verify", action="store_true", help="make each score again from its predictions, and mark it")
+    parser.add_argument(
+        "--merge",
+        nargs="+",
+        default=[],
+        metavar="RESULTS",
+        help="results of others that verify: folders with results below, or hf-hub:owner/dataset",
+    )
     parser.add_argument("--engine", choices=("local", "ray"), default="local", help="ray: pairs over a cluster")
     parser.add_argument("--address", help="of the Ray cluster; a local one unless given")
     parser.add_argument("--cpus", type=float, default=1, help="cores for a pair, with ray")

@@ -7,7 +7,8 @@ from typing import Any
 import yaml
 
 from eva_core.boards.board import read_board
-from eva_core.boards.standings import Cell, Standings, standings
+from eva_core.boards.rows import Cell, Standings
+from eva_core.boards.standings import standings
 from eva_core.commands import leaderboard
 from eva_core.config.argparser import Parser
 from eva_core.errors import UsageError

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from eva_core.boards.page import write_page
-from eva_core.boards.standings import Cell, Column, Row, Standings
+from eva_core.boards.rows import Cell, Column, Row, Standings
 
 MODELS, TASKS = 30, 15
 

@@ -5,8 +5,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from eva_core.boards.rows import Cell, Column, Row, Standings
 from eva_core.boards.significance import write_comparisons
-from eva_core.boards.standings import COMPARISONS, Cell, Column, Row, Standings
+from eva_core.boards.standings import COMPARISONS
 from eva_core.results.record import PREDICTIONS, write_results
 from eva_vision.segmentation.scoring.predictions import ImageDice, dice_table
 

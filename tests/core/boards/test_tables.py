@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from eva_core.boards.page import write_page
-from eva_core.boards.standings import (
+from eva_core.boards.rows import (
     Cell,
     Column,
     Row,

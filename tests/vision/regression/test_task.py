@@ -49,3 +49,6 @@ def test_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     applied = ["predict", "--head", str(out), "--workers", "0", "--output", str(tmp_path / "applied")]
     assert main(applied) == 0
     assert (tmp_path / "applied/predictions.parquet").is_file()
+    capsys.readouterr()
+    assert main(["verify", str(out), "--heads"]) == 0
+    assert "predictions follow from embeddings and heads" in capsys.readouterr().out

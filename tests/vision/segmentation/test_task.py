@@ -1,6 +1,7 @@
 """`eva fit` and `eva predict` on masks: from the command to the files, and what stops on the way."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -19,7 +21,8 @@ from eva_core.config.protocols import load_protocol
 from eva_core.contracts.dataset import Sample
 from eva_core.contracts.protocol import Protocol
 from eva_core.errors import EvaError, UsageError
-from eva_core.results.record import read_heads
+from eva_core.results.record import read_heads, write_predictions
+from eva_core.verification.verify import verify
 from eva_vision.datasets.mask_folder import MaskFolder
 from eva_vision.heads.linear import Linear
 from eva_vision.segmentation import evaluation
@@ -28,6 +31,7 @@ from eva_vision.segmentation.decoders.heads import ConvSegImage, LinearSeg
 from eva_vision.segmentation.metric_names import METRICS
 from eva_vision.segmentation.scoring.predictions import read_dice
 from tests.conftest import Pictures
+from tests.core.verification.conftest import resealed
 from tests.vision.segmentation.tiny import (
     CLASSES,
     HOW,
@@ -129,7 +133,9 @@ def test_overlays_are_pictures_of_the_best_the_median_and_the_worst(result: tupl
 def test_predictions_hold_the_dice_of_every_image_and_run(result: tuple[Path, dict]):
     folder, results = result
     table = pq.read_table(folder / "predictions.parquet").to_pydict()
-    assert list(table) == ["id", "split", "run", "group", "dice", *(f"dice_{c}" for c in CLASSES)]
+    counted = [f"{which}_{c}" for which in ("hits", "predicted", "target") for c in CLASSES]
+    names = ["id", "split", "run", "group", "dice", *(f"dice_{c}" for c in CLASSES)]
+    assert list(table) == [*names, *counted, "aji", "pq", "dq", "sq"]
     split, run, dice = (np.array(table[name], object) for name in ("split", "run", "dice"))
     assert table["id"][:4] == ["val0", "val1", "val0", "val1"]
     for number, expected in enumerate(results["splits"]["test"]["metrics"]["dice"]["values"]):
@@ -141,10 +147,24 @@ def test_predictions_hold_the_dice_of_every_image_and_run(result: tuple[Path, di
     assert list(params) == [0, 1]
 
 
+def test_every_metric_follows_from_the_predictions_and_an_edited_dice_is_named(
+    result: tuple[Path, dict], tmp_path: Path
+):
+    assert verify(result[0], sources=False).lines() == []
+    folder = Path(shutil.copytree(result[0], tmp_path / "edited"))
+    table = pq.read_table(folder / "predictions.parquet")
+    dice = [0.25, *table["dice"].to_pylist()[1:]]
+    write_predictions(folder, table.set_column(table.column_names.index("dice"), "dice", pa.array(dice)))
+    resealed(folder)
+    (line,) = verify(folder, sources=False).wrong
+    assert "of val0 in run 0, as pixels count it, but found 0.25." in line
+
+
 def test_the_command_line_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     out, again = str(tmp_path / "out"), str(tmp_path / "again")
     assert main([*NUCLEI, "--output", out]) == 0
     assert "colour_pixels" in capsys.readouterr().out
+    assert main(["verify", out, "--heads"]) == 0
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert results["identity"]["protocol"] == (
         "strict+runs=2+segmentation.lr=0.1+segmentation.steps=6+segmentation.tile=36"

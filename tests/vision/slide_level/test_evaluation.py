@@ -62,6 +62,8 @@ def test_from_the_command_line(slides: Path, tmp_path: Path, capsys: pytest.Capt
     assert results["task"] == "slide_classification"
     assert results["identity"]["head"] == "abmil"
     assert "chance" in capsys.readouterr().out
+    assert main(["verify", str(out), "--heads"]) == 0
+    assert "predictions follow from embeddings and heads" in capsys.readouterr().out
 
 
 def test_metadata_are_fitted_under_a_protocol_without_logistic_regression(job: Job, tmp_path: Path):
