@@ -22,6 +22,7 @@ from eva_pretrain.run.checkpoints import (
     CHECKPOINTS,
     SNAPSHOTS,
     best_checkpoints,
+    fault,
     last_checkpoint,
     read_checkpoint,
     saved_steps,
@@ -31,7 +32,7 @@ from eva_pretrain.run.checkpoints import (
 )
 from eva_pretrain.run.export import ExportDetails, export
 from eva_pretrain.run.key import read_stored
-from eva_vision.models.exported import CARD, check_files, read_card, read_seen
+from eva_vision.models.exported import CARD, check_files, read_card, read_images, read_seen
 from eva_vision.slides.sampling import Sampling
 
 EXPORTS = "exports"
@@ -126,7 +127,11 @@ def model_of(folder: Path) -> Path | None:
         return folder / EXPORT
     if not saved_steps(folder):
         return None
-    step: Literal["best", "last"] = "best" if best_checkpoints(folder) else "last"
+    best = best_of(folder)
+    step: Literal["best", "last"] = "last" if best is None else "best"
+    if best is not None and (reason := fault(best)) is not None:
+        say(f"{best} is not used, because {reason}.")
+        step = "last"
     found = export_step(folder, step)
     say(f"{folder} is a run without an export: its {step} step is taken, {found}.")
     return found
@@ -232,6 +237,7 @@ def _is_whole(folder: Path, name: str, selected_on: Any, tell: bool = True) -> b
         return False
     try:
         read_seen(folder)
+        read_images(folder)
         card = check_files(folder)
         return card["name"] == name and (not isinstance(selected_on, dict) or card["selected_on"] == selected_on)
     except EvaError as error:

@@ -53,7 +53,7 @@ from eva_pretrain.run.loggers import make_logger
 from eva_pretrain.run.sole_process import sole_process
 from eva_pretrain.run.stopping import Stopping
 from eva_pretrain.run.trainer import Training, make_trainer, run
-from eva_vision.models.exported import CARD, check_files, read_seen
+from eva_vision.models.exported import CARD, check_files, read_images, read_seen
 
 
 def pretrain(plan: Plan) -> Path:
@@ -233,6 +233,7 @@ def _exported(plan: Plan, tell: bool = True) -> bool:
     try:
         card = check_files(folder)
         read_seen(folder)
+        read_images(folder)
     except EvaError as error:
         if tell:
             say(f"{error} It is made again.")

@@ -99,16 +99,18 @@ def _exports(run: Path) -> dict[int, Path]:
     Raises:
         UsageError: There are none.
     """
-    from eva_pretrain.run.checkpoints import best_checkpoints, last_checkpoint, snapshots, step_of
+    from eva_pretrain.run.checkpoints import best_checkpoints, saved_steps, snapshots, step_of
     from eva_pretrain.run.export_run import export_step
+    from eva_vision.models.exported import read_card
 
-    last = last_checkpoint(run)
-    files = [*snapshots(run), *best_checkpoints(run), *([] if last is None else [last])]
-    if not files:
+    if not saved_steps(run):
         raise UsageError(
             f"Expected a run of `eva pretrain` with checkpoints or snapshots, but {run} has none. Give its --output."
         )
-    return {step: export_step(run, step) for step in sorted({step_of(file) for file in files})}
+    # checkpoints first, by what they are: a run that goes on deletes them, and has others
+    exports = [export_step(run, "best")] if best_checkpoints(run) else []
+    exports += [export_step(run), *(export_step(run, step_of(file)) for file in snapshots(run))]
+    return dict(sorted((read_card(folder)["step"], folder) for folder in exports))
 
 
 def _colour(output: Path, cell: Cell) -> float | None:

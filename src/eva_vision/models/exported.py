@@ -111,6 +111,17 @@ def check_files(folder: Path) -> dict[str, Any]:
     return content
 
 
+def _is_derivation(models: Any) -> bool:
+    """Whether a field of a card, which anybody may have written, lists models as `derived_from` does."""
+    return isinstance(models, list) and all(
+        isinstance(model, dict)
+        and {"name", "licence", "collections"} <= model.keys()
+        and isinstance(model["collections"], list | None)
+        and all(isinstance(text, str) for text in (model["name"], *(model["collections"] or ())))
+        for model in models
+    )
+
+
 def sha256_of(content: Any) -> str:
     """SHA-256 of what JSON can hold, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -151,6 +162,8 @@ def read_card(folder: Path) -> dict[str, Any]:
         raise EvaError(
             f"Expected arguments of an architecture in {folder / CARD}, but got {reserved[0]}. Export again."
         )
+    if not _is_derivation(content.get("derived_from", [])):
+        raise EvaError(f"Expected models with their licences as derived_from in {folder / CARD}. Export again.")
     if SUM in content and content[SUM] != sha256_of({k: v for k, v in content.items() if k != SUM}):
         raise EvaError(
             f"Expected {folder / CARD} as it was written, but its checksum does not fit: it has changed. Copy or "
@@ -192,7 +205,7 @@ def read_images(folder: Path) -> bytes:
         return b""
     try:
         hashes = base64.b64decode(listed["hashes"], validate=True)
-        whole = hashlib.sha256(hashes).hexdigest() == listed[SUM]
+        whole = hashlib.sha256(hashes).hexdigest() == listed[SUM] and len(hashes) % 8 == 0
     except (KeyError, TypeError, ValueError):
         whole = False
     if not whole:

@@ -118,6 +118,11 @@ def test_the_best_step_is_taken_where_the_monitor_chose_one(copied: Path, capsys
     assert "its best step is taken" in capsys.readouterr().err
     chosen = json.loads((folder / "card.json").read_text())["selected_on"]
     assert chosen == {"metric": "monitor/knn", "step": 3, "value": 0.75}
+    (copied / "checkpoints/best-3.ckpt").write_bytes(b"")
+    assert model_of(copied) == folder
+    said = capsys.readouterr().err
+    assert "best-3.ckpt is not used, because it is empty." in said
+    assert "its last step is taken" in said
 
 
 def test_how_a_step_was_chosen_is_on_its_card_also_where_it_was_exported_before(copied: Path) -> None:

@@ -1,3 +1,5 @@
+import base64
+import hashlib
 import json
 import random
 import shutil
@@ -93,6 +95,10 @@ def test_no_magnification_is_an_empty_one(folder: Path):
     assert exported(str(folder)).card.mpp == ()
 
 
+PART = {"hashes": base64.b64encode(b"1234567").decode(), "sha256": hashlib.sha256(b"1234567").hexdigest()}
+"""Not whole hashes, under a checksum that fits."""
+
+
 def damage_json(folder: Path) -> None:
     (folder / "card.json").write_text("{")
 
@@ -125,6 +131,9 @@ def damage_weights(folder: Path) -> None:
         (damage_weights, EvaError, "cut short or of another export"),
         (lambda f: (f / "slides.json").unlink(), EvaError, r"slides\.json, but it does not read"),
         (lambda f: change(f, "slides.json", seen=[1]), EvaError, "it holds something else"),
+        (lambda f: change(f, derived_from=[{"name": "uni"}]), EvaError, "models with their licences as derived_from"),
+        (lambda f: change(f, derived_from={"name": "uni"}), EvaError, "models with their licences as derived_from"),
+        (lambda f: change(f, "slides.json", images=PART), EvaError, "Expected the images in .* as written"),
     ],
 )
 def test_a_damaged_folder_is_one_line(folder: Path, damage, kind, message):
