@@ -3,7 +3,6 @@
 import os
 from functools import partial
 
-import torch
 from pretraining import RepeatedPatches, train  # beside gpu.py
 
 from eva_core.accelerator import peak_memory, reset_peak_memory
@@ -52,7 +51,6 @@ def arguments(bench: Bench, model: str, variant: str) -> list[str]:
 
 def measured(bench: Bench, kind: type[Patches], model: str, variant: str, steps: int) -> Figures:
     """Train, and time the second half of the steps."""
-    torch.compiler.reset()  # graphs of the rows before count towards dynamo's limit
     reset_peak_memory(bench.device)
     output = bench.scratch / f"{model} {variant} {kind.__name__}".replace("/", "")
     trainer = train(arguments(bench, model, variant), bench.small(2, steps), output, [], kind, bench.device)

@@ -149,6 +149,8 @@ class Method(LightningModule, ABC):
         if self.setup_.architecture.compile == "auto" and is_gpu(self.device):
             for network in self.networks:
                 network.vit.compile_blocks()
+        if self.compiled:
+            torch.compiler.reset()  # graphs of an earlier run count, and torch makes no more than 8 of a function
 
     @override
     def training_step(self, batch: Batch, index: int) -> Tensor:

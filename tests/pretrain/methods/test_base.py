@@ -1,5 +1,7 @@
 """What every method has: settings that fit together, a teacher that only follows, chance that depends on patches."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -76,3 +78,21 @@ def test_crops_are_multiples_of_the_patch():
     setup = Setup(VIT, Views(global_size=32, local_size=20), Recipe(), 4)
     with pytest.raises(UsageError, match=r"views.local_size to be a multiple of the patch of 16 px.*Try 16"):
         Dino(setup, prototypes=8, hidden=16, bottleneck=8)
+
+
+def test_graphs_of_an_earlier_run_are_forgotten(monkeypatch):
+    compile_, made = torch.nn.Module.compile, []
+    monkeypatch.setattr(
+        torch.nn.Module,
+        "compile",
+        lambda self, **given: compile_(self, backend=lambda graph, _: made.append(graph) or graph.forward, **given),
+    )
+    torch.compiler.reset()
+    run = Dino(Setup(replace(VIT, compile=True), VIEWS, Recipe(), 4), prototypes=8, hidden=16, bottleneck=8)
+    with torch.no_grad():
+        for graphs in (1, 2):
+            run.on_fit_start()
+            for _ in range(2):
+                run.teacher.vit(torch.zeros(4, 3, 32, 32))
+            assert len(made) == graphs
+    torch.compiler.reset()
