@@ -12,6 +12,8 @@ from eva_core.contracts.backbone import Backbone
 from eva_core.contracts.cards import ModelCard
 from eva_core.errors import UsageError
 from eva_core.hub.weight_files import HUB
+from eva_vision.models.exported import CARD
+from eva_vision.models.hub_exports import fetch_export
 from eva_vision.models.timm_backbone import build
 
 
@@ -48,21 +50,27 @@ def named_backbone(name: str, **arguments: Any) -> Backbone:
         EvaError: The weights cannot be had.
     """
     _check_arguments(name, arguments)
-    if is_registered(name) or name.startswith(HUB) or Path(name).is_dir():
+    if is_registered(name) or Path(name).is_dir() or _is_published_export(name):
         where = name if is_registered(name) or name.startswith(HUB) else str(Path(name).absolute())
-        try:
-            backbone: Backbone = registry.build_model(where, **arguments)
-        except UsageError:
-            if not name.startswith(HUB):
-                raise
-            return build(name, pretrained=True)  # no export of eva
+        backbone: Backbone = registry.build_model(where, **arguments)
         return backbone
-    if not timm.is_model_pretrained(name):
+    if not name.startswith(HUB) and not timm.is_model_pretrained(name):
         raise UsageError(
             f"Expected a name of `eva models`, a pretrained network of timm such as vit_small_patch16_224.dino, "
             f"{HUB}owner/name, or the folder of an export, but got {name!r}. {_hint(name)}"
         )
     return build(name, pretrained=True)
+
+
+def _is_published_export(name: str) -> bool:
+    """Whether a repository holds an export of eva; else it is one of timm."""
+    if not name.startswith(HUB):
+        return False
+    try:
+        fetch_export(name, (CARD,))
+    except UsageError:
+        return False
+    return True
 
 
 def _check_arguments(name: str, arguments: dict[str, Any]) -> None:

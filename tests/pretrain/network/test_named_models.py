@@ -50,6 +50,22 @@ def test_a_network_of_timm_is_built_with_its_weights(monkeypatch: pytest.MonkeyP
     assert asked == [("vit_small_patch16_dinov3.lvd1689m", True)]
 
 
+def test_a_repository_is_an_export_or_a_network_of_timm_and_a_broken_export_says_so(monkeypatch: pytest.MonkeyPatch):
+    def absent(*_):
+        raise UsageError("no card")
+
+    def broken(*_):
+        raise UsageError("Expected schema 1")
+
+    monkeypatch.setattr(named_models, "build", lambda name, pretrained: (name, pretrained))
+    monkeypatch.setattr(named_models, "fetch_export", absent)
+    assert named_models.named_backbone("hf-hub:owner/name") == ("hf-hub:owner/name", True)
+    monkeypatch.setattr(named_models, "fetch_export", lambda *_: None)
+    monkeypatch.setattr(registry, "build_model", broken)
+    with pytest.raises(UsageError, match="Expected schema 1"):
+        named_models.named_backbone("hf-hub:owner/name")
+
+
 @pytest.mark.parametrize(("name", "hint"), [("tiny_fn", "Did you mean tiny_fm"), ("zzzz", "`eva models` lists")])
 def test_an_unknown_name_gets_a_suggestion(name, hint):
     with pytest.raises(UsageError, match=f"(?s)Expected a name of `eva models`.*{name}.*{hint}"):
