@@ -59,7 +59,9 @@ class Distill(Method):
             where="method",
         )
         frozen = named_backbone(backbone, **(backbone_args or {})).eval().requires_grad_(False)
-        side = size or frozen.card.geometry.crop
+        side, patch = size or frozen.card.geometry.crop, frozen.card.patch_size or 1
+        wrong = size is not None and size % patch > 0
+        refuse((wrong, f"size to be a multiple of the patch of {patch} px of {backbone}", size), where="method")
         with torch.no_grad():
             blank = torch.zeros(1, 3, side, side)
             widths = {"dino": frozen(blank).shape[1]}

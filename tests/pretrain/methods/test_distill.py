@@ -84,7 +84,11 @@ def test_a_run_ends_in_an_export_of_the_student(patches, tmp_path, capfd):
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [({"backbone": ""}, "Expected backbone, such as uni, but got none"), ({"patches": -1.0}, "patches of at least 0")],
+    [
+        ({"backbone": ""}, "Expected backbone, such as uni, but got none"),
+        ({"patches": -1.0}, "patches of at least 0"),
+        ({"size": 40}, "multiple of the patch of 16 px of tiny_fm, but got 40"),
+    ],
 )
 def test_settings_that_make_no_sense(arguments, said):
     setup = Setup(STUDENT, Views(global_size=32, local_size=16), Recipe(), batch_size=3)
