@@ -5,15 +5,17 @@ from typing import Any
 
 import yaml
 
+from eva_core.results.record import CONFIG
 from eva_pretrain.network.named_models import card_of
 from eva_vision.models.exported import CARD, read_card
 
 
-def derived_from(config: str) -> list[dict[str, Any]]:
-    """List the models of `eva models` in a resolved configuration, and those that exports in it were made from.
+def derived_from(config: str, runs: frozenset[Path] = frozenset()) -> list[dict[str, Any]]:
+    """List the models of `eva models` in a resolved configuration, and those that exports and runs in it are made from.
 
     Args:
         config: The configuration of a run as YAML.
+        runs: Configurations that lead to this one: a run may have started from its own checkpoint.
 
     Returns:
         `name`, `licence` and `collections` of each, as its card has them; none of what has no card, such as a
@@ -28,8 +30,13 @@ def derived_from(config: str) -> list[dict[str, Any]]:
         if (card := card_of(name)) is not None:
             collections = None if card.collections is None else list(card.collections)
             found[name] = {"name": name, "licence": card.licence, "collections": collections}
-        elif (Path(name).expanduser() / CARD).is_file():
-            found |= {each["name"]: each for each in read_card(Path(name).expanduser()).get("derived_from", [])}
+            continue
+        path = Path(name).expanduser()
+        run = path.absolute().parent.parent / CONFIG  # where it is a checkpoint
+        if (path / CARD).is_file():
+            found |= {each["name"]: each for each in read_card(path).get("derived_from", [])}
+        elif path.suffix == ".ckpt" and run.is_file() and run not in runs:
+            found |= {each["name"]: each for each in derived_from(run.read_text(encoding="utf-8"), runs | {run})}
     return list(found.values())
 
 

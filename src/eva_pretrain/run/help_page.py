@@ -18,7 +18,7 @@ TOP_LEVEL = {
     "output": "folder of the run; default: out/pretrain/NAME",
     "seed": "seed of weights, patches and crops",
     "most_skipped": "stop after this many steps in a row without a finite loss",
-    "method": "dino, dinov2, or the name or class path of another",
+    "method": "dino, dinov2, distill, or the name or class path of another",
     "dataset": "dataset for the online kNN (`eva datasets`)",
     "dense_dataset": "dataset with masks for the online score of patch tokens",
     "logger": "tensorboard (default), csv, wandb, mlflow, or a class path",

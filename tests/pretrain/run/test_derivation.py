@@ -28,3 +28,17 @@ def test_starts_and_frozen_models_are_in_the_card_and_in_that_of_what_starts_fro
     assert "made from uni (CC-BY-NC-ND-4.0)" in card.trained_on
     assert card.collections == ("TCGA", "GTEx", "others")  # what it saw itself is not known
     assert derived_from(f"vit: {{start: {json.dumps(str(folder))}}}") == derived_from(config)
+
+
+def test_a_checkpoint_is_made_from_what_its_run_is_made_from(tmp_path):
+    def begun_from(run: str, start: object) -> str:
+        (tmp_path / run).mkdir(exist_ok=True)
+        text = f"vit: {{start: {json.dumps(str(start))}}}\n"
+        (tmp_path / run / "config.yaml").write_text(text)
+        return text
+
+    begun_from("a", "uni")
+    begun_from("b", tmp_path / "a/checkpoints/step-9.ckpt")
+    third = begun_from("c", tmp_path / "b/checkpoints/step-9.ckpt")
+    assert [model["name"] for model in derived_from(third)] == ["uni"]
+    assert derived_from(begun_from("c", tmp_path / "c/checkpoints/step-9.ckpt")) == []
