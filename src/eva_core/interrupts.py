@@ -70,12 +70,12 @@ _state = _State()
 
 @contextmanager
 def handled(whole_process: bool) -> Iterator[None]:
-    """Handle the signals within; elsewhere than in the main thread, nothing changes.
+    """Handle the signals within; elsewhere than in the main thread, nothing changes, nor within a command of a command.
 
     Args:
         whole_process: The process ends after it, and ends in peace: later signals are ignored.
     """
-    if not install():
+    if _state.process == os.getpid() or not install():  # else what was there before would be taken for ours
         yield
         return
     _state.whole_process = whole_process

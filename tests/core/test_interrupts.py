@@ -168,6 +168,8 @@ def test_all_is_as_before_after_a_command(monkeypatch):
     before = state()
     assert command(monkeypatch, lambda: 0) == 0
     assert command(monkeypatch, ctrl_c) == 130
+    within = iter([lambda: main(["doctor"]), lambda: 0])
+    assert command(monkeypatch, lambda: next(within)()) == 0  # a command within a command
     assert state() == before
     assert interrupts.stopped_by() is None
     interrupts.check()
