@@ -21,7 +21,12 @@ def test_every_shipped_variant_parses_and_differs(name, index, tmp_path):
         same = variant.untrained and variant.changes.get("vit", {}).get("start", "") is not None
         assert counts[variant.name] == (1 if same else 3)
     plans = [parse(list(run.arguments)) for run in runs]
-    assert len({plan.key for plan in plans if plan.setup.seed == 1}) == sum(n == 3 for n in counts.values())
+    settings = {  # patches are cut, and what is not trained is exported, from a run of the same key
+        (plan.key, run.variant.cut, run.variant.untrained)
+        for plan, run in zip(plans, runs, strict=True)
+        if plan.setup.seed == 1
+    }
+    assert len(settings) == sum(n == 3 for n in counts.values())
     if name == "size":
         assert {plan.data.batch_size * plan.training.accumulate for plan in plans} == {256}
 
