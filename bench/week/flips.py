@@ -62,7 +62,7 @@ WORLDS = {
     "embedding": (World("embedding", images, [STORE]), "eva_core.store.writer.join_parts"),
     "mapping": (World("mapping", nothing, [NUCLEI]), "eva_vision.segmentation.features.feature_maps.join_parts"),
     "segmenting": (World("segmenting", nothing, [NUCLEI]), "eva_core.results.record.write_results"),
-    "training": (World("training", patches, [TRAIN]), "eva_pretrain.run.pretrain.export"),
+    "training": (World("training", patches, [TRAIN]), "eva_pretrain.run.export_run.export"),
     "cutting": (World("cutting", for_study, [STUDY]), "eva_pretrain.studies.runner._train"),
     "scoring": (World("scoring", for_study, [STUDY]), "eva_pretrain.studies.runner.run_pair"),
 }

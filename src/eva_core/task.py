@@ -46,6 +46,11 @@ class Scores(ABC):
     groups: Sequence[str]
     labels: Sequence[str]
 
+    @property
+    def known_groups(self) -> list[str | None]:
+        """Patient or slide of each sample, (N,); None where it is not known."""
+        return [group or None for group in self.groups]
+
     @abstractmethod
     def same_truth(self, other: Any) -> bool | None:
         """Whether both were scored against the same truth; None where predictions do not tell: the data must be one."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from eva_core.boards.rows import Column, Row, Standings
 from eva_core.files.atomic_files import write_text
+from eva_core.page_theme import read_template
 from eva_core.shown import visible_in
 
 TEMPLATE = Path(__file__).with_name("page.html")
@@ -26,7 +27,7 @@ def write_page(standings: Standings, path: Path) -> Path:
         "conflicts": standings.conflicts,
     }
     text = json.dumps(visible_in(data), separators=(",", ":")).replace("<", "\\u003c")  # no string is markup
-    write_text(path, TEMPLATE.read_text(encoding="utf-8").replace("__DATA__", text))
+    write_text(path, read_template(TEMPLATE).replace("__DATA__", text))
     return path
 
 

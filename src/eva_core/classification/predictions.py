@@ -64,14 +64,14 @@ class Predictions(Scores):
         """Compare with another model on the same images, by group."""
         from eva_core.classification.comparison import paired
 
-        groups = [group or None for group in self.groups]
+        groups = self.known_groups
         return paired(self.ordered(metric), other.ordered(metric), self.targets, self.labels, groups, metric)
 
     def test(self, other: "Predictions", metric: str) -> tuple[float, float]:
         """Difference and p of the permutation test by group; NaN for a single group."""
         from eva_core.classification.permutation import permutation
 
-        member, _ = members([group or None for group in self.groups], len(self.ids))
+        member, _ = members(self.known_groups, len(self.ids))
         if member.max() == 0:
             return math.nan, math.nan
         return permutation(self.ordered(metric), other.ordered(metric), self.targets, self.labels, member, metric)
@@ -82,7 +82,7 @@ class Predictions(Scores):
 
         del names  # all are computed
         end = self if last is None else last
-        groups = [group or None for group in self.groups] if any(self.groups) else None
+        groups = self.known_groups if any(self.groups) else None
         return split_record(self.scores, end.scores, self.targets, self.labels, groups, self.ranking, end.ranking)
 
     def contradictions(self) -> list[str]:

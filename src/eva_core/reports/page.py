@@ -10,6 +10,7 @@ from eva_core.contracts.dataset import Dataset
 from eva_core.contracts.results import Results
 from eva_core.contracts.sections import Section
 from eva_core.files.atomic_files import write_text
+from eva_core.page_theme import read_template
 from eva_core.progress import say
 from eva_core.reports.finding import sources_of
 from eva_core.reports.shared_sections import about, scores
@@ -39,7 +40,7 @@ def write_report(folder: Path, results: Results, dataset: Dataset | None = None,
         "<", "\\u003c"
     )  # no string is markup
     path = folder / REPORT
-    write_text(path, TEMPLATE.read_text(encoding="utf-8").replace("__DATA__", text))
+    write_text(path, read_template(TEMPLATE).replace("__DATA__", text))
     return path
 
 

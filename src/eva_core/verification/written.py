@@ -16,7 +16,7 @@ def read_stated(verdict: Verdict) -> Results | None:
     """What results.json states, also where its seal is broken; None where nothing can be read of it.
 
     Args:
-        verdict: Of the folder; learns whether the seal holds.
+        verdict: What is known of the folder so far; learns whether the seal holds.
     Raises:
         UsageError: There is no result, or one of another version of the format.
         EvaError: It could not be read.

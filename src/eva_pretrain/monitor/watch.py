@@ -21,6 +21,7 @@ from eva_core.config.files import read_yaml
 from eva_core.errors import EvaError
 from eva_core.files.atomic_files import write_text
 from eva_core.files.checked_lines import fields_of
+from eva_core.page_theme import read_template
 from eva_core.progress import say
 from eva_core.results.record import CONFIG
 from eva_core.shown import visible
@@ -119,7 +120,7 @@ class WatchPage:
             "ABOUT": _about(config),
             "BODY": body,
         }
-        template = TEMPLATE.read_text(encoding="utf-8")
+        template = read_template(TEMPLATE)
         # in one pass: the name of a run may look like a mark
         write_text(self.path, re.sub(f"__({'|'.join(parts)})__", lambda mark: parts[mark[1]], template))
         return self.path

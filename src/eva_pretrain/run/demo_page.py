@@ -10,6 +10,7 @@ import numpy as np
 
 from eva_core.contracts.results import Results
 from eva_core.files.atomic_files import write_text
+from eva_core.page_theme import read_template
 from eva_core.results.record import REPORT
 from eva_pretrain.run.demo_pictures import AVERAGED, COLOURS, PatternMap, as_uri
 from eva_vision.slides.example_slide import LICENCE, LICENCE_PAGE, SOURCE, SOURCE_PAGE
@@ -81,7 +82,7 @@ def write_page(path: Path, shown: Shown) -> Path:
     """Write the page, and return where it is."""
     body = "\n".join([_learned(shown, path.parent), _synthetic(shown), _maps(shown), _real(shown), _next(path, shown)])
     about = f"{shown.about} · eva {version('eva-pathology')}"
-    text = TEMPLATE.read_text(encoding="utf-8").replace("__ABOUT__", escape(about)).replace("__BODY__", body)
+    text = read_template(TEMPLATE).replace("__ABOUT__", escape(about)).replace("__BODY__", body)
     write_text(path, text)
     return path
 

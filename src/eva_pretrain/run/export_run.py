@@ -62,7 +62,7 @@ def export_step(
         EvaError: The checkpoint is damaged.
     """
     run = Path(run).expanduser()
-    settings = _Run.read(run)
+    settings = BegunRun.read(run)
     mark = f"-{weights}" * (weights != "teacher")
     while True:
         file = _file_of(run, step, weights)
@@ -76,7 +76,7 @@ def export_step(
         try:
             with FileLock(folder.with_name(f".{folder.name}.lock")):  # several evaluations may begin at once
                 if not _is_whole(folder, name, selected_on, tell=False):
-                    _export(run, settings, file, weights, folder, name, selected_on)
+                    export_file(settings, file, weights, folder, name, selected_on)
             return folder
         except FileNotFoundError:
             if file.exists():
@@ -84,10 +84,16 @@ def export_step(
             # a run that goes on has deleted it, and has a later one
 
 
-def _export(
-    run: Path, settings: "_Run", file: Path, weights: Network, folder: Path, name: str, selected_on: Any
-) -> None:
-    """Export a file of a run.
+def export_file(settings: "BegunRun", file: Path, weights: Network, folder: Path, name: str, selected_on: Any) -> None:
+    """Export a checkpoint or snapshot of a run.
+
+    Args:
+        settings: What the exports of the run have in common.
+        file: The checkpoint or snapshot.
+        weights: Network to export.
+        folder: Destination.
+        name: Name of the model.
+        selected_on: How the step was chosen, as in `ExportDetails`.
 
     Raises:
         FileNotFoundError: The file is gone.
@@ -106,7 +112,7 @@ def _export(
         config=settings.text,
         step=content["global_step"],
         seen=progress["seen"],
-        images=images_seen(run),
+        images=images_seen(settings.folder),
         selected_on=selected_on,
         weights_of=weights,
     )
@@ -164,14 +170,16 @@ def selection(output: Path, step: int) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class _Run:
+class BegunRun:
     """What the exports of a run say of it, from its folder alone.
 
     Attributes:
+        folder: Folder of the run.
         name: Name of the run with the start of its key.
         text: Resolved configuration as YAML.
     """
 
+    folder: Path
     name: str
     text: str
     architecture: Architecture
@@ -180,7 +188,7 @@ class _Run:
     mpp: tuple[float, float] | None
 
     @staticmethod
-    def read(run: Path) -> "_Run":
+    def read(run: Path) -> "BegunRun":
         """Read configuration and key of a run.
 
         Raises:
@@ -189,7 +197,8 @@ class _Run:
         if not (run / CONFIG).is_file() or not (run / KEY).is_file():
             raise UsageError(f"Expected the folder of a run of `eva pretrain`, but {run} is none. Give its --output.")
         config = read_yaml(run / CONFIG)
-        return _Run(
+        return BegunRun(
+            folder=run,
             name=f"{config['name']}-{read_stored(run / KEY)[0][:_MARK]}",
             text=(run / CONFIG).read_text(encoding="utf-8"),
             architecture=_part(Architecture, config["vit"]),

@@ -1,11 +1,10 @@
 """A run from its plan to its export, for `eva pretrain` and `eva study`."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
 
 import yaml
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
@@ -13,7 +12,6 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.utilities import rank_zero_only
-from torch import Tensor
 
 from eva_core.errors import EvaError, UsageError
 from eva_core.files.atomic_files import FULL, not_written, refuse_without_room, write_text
@@ -37,15 +35,14 @@ from eva_pretrain.run.checkpoints import (
     clear_unfinished,
     last_checkpoint,
     newest_step,
-    read_checkpoint,
     resume_note,
     say_passed_over,
     size_of,
     step_of,
 )
-from eva_pretrain.run.config import Export, Plan
+from eva_pretrain.run.config import Plan
 from eva_pretrain.run.export import ExportDetails, export, finish_exchange
-from eva_pretrain.run.export_run import backbone_of, best_of, selection
+from eva_pretrain.run.export_run import BegunRun, best_of, export_file, selection
 from eva_pretrain.run.initial_weights import images_seen_by, load_initial_weights, seen_by
 from eva_pretrain.run.key import BATCH, stored
 from eva_pretrain.run.launchers import devices_of, environment_of
@@ -106,7 +103,7 @@ def pretrain(plan: Plan) -> Path:
         if step_of(last) < plan.setup.recipe.steps:
             _train(plan, environment, patches, last, _stopping(training, began))
         if rank == 0:
-            _export(plan, patches)
+            _export(plan)
     return output / EXPORT
 
 
@@ -138,7 +135,21 @@ def export_initial_weights(plan: Plan) -> Path:
     start = plan.setup.architecture.start
     load_initial_weights(method, start)
     note_seen(plan.output, "start", images_seen_by(start))
-    return export_weights(plan, method.teacher.vit.network.state_dict(), step=0, mpp=None, seen=seen_by(start))
+    views, architecture = plan.setup.views, plan.setup.architecture
+    details = ExportDetails(
+        name=_name(plan),
+        mean=views.mean,
+        std=views.std,
+        size=architecture.size,
+        mpp=None,
+        config=plan.text,
+        step=0,
+        seen=seen_by(start),
+        images=images_seen(plan.output),
+        weights_of=plan.export.weights,
+    )
+    state = method.teacher.vit.network.state_dict()
+    return export(plan.output / EXPORT, state, architecture.arch, architecture.timm_arguments(), details)
 
 
 def _train(
@@ -249,7 +260,7 @@ def _exported(plan: Plan, tell: bool = True) -> bool:
     return reached and (card["weights_of"], chosen) == (plan.export.weights, plan.export.checkpoint)
 
 
-def _export(plan: Plan, patches: Patches) -> None:
+def _export(plan: Plan) -> None:
     output = plan.output
     best = plan.export.checkpoint == "best"
     chosen = best_of(output) if best else last_checkpoint(output)
@@ -258,53 +269,11 @@ def _export(plan: Plan, patches: Patches) -> None:
             f"Expected monitor.every below the {plan.setup.recipe.steps} steps, but got {plan.monitor.every}: "
             "no checkpoint was the best. Export the last one: --export.checkpoint last."
         )
-    checkpoint = read_checkpoint(chosen, mapped=True)
-    state = backbone_of(checkpoint, plan.export.weights)
-    step = checkpoint["global_step"]
-    progress = checkpoint["eva_progress"]
-    seen, mpp = progress["seen"], progress.get("mpp", patches.mpp)
-    sampled = (mpp[0], mpp[1]) if mpp else None
-    export_weights(plan, state, step, sampled, seen, selection(output, step) if best else "last")
+    selected_on = selection(output, step_of(chosen)) if best else "last"
+    export_file(BegunRun.read(output), chosen, plan.export.weights, output / EXPORT, _name(plan), selected_on)
 
 
-def export_weights(
-    plan: Plan,
-    state: dict[str, Tensor],
-    step: int,
-    mpp: tuple[float, float] | None,
-    seen: Iterable[tuple[str, str | None]] = (),
-    selected_on: Literal["last"] | dict[str, Any] = "last",
-) -> Path:
-    """Write the export of a run, with a card made from its plan.
-
-    Args:
-        plan: The run.
-        state: State of the timm ViT under timm's names.
-        step: Optimiser steps that made the weights.
-        mpp: Least and greatest micrometres per pixel of the patches; None where unknown.
-        seen: Slides and patients, as in `ExportDetails`.
-        selected_on: `last`, or the metric, value and step by which the monitor chose.
-
-    Returns:
-        The folder of the export.
-    """
-    views, architecture = plan.setup.views, plan.setup.architecture
-    details = ExportDetails(
-        name="-".join([plan.name, plan.key[:8], *_marks(plan.export)]),
-        mean=views.mean,
-        std=views.std,
-        size=architecture.size,
-        mpp=mpp,
-        config=plan.text,
-        step=step,
-        seen=seen,
-        images=images_seen(plan.output),
-        selected_on=selected_on,
-        weights_of=plan.export.weights,
-    )
-    return export(plan.output / EXPORT, state, architecture.arch, architecture.timm_arguments(), details)
-
-
-def _marks(export: Export) -> list[str]:
-    """Marks in the name of an export: the student, or the best checkpoint, is another model."""
-    return [mark for mark in (export.weights, export.checkpoint) if mark not in ("teacher", "last")]
+def _name(plan: Plan) -> str:
+    """Name of an export of the run: the student, or the best checkpoint, is another model."""
+    marks = [mark for mark in (plan.export.weights, plan.export.checkpoint) if mark not in ("teacher", "last")]
+    return "-".join([plan.name, plan.key[:8], *marks])

@@ -60,14 +60,14 @@ class Values(Scores):
         """Compare with another model on the same samples, by group."""
         from eva_core.statistics.comparison import paired_measures
 
-        groups = [group or None for group in self.groups]
+        groups = self.known_groups
         one, two = (_measures(of, metric) for of in (self, other))
         return paired_measures(one, two, metric, groups, self.test(other, metric), METRICS[metric].bounds)
 
     @override
     def test(self, other: "Values", metric: str) -> tuple[float, float]:
         """Difference and p of the permutation test by group; NaN for a single group."""
-        member, _ = members([group or None for group in self.groups], len(self.ids))
+        member, _ = members(self.known_groups, len(self.ids))
         if member.max(initial=0) == 0:
             return math.nan, math.nan
         if metric in ("r2", "mae"):  # means over samples, which are tested exactly
@@ -87,7 +87,7 @@ class Values(Scores):
         """What results.json says of the split, of these metrics; see `eva_vision.regression.summary.split_record`."""
         from eva_vision.regression.summary import split_record
 
-        groups = [group or None for group in self.groups] if any(self.groups) else None
+        groups = self.known_groups if any(self.groups) else None
         end = self.predicted if last is None else last.predicted
         return split_record(self.predicted, end, self.targets, self.labels, groups, names, self.folds)
 

@@ -36,18 +36,13 @@ def patient_decisions(predictions: Predictions) -> NDArray[np.intp] | None:
 
     None where no groups are known. Images without one count as patients of their own.
     """
-    member, grouped = members(known_groups(predictions), len(predictions.ids))
+    member, grouped = members(predictions.known_groups, len(predictions.ids))
     if not grouped:
         return None
     share = (np.arange(member.max() + 1)[:, None] == member) / np.bincount(member)[:, None]  # (P, N)
     means: NDArray[np.floating] = share @ predictions.scores
     classes: NDArray[np.intp] = means.argmax(axis=-1)
     return classes
-
-
-def known_groups(predictions: Predictions) -> list[str | None]:
-    """Patient or slide of each image; None where it is not known."""
-    return [group or None for group in predictions.groups]
 
 
 def flips(clean: Predictions, shifted: Predictions) -> NDArray[np.float64]:
@@ -94,7 +89,7 @@ def flipped(clean: Predictions, shifted: Predictions) -> dict[str, Any]:
     patients = None
     if before is not None and after is not None:  # each patient is drawn as a whole
         patients = shares({"patients": (before != after).astype(np.float64)}, None)["patients"]
-    return {**shares(of_images, known_groups(clean)), "patients": patients}
+    return {**shares(of_images, clean.known_groups), "patients": patients}
 
 
 def scored(predictions: Predictions, metric: str) -> "dict[str, MetricRecord]":
@@ -105,8 +100,7 @@ def scored(predictions: Predictions, metric: str) -> "dict[str, MetricRecord]":
     one = np.ones((1, len(predictions.targets)))
     values = [{name: _number(v) for name, v in measure(one).items()} for measure in measures]
     gaps = [partial(calibration_gaps, s, predictions.targets) for s in predictions.scores]
-    groups = known_groups(predictions)
-    record, _ = record_of(values, values, measures, len(one[0]), groups, gaps, METRICS)
+    record, _ = record_of(values, values, measures, len(one[0]), predictions.known_groups, gaps, METRICS)
     return record["metrics"]
 
 
@@ -143,7 +137,7 @@ def told(differences: Sequence[Difference], sign: int) -> list[bool]:
     The permutation test is corrected by Holm for the number of strengths, and the intervals must agree with it.
 
     Args:
-        differences: Of each strength, shifted less clean.
+        differences: Differences of the score, one for each strength: under the shift less without it.
         sign: 1 where a higher score is better, else -1.
     """
     adjusted = holm([np.nan if d.p is None else d.p for d in differences])
@@ -154,7 +148,7 @@ def holds_until(card: ChangeCard, strengths: Sequence[Strength], dropped: Sequen
     """The strongest strength before the first at which a drop is told from zero: for each side, or of each name.
 
     Args:
-        card: Of the change.
+        card: Facts of the change: whether its strengths are ordered, and which of them changes nothing.
         strengths: Those that were tried, each side from mild to strong.
         dropped: Whether a drop is told, from `told`.
     Returns:
@@ -195,7 +189,7 @@ def between(a: NDArray[np.float64], b: NDArray[np.float64], groups: Sequence[str
 
     Args:
         a: From `flips`, (R, N).
-        b: Of the other model, (R', N).
+        b: Flips of the other model, from `flips` too, (R', N).
         groups: Patient or slide of each image.
     """
     found = paired_means(a, b, groups)

@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment
 
 from eva_core.files.atomic_files import write_text
+from eva_core.page_theme import read_template
 from eva_core.results.report import number, span
 from eva_core.shown import visible_in
 from eva_vision.shifts.contracts import strength_text
@@ -30,7 +31,7 @@ def write_page(content: dict[str, Any], plots: Sequence[Path], path: Path) -> Pa
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"number": number, "span": span, "strength": strength_text}
     environment.globals["holds_text"] = holds_text
-    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    template = environment.from_string(read_template(TEMPLATE))
     images = [base64.b64encode(plot.read_bytes()).decode() for plot in plots]
     text = template.render(study=visible_in(content), images=images, version=version("eva-pathology"))
     write_text(path, text)

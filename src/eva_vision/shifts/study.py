@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eva_core.api import fitted_heads
-from eva_core.classification.evaluation import scores_of
+from eva_core.classification.evaluation import predicted
 from eva_core.classification.predictions import Predictions
 from eva_core.contracts.metric import read_metric
 from eva_core.contracts.results import Results
@@ -188,7 +188,5 @@ def _seen(question: Question, shift: Shift | None, tell: Callable[[str], None]) 
             f"has {', '.join(job.dataset.card.classes)}."
         )
     store: Store = task.extract(key, job, tell)
-    rows = store.rows(split)
-    scores, ranking = scores_of(job.head, [dict(p) for p in heads.values()], store.embedded(rows))
-    found = Predictions(split, store.ids[rows], store.groups[rows], store.targets[rows], scores, ranking, classes)
-    return Seen(found, store.read(rows))
+    found = predicted(job, store, split, [dict(params) for params in heads.values()])
+    return Seen(found, store.read(store.rows(split)))

@@ -51,7 +51,7 @@ def test_score_and_calibration_are_those_of_a_result():
     from eva_core.classification.summary import split_record
 
     p = predictions(0)
-    groups = decisions.known_groups(p)
+    groups = p.known_groups
     record, _ = split_record(p.scores, p.scores, p.targets, p.labels, groups, p.ranking, p.ranking)
     found = decisions.scored(p, "balanced_accuracy")
     for name in ("balanced_accuracy", "ece"):
@@ -93,7 +93,7 @@ def test_a_score_holds_until_the_first_drop_on_each_side():
 
 def test_two_models_are_held_against_each_other_on_the_same_images():
     clean = predictions(0)
-    groups = decisions.known_groups(clean)
+    groups = clean.known_groups
     a, b = (decisions.flips(clean, predictions(0, noise=noise)) for noise in (3.0, 0.3))
     found = decisions.between(a, b, groups)
     assert found["difference"] == pytest.approx(a.mean() - b.mean())

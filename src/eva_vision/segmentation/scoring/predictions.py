@@ -96,12 +96,12 @@ class ImageDice(Scores):
         """Compare with another model on the same images, by group."""
         from eva_core.statistics.comparison import paired_means
 
-        return paired_means(self.scores, other.scores, [group or None for group in self.groups])
+        return paired_means(self.scores, other.scores, self.known_groups)
 
     @override
     def test(self, other: "ImageDice", metric: str) -> tuple[float, float]:
         """Difference and p of the permutation test by group; NaN for a single group."""
-        member, _ = members([group or None for group in self.groups], len(self.ids))
+        member, _ = members(self.known_groups, len(self.ids))
         return permutation_of_means(self.scores, other.scores, member) if member.max() > 0 else (math.nan, math.nan)
 
     @override
@@ -117,7 +117,7 @@ class ImageDice(Scores):
         end = self if last is None else last
         if self.counts is None or end.counts is None:
             raise UsageError("Expected pixel counts beside the Dice of each image, but an older eva wrote it.")
-        groups = [group or None for group in self.groups] if any(self.groups) else None
+        groups = self.known_groups if any(self.groups) else None
         of_selected, of_last = (of.measures(self.labels) for of in (self.counts, end.counts))
         return measured_record(of_selected, of_last, len(self.ids), groups)
 

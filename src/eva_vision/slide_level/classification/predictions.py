@@ -33,14 +33,14 @@ class Grades(Predictions):
         from eva_core.statistics.comparison import paired_measures
 
         one, two = ([partial(measured, scores, self.targets) for scores in of.scores] for of in (self, other))
-        groups = [group or None for group in self.groups]
+        groups = self.known_groups
         return paired_measures(one, two, metric, groups, self.test(other, metric), (-1.0, 1.0))
 
     @override
     def test(self, other: Predictions, metric: str) -> tuple[float, float]:
         if metric != KAPPA:
             return super().test(other, metric)
-        member, _ = members([group or None for group in self.groups], len(self.ids))
+        member, _ = members(self.known_groups, len(self.ids))
         if member.max(initial=0) == 0:
             return math.nan, math.nan
         both = np.concatenate([self.targets, self.targets])
@@ -58,7 +58,7 @@ class Grades(Predictions):
             return record, intervals
         at_end = self.scores if last is None else last.scores
         kappas, at_last = ([partial(measured, of_run, self.targets) for of_run in of] for of in (self.scores, at_end))
-        groups = [group or None for group in self.groups]
+        groups = self.known_groups
         graded, more = measured_record(kappas, at_last, len(self.targets), groups, {KAPPA: KAPPA_FACTS})
         record["metrics"] |= graded["metrics"]
         for name in ("ci95", "draws", "left_out", "t95"):

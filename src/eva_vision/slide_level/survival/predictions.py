@@ -73,13 +73,13 @@ class Risks(Scores):
         from eva_core.statistics.comparison import paired_measures
 
         one, two = ([partial(weighted, run, of.outcomes, wanted=[metric]) for run in of.risks] for of in (self, other))
-        groups = [group or None for group in self.groups]
+        groups = self.known_groups
         return paired_measures(one, two, metric, groups, self.test(other, metric), METRICS[metric].bounds)
 
     @override
     def test(self, other: "Risks", metric: str) -> tuple[float, float]:
         """Difference and p of the permutation test by group; NaN for a single group."""
-        member, _ = members([group or None for group in self.groups], len(self.ids))
+        member, _ = members(self.known_groups, len(self.ids))
         if member.max(initial=0) == 0:
             return math.nan, math.nan
         both = self.outcomes.twice()
@@ -95,7 +95,7 @@ class Risks(Scores):
         from eva_vision.slide_level.survival.summary import split_record
 
         del names  # all are computed
-        groups = [group or None for group in self.groups]
+        groups = self.known_groups
         return split_record(self.risks, self.risks if last is None else last.risks, self.outcomes, groups)
 
 
