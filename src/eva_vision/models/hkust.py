@@ -1,4 +1,4 @@
-"""The model of HKUST: GPFM."""
+"""Models of HKUST: GPFM and mSTAR."""
 
 from typing import TYPE_CHECKING
 
@@ -37,3 +37,29 @@ def gpfm() -> "Backbone":
         names="dinov2",
         init_values=1e-5,
     )
+
+
+MSTAR = ModelCard(
+    name="mstar",
+    dim=1024,
+    mean=IMAGENET_MEAN,
+    std=IMAGENET_STD,
+    patch_size=16,
+    prefix_tokens=1,
+    licence="CC-BY-NC-ND-4.0",
+    source="https://huggingface.co/Wangyh/mSTAR",
+    revision="162ae5da9897d4ff8b9a4c2daea175ae45012ef7",
+    gated=True,
+    trained_on="over 116 million patches of TCGA with reports and gene expression of 10,275 patients (Xu et al. 2025, "
+    "doi:10.1038/s41467-025-66220-x)",
+    collections=("TCGA", "others"),
+)
+
+
+@card(MSTAR)
+def mstar() -> "Backbone":
+    """Build mSTAR, ViT-L/16 of HKUST. Mean and std are its page's; its config has timm's.
+
+    Source: huggingface.co/Wangyh/mSTAR.
+    """
+    return published(MSTAR, "vit_large_patch16_224", init_values=1e-5)
