@@ -209,10 +209,10 @@ def is_folder(model: str) -> bool:
 def export_in(folder: str) -> str:
     """Folder of the export that a path stands for: that of a training run has one, or has it made; others are theirs.
 
-    Entry points of `eva.runs` are functions of a folder, which give that of the export; None where it is no run.
+    Entry points of `eva.runs` are functions of a path, which give the folder of the export; None where it is no run's.
     """
     path = Path(folder).expanduser()
-    if not path.is_dir() or (path / "card.json").exists():
+    if not path.exists() or (path / "card.json").exists():
         return folder
     found = (entry.load()(path) for entry in runs.entries())
     return str(next((export for export in found if export is not None), folder))

@@ -29,7 +29,7 @@ def test_version_and_help(capsys: pytest.CaptureFixture):
         (["fit", "--model", "colour_stat", "--dataset", "phantom"], 2, "Did you mean colour_stats?"),
         (["fit", "--config", "foldr"], 2, "Did you mean folder or mask_folder"),
         (["fit", "--protocol", "eva-0.5"], 2, "No protocol 'eva-0.5'"),
-        (["fit", "--model", "random_vits16", "--model.depth", "many"], 2, "--model.depth: Expected a int"),
+        (["fit", "--model", "random_vits16", "--model.depth", "many"], 2, "--model.depth: Expected int"),
         (["fit", "--model", "random_vits16", "--model.dept", "3"], 2, "accepted. `eva models random_vits16` lists"),
         (["fit", "--model", "timm_model", "--model.pad", "same"], 2, "write --model.dict_kwargs.pad, or"),
         (["fit", "--on_error", "ignore"], 2, "--on_error"),

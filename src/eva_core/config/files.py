@@ -3,6 +3,7 @@
 import difflib
 import os
 import re
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -107,4 +108,19 @@ def first_reason(error: Exception) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     keys = re.findall(r'Parser key "([^"]+)"', str(error))
     flag = f"--{'.'.join(keys)}: " if keys else ""
-    return flag + re.sub(r"<class '(\w+)'>", r"\1", lines[-1].removeprefix("- ").rstrip(".")) + "."
+    literal = r"typing\.Literal\[(.*?)\]"
+    choice = re.search(literal + r"\. Got value: (.*)", text) or re.search(
+        literal + r".*\n *Given value: (?!NestedArg)(.*)", str(error), re.DOTALL
+    )
+    if choice:
+        return flag + _one_of(re.findall(r"'([^']*)'", choice[1]), choice[2])
+    reason = lines[-1].removeprefix("- ").rstrip(".").replace(". Got value: ", ", but got ")
+    given = re.search(r"Given value: (?!NestedArg|Namespace)(.*)", str(error))
+    if given and re.fullmatch(r"Expected (a )?<class '\w+'>", reason):
+        reason += f", but got {given[1]}"
+    return flag + re.sub(r"(a )?<class '(\w+)'>", r"\2", reason) + "."
+
+
+def _one_of(choices: Sequence[str], given: str) -> str:
+    close = difflib.get_close_matches(given, choices, n=1)
+    return f"Expected one of {', '.join(choices)}, but got {given}.{f' Did you mean {close[0]}?' if close else ''}"

@@ -43,6 +43,13 @@ class Backbone(nn.Module, ABC):
             layers: Numbers of blocks (ViT) or of stages (CNN), stacked along D'; None means the last.
         """
 
+    def embed_with_map(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised float images (B, 3, H, W) -> embeddings (B, D) and dense features (B, D', h, w) of the last layer.
+
+        A class that has both from one pass says it anew; these are two.
+        """
+        return self(images), self.feature_map(images)
+
 
 def sha256_of_weights(module: nn.Module) -> str:
     """SHA-256 over the state dict: sorted names, dtypes, shapes and bytes."""

@@ -64,9 +64,10 @@ class Distill(Method):
         refuse((wrong, f"size to be a multiple of the patch of {patch} px of {backbone}", size), where="method")
         with torch.no_grad():
             blank = torch.zeros(1, 3, side, side)
-            widths = {"dino": frozen(blank).shape[1]}
             if patches:
-                widths["ibot"] = frozen.feature_map(blank).shape[1]
+                widths = {name: out.shape[1] for name, out in zip(("dino", "ibot"), frozen.embed_with_map(blank), strict=True)}
+            else:
+                widths = {"dino": frozen(blank).shape[1]}
         super().__init__(
             setup, lambda dim: {name: _regressor(dim, hidden, width) for name, width in widths.items()}, masked=False
         )
@@ -98,7 +99,11 @@ class Distill(Method):
         heads, grid = self.student.heads, self.student.vit.grid(crops.global_.shape[-1])
         with torch.no_grad():
             images = self._as_the_backbone_sees(crops.global_)
-            embeddings = self._centred("dino", self.frozen(images))
+            if self.patches:
+                embeddings, maps = self.frozen.embed_with_map(images)
+            else:
+                embeddings = self.frozen(images)
+            embeddings = self._centred("dino", embeddings)
             both = embeddings.unflatten(0, (2, -1)).mean(0)
         cls = heads["dino"](torch.cat([tokens.cls, local]))
         terms = {"embedding": feature_distance(cls[: len(embeddings)], embeddings)}
@@ -107,7 +112,7 @@ class Distill(Method):
             terms["local"] = feature_distance(predicted, both.expand_as(predicted))
         if self.patches:
             with torch.no_grad():
-                maps = F.interpolate(self.frozen.feature_map(images).float(), grid, mode="bilinear", antialias=True)
+                maps = F.interpolate(maps.float(), grid, mode="bilinear", antialias=True)
                 targets = self._centred("ibot", maps.flatten(2).mT.flatten(0, 1))
             terms["patches"] = self.patches * feature_distance(heads["ibot"](tokens.patches).flatten(0, 1), targets)
         return terms

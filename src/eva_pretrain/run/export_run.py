@@ -1,5 +1,6 @@
 """Export of a run at any step, while it goes on or after it was stopped: from its snapshots and checkpoints."""
 
+import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -123,9 +124,15 @@ def export_file(settings: "BegunRun", file: Path, weights: Network, folder: Path
 def model_of(folder: Path) -> Path | None:
     """Find the export that the folder of a run stands for where a model is named: its own, else its best or last step.
 
+    Args:
+        folder: A path; that of a checkpoint or snapshot of a run stands for its step.
+
     Returns:
-        The folder of the export, said on stderr; None where the folder is no run.
+        The folder of the export, said on stderr; None where the path is of no run.
     """
+    if folder.is_file():
+        ours = folder.parent.name in (CHECKPOINTS, SNAPSHOTS) and re.fullmatch(r"\w+-\d+\.ckpt", folder.name)
+        return export_step(folder.parents[1], step_of(folder)) if ours else None
     if (folder / EXPORT / CARD).is_file():
         say(
             f"{folder} is a run: its export of step {read_card(folder / EXPORT)['step']:,} is taken, {folder / EXPORT}."

@@ -95,6 +95,20 @@ class TimmBackbone(Backbone):
             return self.feature_map(images, [self.layer]).mean((2, 3))
         with self._explaining_sizes(images):
             features: Tensor = self.network.forward_features(images)
+        return self._pooled(features)
+
+    @override
+    def embed_with_map(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised images (B, 3, H, W) -> (B, D) and (B, D', h, w), as `forward` and `feature_map`, from one pass."""
+        if self.layer is not None:
+            return super().embed_with_map(images)
+        last = self._layers([-1])
+        with self._explaining_sizes(images):
+            features, maps = self._intermediates(images, last, only=False)
+        return self._pooled(features), maps[0]
+
+    def _pooled(self, features: Tensor) -> Tensor:
+        """Pool the output of the last layer."""
         if not self.has_class_token:
             pooled: Tensor = self.network.forward_head(features, pre_logits=True)
             return pooled
@@ -113,19 +127,21 @@ class TimmBackbone(Backbone):
         numbers = self._layers(layers or (-1 if self.layer is None else self.layer,))
         indices = sorted(set(numbers))  # timm gives each once, in the order of the network
         with self._explaining_sizes(images):
-            by_layer = self._intermediates(images, indices)
+            by_layer: list[Tensor] = self._intermediates(images, indices, only=True)
         maps = [by_layer[indices.index(layer)] for layer in numbers]
         size = maps[0].shape[-2:]
         return torch.cat([m if m.shape[-2:] == size else F.interpolate(m, size, mode="bilinear") for m in maps], dim=1)
 
-    def _intermediates(self, images: Tensor, indices: list[int]) -> list[Tensor]:
-        """Maps of some layers; as they are where a network has no norm for them, which timm says by an assertion."""
+    def _intermediates(self, images: Tensor, indices: list[int], only: bool) -> Any:
+        """Maps of some layers, behind the output of the last unless `only` they are wanted.
+
+        Maps are as they are where a network has no norm for them, which timm says by an assertion.
+        """
         for norm in (True, False) if self._norms_maps else (False,):
             try:
-                maps: list[Tensor] = self.network.forward_intermediates(
-                    images, indices=indices, norm=norm, output_fmt="NCHW", intermediates_only=True
+                return self.network.forward_intermediates(
+                    images, indices=indices, norm=norm, output_fmt="NCHW", intermediates_only=only
                 )
-                return maps
             except AssertionError as error:
                 if not norm or "norm" not in str(error):
                     raise

@@ -258,7 +258,7 @@ def test_what_a_task_changes_of_the_protocol_is_another_pair_with_its_own_string
     ("protocol", "message"),
     [
         ({"segmentation": {"ignor": "prediction"}}, "segmentation.ignor"),
-        ({"segmentation": {"ignore": "predictions"}}, "Got value: predictions"),
+        ({"segmentation": {"ignore": "predictions"}}, "but got predictions"),
         ({"step": 5}, "'step'"),
         ("strict", "a mapping of fields that differ, but got 'strict'"),
     ],

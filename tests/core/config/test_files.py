@@ -1,9 +1,17 @@
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pytest
+from jsonargparse import ArgumentError, ArgumentParser
 
 from eva_core.config.files import find_config, first_reason, read_yaml
 from eva_core.errors import UsageError
+
+
+@dataclass
+class Settings:
+    stain: Literal["hed", "macenko"] = "hed"
 
 
 @pytest.fixture
@@ -53,3 +61,22 @@ def test_the_reason_of_an_error_is_not_the_value_that_was_given():
         "Given value type: <class 'Namespace'>\nGiven value: Namespace(root='data/bach')"
     )
     assert first_reason(ValueError(said)) == "Expected Photos in data/bach, but it is not there."
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "said"),
+    [
+        (Settings | Literal["csv", "wandb"], "wandbb", "Expected one of csv, wandb, but got wandbb. Did you mean wandb?"),
+        (Literal["csv", "wandb"], "x", "Expected one of csv, wandb, but got x."),
+        (Settings, {"stain": "macenka"}, "Expected one of hed, macenko, but got macenka. Did you mean macenko?"),
+        (Settings | None, {"stain": "macenka"}, "Expected one of hed, macenko, but got macenka. Did you mean macenko?"),
+        (float, "much", "Expected float, but got much."),
+        (int | None, "much", "Expected int, but got much."),
+    ],
+)
+def test_the_reason_says_what_came_and_what_is_near(kind, given, said):
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--what", type=kind)
+    with pytest.raises(ArgumentError) as error:
+        parser.parse_object({"what": given})
+    assert first_reason(error.value).split(": ", 1)[1] == said

@@ -17,7 +17,7 @@ from eva_core.files.checked_lines import checked_line
 from eva_pretrain.methods.base import Method
 from eva_pretrain.run import command, export_run
 from eva_pretrain.run import pretrain as training
-from eva_pretrain.run.checkpoints import read_checkpoint, saved_steps, say_passed_over
+from eva_pretrain.run.checkpoints import read_checkpoint, saved_steps, say_passed_over, step_of
 from eva_pretrain.run.config import parse
 from eva_pretrain.run.export_run import export_step, model_of
 from eva_pretrain.run.pretrain import pretrain
@@ -108,6 +108,17 @@ def test_the_folder_of_a_run_is_a_model(copied: Path, capsys: pytest.CaptureFixt
     assert registry.export_in(str(copied)) == str(copied / "export")
     assert f"is a run: its export of step 3 is taken, {copied / 'export'}." in capsys.readouterr().err
     assert model_of(copied / "export") is None
+
+
+def test_a_checkpoint_or_snapshot_of_a_run_is_a_model(copied: Path, capsys: pytest.CaptureFixture) -> None:
+    saved = sorted([*copied.glob("checkpoints/*.ckpt"), *copied.glob("snapshots/*.ckpt")])
+    assert len(saved) > 1
+    for file in saved:
+        assert registry.export_in(str(file)) == str(copied / f"exports/step-{step_of(file)}")
+    assert main(["models", str(saved[0])]) == 0
+    (copied / "checkpoints/mine.ckpt").touch()
+    assert main(["models", str(copied / "checkpoints/mine.ckpt")]) == 2
+    assert "mine.ckpt is not a folder" in capsys.readouterr().err
 
 
 def test_the_best_step_is_taken_where_the_monitor_chose_one(copied: Path, capsys: pytest.CaptureFixture) -> None:

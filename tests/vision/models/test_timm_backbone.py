@@ -166,3 +166,23 @@ def test_maps_without_a_norm_are_taken_as_they_are():
         found = backbone.feature_map(torch.zeros(1, 3, 224, 224), [0, 1])
     assert found.shape[0] == 1
     assert found.ndim == 4
+
+
+@pytest.mark.parametrize(
+    ("arch", "arguments"),
+    [
+        ("test_vit", {}),
+        ("eva02_tiny_patch14_224", TINY),
+        (REGISTERS["arch"], {k: v for k, v in REGISTERS.items() if k != "arch"}),
+        ("test_convnext", {}),
+        ("test_efficientnet", {}),
+        ("test_vit", {"layer": 1}),
+    ],
+)
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_embedding_and_map_of_one_pass_are_those_of_two(arch, arguments, pooling: Pooling, images: Tensor):
+    backbone = built(arch, **arguments)
+    backbone.pooling = pooling
+    embeddings, maps = backbone.embed_with_map(images)
+    assert torch.equal(embeddings, backbone(images))
+    assert torch.equal(maps, backbone.feature_map(images))
