@@ -65,7 +65,9 @@ class Distill(Method):
         with torch.no_grad():
             blank = torch.zeros(1, 3, side, side)
             if patches:
-                widths = {name: out.shape[1] for name, out in zip(("dino", "ibot"), frozen.embed_with_map(blank), strict=True)}
+                widths = {
+                    name: out.shape[1] for name, out in zip(("dino", "ibot"), frozen.embed_with_map(blank), strict=True)
+                }
             else:
                 widths = {"dino": frozen(blank).shape[1]}
         super().__init__(

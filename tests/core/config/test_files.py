@@ -66,7 +66,11 @@ def test_the_reason_of_an_error_is_not_the_value_that_was_given():
 @pytest.mark.parametrize(
     ("kind", "given", "said"),
     [
-        (Settings | Literal["csv", "wandb"], "wandbb", "Expected one of csv, wandb, but got wandbb. Did you mean wandb?"),
+        (
+            Settings | Literal["csv", "wandb"],
+            "wandbb",
+            "Expected one of csv, wandb, but got wandbb. Did you mean wandb?",
+        ),
         (Literal["csv", "wandb"], "x", "Expected one of csv, wandb, but got x."),
         (Settings, {"stain": "macenka"}, "Expected one of hed, macenko, but got macenka. Did you mean macenko?"),
         (Settings | None, {"stain": "macenka"}, "Expected one of hed, macenko, but got macenka. Did you mean macenko?"),
