@@ -168,7 +168,7 @@ def _refuse_wrong(part: Path, public: str, checksum: str | None, faulty: Callabl
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a .zip, .tar.gz, .tgz or .gz; each entry of its top level appears in the folder whole or not at all.
+    """Unpack a .zip, .tar, .tar.gz, .tgz or .gz; each entry of its top level appears in the folder whole or not at all.
 
     Args:
         archive: The file; stays.
@@ -265,8 +265,9 @@ def _members(archive: Path) -> Iterator[tuple[str, IO[bytes] | gzip.GzipFile | N
                 if kind not in (0, stat.S_IFREG, stat.S_IFDIR) or info.flag_bits & 1:
                     raise _refusal(info.filename, archive)
                 yield info.filename, None if info.is_dir() else opened.open(info)
-    elif archive.name.endswith((".tar.gz", ".tgz")):
-        with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
+    elif archive.name.endswith((".tar", ".tar.gz", ".tgz")):
+        opens = archive.open if archive.suffix == ".tar" else partial(gzip.open, archive)
+        with opens("rb") as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
             for member in tar:
                 if not (member.isreg() or member.isdir()):
                     raise _refusal(member.name, archive)
@@ -277,7 +278,7 @@ def _members(archive: Path) -> Iterator[tuple[str, IO[bytes] | gzip.GzipFile | N
         with gzip.open(archive) as stream:
             yield archive.stem, stream
     else:
-        raise UsageError(f"Expected a .zip, .tar.gz, .tgz or .gz, but got {archive}.")
+        raise UsageError(f"Expected a .zip, .tar, .tar.gz, .tgz or .gz, but got {archive}.")
 
 
 def _safe(name: str, archive: Path) -> PurePosixPath:

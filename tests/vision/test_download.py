@@ -201,7 +201,7 @@ def zipped(path: Path, files: dict[str, bytes]) -> Path:
 
 
 def tarred(path: Path, members: list[tarfile.TarInfo], content: bytes = b"x") -> Path:
-    with tarfile.open(path, "w:gz") as archive:
+    with tarfile.open(path, "w" if path.suffix == ".tar" else "w:gz") as archive:
         for member in members:
             member.size = len(content) if member.isreg() else 0
             archive.addfile(member, io.BytesIO(content) if member.isreg() else None)
@@ -220,7 +220,7 @@ def test_zip(tmp_path: Path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.zip", "set"]
 
 
-@pytest.mark.parametrize("name", ["a.tar.gz", "a.tgz"])
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz", "a.tgz"])
 def test_tar(tmp_path: Path, name: str):
     unpack(tarred(tmp_path / name, [member("./", tarfile.DIRTYPE), member("./set/1.txt")], b"one"), tmp_path)
     assert (tmp_path / "set" / "1.txt").read_bytes() == b"one"
@@ -260,14 +260,14 @@ def test_zip_links_are_refused(tmp_path: Path):
     assert "'set'" in refusal(unpack, tmp_path / "a.zip", tmp_path)
 
 
-@pytest.mark.parametrize("name", ["a.zip", "a.tar.gz", "a.txt.gz"])
+@pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tar.gz", "a.txt.gz"])
 @pytest.mark.parametrize("keep", [0, 20, 0.5, 0.98])
 def test_a_damaged_archive_leaves_nothing(tmp_path: Path, name: str, keep: float):
     noise = hashlib.shake_256(b"").digest(100_000)
     archive = tmp_path / name
     if name == "a.zip":
         zipped(archive, {"set/1.bin": noise})
-    elif name == "a.tar.gz":
+    elif name in ("a.tar", "a.tar.gz"):
         tarred(archive, [member("set/1.bin")], noise)
     else:
         archive.write_bytes(gzip.compress(noise))

@@ -31,8 +31,8 @@ def locate(root: str | Path, folder: str, card: DatasetCard) -> Path:
     raise UsageError(f"Expected {folder} in {base}, but it is not there. Set --dataset.root. To get it: {card.access}.")
 
 
-def scan(folder: Path, suffix: str) -> dict[str, int]:
-    """Measure every file that ends in the suffix: bytes by path below the folder, sorted; hidden ones are left out.
+def scan(folder: Path, suffix: str | tuple[str, ...]) -> dict[str, int]:
+    """Measure every file that ends in a suffix: bytes by path below the folder, sorted; hidden ones are left out.
 
     Links are followed. A file counts by each of its names, for a list may name it so; a folder may have one alone.
 
@@ -87,22 +87,38 @@ def refuse(where: Path, sizes: Mapping[str, int], **problems: Collection[str]) -
         )
 
 
-def check_counts(where: Path, expected: Mapping[str, int], samples: Collection[Sample], card: DatasetCard) -> None:
+def check_counts(
+    where: Path,
+    expected: Mapping[str, int],
+    samples: Collection[Sample],
+    card: DatasetCard,
+    drawn: tuple[str, ...] = (),
+) -> None:
     """Compare the number of samples per split with the published one.
 
+    Args:
+        where: The folder, for the message.
+        expected: Published number of samples, by split.
+        samples: Those that were indexed.
+        card: Names the classes.
+        drawn: Splits that are drawn from one part of the files: they are counted together, and another draw is told.
     Raises:
         UsageError: They differ; says by how many, and how many there are of each class, to find where they are lost.
     """
     counts = Counter(sample.split for sample in samples)
     wrong = []
-    for split, n in expected.items():
-        if counts[split] != n:
-            classes = Counter(card.classes[s.target] for s in samples if s.split == split and s.target is not None)
+    for part in [drawn] * bool(drawn) + [(split,) for split in expected if split not in drawn]:
+        n, got = sum(expected[split] for split in part), sum(counts[split] for split in part)
+        if got != n:
+            classes = Counter(card.classes[s.target] for s in samples if s.split in part and s.target is not None)
             listed = f" ({', '.join(f'{name} {classes[name]:,}' for name in card.classes)})" if classes else ""
-            differ = f"{n - counts[split]:,} missing" if counts[split] < n else f"{counts[split] - n:,} extra"
-            wrong.append(f"{counts[split]:,} of {n:,} in {split}: {differ}{listed}")
+            differ = f"{n - got:,} missing" if got < n else f"{got - n:,} extra"
+            wrong.append(f"{got:,} of {n:,} in {' and '.join(part)}: {differ}{listed}")
     if wrong:
         raise UsageError(f"Expected the images in {where} as published, but got {'; '.join(wrong)}. Unpack it again.")
+    other = [f"{counts[split]:,} {split}, published {expected[split]:,}" for split in drawn]
+    if any(counts[split] != expected[split] for split in drawn):
+        say(f"{card.name}: drawn otherwise than for published scores, which do not compare: {'; '.join(other)}.")
 
 
 def refuse_crossing(places: Iterable[tuple[str | None, str]], remedy: str = "Move each into one split") -> None:

@@ -11,7 +11,8 @@ from tests.vision.datasets import trees
 
 @pytest.fixture(autouse=True)
 def _tiny_counts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    trees.patch_counts(monkeypatch, request.module.__name__.rpartition("test_")[2], request.module)
+    for name in trees.of_test_file(request.module.__name__.rpartition("test_")[2]):
+        trees.patch_counts(monkeypatch, name, request.module)
 
 
 @pytest.fixture

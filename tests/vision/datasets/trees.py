@@ -29,11 +29,20 @@ NAMES = [entry.name for entry in registry.datasets.entries() if entry.package ==
 @cache
 def module_of(name: str) -> ModuleType | None:
     """The test file of a dataset, or of the file that it is in; None where it has none that writes a tree."""
-    for stem in (name, registry.datasets.find(name).class_path.split(".")[-2]):
+    for stem in (name, _file_of(name)):
         if (Path(__file__).parent / f"test_{stem}.py").is_file():
             found = importlib.import_module(f"tests.vision.datasets.test_{stem}")
             return found if hasattr(found, "tree") else None
     return None
+
+
+def of_test_file(stem: str) -> list[str]:
+    """The dataset that a test file is named by; or those of the source file that it is named by."""
+    return [stem] if stem in NAMES else [name for name in NAMES if _file_of(name) == stem]
+
+
+def _file_of(name: str) -> str:
+    return registry.datasets.find(name).class_path.split(".")[-2]
 
 
 def tree_of(name: str) -> Callable[[Path], Path]:
