@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from eva_core.classification import metrics
-from eva_core.classification.metric_names import METRICS
+from eva_core.classification.metric_names import METRICS, metrics_of
 from eva_core.classification.permutation import SUMS, permutation
 from eva_core.statistics.comparison import Difference, Paired, difference_of
 from eva_core.statistics.intervals import members
@@ -27,7 +27,8 @@ def paired(
     """Compare two models on the same samples.
 
     Args:
-        a: Class probabilities of every run of one model, (R, N, C); for `auroc` whatever ranks, as log-odds.
+        a: Class probabilities of every run of one model, (R, N, C); whatever ranks for
+            `auroc` and `auprc`, as log-odds.
         b: Scores of the other, (R', N, C).
         targets: Class numbers, (N,).
         classes: The C class names.
@@ -45,12 +46,14 @@ def paired(
     member, grouped = members(groups, len(targets))
     mean = _mean_of_hits if metric in SUMS else _mean_of_runs
     one, other = (partial(mean, scores, targets, classes, metric) for scores in (a, b))
+    facts = metrics_of(len(classes))[metric]
     return difference_of(
         Paired((one, other), (len(a), len(b)), member, grouped),
         permutation(a, b, targets, classes, member, metric, draws, seed),
         draws,
         seed,
-        biased=METRICS[metric].biased,
+        biased=facts.biased,
+        bounds=facts.bounds,
         mcnemar_p=None if grouped else mcnemar(a.mean(0), b.mean(0), targets),
     )
 

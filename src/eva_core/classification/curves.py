@@ -1,4 +1,4 @@
-"""What a page draws of a classifier besides numbers: confusions, reliability, ROC."""
+"""What a page draws of a classifier besides numbers: confusions, reliability, ROC, precision and recall."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from eva_core.classification.metrics import confidence_bins
 
 _GRID = 101
-"""Places of false positives at which runs are averaged."""
+"""Places of false positives, or of recall, at which runs are averaged."""
 
 
 def confusions(scores: NDArray[np.floating], targets: NDArray[np.integer]) -> NDArray[np.float64]:
@@ -61,8 +61,45 @@ def roc(ranking: NDArray[np.floating], positive: NDArray[np.bool_]) -> list[tupl
     if positive.all() or not positive.any():
         return []
     grid = np.linspace(0, 1, _GRID)
-    found = np.mean([_steps(run, positive, grid) for run in ranking], axis=0)
-    points = [(float(x), float(y)) for x, y in zip(grid, found, strict=True)]
+    return _line(grid, np.mean([_steps(run, positive, grid) for run in ranking], axis=0))
+
+
+def precision_recall(ranking: NDArray[np.floating], positive: NDArray[np.bool_]) -> list[tuple[float, float]]:
+    """Precision by recall, mean over runs; empty where a side has none.
+
+    Between two thresholds it is that of the lower one, by which the recall is reached: a line between them would
+    promise too much.
+
+    Args:
+        ranking: What ranks the images, (R, N).
+        positive: Whether an image is of the class, (N,).
+
+    Examples:
+        >>> precision_recall(np.array([[0.1, 0.9]]), np.array([False, True]))
+        [(0.0, 1.0), (1.0, 1.0)]
+    """
+    if positive.all() or not positive.any():
+        return []
+    grid, values = np.linspace(0, 1, _GRID), []
+    for run in ranking:
+        ends, hits = _thresholds(run, positive)
+        reached = np.searchsorted(hits, grid * hits[-1] - 1e-9)
+        values.append((hits / (ends + 1))[reached])
+    return _line(grid, np.mean(values, axis=0))
+
+
+def _thresholds(
+    ranking: NDArray[np.floating], positive: NDArray[np.bool_]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Number of the last sample above each threshold, ties being above together, and positives up to it."""
+    order = np.argsort(-ranking, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(ranking[order])), len(order) - 1)
+    return ends, np.cumsum(positive[order])[ends]
+
+
+def _line(grid: NDArray[np.float64], values: NDArray[np.float64]) -> list[tuple[float, float]]:
+    """Points of a line without those that a line through their neighbours meets."""
+    points = [(float(x), float(y)) for x, y in zip(grid, values, strict=True)]
     return [point for n, point in enumerate(points) if n in (0, len(points) - 1) or _turns(points, n)]
 
 
@@ -70,9 +107,8 @@ def _steps(
     ranking: NDArray[np.floating], positive: NDArray[np.bool_], grid: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """True positives at each share of false positives, of one run: ties rise together."""
-    order = np.argsort(-ranking, kind="stable")
-    ends = np.append(np.flatnonzero(np.diff(ranking[order])), len(order) - 1)
-    hits, misses = np.cumsum(positive[order])[ends], np.cumsum(~positive[order])[ends]
+    ends, hits = _thresholds(ranking, positive)
+    misses = ends + 1 - hits
     x, y = np.append(0, misses / misses[-1]), np.append(0, hits / hits[-1])
     # where several share one place the highest counts
     last = np.append(np.flatnonzero(np.diff(x)), len(x) - 1)

@@ -8,6 +8,7 @@ from typing import cast
 import numpy as np
 import torch
 
+from eva_core.classification.metric_names import metrics_for
 from eva_core.classification.metrics import log_odds, probabilities, selection_metric
 from eva_core.classification.predictions import Predictions, predictions_table
 from eva_core.contracts.head import Embedded, FittedRun, FittingData, Head
@@ -122,7 +123,7 @@ def _score(
             )
         same = all(r.last is r.params for r in runs)  # nothing was selected over time
         end = part if same else predicted(job, store, split, [r.last for r in runs], what)
-        splits[split], intervals = part.record([job.dataset.card.metric], end)
+        splits[split], intervals = part.record([*metrics_for(job.dataset.card)], end)
         parts[split] = part
         draws[split] = intervals.draws[job.dataset.card.metric]
     return splits, parts, draws
@@ -156,7 +157,7 @@ def _contamination(job: Job, predictions: Predictions) -> Contamination:
             scores=predictions.scores[:, chosen],
             log_odds=predictions.ranking[:, chosen],
         )
-        return rest.record([job.dataset.card.metric])[0]
+        return rest.record([*metrics_for(job.dataset.card)])[0]
 
     known = seen(job.card, predictions.ids, predictions.groups, job.dataset)
     return marked(job.card, job.dataset.card, known, rescored)

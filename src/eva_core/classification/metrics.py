@@ -10,13 +10,17 @@ be called after every epoch.
   ranked by log-odds, as float32 probabilities tie once they round to 0 or 1.
 - `f1`: macro; the mean over classes that occur in the targets or the predictions.
 - `ece`: expected calibration error of the predicted class, 15 bins, L1; for two classes too.
+- `auprc`: average precision, of the classes that `auroc` is of; ranked as there.
+- `brier`: mean square of what the probabilities are off by, of the second class where there are two, else summed over
+  the classes (Brier, Monthly Weather Review 78, 1950).
+- `quadratic_kappa`: see `eva_core.classification.kappa`; it has a meaning where the classes have an order.
 
 A class that no image has leaves its own values undefined (None here, NaN in arrays) and the means go over the others.
 A class that images have but a weighting leaves without weight leaves the means undefined as well: without a hard class
 they would answer an easier question. NaN among the scores leaves everything undefined.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
 import numpy as np
@@ -25,13 +29,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics.functional.classification import (
     binary_auroc,
+    binary_average_precision,
     multiclass_accuracy,
     multiclass_calibration_error,
     multiclass_f1_score,
     multiclass_recall,
 )
 
-from eva_core.classification.metric_names import NAMES
+from eva_core.classification.kappa import quadratic_kappa
+from eva_core.classification.metric_names import KAPPA, NAMES
+from eva_core.classification.ranked import RankedClass
 from eva_core.errors import UsageError
 
 Counts = NDArray[np.int64]
@@ -41,7 +48,7 @@ _BLOCK = 2**18  # weights handled at a time: 2 MB of float64 stay in cache
 
 def keys(classes: Sequence[str]) -> tuple[str, ...]:
     """Names of all values that `evaluate` and `weighted` return, in order."""
-    return (*NAMES, *(f"{name}/{label}" for name in ("recall", "f1", "auroc") for label in classes))
+    return (*NAMES, *(f"{name}/{label}" for name in ("recall", "f1", "auroc", "auprc") for label in classes))
 
 
 def probabilities(logits: Tensor) -> Tensor:
@@ -101,9 +108,12 @@ def selection_metric(name: str) -> Callable[[Tensor, Tensor], Tensor]:
     functions: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
         "balanced_accuracy": _balanced_accuracy,
         "accuracy": _accuracy,
-        "auroc": partial(_per_run, _auroc, log_odds),
+        "auroc": partial(_per_run, partial(_ranked, binary_auroc), log_odds),
         "f1": _f1,
         "ece": partial(_per_run, _ece, probabilities),
+        "auprc": partial(_per_run, partial(_ranked, binary_average_precision), log_odds),
+        "brier": partial(_per_run, _brier, probabilities),
+        KAPPA: partial(_per_run, _kappa, probabilities),
     }
     if name not in functions:
         raise UsageError(f"Expected metric to be one of {', '.join(NAMES)}, but got {name}.")
@@ -119,11 +129,12 @@ def evaluate(
         scores: Class probabilities, (N, C).
         targets: Class numbers, (N,).
         classes: The C class names.
-        ranking: What orders the images for the AUROC of each class, as `log_odds` gives it, (N, C); the scores unless
-            given.
+        ranking: What orders the images for AUROC and AUPRC of each class, as `log_odds` gives it, (N, C); the scores
+            unless given.
 
     Returns:
-        Value by name: the main metrics, then `recall/<class>`, `f1/<class>` and `auroc/<class>`; None where undefined.
+        Value by name: the main metrics, then recall, F1, AUROC and AUPRC of each, as `recall/<class>`; None where
+        undefined.
 
     Raises:
         ValueError: If the shapes do not fit.
@@ -146,15 +157,21 @@ def evaluate(
     # torchmetrics gives 0 for what is not defined, and its macro recall counts classes that are only predicted
     recalls = _defined(multiclass_recall(predictions, targets, count, average=None), in_targets)
     f1s = _defined(multiclass_f1_score(predictions, targets, count, average=None), in_either)
-    aurocs = [_none(_auroc(ranking[:, [c]], targets == c)) for c in range(count)]
+    aurocs, auprcs = (
+        [_none(_ranked(area, ranking[:, [c]], targets == c)) for c in range(count)]
+        for area in (binary_auroc, binary_average_precision)
+    )
     main = (
         _mean(recalls),
         multiclass_accuracy(predictions, targets, count, average="micro").item(),
         aurocs[1] if count == 2 else _mean(aurocs),
         _mean(f1s),
         _ece(scores, targets).item(),
+        auprcs[1] if count == 2 else _mean(auprcs),
+        _brier(scores, targets).item(),
+        _none(_kappa(scores, targets)),
     )
-    return dict(zip(keys(classes), (*main, *recalls, *f1s, *aurocs), strict=True))
+    return dict(zip(keys(classes), (*main, *recalls, *f1s, *aurocs, *auprcs), strict=True))
 
 
 def weighted(
@@ -172,8 +189,8 @@ def weighted(
         targets: Class numbers, (N,).
         classes: The C class names.
         weights: Non-negative sample weights, (draws, N); all ones give what `evaluate` gives.
-        names: The metrics that are wanted; all of `keys` unless given. AUROC is most of the work.
-        ranking: What orders the images for AUROC, as of `evaluate`, (N, C); the scores unless given.
+        names: The metrics that are wanted; all of `keys` unless given. AUROC and AUPRC are most of the work.
+        ranking: What orders the images for AUROC and AUPRC, as of `evaluate`, (N, C); the scores unless given.
 
     Returns:
         Values (draws,) by name, in the order of `keys`; NaN where undefined in a draw, as a class that images have is
@@ -190,30 +207,40 @@ def weighted(
     if np.isnan(scores).any() or np.isnan(ranking).any():
         return {name: np.full(len(weights), np.nan) for name in keys(classes) if names is None or name in names}
     wanted = keys(classes) if names is None else names
-    ranked = any(name.startswith("auroc") for name in wanted)
     count = len(classes)
     occurs = np.bincount(targets, minlength=count) > 0
     truth, predicted = np.eye(count)[targets], np.eye(count)[scores.argmax(axis=1)]  # (N, C)
     columns = np.concatenate([truth, predicted, truth * predicted, _gap_columns(scores, targets)], axis=1)
-    pairs = [_Pairs(ranking[:, c], targets == c) for c in range(count if ranked else 0)]
+    areas = {area for area in ("auroc", "auprc") if any(name.startswith(area) for name in wanted)}
+    ranked = [RankedClass(ranking[:, c], targets == c) for c in range(count if areas else 0)]
     size = max(1, _BLOCK // max(1, len(targets)))
     blocks = [
-        _block(weights[start : start + size].astype(np.float64), columns, pairs, occurs)
+        _block(weights[start : start + size].astype(np.float64), columns, ranked, areas, occurs)
         for start in range(0, len(weights), size)
     ]
-    values = np.concatenate(blocks).T if blocks else np.empty((len(keys(classes)), 0))
-    return {name: row for name, row in zip(keys(classes), values, strict=True) if name in wanted}
+    with np.errstate(invalid="ignore"):  # of no samples
+        brier = weights @ squared_errors(scores, targets) / weights.sum(axis=1)
+    values = {"brier": brier, KAPPA: quadratic_kappa(scores.argmax(axis=1), targets, weights)}
+    rest = [name for name in keys(classes) if name not in values]
+    rows = np.concatenate(blocks).T if blocks else np.empty((len(rest), 0))
+    values.update(zip(rest, rows, strict=True))
+    return {name: values[name] for name in keys(classes) if name in wanted}
 
 
 def _block(
-    weights: NDArray[np.float64], columns: NDArray[np.float64], pairs: Sequence["_Pairs"], occurs: NDArray[np.bool_]
+    weights: NDArray[np.float64],
+    columns: NDArray[np.float64],
+    ranked: Sequence[RankedClass],
+    areas: Collection[str],
+    occurs: NDArray[np.bool_],
 ) -> NDArray[np.float64]:
-    """All metrics under some weightings.
+    """All metrics under some weightings but for those that need nothing of these.
 
     Args:
         weights: Sample weights, (d, N).
         columns: Truth, prediction and hit of each class, then the gaps of the calibration bins, (N, 3 C + bins).
-        pairs: What ranks each class; empty where nobody asks for AUROC.
+        ranked: What ranks each class; empty where nobody asks for it.
+        areas: Which of `auroc` and `auprc` are asked for.
         occurs: Whether images have the class, (C,).
     Returns:
         (d, values), in the order of `keys`.
@@ -221,12 +248,14 @@ def _block(
     count = len(occurs)
     splits = [count, 2 * count, 3 * count]
     support, called, hits, gap = np.split(weights @ columns, splits, axis=1)  # (d, C) three times, (d, bins)
+    undefined = np.full(support.shape, np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):  # 0 / 0 is how undefined becomes NaN
         total = support.sum(axis=1)
         recalls = hits / support
         lacking = (support == 0) & occurs
         f1s = np.where(lacking, np.nan, 2 * hits / (support + called))
-        aurocs = np.stack([p.auroc(weights) for p in pairs], axis=1) if pairs else np.full(support.shape, np.nan)
+        aurocs = np.stack([r.auroc(weights) for r in ranked], axis=1) if "auroc" in areas else undefined
+        auprcs = np.stack([r.average_precision(weights) for r in ranked], axis=1) if "auprc" in areas else undefined
         whole = np.where(lacking.any(axis=1), np.nan, 1)  # (d,), NaN where a class is lacking
         main = (
             _nanmean(recalls) * whole,
@@ -234,8 +263,9 @@ def _block(
             (aurocs[:, 1] if count == 2 else _nanmean(aurocs)) * whole,
             _nanmean(f1s) * whole,
             np.abs(gap).sum(axis=1) / total,
+            (auprcs[:, 1] if count == 2 else _nanmean(auprcs)) * whole,
         )
-    return np.column_stack([*main, recalls, f1s, aurocs])
+    return np.column_stack([*main, recalls, f1s, aurocs, auprcs])
 
 
 def calibration_gaps(
@@ -271,26 +301,11 @@ def _gap_columns(scores: NDArray[np.floating], targets: NDArray[np.integer]) -> 
     return columns
 
 
-class _Pairs:
-    """Positives and negatives of one class, sorted once; AUROC is the share of pairs in order, ties counting half."""
-
-    def __init__(self, scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> None:
-        order = np.argsort(scores)
-        self.positives, self.negatives = order[positive[order]], order[~positive[order]]
-        ascending = scores[self.negatives]
-        self.below = np.searchsorted(ascending, scores[self.positives], side="left")
-        self.up_to = np.searchsorted(ascending, scores[self.positives], side="right")
-
-    def auroc(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """AUROC under weights (d, N): (d,), NaN where a side has no weight."""
-        positive = weights.take(self.positives, axis=1)
-        negative = np.zeros((len(weights), len(self.negatives) + 1))
-        np.cumsum(weights.take(self.negatives, axis=1), axis=1, out=negative[:, 1:])
-        twice = negative.take(self.below, axis=1)
-        twice += negative.take(self.up_to, axis=1)
-        in_order = np.einsum("dp,dp->d", positive, twice)
-        share: NDArray[np.float64] = in_order / (2 * positive.sum(axis=1) * negative[:, -1])
-        return share
+def squared_errors(scores: NDArray[np.floating], targets: NDArray[np.integer]) -> NDArray[np.float64]:
+    """What the Brier score is the mean of: probabilities (N, C) and class numbers (N,) -> (N,)."""
+    count = scores.shape[1]
+    squares: NDArray[np.float64] = np.square(scores.astype(np.float64) - np.eye(count)[targets]).sum(axis=1)
+    return squares / 2 if count == 2 else squares  # both classes are off by the same
 
 
 def _predictions(logits: Tensor) -> Tensor:
@@ -333,15 +348,24 @@ def _per_run(
     return torch.stack([metric(scores(run), targets) for run in logits]).float()
 
 
-def _auroc(scores: Tensor, targets: Tensor) -> Tensor:
-    """AUROC by what ranks, (N, C), or (N, 1) of the positive class alone: a scalar, NaN where undefined."""
+def _ranked(area: Callable[[Tensor, Tensor], Tensor], scores: Tensor, targets: Tensor) -> Tensor:
+    """An area by what ranks, (N, C), or (N, 1) of the positive class: a scalar, NaN where undefined."""
     if scores.shape[1] > 2:
-        return torch.stack([_auroc(scores[:, [c]], targets == c) for c in range(scores.shape[1])]).nanmean()
+        return torch.stack([_ranked(area, scores[:, [c]], targets == c) for c in range(scores.shape[1])]).nanmean()
     if len(torch.unique(targets)) < 2:
         return scores.new_tensor(torch.nan)
     levels, places = torch.unique(scores[:, -1], return_inverse=True)
     # places from 0 to 1: what is not between them torchmetrics takes for logits, whose sigmoid would tie again
-    return binary_auroc(places.double() / len(levels), targets.long())
+    return area(places.double() / len(levels), targets.long())
+
+
+def _brier(scores: Tensor, targets: Tensor) -> Tensor:
+    return torch.tensor(squared_errors(scores.cpu().numpy(), targets.cpu().numpy()).mean())
+
+
+def _kappa(scores: Tensor, targets: Tensor) -> Tensor:
+    predicted, truth = scores.argmax(dim=1).cpu().numpy(), targets.cpu().numpy()
+    return torch.from_numpy(quadratic_kappa(predicted, truth, np.ones((1, len(truth)))))[0]
 
 
 def _ece(scores: Tensor, targets: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ def permutation(
     """The observed difference, and its two-sided p; arguments as of `paired`, groups as of `intervals.members`.
 
     Where the metric is a sum over samples, p may be less than 1 / draws: by Hoeffding's bound on a sum of shares
-    with random signs, without which no test would survive the correction for a large board. AUROC, F1 and ECE are
+    with random signs, without which no test would survive the correction for a large board. Others are
     computed on the mixed scores of both models: the test is right, but weak where one is calibrated otherwise.
     """
     n_groups = int(member.max(initial=-1)) + 1

@@ -49,12 +49,12 @@ class Predictions(Scores):
 
     @property
     def ranking(self) -> np.ndarray:
-        """What AUROC ranks by, (R, N, C): log-odds tell apart what rounds to one probability."""
+        """What AUROC and AUPRC rank by, (R, N, C): log-odds tell apart what rounds to one probability."""
         return logit(self.scores.astype(np.float64)) if self.log_odds is None else self.log_odds
 
     def ordered(self, metric: str) -> np.ndarray:
-        """What a metric is computed from, (R, N, C): AUROC from what ranks, the others from probabilities."""
-        return self.ranking if metric == "auroc" else self.scores
+        """What a metric is computed from, (R, N, C): AUROC and AUPRC from what ranks, the others from probabilities."""
+        return self.ranking if metric in ("auroc", "auprc") else self.scores
 
     def same_truth(self, other: "Predictions") -> bool:
         """Whether both have the same class for each image."""
@@ -80,10 +80,10 @@ class Predictions(Scores):
         """What results.json says of the split; see `eva_core.classification.summary.split_record`."""
         from eva_core.classification.summary import split_record
 
-        del names  # all are computed
         end = self if last is None else last
         groups = self.known_groups if any(self.groups) else None
-        return split_record(self.scores, end.scores, self.targets, self.labels, groups, self.ranking, end.ranking)
+        ranks = self.ranking, end.ranking
+        return split_record(self.scores, end.scores, self.targets, self.labels, groups, *ranks, names)
 
     def contradictions(self) -> list[str]:
         """Probabilities that do not add up to 1, or are not those of their log-odds."""

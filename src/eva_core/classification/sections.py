@@ -1,20 +1,24 @@
-"""What a report shows of a classification: classes, confusions, calibration, ROC, the map and the images to look at."""
+"""What a report shows of a classification: metrics, classes, confusions, calibration, curves, map and images."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from eva_core.classification.curves import confusions, reliability, roc
+from eva_core.classification.curves import confusions, precision_recall, reliability, roc
+from eva_core.classification.metric_names import METRICS
 from eva_core.classification.predictions import Predictions, read_predictions
 from eva_core.contracts.sections import CurvesSection, GallerySection, Item, MatrixSection, Section, Shown, TableSection
 from eva_core.reports.embedding_map import embedding_map, nearest_in_train
 from eva_core.reports.sources import Sources
+from eva_core.results.report import span
 
 IMAGES, NEIGHBOURS = 12, 3
 """How many images a gallery has, and how many training images stand beside each."""
 _LINES = 12
-"""Most lines of an ROC."""
+"""Most lines of one plot."""
+NOTHING = {"mean": None, "ci95": None}
+"""Of a metric that a result does not have: it may be older than the metric."""
 
 
 def sections(sources: Sources, unit: str = "images") -> list[Section]:
@@ -28,10 +32,12 @@ def sections(sources: Sources, unit: str = "images") -> list[Section]:
     split = results["main"]["split"]
     found = read_predictions(sources.folder, split)
     parts: list[Section] = [
+        _metrics(results, split),
         _classes(results, found, split, unit),
         _matrix(found, unit),
         _reliability(results, found, split, unit),
-        *_roc(results, found, split),
+        *_by_class(results, found, split, "auroc"),
+        *_by_class(results, found, split, "auprc"),
     ]
     rows = _rows(sources, found)
     galleries = _galleries(sources, found, rows, unit)  # before the map, which takes all the time that images have
@@ -58,6 +64,29 @@ def _rows(sources: Sources, found: Predictions) -> np.ndarray | None:
     return None if -1 in rows else np.array(rows)
 
 
+def _metrics(results: Any, split: str) -> TableSection:
+    metrics = results["splits"][split]["metrics"]
+    nulls = {name: b["splits"][split]["metrics"] for name, b in results["baselines"].items()}
+    nulls.pop(results["identity"]["model"], None)
+    rows: list[list[str | float | None]] = [
+        [
+            name.replace("_", " ") + ("" if METRICS[name].higher_is_better else ", lower is better"),
+            metrics[name]["mean"],
+            span(metrics[name]["ci95"]),
+            *(of.get(name, NOTHING)["mean"] for of in nulls.values()),
+        ]
+        for name in METRICS
+        if name in metrics
+    ]
+    return {
+        "kind": "table",
+        "title": "Metrics",
+        "note": f"On {split}, mean over runs.",
+        "columns": ["metric", "value", "95 % interval", *nulls],
+        "rows": rows,
+    }
+
+
 def _classes(results: Any, found: Predictions, split: str, unit: str) -> TableSection:
     metrics = results["splits"][split]["metrics"]
     nulls = {name: b["splits"][split]["metrics"] for name, b in results["baselines"].items()}
@@ -79,11 +108,21 @@ def _classes(results: Any, found: Predictions, split: str, unit: str) -> TableSe
                 *(of[f"recall/{label}"]["mean"] for of in nulls.values()),
                 metrics[f"f1/{label}"]["mean"],
                 metrics[f"auroc/{label}"]["mean"],
+                metrics.get(f"auprc/{label}", NOTHING)["mean"],
                 f"{found.labels[taken]} ({others[taken] / counts[number] * 100:.0f} %)" if others[taken] > 0 else "–",
             ]
         )
     rows.sort(key=lambda row: (row[2] is None, row[2]))
-    columns = ["class", unit, "recall", "95 % interval", *(f"recall of {name}" for name in nulls), "F1", "AUROC"]
+    columns = [
+        "class",
+        unit,
+        "recall",
+        "95 % interval",
+        *(f"recall of {name}" for name in nulls),
+        "F1",
+        "AUROC",
+        "AUPRC",
+    ]
     note = f"On {split}, mean over runs; the class that is found least comes first."
     bars = [2, *range(4, 4 + len(nulls))]
     return {
@@ -117,26 +156,34 @@ def _reliability(results: Any, found: Predictions, split: str, unit: str) -> Cur
     }
 
 
-def _roc(results: Any, found: Predictions, split: str) -> list[Section]:
+def _by_class(results: Any, found: Predictions, split: str, area: str) -> list[Section]:
+    """The curves of the classes, the one with the smallest area first: ROC, or precision by recall."""
+    title, x, y, curve = {
+        "auroc": ("ROC", "false positive rate", "true positive rate", roc),
+        "auprc": ("Precision and recall", "recall", "precision", precision_recall),
+    }[area]
     numbers = [1] if len(found.labels) == 2 else range(len(found.labels))
     metrics = results["splits"][split]["metrics"]
-    curves = [(n, roc(found.ranking[..., n], found.targets == n)) for n in numbers]
-    areas = sorted((metrics[f"auroc/{found.labels[n]}"]["mean"] or 0.0, n, points) for n, points in curves if points)
+    curves = [(n, curve(found.ranking[..., n], found.targets == n)) for n in numbers]
+    values = [(metrics.get(f"{area}/{found.labels[n]}", NOTHING)["mean"], n, points) for n, points in curves if points]
+    areas = sorted((value, n, points) for value, n, points in values if value is not None)
     if not areas:
         return []
     rest = f" The {_LINES} worst of {len(areas)} classes." if len(areas) > _LINES else ""
     what = f"{found.labels[1]} against {found.labels[0]}" if len(found.labels) == 2 else "One class against the rest"
     section: CurvesSection = {
         "kind": "curves",
-        "title": "ROC",
+        "title": title,
         "note": f"{what}, mean over runs; the worst class comes first.{rest}",
-        "x": "false positive rate",
-        "y": "true positive rate",
+        "x": x,
+        "y": y,
         "series": [
-            {"name": f"{found.labels[n]} {area:.3f}", "points": [(round(x, 3), round(y, 4)) for x, y in points]}
-            for area, n, points in areas[:_LINES]
+            {"name": f"{found.labels[n]} {value:.3f}", "points": [(round(x, 3), round(y, 4)) for x, y in points]}
+            for value, n, points in areas[:_LINES]
         ],
     }
+    if area == "auprc":
+        section["ranges"] = ((0.0, 1.0), (0.0, 1.0))  # where the diagonal means nothing
     return [section]
 
 

@@ -1,13 +1,13 @@
 """What results.json says of one split of a classification."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 
 import numpy as np
 import torch
 
-from eva_core.classification.metric_names import METRICS
-from eva_core.classification.metrics import calibration_gaps, evaluate, weighted
+from eva_core.classification.metric_names import NAMES, metrics_of
+from eva_core.classification.metrics import calibration_gaps, evaluate, keys, weighted
 from eva_core.contracts.results import SplitRecord
 from eva_core.statistics.intervals import Intervals, members
 from eva_core.statistics.summary import record_of
@@ -21,6 +21,7 @@ def split_record(
     groups: Sequence[str | None] | None,
     ranking: np.ndarray | None = None,
     ranking_last: np.ndarray | None = None,
+    names: Collection[str] = NAMES,
 ) -> tuple[SplitRecord, Intervals]:
     """What results.json says of one split of a classification, and the intervals behind it.
 
@@ -30,24 +31,33 @@ def split_record(
         targets: Class numbers, (N,).
         classes: The C class names.
         groups: Patient or slide of each sample; None where nothing is known.
-        ranking: Log-odds of the selected heads, by which AUROC ranks, (R, N, C); the scores unless given.
+        ranking: Log-odds of the selected heads, by which AUROC and AUPRC rank, (R, N, C); the scores unless given.
         ranking_last: Log-odds of the heads after their last step, (R, N, C); the scores unless given.
+        names: The metrics that are kept: a result made before there was one has it not.
     """
     by, by_last = (s if r is None else r for s, r in ((selected, ranking), (last, ranking_last)))
+    facts = metrics_of(len(classes))
+    kept = [name for name in keys(classes) if (kind := name.partition("/")[0]) in names or kind not in facts]
     values, at_last = (
-        [
-            evaluate(torch.from_numpy(s), torch.from_numpy(targets), classes, torch.from_numpy(r))
-            for s, r in zip(scores, ranks, strict=True)
-        ]
+        [_values(*of_run, targets, classes, kept) for of_run in zip(scores, ranks, strict=True)]
         for scores, ranks in ((selected, by), (last, by_last))
     )
-    measures = [partial(weighted, s, targets, classes, ranking=r) for s, r in zip(selected, by, strict=True)]
+    measures = [
+        partial(weighted, s, targets, classes, names=kept, ranking=r) for s, r in zip(selected, by, strict=True)
+    ]
     gaps = [partial(calibration_gaps, scores, targets) for scores in selected]
-    record, intervals = record_of(values, at_last, measures, len(targets), groups, gaps, METRICS)
+    record, intervals = record_of(values, at_last, measures, len(targets), groups, gaps, facts)
     alone = _held_by_one(targets, classes, groups) if intervals.n_groups > 1 else []
     if alone:
         record["held_by_one"] = alone
     return record, intervals
+
+
+def _values(
+    scores: np.ndarray, ranking: np.ndarray, targets: np.ndarray, classes: Sequence[str], names: Sequence[str]
+) -> dict[str, float | None]:
+    values = evaluate(torch.from_numpy(scores), torch.from_numpy(targets), classes, torch.from_numpy(ranking))
+    return {name: values[name] for name in names}
 
 
 def _held_by_one(targets: np.ndarray, classes: Sequence[str], groups: Sequence[str | None] | None) -> list[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from typing_extensions import override
 
-from eva_core.classification.metric_names import metrics_of
+from eva_core.classification.metric_names import metrics_for
 from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.metric import Metric
 from eva_core.errors import some
@@ -38,7 +38,7 @@ class Classification(Task):
 
     @override
     def metrics(self, dataset: DatasetCard) -> Mapping[str, Metric]:
-        return metrics_of(len(dataset.classes))
+        return metrics_for(dataset)
 
     @override
     def check(self, job: "Job") -> None:

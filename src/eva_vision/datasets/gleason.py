@@ -23,6 +23,7 @@ class Gleason(ImageFiles):
     card = DatasetCard(
         name="gleason",
         classes=("benign", "gleason_3", "gleason_4", "gleason_5"),
+        ordinal=True,
         mpp=0.23,
         main_split="val",  # as published: kaiko-eva reports val, its test being unstable
         licence="CC0 1.0",

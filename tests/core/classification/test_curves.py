@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import confusion_matrix, roc_curve
+from sklearn.metrics import confusion_matrix, precision_recall_curve, roc_curve
 
-from eva_core.classification.curves import confusions, reliability, roc
+from eva_core.classification.curves import confusions, precision_recall, reliability, roc
 from eva_core.classification.metrics import evaluate
 
 
@@ -45,6 +45,19 @@ def test_a_roc_goes_where_scikit_learn_goes():
     assert np.interp(grid, x, y) == pytest.approx(np.mean(every, axis=0), abs=1e-6)
 
 
-def test_one_class_alone_has_no_roc():
+def test_precision_goes_where_scikit_learn_goes():
+    scores, targets = made()
+    ranked = scores[..., 1].round(1)  # with ties
+    x, y = np.array(precision_recall(ranked, targets == 1)).T
+    grid = np.linspace(0, 1, 101)[1:]
+    every = []
+    for run in ranked:
+        precision, recall, _ = precision_recall_curve(targets == 1, run)
+        every.append([precision[np.flatnonzero(recall >= r - 1e-9)[-1]] for r in grid])
+    assert np.interp(grid, x, y) == pytest.approx(np.mean(every, axis=0), abs=1e-6)
+
+
+def test_one_class_alone_has_no_roc_and_no_precision():
+    assert precision_recall(np.array([[0.1, 0.2]]), np.array([True, True])) == []
     assert roc(np.array([[0.1, 0.2]]), np.array([True, True])) == []
     assert roc(np.array([[0.1, 0.2]]), np.array([False, False])) == []

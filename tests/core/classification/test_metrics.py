@@ -5,7 +5,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
+from sklearn.metrics import (
+    average_precision_score,
+    balanced_accuracy_score,
+    brier_score_loss,
+    cohen_kappa_score,
+    f1_score,
+    roc_auc_score,
+)
 
 from eva_core.classification import metrics
 from eva_core.errors import UsageError
@@ -74,7 +81,9 @@ def test_weighted_is_evaluate_on_small_samples(n, count, levels, seed):
     expected = metrics.evaluate(*repeated, names(count))
     lacking = set(targets) - set(targets.repeat(row))  # what needs these classes is undefined
     if lacking:
-        expected.update(dict.fromkeys(("balanced_accuracy", "auroc", "f1", *(f"f1/c{c}" for c in lacking)), None))
+        expected.update(
+            dict.fromkeys(("balanced_accuracy", "auroc", "auprc", "f1", *(f"f1/c{c}" for c in lacking)), None)
+        )
     assert_same(expected, arrays, 0, names(count))
 
 
@@ -84,8 +93,9 @@ def test_a_weighting_without_a_class_has_no_score_that_needs_it(count):
     scores = np.tile(np.eye(count)[0], (5, 1))  # never the second class, and never the third, which no image has
     arrays = metrics.weighted(scores, targets, names(count), np.array([[1, 1, 1, 1, 1], [2, 1, 1, 1, 0]]))
     undefined = {name for name, values in arrays.items() if np.isnan(values[1])}
-    assert undefined - {"recall/c2", "f1/c2", "auroc/c2"} == {
-        *("balanced_accuracy", "auroc", "f1", "recall/c1", "f1/c1", "auroc/c0", "auroc/c1")
+    assert undefined - {"recall/c2", "f1/c2", "auroc/c2", "auprc/c2"} == {
+        *("balanced_accuracy", "auroc", "f1", "recall/c1", "f1/c1", "auroc/c0", "auroc/c1"),
+        *("auprc", "auprc/c0", "auprc/c1", "quadratic_kappa"),
     }
     assert arrays["balanced_accuracy"][0] == 0.5
     assert arrays["f1"][0] == pytest.approx(8 / 9 / 2)
@@ -118,8 +128,31 @@ def test_fractional_weights_are_sklearns():
     predictions = scores.argmax(axis=1)
     assert arrays["auroc"][0] == pytest.approx(roc_auc_score(targets, scores[:, 1], sample_weight=weights))
     assert arrays["f1"][0] == pytest.approx(f1_score(targets, predictions, average="macro", sample_weight=weights))
+    expected = average_precision_score(targets, scores[:, 1], sample_weight=weights)
+    assert arrays["auprc"][0] == pytest.approx(expected)
+    expected = brier_score_loss(targets, scores[:, 1], sample_weight=weights)
+    assert arrays["brier"][0] == pytest.approx(expected, abs=1e-6)
     expected = balanced_accuracy_score(targets, predictions, sample_weight=weights)
     assert arrays["balanced_accuracy"][0] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("n", "count", "levels", "absent"), CASES)
+def test_metrics_of_rare_classes_and_probabilities_are_sklearns(n, count, levels, absent):
+    scores, targets = synthetic(n, count, levels, absent)
+    values = metrics.evaluate(torch.from_numpy(scores), torch.from_numpy(targets), names(count))
+    there = [c for c in range(count) if 0 < (targets == c).sum() < n]
+    each = {c: average_precision_score(targets == c, scores[:, c]) for c in there}
+    for c in range(count):
+        assert values[f"auprc/c{c}"] == (pytest.approx(each[c], abs=1e-6) if c in each else None)
+    mean = each.get(1) if count == 2 else np.mean([*each.values()]) if each else None
+    assert values["auprc"] == (None if mean is None else pytest.approx(mean, abs=1e-6))
+    sure = scores.astype(np.float64) / scores.sum(1, keepdims=True, dtype=np.float64)
+    truth, said = (targets == 1, sure[:, 1]) if count == 2 else (targets, sure)
+    labels = [False, True] if count == 2 else [*range(count)]
+    assert values["brier"] == pytest.approx(brier_score_loss(truth, said, labels=labels), abs=1e-6)
+    if n > 1:
+        kappa = cohen_kappa_score(targets, scores.argmax(1), weights="quadratic", labels=[*range(count)])
+        assert values["quadratic_kappa"] == pytest.approx(kappa)
 
 
 def test_values_by_hand():

@@ -41,6 +41,24 @@ def test_two_classes_have_one_roc(tmp_path: Path):
     parts = parts_of(made_up_result(tmp_path / "out", 90, ("benign", "tumour")))
     assert [line["name"] for line in parts["ROC"]["series"]] == ["tumour 0.700"]
     assert parts["ROC"]["note"].startswith("tumour against benign")
+    assert parts["Precision and recall"]["series"][0]["name"].startswith("tumour ")
+
+
+def test_all_metrics_stand_beside_those_of_colour_and_old_results_have_fewer(tmp_path: Path):
+    folder = made_up_result(tmp_path / "out", 90)
+    sources = sources_of(folder, read_results(folder))
+    table = next(part for part in sections(sources) if part["title"] == "Metrics")
+    values = {row[0]: row[1:] for row in table["rows"]}
+    metrics = sources.results["splits"]["test"]["metrics"]
+    assert values["auprc"][0] == metrics["auprc"]["mean"]
+    assert "brier, lower is better" in values
+    assert table["columns"][3:] == ["colour_stats"]
+    for name in [name for name in metrics if name.startswith(("auprc", "brier"))]:
+        del metrics[name]
+    parts = {part["title"]: part for part in sections(sources)}
+    assert "auprc" not in {row[0] for row in parts["Metrics"]["rows"]}
+    assert "Precision and recall" not in parts
+    assert {row[-2] for row in parts["Classes"]["rows"]} == {None}
 
 
 def test_of_many_classes_the_worst_are_drawn(tmp_path: Path):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from eva_core.classification.metric_names import NAMES
+from eva_core.classification.metrics import keys
 from eva_core.classification.predictions import Predictions, predictions_table
 from eva_core.cli import main
 from eva_core.files.cache import cache_root
@@ -80,7 +80,7 @@ def made_up_result(
     record.write_predictions(folder, predictions_table([part], names, range(2)))
     record.write_config(folder, "# Made from Python\n")
     value = {"mean": 0.7, "std": 0.01, "ci95": [0.6, 0.8], "values": [0.7, 0.7], "last": 0.7}
-    metrics = {name: value for name in (*NAMES, *(f"{k}/{c}" for k in ("recall", "f1", "auroc") for c in names))}
+    metrics = dict.fromkeys(keys(names), value)
     split = {"n": len(rows), "n_groups": 9, "interval": "by group", "metrics": metrics}
     results = {
         "key": "k",

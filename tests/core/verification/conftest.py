@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eva_core.classification.metric_names import metrics_of
+from eva_core.classification.metric_names import NAMES, metrics_of
 from eva_core.classification.predictions import Predictions, predictions_table
 from eva_core.evaluation.splits import Plan, summary
 from eva_core.files.sealed_records import FILES, SEAL, vouch, write_record
@@ -35,7 +35,7 @@ def write_result(folder: Path) -> Path:
     """A finished classification as `eva fit` leaves it, but for what extraction and training add."""
     folder.mkdir()
     parts = [part("test")]
-    made = {p.split: p.record(["accuracy"]) for p in parts}
+    made = {p.split: p.record(NAMES) for p in parts}
     splits = {split: record for split, (record, _) in made.items()}
     plan = Plan(NOTHING, NOTHING, tuple(splits), "test", "val", "val")
     identity = {"model": "m", "weights_sha256": "1" * 64, "preprocess_sha256": "2" * 64, "dataset": "d"}

@@ -34,6 +34,29 @@ def test_the_last_digit_of_a_number_is_found_whatever_the_seal_says(result: Path
     assert line.startswith("main.ci95.0: expected ")
 
 
+def test_results_of_before_there_was_a_metric_hold(result: Path):
+    def change(content: dict[str, Any]) -> None:
+        metrics = content["splits"]["test"]["metrics"]
+        for name in [name for name in metrics if name.partition("/")[0] in ("auprc", "brier", "quadratic_kappa")]:
+            del metrics[name]
+
+    before = checked(result).holds
+    resealed(result, change)
+    assert checked(result).wrong == []
+    assert checked(result).holds != before  # fewer numbers
+
+
+@pytest.mark.parametrize("name", ["auprc", "auprc/tumour", "brier", "quadratic_kappa"])
+def test_metrics_of_rare_classes_are_made_again(result: Path, name: str):
+    def change(content: dict[str, Any]) -> None:
+        record = content["splits"]["test"]["metrics"][name]
+        record["values"][0] = float(np.nextafter(record["values"][0], 1))
+
+    resealed(result, change)
+    (line,) = checked(result).wrong
+    assert line.startswith(f"splits.test.metrics.{name}.values.0: expected ")
+
+
 def test_another_machine_may_round_otherwise_but_not_lie(result: Path):
     def change(by: float) -> Any:
         def of(content: dict[str, Any]) -> None:

@@ -5,10 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from typing_extensions import override
 
-from eva_core.classification.metric_names import METRICS
+from eva_core.classification.kappa import quadratic_kappa
+from eva_core.classification.metric_names import KAPPA, METRICS
 from eva_core.classification.metrics import selection_metric
-from eva_vision.slide_level.classification.kappa import quadratic_kappa
-from eva_vision.slide_level.classification.metric_names import KAPPA
 from eva_vision.slide_level.contracts import Outcome
 
 

@@ -9,14 +9,13 @@ import pyarrow as pa
 import torch
 from typing_extensions import override
 
+from eva_core.classification.metric_names import metrics_for
 from eva_core.classification.metrics import log_odds, probabilities
-from eva_core.classification.predictions import predictions_table
+from eva_core.classification.predictions import Predictions, predictions_table
 from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.results import SplitRecord
 from eva_core.statistics.intervals import Intervals
-from eva_vision.slide_level.classification.metric_names import metrics_for
 from eva_vision.slide_level.classification.outcome import Classes
-from eva_vision.slide_level.classification.predictions import Grades
 from eva_vision.slide_level.contracts import SlideDataset
 from eva_vision.slide_level.scoring import Example, Said, Scoring
 
@@ -43,9 +42,11 @@ class ClassScoring(Scoring):
         return targets
 
     @override
-    def predictions(self, said: Said, card: DatasetCard) -> Grades:
+    def predictions(self, said: Said, card: DatasetCard) -> Predictions:
         scores, odds = _scores(said.outputs)
-        return Grades(said.split, said.ids.tolist(), said.groups.tolist(), said.targets, scores, odds, card.classes)
+        return Predictions(
+            said.split, said.ids.tolist(), said.groups.tolist(), said.targets, scores, odds, card.classes
+        )
 
     @override
     def record(self, said: Said, card: DatasetCard) -> tuple[SplitRecord, Intervals]:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
+from eva_core.classification.metric_names import KAPPA, metrics_for
 from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.metric import Metric
-from eva_vision.slide_level.classification.metric_names import KAPPA, metrics_for
 from eva_vision.slide_level.task import SlideTask
 
 if TYPE_CHECKING:
@@ -52,9 +52,9 @@ class SlideClassification(SlideTask):
 
     @override
     def read(self, folder: Path, split: str) -> "Predictions":
-        from eva_vision.slide_level.classification.predictions import read_grades
+        from eva_core.classification.predictions import read_predictions
 
-        return read_grades(folder, split)
+        return read_predictions(folder, split)
 
     @override
     def beside(self, results: "Results") -> list[str]:

@@ -5,11 +5,11 @@ from typing import ClassVar
 from torch import Tensor
 from typing_extensions import override
 
+from eva_core.classification.metric_names import KAPPA
 from eva_core.contracts.head import Embedded, FittedRun, FittingData, Head
 from eva_core.contracts.protocol import Protocol
 from eva_vision.heads.logreg import LogReg
 from eva_vision.heads.neighbours import Knn
-from eva_vision.slide_level.classification.metric_names import KAPPA
 from eva_vision.slide_level.classification.outcome import Classes
 from eva_vision.slide_level.contracts import BagData, BagHead, Bags
 from eva_vision.slide_level.protocol import SlideLevel

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torchmetrics.functional.classification import multiclass_cohen_kappa
 
-from eva_vision.slide_level.classification.kappa import measured, quadratic_kappa
+from eva_core.classification.kappa import quadratic_kappa
 
 
 def by_torchmetrics(predicted: np.ndarray, targets: np.ndarray) -> float:
@@ -43,8 +43,3 @@ def test_one_grade_alone_says_nothing():
     same = np.zeros(4, int)
     assert np.isnan(quadratic_kappa(same, same, np.ones((1, 4)))[0])
     assert np.isnan(quadratic_kappa(np.array([0, 0, 1]), np.array([0, 0, 1]), np.array([[1, 1, 0], [0, 0, 0]]))).all()
-
-
-def test_the_greatest_score_is_the_grade():
-    scores = np.array([[0.1, 0.7, 0.2], [0.6, 0.3, 0.1]])
-    assert measured(scores, np.array([1, 0]), np.ones((2, 2)))["quadratic_kappa"].tolist() == [1, 1]

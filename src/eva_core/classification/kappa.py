@@ -7,8 +7,6 @@ the same numbers give (Cohen, Psychological Bulletin 70, 1968).
 import numpy as np
 from numpy.typing import NDArray
 
-from eva_vision.slide_level.classification.metric_names import KAPPA
-
 
 def quadratic_kappa(
     predicted: NDArray[np.integer], targets: NDArray[np.integer], weights: NDArray[np.number]
@@ -33,10 +31,3 @@ def quadratic_kappa(
     with np.errstate(divide="ignore", invalid="ignore"):
         kappa: NDArray[np.float64] = np.where(by_chance > 0, 1 - total * apart / by_chance, np.nan)
     return kappa
-
-
-def measured(
-    scores: NDArray[np.floating], targets: NDArray[np.integer], weights: NDArray[np.float64]
-) -> dict[str, NDArray[np.float64]]:
-    """Quadratic kappa by name, as intervals take it: scores (N, C), targets (N,), weights (draws, N)."""
-    return {KAPPA: quadratic_kappa(scores.argmax(-1), targets, weights)}
