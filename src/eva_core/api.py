@@ -72,16 +72,9 @@ def fit(
 
 def fit_job(job: Job, tell: Callable[[str], None] = say) -> Results:
     """Extract, train and score what a job asks for; see `fit`."""
-    task = _task_of(job)
-    task.check(job)
-    if job.how.random_weights and not task.scores_random_weights:
-        raise UsageError(
-            f"Expected a kind of task that scores random weights as a null, but {job.dataset.card.task} does not. "
-            "Leave --random_weights out; `--model timm_model --model.arch NAME` without weights is such a model."
-        )
     if (line := crossing_line(job.dataset)) is not None:
         tell(line)
-    job = _settled(job, tell)
+    task, job = _task_of(job), prepared(job, tell)
     key = task.key(job)
     stamp = stamp_of(job, key.content)
 
@@ -96,6 +89,22 @@ def fit_job(job: Job, tell: Callable[[str], None] = say) -> Results:
         return results
 
     return _once(job, stamp, make, tell)
+
+
+def prepared(job: Job, tell: Callable[[str], None] = say) -> Job:
+    """The job with a precision for its device.
+
+    Raises:
+        UsageError: It cannot be fitted; nothing was extracted.
+    """
+    task = _task_of(job)
+    task.check(job)
+    if job.how.random_weights and not task.scores_random_weights:
+        raise UsageError(
+            f"Expected a kind of task that scores random weights as a null, but {job.dataset.card.task} does not. "
+            "Leave --random_weights out; `--model timm_model --model.arch NAME` without weights is such a model."
+        )
+    return _settled(job, tell)
 
 
 def fit_embeddings(

@@ -24,6 +24,7 @@ SUMMARIES = {
     "compare": "say whether finished results differ",
     "leaderboard": "many models on many tasks, as one page",
     "profile": "one dataset at several magnifications",
+    "curve": "what models score with fewer labels",
     "shift": "what finished results decide when scanner, stain or focus change",
     "import": "embeddings made by kaiko-eva, into a store",
     "models": "list models, or show the card of one",

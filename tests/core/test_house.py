@@ -18,7 +18,7 @@ FLOORS = {"eva_core": 0, "eva_vision": 1, "eva_pretrain": 2}
 FILES = sorted(SRC.rglob("*.py"))
 ORDER = {
     "eva_core": "files contracts hub statistics store evaluation extraction results config reports classification "
-    "verification boards commands",
+    "verification curves boards commands",
     "eva_vision": "slides segmentation heads regression slide_level models synthetic datasets hub shifts",
     "eva_vision/segmentation": "features decoders scoring",
     "eva_vision/slide_level": "bags pictures survival regression classification heads",

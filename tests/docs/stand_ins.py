@@ -67,6 +67,8 @@ NUMBERS = {
     "--recipe.steps": "2",
     "--training.keep_every": "1",
     "--step": "1",
+    "--shares": "50,100",
+    "--draws": "1",
 }
 """Values of flags in place of those on the pages."""
 RECIPE = {

@@ -1,0 +1,1 @@
+"""Label efficiency: what models score when their heads learn from a part of train."""
