@@ -28,6 +28,7 @@ def build(
     size: int | None = None,
     arch_args: dict[str, Any] | None = None,
     layer: int | None = None,
+    kind: "type[TimmBackbone] | None" = None,
 ) -> "TimmBackbone":
     """Build a network of timm; its weights are random, from seed 0, unless `pretrained`.
 
@@ -39,19 +40,23 @@ def build(
         size: Side of the image that the network is for, in pixels; timm's own unless given.
         arch_args: Architecture arguments for timm.
         layer: Embed by the mean over the feature map of this block or stage, counted from 0.
+        kind: The class that holds the network.
     Raises:
         UsageError: timm does not know the architecture or an argument.
         EvaError: Its weights cannot be had.
     """
     network = _create(arch, pretrained, arch_args or {}, size)
-    backbone = TimmBackbone(network, arch, mean, std, size, arch_args, layer)
+    backbone = (kind or TimmBackbone)(network, arch, mean, std, size, arch_args, layer)
     if pretrained:
         backbone.provenance = _provenance(network, arch)
     return backbone
 
 
 class TimmBackbone(Backbone):
-    """A timm network without its classifier. `network` is Any: timm's methods are not part of nn.Module's type."""
+    """A timm network without its classifier; a layer `token_head` of the network makes the embedding, if there is one.
+
+    `network` is Any: timm's methods are not part of nn.Module's type.
+    """
 
     def __init__(
         self,
@@ -89,7 +94,7 @@ class TimmBackbone(Backbone):
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) -> (B, D), or (B, 2 D) for `cls_mean`.
 
-        A network without a class token has one pooling, its own, whatever is asked for.
+        A network without a class token, or with a head on its tokens, has one pooling, its own, whatever is asked for.
         """
         if self.layer is not None:
             return self.feature_map(images, [self.layer]).mean((2, 3))
@@ -109,6 +114,9 @@ class TimmBackbone(Backbone):
 
     def _pooled(self, features: Tensor) -> Tensor:
         """Pool the output of the last layer."""
+        if hasattr(self.network, "token_head"):
+            embeddings: Tensor = self.network.token_head(features)
+            return embeddings
         if not self.has_class_token:
             pooled: Tensor = self.network.forward_head(features, pre_logits=True)
             return pooled

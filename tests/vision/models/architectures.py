@@ -24,6 +24,7 @@ class Facts:
         tensors: Tensors in the file, as in the manifest of the Spectra adapters (there under the publisher's names:
             q, k, v apart and a mask token for two).
         shapes: Of single tensors, under timm's names.
+        dim: Size of the embedding, where it is not that of the tokens.
     """
 
     width: int
@@ -32,6 +33,7 @@ class Facts:
     millions: float | None = None
     tensors: int | None = None
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    dim: int | None = None
 
 
 def card_of(name: str) -> ModelCard:
@@ -57,7 +59,7 @@ def check_architecture(name: str, facts: Facts) -> None:
     backbone, _ = on_meta(name)
     state = backbone.network.state_dict()
     card = card_of(name)
-    dim = facts.width * (1 + (card.pooling == "cls_mean"))
+    dim = facts.dim or facts.width * (1 + (card.pooling == "cls_mean"))
     assert (backbone.network.num_features, backbone.network.num_prefix_tokens) == (facts.width, facts.prefix)
     assert backbone.network.patch_embed.patch_size == (facts.patch, facts.patch)
     assert (card.dim, card.prefix_tokens, card.patch_size) == (dim, facts.prefix, facts.patch)

@@ -46,7 +46,7 @@ def hf_state(
         state["embeddings.mask_token"] = (1, dim)
     if registers:
         state["embeddings.register_tokens"] = (1, registers, dim)
-    return _drawn(state)
+    return drawn(state)
 
 
 def hf_forward(state: State, images: Tensor, heads: int) -> Tensor:
@@ -54,17 +54,17 @@ def hf_forward(state: State, images: Tensor, heads: int) -> Tensor:
     return _forward(
         images,
         heads,
-        patches=_pair(state, "embeddings.patch_embeddings.projection"),
+        patches=pair(state, "embeddings.patch_embeddings.projection"),
         cls=state["embeddings.cls_token"],
         positions=state["embeddings.position_embeddings"],
         registers=state.get("embeddings.register_tokens"),
         blocks=[_hf_block(state, f"encoder.layer.{i}") for i in range(_depth(state, 2))],
-        norm=_pair(state, "layernorm"),
+        norm=pair(state, "layernorm"),
     )
 
 
 def _hf_block(state: State, at: str) -> dict[str, tuple[Tensor, Tensor] | Tensor | None]:
-    q, k, v = (_pair(state, f"{at}.attention.attention.{name}") for name in ("query", "key", "value"))
+    q, k, v = (pair(state, f"{at}.attention.attention.{name}") for name in ("query", "key", "value"))
     vit = f"{at}.layernorm_before.weight" in state
     swiglu = f"{at}.mlp.weights_in.weight" in state
     first, second = (
@@ -75,12 +75,12 @@ def _hf_block(state: State, at: str) -> dict[str, tuple[Tensor, Tensor] | Tensor
         else ("mlp.fc1", "mlp.fc2")
     )
     return {
-        "norm1": _pair(state, f"{at}.layernorm_before" if vit else f"{at}.norm1"),
-        "norm2": _pair(state, f"{at}.layernorm_after" if vit else f"{at}.norm2"),
+        "norm1": pair(state, f"{at}.layernorm_before" if vit else f"{at}.norm1"),
+        "norm2": pair(state, f"{at}.layernorm_after" if vit else f"{at}.norm2"),
         "qkv": (torch.cat([q[0], k[0], v[0]]), torch.cat([q[1], k[1], v[1]])),
-        "proj": _pair(state, f"{at}.attention.output.dense"),
-        "first": _pair(state, f"{at}.{first}"),
-        "second": _pair(state, f"{at}.{second}"),
+        "proj": pair(state, f"{at}.attention.output.dense"),
+        "first": pair(state, f"{at}.{first}"),
+        "second": pair(state, f"{at}.{second}"),
         "swiglu": torch.tensor(1) if swiglu else None,
         "scale1": state.get(f"{at}.layer_scale1.lambda1"),
         "scale2": state.get(f"{at}.layer_scale2.lambda1"),
@@ -112,7 +112,7 @@ def dinov2_state(
             state |= {f"blocks.{block}.norm{i}.{part}": (dim,) for part in ("weight", "bias")}
     if registers:
         state["register_tokens"] = (1, registers, dim)
-    return _drawn(state)
+    return drawn(state)
 
 
 def dinov2_forward(state: State, images: Tensor, heads: int) -> Tensor:
@@ -122,11 +122,11 @@ def dinov2_forward(state: State, images: Tensor, heads: int) -> Tensor:
         at, swiglu = f"blocks.{i}", f"blocks.{i}.mlp.w12.weight" in state
         blocks.append(
             {
-                **{name: _pair(state, f"{at}.{name}") for name in ("norm1", "norm2")},
-                "qkv": _pair(state, f"{at}.attn.qkv"),
-                "proj": _pair(state, f"{at}.attn.proj"),
-                "first": _pair(state, f"{at}.mlp.w12" if swiglu else f"{at}.mlp.fc1"),
-                "second": _pair(state, f"{at}.mlp.w3" if swiglu else f"{at}.mlp.fc2"),
+                **{name: pair(state, f"{at}.{name}") for name in ("norm1", "norm2")},
+                "qkv": pair(state, f"{at}.attn.qkv"),
+                "proj": pair(state, f"{at}.attn.proj"),
+                "first": pair(state, f"{at}.mlp.w12" if swiglu else f"{at}.mlp.fc1"),
+                "second": pair(state, f"{at}.mlp.w3" if swiglu else f"{at}.mlp.fc2"),
                 "swiglu": torch.tensor(1) if swiglu else None,
                 "scale1": state[f"{at}.ls1.gamma"],
                 "scale2": state[f"{at}.ls2.gamma"],
@@ -135,12 +135,12 @@ def dinov2_forward(state: State, images: Tensor, heads: int) -> Tensor:
     return _forward(
         images,
         heads,
-        patches=_pair(state, "patch_embed.proj"),
+        patches=pair(state, "patch_embed.proj"),
         cls=state["cls_token"],
         positions=state["pos_embed"],
         registers=state.get("register_tokens"),
         blocks=blocks,
-        norm=_pair(state, "norm"),
+        norm=pair(state, "norm"),
     )
 
 
@@ -182,7 +182,7 @@ def _norm(x: Tensor, layer: tuple[Tensor, Tensor]) -> Tensor:
     return F.layer_norm(x, x.shape[-1:], *layer, eps=1e-6)
 
 
-def _pair(state: State, name: str) -> tuple[Tensor, Tensor]:
+def pair(state: State, name: str) -> tuple[Tensor, Tensor]:
     return state[f"{name}.weight"], state[f"{name}.bias"]
 
 
@@ -190,6 +190,6 @@ def _depth(state: State, at: int) -> int:
     return 1 + max(int(name.split(".")[at]) for name in state if name.startswith(("encoder.layer.", "blocks.")))
 
 
-def _drawn(shapes: dict[str, tuple[int, ...]]) -> State:
+def drawn(shapes: dict[str, tuple[int, ...]]) -> State:
     draw = torch.Generator().manual_seed(len(shapes))
     return {name: torch.randn(shape, generator=draw) * 0.3 for name, shape in shapes.items()}

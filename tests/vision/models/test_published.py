@@ -16,6 +16,7 @@ from eva_vision.models import published, state_dict_keys, timm_backbone
 from tests.hub import COMMIT, Hub
 from tests.vision.models.architectures import card_of, on_meta
 from tests.vision.models.forward_passes import as_training_checkpoint, dinov2_state, hf_state
+from tests.vision.models.towers import beit3_state, conch_state, conch_v1_5_state, dinov3_state, keep_state
 
 MACHINERY = ("baselines", "exported", "timm")
 REGISTERED = {
@@ -28,10 +29,11 @@ NAMES = (
     *("gpfm", "openmidnight", "midnight_12k", "phikon", "phikon_v2", "hibou_b", "hibou_l", "uni", "uni2_h"),
     *("h_optimus_0", "h_optimus_1", "h0_mini", "prov_gigapath", "virchow", "virchow2"),
     *("path_orchestra", "mstar", "sp22m", "sp85m", "openpath"),
+    *("conch", "conch_v1_5", "keep", "musk", "genbio_pathfm"),
     *(f"distillpath_{begin}_{teacher}" for begin in ("ks16", "is16") for teacher in ("virchow2", "hopt0", "uni2h")),
 )
 """In the order of docs/models.md."""
-UNPINNED = {"sp85m", *(name for name in NAMES if name.startswith("distillpath_"))}
+UNPINNED = {"sp85m", "genbio_pathfm", *(name for name in NAMES if name.startswith("distillpath_"))}
 """Names for which no source of ours states a commit."""
 
 
@@ -56,6 +58,14 @@ def test_the_revision_on_the_card_is_the_one_that_is_loaded(name: str):
 # Every name with a stand-in of its file, over a hub or a release of this test's own.
 
 WIDTH = 48  # at which every ratio of the hidden layers gives an even number
+OFFICIAL = {
+    state_dict_keys.from_conch: conch_state,
+    state_dict_keys.from_conch_v1_5: conch_v1_5_state,
+    state_dict_keys.from_keep: keep_state,
+    state_dict_keys.from_beit3: beit3_state,
+    state_dict_keys.from_dinov3: dinov3_state,
+}
+"""Files under the names of one model, by their conversion."""
 
 
 def stand_in(name: str) -> tuple[str, dict[str, Tensor], dict[str, Tensor]]:
@@ -69,6 +79,9 @@ def stand_in(name: str) -> tuple[str, dict[str, Tensor], dict[str, Tensor]]:
     if convert is None:
         return checkpoint, {**drawn, "head.weight": torch.ones(2, WIDTH), "head.bias": torch.ones(2)}, drawn
     hidden = drawn["blocks.0.mlp.fc2.weight"].shape[1]
+    if convert in OFFICIAL:
+        stored = OFFICIAL[convert](WIDTH, hidden)
+        return checkpoint, stored, convert(dict(stored))
     swiglu = drawn["blocks.0.mlp.fc1.weight"].shape[0] == 2 * hidden
     shape, registers = (WIDTH, card.patch_size, hidden), card.prefix_tokens - 1
     if convert is state_dict_keys.from_transformers:

@@ -186,3 +186,11 @@ def test_embedding_and_map_of_one_pass_are_those_of_two(arch, arguments, pooling
     embeddings, maps = backbone.embed_with_map(images)
     assert torch.equal(embeddings, backbone(images))
     assert torch.equal(maps, backbone.feature_map(images))
+
+
+def test_a_head_on_the_tokens_makes_the_embedding_whatever_pooling_is_asked_for(images: Tensor):
+    backbone = built("test_vit")
+    backbone.network.token_head = torch.nn.Flatten()
+    for pooling in ("cls", "mean", "cls_mean"):
+        assert torch.equal(pooled(backbone, images, pooling), backbone.network.forward_features(images).flatten(1))
+    assert torch.equal(backbone.embed_with_map(images)[0], backbone(images))
