@@ -23,7 +23,7 @@ class ChannelwiseBackbone(TimmBackbone):
 
     @override
     def embed_with_map(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised images (B, 3, H, W) -> (B, 3 D) and (B, 3 D', h, w), as `forward` and `feature_map`, in one pass."""
+        """Normalised images (B, 3, H, W) -> (B, 3 D) and (B, 3 D', h, w), as `forward` and `feature_map`."""
         embeddings, maps = super().embed_with_map(_as_grey(images))
         return _joined(embeddings), _joined(maps)
 
