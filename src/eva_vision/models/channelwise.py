@@ -35,4 +35,5 @@ def _as_grey(images: Tensor) -> Tensor:
 
 def _joined(features: Tensor) -> Tensor:
     """What was made of the channels, one behind the other: (3 B, D, ...) -> (B, 3 D, ...)."""
-    return features.unflatten(0, (-1, 3)).flatten(1, 2)
+    joined: Tensor = features.unflatten(0, (-1, 3)).flatten(1, 2)
+    return joined

@@ -209,8 +209,7 @@ def _on_grid(positions: torch.Tensor, side: int, offset: float = 0.0) -> torch.T
     if n == side or n * n != positions.shape[1] - 1:
         return positions
     grid = positions[:, 1:].reshape(len(positions), n, n, -1).permute(0, 3, 1, 2).float()  # (1, D, n, n)
-    scale = (side + offset) / n
-    target: dict[str, tuple[float, float] | tuple[int, int]]
-    target = {"scale_factor": (scale, scale)} if offset else {"size": (side, side)}
-    grid = F.interpolate(grid, **target, mode="bicubic", align_corners=False)
+    scale = (side + offset) / n if offset else None
+    size = None if offset else (side, side)
+    grid = F.interpolate(grid, size, scale, mode="bicubic", align_corners=False)
     return torch.cat([positions[:, :1], grid.flatten(2).transpose(1, 2).to(positions.dtype)], dim=1)

@@ -53,4 +53,7 @@ class Projection(nn.Sequential):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Normalised tokens (B, N, width), the class token first -> embeddings (B, dim)."""
-        return F.normalize(super().forward(tokens[:, 0]), dim=-1)
+        embeddings = tokens[:, 0]
+        for layer in self:
+            embeddings = layer(embeddings)
+        return F.normalize(embeddings, dim=-1)
