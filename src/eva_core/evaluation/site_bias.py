@@ -50,7 +50,7 @@ def confounds(x: Tensor, targets: Tensor, sites: Tensor, groups: Tensor) -> Conf
         return None
     nearest = _nearest(x, groups, max(KS))  # (N, k), -1 where there is none
     ks = [k for k in KS if k <= nearest.shape[1]]
-    accuracies = {k: _vote(nearest[:, :k], targets) for k in ks}
+    accuracies = {k: vote(nearest[:, :k], targets) for k in ks}
     k = max(ks, key=lambda k: (accuracies[k], -k))
     real = nearest[:, :k] >= 0
     same_class = (targets[nearest[:, :k]] == targets[:, None]) & real
@@ -58,7 +58,7 @@ def confounds(x: Tensor, targets: Tensor, sites: Tensor, groups: Tensor) -> Conf
     so, os = int((same_class & ~same_site & real).sum()), int((~same_class & same_site & real).sum())
     index = so / (so + os) if so + os else None
     _, numbered = sites.unique(return_inverse=True)
-    return Confounds(index, k, accuracies[k], _vote(nearest[:, :k], numbered), len(names))
+    return Confounds(index, k, accuracies[k], vote(nearest[:, :k], numbered), len(names))
 
 
 def _nearest(x: Tensor, groups: Tensor, most: int) -> Tensor:
@@ -72,7 +72,7 @@ def _nearest(x: Tensor, groups: Tensor, most: int) -> Tensor:
     return torch.cat(parts)
 
 
-def _vote(nearest: Tensor, labels: Tensor) -> float:
+def vote(nearest: Tensor, labels: Tensor) -> float:
     """Balanced accuracy of the majority of the neighbours, the smallest label of equals."""
     count = int(labels.max()) + 1
     votes = (F.one_hot(labels[nearest.clamp(min=0)], count) * (nearest >= 0)[..., None]).sum(1)  # (N, count)
