@@ -26,6 +26,7 @@ SUMMARIES = {
     "profile": "one dataset at several magnifications",
     "curve": "what models score with fewer labels",
     "shift": "what finished results decide when scanner, stain or focus change",
+    "robustness": "how much embeddings tell of the site, beside the tissue",
     "import": "embeddings made by kaiko-eva, into a store",
     "models": "list models, or show the card of one",
     "datasets": "list datasets, or show the card of one",
