@@ -16,9 +16,9 @@ from eva_core.results.record import CONFIG, read_result_file
 def main(argv: list[str]) -> int:
     """Run `eva predict`."""
     argv, given = _taken(argv, "--head", "the folder of a finished result")
-    argv, models = _taken(argv, "--models", "names of models, with commas")
     if given is None:
-        for path in [extract_job(parse("predict", argv))] if models is None else _extracted(argv, models):
+        jobs = jobs_of(argv)
+        for path in [extract_job(jobs[0])] if len(jobs) == 1 else extract_jobs(jobs):
             print(path)
         return 0
     result = Path(given)
@@ -42,14 +42,21 @@ def job_of_result(result: Path, argv: list[str]) -> Job:
     return job if job.head else with_head(job)
 
 
-def _extracted(argv: list[str], models: str) -> list[Path]:
-    """The stores of several models on one dataset."""
+def jobs_of(argv: list[str]) -> list[Job]:
+    """What a command line asks for, a job for each model: of `--model NAME` with its arguments, or `--models A,B,C`.
+
+    Raises:
+        UsageError: Both are given, or what is asked for cannot be built.
+    """
+    argv, models = _taken(argv, "--models", "names of models, with commas")
+    if models is None:
+        return [parse("predict", argv)]
     names = [name.strip() for name in models.split(",") if name.strip()]
     if not names or any(word.partition("=")[0] == "--model" for word in argv):
         raise UsageError("Expected either --model NAME with its arguments, or --models A,B,C, but not both.")
     first = parse("predict", ["--model", names[0], *argv])
     others = [job_of(name, first.dataset, None, first.protocol, first.how, trains=False) for name in names[1:]]
-    return extract_jobs([first, *others])
+    return [first, *others]
 
 
 def _taken(argv: list[str], flag: str, what: str) -> tuple[list[str], str | None]:

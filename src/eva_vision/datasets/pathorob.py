@@ -131,7 +131,7 @@ class PathorobCamelyon(PathoROB):
         access=_access("camelyon"),
         collections=("CAMELYON16", "CAMELYON17"),
     )
-    counts = {"train": 20_400, "test": 2_002}
+    counts: ClassVar[dict[str, int]] = {"train": 20_400, "test": 2_002}
 
     @override
     def measured(self, subsets: Sequence[Sequence[str]] | None) -> Benchmark:
@@ -155,7 +155,7 @@ class PathorobTcga(PathoROB):
         access=_access("tcga", _list("tcga_2x2.csv")),
         collections=("TCGA",),
     )
-    counts = {"train": 5_760, "test": 2_400}
+    counts: ClassVar[dict[str, int]] = {"train": 5_760, "test": 2_400}
     published_list = "tcga_2x2.csv"
 
     @override
@@ -178,7 +178,7 @@ class PathorobTolkachEsca(PathoROB):
         access=_access("tolkach_esca", _list("tolkach_esca_reduced.csv")),
         collections=("TCGA",),
     )
-    counts = {"train": 10_800, "test": 5_500}
+    counts: ClassVar[dict[str, int]] = {"train": 10_800, "test": 5_500}
     published_list = "tolkach_esca_reduced.csv"
 
     @override

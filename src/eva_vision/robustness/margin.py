@@ -77,4 +77,5 @@ def quantile(values: NDArray[np.float64], weights: NDArray[np.float64], share: f
 
 def _at(values: NDArray[np.float64], until: NDArray[np.float64], place: NDArray[np.float64]) -> NDArray[np.float64]:
     """The value at a place of the repeated ones, from 0."""
-    return values[np.minimum((until <= place[:, None]).sum(1), len(values) - 1)]
+    found: NDArray[np.float64] = values[np.minimum((until <= place[:, None]).sum(1), len(values) - 1)]
+    return found

@@ -14,7 +14,11 @@ from eva_vision.datasets.pathorob import PathoROB, PathorobCamelyon, PathorobTcg
 from tests.conftest import picture
 from tests.vision.datasets import trees
 
-OF = {"pathorob_camelyon": PathorobCamelyon, "pathorob_tcga": PathorobTcga, "pathorob_tolkach_esca": PathorobTolkachEsca}
+OF = {
+    "pathorob_camelyon": PathorobCamelyon,
+    "pathorob_tcga": PathorobTcga,
+    "pathorob_tolkach_esca": PathorobTolkachEsca,
+}
 SLIDES, PATCHES = 3, 4
 COUNTS = {"train": 2 * 6 * SLIDES * PATCHES, "test": 12}
 """What the tree holds, in place of the published counts."""
@@ -64,7 +68,10 @@ def test_samples_follow_the_rows_and_images_are_decoded_from_them(tmp_path: Path
     assert dataset.samples[-1].split == "test"
 
 
-@pytest.mark.parametrize(("name", "file"), [("pathorob_tcga", "tcga_2x2.csv"), ("pathorob_tolkach_esca", "tolkach_esca_reduced.csv")])
+LISTS = [("pathorob_tcga", "tcga_2x2.csv"), ("pathorob_tolkach_esca", "tolkach_esca_reduced.csv")]
+
+
+@pytest.mark.parametrize(("name", "file"), LISTS)
 def test_the_published_rows_where_their_list_is_there(name: str, file: str, tmp_path: Path):
     root = tree(tmp_path, name)
     without: PathoROB = OF[name](str(root))

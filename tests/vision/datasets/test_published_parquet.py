@@ -48,7 +48,7 @@ def test_other_processes_open_the_file_themselves(file: Path):
 
 
 def test_a_cell_without_bytes(file: Path):
-    with pytest.raises(OSError, match="row 7 of .* holds no bytes"):
+    with pytest.raises(OSError, match=r"row 7 of .* holds no bytes"):
         ParquetImages("image").image(file, 7)
 
 

@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 
+from eva_vision.robustness.schema import ModelRecord, Robustness, Value
+from eva_vision.robustness.tables import LABELS
 from eva_vision.robustness.typed_neighbours import Labels
 
 
@@ -24,3 +26,22 @@ def manifest(labels: Labels) -> pd.DataFrame:
     ids = [str(i) for i in range(n)]
     columns = {"label": labels.classes, "center": labels.sites, "group_id": labels.groups}
     return pd.DataFrame({"sample_id": ids, "image_path": ids, **{k: v.astype(str) for k, v in columns.items()}})
+
+
+def content() -> Robustness:
+    """What robustness.json holds of one model."""
+    value: Value = {"value": 0.75, "ci95": [0.5, 0.9]}
+    record: ModelRecord = {
+        **{"model": "my[model]", "weights_sha256": "0" * 64, "preprocess": "strict", "dim": 6, "k": 5, "tau": 0.1},
+        **{"support": 0.5, "class_accuracy": 0.9, "site_accuracy": 0.6},
+        "values": {name: value for name in LABELS} | {"croma": {"value": None, "ci95": None}},
+        "published": [
+            {"metric": "robustness_index", "value": 0.7, "protocol": "pathorob", "ours": "pathorob", "delta": 0.05}
+        ],
+        "notes": ["few neighbours"],
+    }
+    sites = {"A": {"a": 10, "b": 10}, "<b>": {"a": 10, "b": 10}}
+    return {
+        **{"schema": 1, "dataset": "toy", "synthetic": True, "n": 40, "n_groups": 8, "parts": 1, "interval": "group"},
+        **{"sites": sites, "models": [record], "notes": ["all: no groups"]},
+    }

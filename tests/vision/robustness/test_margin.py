@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 from croma import CRoMa
-from tests.vision.robustness.example import manifest, planted
 
 from eva_vision.robustness.margin import M, Margins, margins, quantile
 from eva_vision.robustness.typed_neighbours import neighbours
+from tests.vision.robustness.example import manifest, planted
 
 
 @pytest.mark.parametrize(("seed", "pull"), [(0, 1.0), (1, 0.2), (2, 3.0)])

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from tests.vision.robustness.example import planted
 
 from eva_vision.robustness import typed_neighbours
 from eva_vision.robustness.typed_neighbours import neighbours
+from tests.vision.robustness.example import planted
 
 
 @pytest.mark.parametrize("block", [2**23, 50])

@@ -1,0 +1,75 @@
+"""What robustness.json holds; readers check its schema number."""
+
+from typing import NotRequired, TypedDict
+
+SCHEMA = 1
+
+
+class Value(TypedDict):
+    """A number with its 95 % interval: by bootstrap of groups, and below 20 of them by t; null where undefined."""
+
+    value: float | None
+    ci95: list[float] | None
+    t95: NotRequired[list[float] | None]
+
+
+class Published(TypedDict):
+    """A published value of the same model: `delta` is ours less theirs where the protocol string is the same."""
+
+    metric: str
+    value: float
+    protocol: str
+    ours: str
+    delta: float | None
+
+
+class ModelRecord(TypedDict):
+    """What is measured of one model.
+
+    Attributes:
+        weights_sha256: Hash of its weights.
+        preprocess: Title of the protocol that decides preprocessing, pooling and precision.
+        k: Neighbours of RI and MaRI.
+        tau: Temperature of MaRI; null where it has none.
+        support: Share of the images with a neighbour that shares exactly one of class and site.
+        class_accuracy: Balanced accuracy of the class by the k neighbours.
+        site_accuracy: Balanced accuracy of the site by the same neighbours.
+        values: By metric.
+        notes: What a reader must know of them.
+    """
+
+    model: str
+    weights_sha256: str
+    preprocess: str
+    dim: int
+    k: int
+    tau: float | None
+    support: float
+    class_accuracy: float
+    site_accuracy: float
+    values: dict[str, Value]
+    published: list[Published]
+    notes: list[str]
+
+
+class Robustness(TypedDict):
+    """The content of robustness.json.
+
+    Attributes:
+        n: Images on which neighbours are looked for.
+        parts: Parts of them in which neighbours are looked for by themselves.
+        interval: What is drawn for the intervals.
+        sites: Images by site and class.
+        notes: What holds for all models.
+    """
+
+    schema: int
+    dataset: str
+    synthetic: bool
+    n: int
+    n_groups: int
+    parts: int
+    interval: str
+    sites: dict[str, dict[str, int]]
+    models: list[ModelRecord]
+    notes: list[str]

@@ -1,0 +1,64 @@
+"""Tables of robustness: on screen, and in the words of its page."""
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from eva_core.results.report import number, span
+from eva_core.shown import visible
+from eva_vision.robustness.schema import Published, Robustness, Value
+
+LABELS = {
+    "robustness_index": "RI",
+    "mari": "MaRI",
+    "croma": "CRoMa",
+    "croma_ltm10": "LTM10",
+    "croma_f0": "F(0)",
+}
+"""Metrics in the order of the tables, as their authors call them."""
+
+
+def shown(value: Value) -> str:
+    """A value with its interval.
+
+    Examples:
+        >>> shown({"value": 0.5, "ci95": [0.25, 0.75]}), shown({"value": None, "ci95": None})
+        ('0.500 (0.250 to 0.750)', '-')
+    """
+    if value["value"] is None:
+        return "-"
+    return number(value["value"]) + ("" if value["ci95"] is None else f" ({span(value['ci95'])})")
+
+
+def published_line(row: Published) -> str:
+    """A published value in a line, with its difference from ours where the protocols are one.
+
+    Examples:
+        >>> published_line({"metric": "croma", "value": 0.2, "protocol": "a", "ours": "a+pooling=cls", "delta": None})
+        'CRoMa published: 0.200 (a); ours is a+pooling=cls'
+    """
+    text = f"{LABELS[row['metric']]} published: {number(row['value'])} ({row['protocol']}); "
+    return text + (f"ours is {row['ours']}" if row["delta"] is None else f"ours differs by {row['delta']:+.3f}")
+
+
+def show(content: Robustness, console: Console | None = None) -> None:
+    """Print each model with its values, what is published, and what a reader must know."""
+    console = console or Console()
+    title = f"{content['dataset']}: {content['n']:,} images of {len(content['sites'])} sites"
+    table = Table(title=_cell(title) + (" (synthetic data)" if content["synthetic"] else ""), title_justify="left")
+    for name in ("model", "k", *LABELS.values(), "class by kNN", "site by kNN"):
+        table.add_column(name)
+    for record in content["models"]:
+        values = [shown(record["values"][name]) for name in LABELS]
+        accuracies = [number(record["class_accuracy"]), number(record["site_accuracy"])]
+        table.add_row(_cell(record["model"]), str(record["k"]), *values, *accuracies)
+    console.print(table)
+    for note in content["notes"]:
+        console.print(f"  {_cell(note)}", style="dim", highlight=False)
+    for record in content["models"]:
+        for line in [*map(published_line, record["published"]), *record["notes"]]:
+            console.print(f"  {_cell(record['model'])}: {_cell(line)}", style="dim", highlight=False)
+
+
+def _cell(text: str) -> str:
+    return escape(visible(text))
