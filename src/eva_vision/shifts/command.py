@@ -30,7 +30,7 @@ def main(argv: list[str]) -> int:
         raise UsageError(
             "Expected the folders of results first, then flags: eva shift RESULT [RESULT ...] --changes ..."
         )
-    content = shift(given.results, given.changes, given.reference, words)
+    content = shift(given.results, given.changes, given.reference, words, grid=given.move_grid)
     output = Path(given.output)
     print(write(content, output))
     return 0
@@ -51,6 +51,12 @@ def _parser() -> Parser:
         f"strengths unless given. There are {names}",
     )
     parser.add_argument("--reference", type=Path, help="an image whose stain others get, for stain_swap")
+    parser.add_argument(
+        "--move_grid",
+        action="store_true",
+        help="slides: look for tissue and lay out patches on the slide as it is changed, as a site would that has only "
+        "that; patches stay where they are unless given",
+    )
     parser.add_argument("--output", default="out/shift", help="folder for shift.html, shift.csv and shift.json")
     return parser
 
@@ -61,6 +67,7 @@ def shift(
     reference: Path | None = None,
     words: list[str] | None = None,
     tell: Callable[[str], None] = say,
+    grid: bool = False,
 ) -> dict[str, Any]:
     """Hold decisions of finished results against those under changes of acquisition.
 
@@ -70,6 +77,7 @@ def shift(
         reference: Image that lends its stains.
         words: Flags of `eva predict`, for every result.
         tell: Receives lines for the user.
+        grid: Whether the patches of slides are laid out anew on what is changed.
     Returns:
         The content of shift.json.
     Raises:
@@ -79,29 +87,31 @@ def shift(
     from eva_core.commands.predict import job_of_result
     from eva_vision.shifts.grid import grid_of
     from eva_vision.shifts.severity import pixel_differences
-    from eva_vision.shifts.shifted import mpp_of
     from eva_vision.shifts.study import question_of, refuse_other_images, study
 
-    questions = [question_of(folder, lambda path: job_of_result(path, words or [])) for folder in results]
+    questions = [question_of(folder, lambda path: job_of_result(path, words or []), grid) for folder in results]
     refuse_other_images(questions)
-    dataset = questions[0].job.dataset
-    grid, left_out = grid_of(changes, reference, all(mpp_of(dataset, s) is not None for s in dataset.samples))
+    job, kind = questions[0].job, questions[0].kind
+    asked, left_out = grid_of(changes, reference, kind.knows_mpp(job.dataset))
     for line in left_out:
         tell(line)
-    shifts = [one for of_change in grid.values() for one in of_change]
-    differences, looked_at = pixel_differences(dataset, shifts)
-    found = study(questions, grid, tell)
+    shifts = [one for of_change in asked.values() for one in of_change]
+    differences, looked_at = pixel_differences(kind.looks(job), shifts, job.dataset.card.name)
+    found = study(questions, asked, tell)
     for entry in found["models"]:
         for row, difference in zip(entry["shifts"], differences, strict=True):
             row["pixel_difference"] = difference
     return {
         "schema": SCHEMA,
         **_about(questions[0]),
+        "unit": kind.unit,
         "looked_at": looked_at,
+        "looked_at_unit": kind.looked_at,
+        "moves_grid": grid and kind.unit == "slides",
         "left_out": left_out,
         "changes": {
             name: {"label": of[0].card.label, "ordered": of[0].card.ordered, "neutral": of[0].card.neutral}
-            for name, of in grid.items()
+            for name, of in asked.items()
         },
         **found,
     }

@@ -10,17 +10,20 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
 from eva_core.errors import EvaError
 from eva_core.identity import qualified_name
+from eva_vision.slides.reading.shifted import Scope
 
 Strength = float | str
 """A number where strengths have an order, else a name."""
 MPP, RNG, REFERENCE = "mpp", "rng", "reference"
 Function = TypeVar("Function", bound=Callable[..., np.ndarray])
+Look: TypeAlias = "Callable[[Shift | None], np.ndarray]"
+"""The pixels of one image or patch under a shift, or as they are, uint8 (H, W, 3)."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class ChangeCard:
         neutral: The number at which nothing changes; strengths lie on one side of it or on both.
         bounds: Least and greatest strength that it takes.
         version: Raised when its output changes.
+        on_slides: What it is made to where slides are read: all that is decoded, thumbnails too; patches alone, each
+            where it is; or the mpp that the file states, where a strength s makes a pixel 1 + s times as long.
     """
 
     label: str
@@ -40,6 +45,7 @@ class ChangeCard:
     neutral: float = 0.0
     bounds: tuple[float, float] = (0.0, 1.0)
     version: int = 1
+    on_slides: Scope = "regions"
 
     @property
     def ordered(self) -> bool:

@@ -53,7 +53,7 @@ def disc(radius: float) -> np.ndarray:
     return kernel
 
 
-@change(ChangeCard("error of the stated mpp, share", (-0.2, -0.1, 0.1, 0.2), bounds=(-0.9, 2.0)))
+@change(ChangeCard("error of the stated mpp, share", (-0.2, -0.1, 0.1, 0.2), bounds=(-0.9, 2.0), on_slides="mpp"))
 def mpp_error(image: np.ndarray, strength: float) -> np.ndarray:
     """Show the tissue at another magnification than stated, in an image of the same size.
 

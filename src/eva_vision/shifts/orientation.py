@@ -5,7 +5,7 @@ import numpy as np
 from eva_vision.shifts.contracts import ChangeCard, change
 
 
-@change(ChangeCard("turned, degrees", ("90", "180", "270")))
+@change(ChangeCard("turned, degrees", ("90", "180", "270"), on_slides="patches"))
 def quarter_turn(image: np.ndarray, strength: str) -> np.ndarray:
     """Turn an image anticlockwise.
 
@@ -16,7 +16,7 @@ def quarter_turn(image: np.ndarray, strength: str) -> np.ndarray:
     return np.ascontiguousarray(np.rot90(image, int(strength) // 90))
 
 
-@change(ChangeCard("mirrored", ("left_right", "up_down")))
+@change(ChangeCard("mirrored", ("left_right", "up_down"), on_slides="patches"))
 def flip(image: np.ndarray, strength: str) -> np.ndarray:
     """Mirror an image.
 

@@ -56,14 +56,14 @@ def _panel(axes: Any, content: dict[str, Any], entry: dict[str, Any], name: str)
         texts = [strength_text(row["strength"]) for row in rows]
     places = list(range(len(rows)))
     clean = entry["clean"][metric]
-    label = "score as the images are"
+    label = f"score as the {content['unit']} are"
     axes.axhline(clean["mean"], color=_REFERENCE, linewidth=1, linestyle="--", label=label, zorder=0)
     if content["chance"] is not None:
         axes.axhline(content["chance"], color=_REFERENCE, linewidth=1, linestyle=":", label="chance", zorder=0)
     line = "o-" if facts["ordered"] else "o"
     for values, colour, label in (
         ([row["scores"][metric] for row in rows], _SCORE, f"{metric.replace('_', ' ')}, 95 % interval"),
-        ([row["flipped"]["images"] for row in rows], _FLIPPED, "flipped decisions, share of images"),
+        ([row["flipped"]["images"] for row in rows], _FLIPPED, f"flipped decisions, share of {content['unit']}"),
     ):
         means = [record["mean"] for record in values]
         bounds = [record["ci95"] or (record["mean"], record["mean"]) for record in values]

@@ -1,41 +1,35 @@
-"""How strong a change is on the images at hand: by how many grey levels it moves their pixels."""
+"""How strong a change is on what is read: by how many grey levels it moves pixels."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from eva_core.contracts.checks import pixels_of
-from eva_core.contracts.dataset import Dataset
 from eva_core.errors import EvaError
 from eva_core.progress import Bar
-from eva_vision.shifts.contracts import Shift
-from eva_vision.shifts.shifted import mpp_of
-
-LOOKED_AT = 100
-"""Images that are measured."""
+from eva_vision.shifts.contracts import Look, Shift
 
 
-def pixel_differences(dataset: Dataset, shifts: Sequence[Shift]) -> tuple[list[float | None], int]:
-    """Mean absolute difference of a channel of a pixel from the image as it is, in grey levels of 255.
+def pixel_differences(looks: Iterable[Look], shifts: Sequence[Shift], name: str) -> tuple[list[float | None], int]:
+    """Mean absolute difference of a channel of a pixel from what it is without the change, in grey levels of 255.
 
     Args:
-        dataset: Images as they are; at most a hundred of them are looked at, evenly spaced.
+        looks: Images or patches, from the kind of task.
         shifts: What is done to them.
+        name: What they are of, for people to read.
     Returns:
-        A number for each shift, None where the image has other sides then; and how many images were looked at.
+        A number for each shift, None where an image has other sides then; and how many were looked at.
     """
-    samples = dataset.samples[:: -(-len(dataset.samples) // LOOKED_AT)]
     sums: list[list[float]] = [[] for _ in shifts]
     read = 0
-    with Bar(f"strengths on {dataset.card.name}", len(samples), "images") as bar:
-        for sample in samples:
+    with Bar(f"strengths on {name}") as bar:
+        for look in looks:
             try:
-                image = pixels_of(dataset, sample)
+                image = look(None)
             except (EvaError, OSError):  # the extraction says so, or leaves it out
                 continue
             read += 1
             for values, shift in zip(sums, shifts, strict=True):
-                values.append(difference(image, shift(image, sample.id, mpp_of(dataset, sample))))
+                values.append(difference(image, look(shift)))
             bar.advance(1)
     means = [float(np.mean(values)) if values else np.nan for values in sums]
     return [None if np.isnan(mean) else mean for mean in means], read

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eva_core.api import fitted_heads
-from eva_core.classification.evaluation import predicted
 from eva_core.classification.predictions import Predictions
 from eva_core.contracts.metric import read_metric
 from eva_core.contracts.results import Results
@@ -17,14 +16,13 @@ from eva_core.errors import EvaError, UsageError
 from eva_core.job import Job
 from eva_core.progress import Bar, say
 from eva_core.results.record import read_results
-from eva_core.store.store import Store
+from eva_core.store.store import VectorStore
 from eva_core.task import task_named
 from eva_vision.shifts import decisions
 from eva_vision.shifts.contracts import Shift, strength_text
 from eva_vision.shifts.grid import Grid
-from eva_vision.shifts.shifted import Shifted, only_split
-
-KIND = "classification"
+from eva_vision.shifts.kinds import Kind, kind_of
+from eva_vision.shifts.shifted import only_split
 
 
 @dataclass(frozen=True)
@@ -35,38 +33,42 @@ class Question:
         folder: Folder of the result.
         results: Content of its results.json.
         job: What its configuration asks for, with those images alone.
+        grid: Whether the patches of slides are laid out anew on what is changed.
     """
 
     folder: Path
     results: Results
     job: Job
+    grid: bool = False
+
+    @property
+    def kind(self) -> Kind:
+        """Its kind of task."""
+        return kind_of(self.results["task"], str(self.folder))
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What a model says of images: predictions of its heads, and the embeddings, (N, D)."""
+    """What a model says of images or slides: predictions of its heads, and the (mean) embeddings, (N, D)."""
 
     predictions: Predictions
     embeddings: NDArray[np.float32]
 
 
-def question_of(folder: Path, build: Callable[[Path], Job]) -> Question:
+def question_of(folder: Path, build: Callable[[Path], Job], grid: bool = False) -> Question:
     """Read a result and build what it was made with.
 
     Args:
         folder: Folder that `fit` wrote.
         build: Builds the job of a result.
+        grid: Whether the patches of slides are laid out anew on what is changed.
     Raises:
         UsageError: It is no result, of another kind of task, or its images are not there.
     """
     results = read_results(folder)
-    if results["task"] != KIND:
-        raise UsageError(
-            f"Expected results of {KIND}, but {folder} is of {results['task']}, whose decisions eva does not hold "
-            "against each other yet."
-        )
+    kind_of(results["task"], str(folder))
     job = build(folder)
-    return Question(folder, results, replace(job, dataset=only_split(job.dataset, results["main"]["split"])))
+    return Question(folder, results, replace(job, dataset=only_split(job.dataset, results["main"]["split"])), grid)
 
 
 def refuse_other_images(questions: Sequence[Question]) -> None:
@@ -79,7 +81,7 @@ def refuse_other_images(questions: Sequence[Question]) -> None:
     facts = [(s.id, s.target) for s in first.job.dataset.samples]
     for other in others:
         same = [(s.id, s.target) for s in other.job.dataset.samples] == facts
-        if not same or other.results["main"]["metric"] != first.results["main"]["metric"]:
+        if not same or other.results["main"]["metric"] != first.results["main"]["metric"] or other.kind != first.kind:
             raise UsageError(
                 f"Expected results on the same images and metric, but {other.folder} differs from {first.folder}. "
                 "Run `eva shift` for each dataset."
@@ -125,7 +127,10 @@ def of_model(
     flips = []
     for number, shift in enumerate(shifts, 1):
         tell(f"{job.model}: {shift.name} {strength_text(shift.strength)}, {number} of {len(shifts)}")
-        shifted = _seen(question, shift, tell)
+        try:
+            shifted = _seen(question, shift, tell)
+        except EvaError as error:
+            raise EvaError(f"Under {shift.name} {strength_text(shift.strength)}: {error}") from error
         if list(shifted.predictions.ids) != list(clean.predictions.ids):
             raise EvaError(
                 f"Expected the same readable images under {shift.name} as without it, but some failed. Repair them, or "
@@ -178,8 +183,10 @@ def _mark_drops(rows: list[dict[str, Any]], grid: Grid, sign: int) -> dict[str, 
 
 def _seen(question: Question, shift: Shift | None, tell: Callable[[str], None]) -> Seen:
     """What the model and its heads say of the images under a shift, or as they are."""
-    job = question.job if shift is None else replace(question.job, dataset=Shifted(question.job.dataset, shift))
-    task, split = task_named(KIND), question.results["main"]["split"]
+    job, kind = question.job, question.kind
+    if shift is not None:
+        job = replace(job, dataset=kind.shifted(job.dataset, shift, question.grid))
+    task, split = task_named(question.results["task"]), question.results["main"]["split"]
     key = task.key(job)
     classes, heads = fitted_heads(question.folder, job, key.content)
     if tuple(classes) != tuple(job.dataset.card.classes):
@@ -187,6 +194,5 @@ def _seen(question: Question, shift: Shift | None, tell: Callable[[str], None]) 
             f"Expected images of the classes {', '.join(classes)}, which the heads know, but {job.dataset.card.name} "
             f"has {', '.join(job.dataset.card.classes)}."
         )
-    store: Store = task.extract(key, job, tell)
-    found = predicted(job, store, split, [dict(params) for params in heads.values()])
-    return Seen(found, store.read(store.rows(split)))
+    store: VectorStore = task.extract(key, job, tell)
+    return Seen(kind.predictions(job, store, split, heads), store.vectors(store.rows(split)))

@@ -77,7 +77,7 @@ def show(content: dict[str, Any], console: Console | None = None) -> None:
         table.add_row(_cell(facts["label"]), *said)
     clean = [entry["clean"][content["metric"]] for entry in content["models"]]
     table.add_section()
-    table.add_row("as the images are", *(f"{number(r['mean'])} ({span(r['ci95'])})" for r in clean))
+    table.add_row(f"as the {content['unit']} are", *(f"{number(r['mean'])} ({span(r['ci95'])})" for r in clean))
     console.print(table)
 
 

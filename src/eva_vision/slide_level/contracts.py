@@ -21,6 +21,7 @@ from eva_vision.slide_level.protocol import SlideLevel
 from eva_vision.slides.changed_slides import head_hash, state_of
 from eva_vision.slides.index import Index
 from eva_vision.slides.reading.blobs import IN_FLIGHT, is_url
+from eva_vision.slides.reading.shifted import SlideShift
 
 _THUMBNAIL = 512
 
@@ -49,10 +50,12 @@ class SlideDataset(Dataset):
     Attributes:
         index: An index that has the slides, so that none is opened to find its tissue; None: each is looked at.
         fold_by_site: Whether cross-validation holds whole sites out, one in each fold.
+        shift: A change of acquisition, made as slides are read; None: they are read as they are.
     """
 
     index: Index | None = None
     fold_by_site = False
+    shift: SlideShift | None = None
     _remote: Mapping[str, str] = {}
     """Identity of each slide in a bucket, by its address."""
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from eva_core.contracts.results import Picture, Results
     from eva_core.job import Answer, Job
     from eva_core.store.store import StoreKey
+    from eva_vision.slide_level.bags.bag_key import BagKey
     from eva_vision.slide_level.bags.bag_store import BagStore
     from eva_vision.slide_level.bags.fill import Model, Reading
     from eva_vision.slide_level.contracts import SlideDataset
@@ -71,9 +72,9 @@ class SlideTask(Task):
 
     @override
     def key(self, job: "Job") -> "StoreKey":
-        from eva_vision.slide_level.bags.bag_key import bag_key, store_key
+        from eva_vision.slide_level.bags.bag_key import store_key
 
-        return store_key(bag_key(job.backbone, job.protocol, job.resolved.section), _checked(job.dataset))
+        return store_key(_bag_key(job), _checked(job.dataset))
 
     @override
     def extract(self, key: "StoreKey", job: "Job", tell: Callable[[str], None]) -> "BagStore":
@@ -161,18 +162,23 @@ class SlideTask(Task):
         raise UsageError(f"Expected --protocol.{self.name}.mpp {mpp:g} for slides, but got another way to ask for it.")
 
 
-def _model(job: "Job") -> "Model":
+def _bag_key(job: "Job") -> "BagKey":
     from eva_vision.slide_level.bags.bag_key import bag_key
+
+    return bag_key(job.backbone, job.protocol, job.resolved.section, _checked(job.dataset).shift)
+
+
+def _model(job: "Job") -> "Model":
     from eva_vision.slide_level.bags.fill import Model
 
-    return Model(bag_key(job.backbone, job.protocol, job.resolved.section), job.backbone, job.protocol, job.model)
+    return Model(_bag_key(job), job.backbone, job.protocol, job.model)
 
 
 def _reading(job: "Job") -> "Reading":
     from eva_vision.slide_level.bags.fill import Reading
 
     dataset = _checked(job.dataset)
-    return Reading(dataset.identities(), job.resolved.section, dataset.index)
+    return Reading(dataset.identities(), job.resolved.section, dataset.index, dataset.shift)
 
 
 def _checked(dataset: "Dataset") -> "SlideDataset":

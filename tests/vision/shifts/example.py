@@ -55,6 +55,14 @@ def study_of_example() -> dict[str, Any]:
     }
     return {
         **{"dataset": "pictures", "synthetic": True, "split": "test", "metric": "accuracy", "chance": 1 / 3},
-        **{"looked_at": 60, "left_out": ["blur is left out"], "models": [entry], "between": []},
+        **{
+            "unit": "images",
+            "looked_at": 60,
+            "looked_at_unit": "images",
+            "moves_grid": False,
+            "left_out": ["blur is left out"],
+            "models": [entry],
+            "between": [],
+        },
         "changes": {"jpeg": {"label": card.label, "ordered": True, "neutral": card.neutral}},
     }

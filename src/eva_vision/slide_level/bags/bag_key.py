@@ -14,6 +14,7 @@ from eva_core.store.store import StoreKey
 from eva_vision.slide_level.contracts import SlideDataset, SlideFile
 from eva_vision.slide_level.protocol import SlideLevel
 from eva_vision.slides import tissue_detection
+from eva_vision.slides.reading.shifted import SlideShift
 
 VERSION = 2
 """Raise it whenever the same settings choose or read other patches."""
@@ -47,14 +48,15 @@ class BagKey:
         return self.folder / name[:2] / f"{name[:24]}.h5"
 
 
-def bag_key(backbone: Backbone, protocol: Protocol, section: SlideLevel) -> BagKey:
-    """The key of the bags of a model."""
+def bag_key(backbone: Backbone, protocol: Protocol, section: SlideLevel, shift: SlideShift | None = None) -> BagKey:
+    """The key of the bags of a model, of slides as they are or under a change of acquisition."""
     content = {
         "weights_sha256": sha256_of_weights(backbone),
         "class": qualified_name(backbone),
         "version": version_of(backbone),
         "arguments": backbone.arguments,
         "preprocess": {**preprocessing(protocol, backbone.card), "bags": {**sampling_of(section), "version": VERSION}},
+        **({} if shift is None else {"shift": shift.key}),
     }
     return BagKey(backbone.name, content)
 

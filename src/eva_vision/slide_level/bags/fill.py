@@ -26,6 +26,7 @@ from eva_vision.slide_level.contracts import SlideFile
 from eva_vision.slide_level.protocol import SlideLevel
 from eva_vision.slides.index import Index
 from eva_vision.slides.reading.blobs import is_url
+from eva_vision.slides.reading.shifted import SlideShift
 
 DTYPES: dict[str, np.dtype[Any]] = {"fp32": np.dtype(np.float32), "fp16": np.dtype(np.float16)}
 
@@ -65,11 +66,13 @@ class Reading:
         slides: Identity of each slide.
         section: The layout, and what embeddings are kept in.
         index: An index that has all of the slides; None: each is looked at.
+        shift: A change of acquisition; None: slides are read as they are.
     """
 
     slides: Mapping[SlideFile, str]
     section: SlideLevel
     index: Index | None = None
+    shift: SlideShift | None = None
 
 
 def stage(models: Sequence[Model]) -> str:
@@ -138,7 +141,7 @@ def _messages(
     models: Sequence[Model], reading: Reading, wanted: Sequence[Wanted], how: Extraction, device: torch.device
 ) -> Iterator[Begin | Batch | End]:
     transforms = [transform_of(m.protocol)(m.protocol.geometry_for(m.backbone.card)) for m in models]
-    patches = BagPatches(wanted, reading.section, transforms, how.batch_size, reading.index)
+    patches = BagPatches(wanted, reading.section, transforms, how.batch_size, reading.index, reading.shift)
     workers = min(loader_workers(how, device.type), len(wanted))
     remote = any(is_url(slide.file.path) for slide in wanted)
     context = spawn_context() if remote else loader_context()  # connections of this process do not survive a fork

@@ -17,6 +17,7 @@ from eva_vision.slide_level.protocol import SlideLevel
 from eva_vision.slides.changed_slides import head_hash, state_of
 from eva_vision.slides.index import Index
 from eva_vision.slides.reading.open import open_as_stated
+from eva_vision.slides.reading.shifted import ShiftedSlide, SlideShift
 from eva_vision.slides.reading.slide import Slide
 from eva_vision.slides.tissue_detection import tissue_mask
 from eva_vision.slides.tissue_mask import TissueMask
@@ -75,6 +76,7 @@ class BagPatches(IterableDataset[Begin | Batch | End]):
         transforms: Sequence[Callable[[np.ndarray], Tensor]],
         batch_size: int,
         index: Index | None,
+        shift: SlideShift | None = None,
     ) -> None:
         """Keep what is asked for.
 
@@ -84,9 +86,10 @@ class BagPatches(IterableDataset[Begin | Batch | End]):
             transforms: By model, turns uint8 (H, W, 3) into uint8 (3, S, S).
             batch_size: Patches in a batch.
             index: An index that has all of the slides; None: each is looked at.
+            shift: A change of acquisition; None: slides are read as they are.
         """
         self.wanted, self.section, self.transforms = wanted, section, transforms
-        self.batch_size, self.index = batch_size, index
+        self.batch_size, self.index, self.shift = batch_size, index, shift
 
     @override
     def __iter__(self) -> Iterator[Begin | Batch | End]:
@@ -102,9 +105,11 @@ class BagPatches(IterableDataset[Begin | Batch | End]):
     def _slide(self, number: int) -> Iterator[Begin | Batch]:
         wanted = self.wanted[number]
         state = state_of(wanted.file.path)
-        slide, mask = self._open(wanted.file)
-        with slide:
-            places = choose_places(slide, mask, self.section, head_hash(wanted.file.path, state.bytes))
+        with self._open(wanted.file) as as_it_is:
+            slide = as_it_is if self.shift is None else ShiftedSlide(as_it_is, self.shift)
+            looked_at = slide if self.shift is None or self.shift.moves_grid else as_it_is
+            mask = self._mask(looked_at)
+            places = choose_places(looked_at, mask, self.section, head_hash(wanted.file.path, state.bytes))
             full = slide.levels[0]
             facts = {"slide": wanted.file.name, "width": full.width, "height": full.height, "slide_mpp": slide.mpp}
             yield Begin(number, places, facts)
@@ -120,17 +125,17 @@ class BagPatches(IterableDataset[Begin | Batch | End]):
         if state_of(wanted.file.path) != state:
             raise EvaError(f"Expected {wanted.file.path} to stay as it is, but it was written meanwhile. Run again.")
 
-    def _open(self, file: SlideFile) -> tuple[Slide, TissueMask | None]:
-        own_mask = self.section.reading == "level"
-        if self.index is not None:
-            number = self.index.number(file.path)
-            return self.index.open(number), None if own_mask else self.index.mask(number)
-        slide = open_as_stated(file.path, file.mpp)
-        try:
-            return slide, None if own_mask else tissue_mask(slide)
-        except BaseException:
-            slide.close()
-            raise
+    def _open(self, file: SlideFile) -> Slide:
+        return (
+            open_as_stated(file.path, file.mpp) if self.index is None else self.index.open(self.index.number(file.path))
+        )
+
+    def _mask(self, slide: Slide) -> TissueMask | None:
+        if self.section.reading == "level":  # it has a mask of its own
+            return None
+        if self.index is None or isinstance(slide, ShiftedSlide):
+            return tissue_mask(slide)
+        return self.index.mask(self.index.number(slide.path))
 
     def _images(self, pixels: Sequence[np.ndarray], models: Sequence[int]) -> dict[int, Tensor]:
         return {model: torch.stack([self.transforms[model](image) for image in pixels]) for model in models}

@@ -59,6 +59,8 @@ class Slide(ABC):
         vendor: As OpenSlide calls it.
         levels: The pyramid, full size first.
         stated_mpp: Micrometres per pixel by the file itself, where it states any that can be believed.
+        reduces: Scales at which a level can be decoded at once: 1, and perhaps 2, 4 and 8.
+        sources: Levels that patches are made from.
         reader: Name of the reader that opened it.
         description: How it is read, in words; empty: the name of the reader says enough.
     """
@@ -91,8 +93,8 @@ class Slide(ABC):
         self.levels = tuple(levels)
         self.stated_mpp = stated_mpp
         self.reader = ""
-        self._reduces = tuple(reduces)
-        self._sources = self.levels
+        self.reduces = tuple(reduces)
+        self.sources = self.levels
 
     @property
     def memory(self) -> int:
@@ -101,7 +103,7 @@ class Slide(ABC):
 
     def read_exactly(self) -> None:
         """Resample from level 0 from now on, and never let a decoder do a part of it."""
-        self._reduces, self._sources = (1,), self.levels[:1]
+        self.reduces, self.sources = (1,), self.levels[:1]
 
     @abstractmethod
     def region(self, level: int, reduce: int, left: int, top: int, width: int, height: int) -> np.ndarray:
@@ -171,7 +173,7 @@ class Slide(ABC):
         full = self.levels[0]
         shrink = min(1.0, side / max(full.width, full.height))
         width, height = max(1, round(full.width * shrink)), max(1, round(full.height * shrink))
-        whole = plan(self._sources, self._reduces, 1.0, 0, 0, 1, 1 / shrink)
+        whole = plan(self.sources, self.reduces, 1.0, 0, 0, 1, 1 / shrink)
         level = self.levels[whole.level]
         columns, rows = level.width // whole.reduce, level.height // whole.reduce
         width, height = min(width, columns), min(height, rows)
@@ -193,7 +195,7 @@ class Slide(ABC):
         self.close()
 
     def _plan(self, x: int, y: int, size: int, mpp: float) -> Plan:
-        return plan(self._sources, self._reduces, self.mpp, x, y, size, mpp)
+        return plan(self.sources, self.reduces, self.mpp, x, y, size, mpp)
 
 
 def window(where: Plan) -> Region:
