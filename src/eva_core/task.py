@@ -186,6 +186,16 @@ class Task(ABC):
             UsageError: The file is missing or damaged, or does not have the split.
         """
 
+    def made_again(self, folder: Path, results: "Results", parts: Mapping[str, Any]) -> dict[str, Any]:
+        """Further fields of results.json that predictions decide, for `eva verify` to compare.
+
+        Args:
+            folder: Has the result, with its tables.
+            results: What it states, of which older results may have less.
+            parts: Predictions by split, as `read` gives them.
+        """
+        return {}
+
     def comparable(self, metric: str) -> bool:
         """Whether predictions.parquet holds what two results are compared by on a metric."""
         return True

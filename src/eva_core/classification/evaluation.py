@@ -1,8 +1,9 @@
 """Evaluation of a classification, from stored embeddings to heads, scores and records."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -10,10 +11,18 @@ import torch
 
 from eva_core.classification.metric_names import metrics_for
 from eva_core.classification.metrics import log_odds, probabilities, selection_metric
-from eva_core.classification.predictions import Predictions, predictions_table
+from eva_core.classification.predictions import HOLDOUT, HOLDOUT_SPLIT, Predictions, predictions_table
+from eva_core.classification.temperature import calibrated
 from eva_core.contracts.head import Embedded, FittedRun, FittingData, Head
 from eva_core.contracts.metric import Metric
-from eva_core.contracts.results import Baseline, Confounds, Contamination, SplitRecord, TaskRecord
+from eva_core.contracts.results import (
+    Baseline,
+    Calibration,
+    ClassificationRecord,
+    Confounds,
+    Contamination,
+    SplitRecord,
+)
 from eva_core.errors import EvaError
 from eva_core.evaluation.class_checks import class_counts, untrained
 from eva_core.evaluation.contamination import marked, seen
@@ -24,18 +33,20 @@ from eva_core.evaluation.site_bias import confounds
 from eva_core.evaluation.splits import Plan, cost, make_plan, summary
 from eva_core.job import Answer, Job
 from eva_core.progress import Bar
+from eva_core.results.record import write_table
 from eva_core.store.store import Store
 
 COLOUR = "colour_stats"
 
 
-def evaluate(job: Job, store: Store, metric: Metric) -> Answer:
+def evaluate(job: Job, store: Store, metric: Metric, folder: Path) -> Answer:
     """Fit the head on the embeddings and on six colour statistics, and score both.
 
     Args:
         job: What is asked for.
         store: The embeddings of its dataset.
         metric: Facts of the main metric.
+        folder: Folder of the result, which keeps what heads say of the hold-out.
     """
     started = time.monotonic()
     card = job.dataset.card
@@ -55,7 +66,7 @@ def evaluate(job: Job, store: Store, metric: Metric) -> Answer:
         with Bar(f"scores of {job.head_name} on {COLOUR}"):
             baselines[COLOUR]["splits"] = _score(job, store, plan, colour, COLOUR)[0]
 
-    record: TaskRecord = {
+    record: ClassificationRecord = {
         **summary(plan, splits, card.metric, metric),
         "baselines": baselines,
         "contamination": _contamination(job, predictions[main_split]),
@@ -69,6 +80,7 @@ def evaluate(job: Job, store: Store, metric: Metric) -> Answer:
         "turned_copies": turned_copies_across(store, plan),
         "report": job.dataset.report(list(predictions.values())),
         "cost": cost(store, fit_s),
+        "calibration": _calibration(job, store, plan, runs, predictions, folder),
     }
     table = predictions_table(list(predictions.values()), job.dataset.card.classes, [r.run for r in runs])
     return Answer(record, {r.run: r.params for r in runs}, table, draws[main_split])
@@ -95,6 +107,18 @@ def _fit(job: Job, store: Store, plan: Plan, what: str) -> list[FittedRun]:
             fitted += head.fit(replace(data, train=some, runs=[run]), protocol)
             bar.update(len(fitted), len(data.runs))
         return fitted
+
+
+def _calibration(
+    job: Job, store: Store, plan: Plan, runs: Sequence[FittedRun], parts: Mapping[str, Predictions], folder: Path
+) -> Calibration | None:
+    """Calibration before and after a temperature; None where what selects is also reported."""
+    if plan.selected_on != "holdout":
+        return None
+    versions = [run.params if run.held is None else run.held for run in runs]
+    held_out = _predicted_rows(job, store, plan.select, HOLDOUT_SPLIT, versions)
+    write_table(folder / HOLDOUT, predictions_table([held_out], job.dataset.card.classes, [r.run for r in runs]))
+    return calibrated(held_out, parts)
 
 
 def _refit(job: Job, store: Store, plan: Plan, runs: Sequence[FittedRun]) -> float | None:
@@ -133,7 +157,18 @@ def predicted(
     job: Job, store: Store, split: str, versions: Sequence[dict[str, torch.Tensor]], what: str = "embeddings"
 ) -> Predictions:
     """What each version of the parameters says of a split."""
-    rows = store.rows(split)
+    return _predicted_rows(job, store, store.rows(split), split, versions, what)
+
+
+def _predicted_rows(
+    job: Job,
+    store: Store,
+    rows: np.ndarray,
+    split: str,
+    versions: Sequence[dict[str, torch.Tensor]],
+    what: str = "embeddings",
+) -> Predictions:
+    """What each version of the parameters says of some rows, called a split."""
     scores, ranking = scores_of(job.head, versions, store.embedded(rows, what))
     classes = job.dataset.card.classes
     return Predictions(split, store.ids[rows], store.groups[rows], store.targets[rows], scores, ranking, classes)

@@ -11,6 +11,7 @@ import pyarrow as pa
 from scipy.special import expit, logit
 
 from eva_core.results.predictions import identity_columns, read_split
+from eva_core.results.record import PREDICTIONS
 from eva_core.statistics.intervals import members
 from eva_core.task import Scores
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 SCORE = "score_"
 LOG_ODDS = "log_odds_"
+HOLDOUT, HOLDOUT_SPLIT = "holdout.parquet", "holdout"
+"""File of a result with what its heads say of the part of train that was held out, and what that is called there."""
 _ROUNDING = 1e-4
 """Of probabilities in float32."""
 
@@ -116,13 +119,17 @@ def predictions_table(parts: Sequence[Predictions], classes: Sequence[str], runs
     return pa.concat_tables(tables)
 
 
-def read_predictions(folder: Path, split: str) -> Predictions:
+def read_predictions(folder: Path, split: str, file: str = PREDICTIONS) -> Predictions:
     """The predictions of one split of a finished result.
 
+    Args:
+        folder: Folder of the result.
+        split: Name of the split.
+        file: Name of the file that has them.
     Raises:
         UsageError: The file is missing or damaged, or does not have the split.
     """
-    table, ids, groups, runs = read_split(folder, split)
+    table, ids, groups, runs = read_split(folder, split, file)
     names = [name for name in table.column_names if name.startswith(SCORE)]
     classes = [name.removeprefix(SCORE) for name in names]
     by_log_odds = [name for name in (f"{LOG_ODDS}{label}" for label in classes) if name in table.column_names]

@@ -8,10 +8,20 @@ import numpy as np
 from eva_core.classification.curves import confusions, precision_recall, reliability, roc
 from eva_core.classification.metric_names import METRICS
 from eva_core.classification.predictions import Predictions, read_predictions
-from eva_core.contracts.sections import CurvesSection, GallerySection, Item, MatrixSection, Section, Shown, TableSection
+from eva_core.classification.temperature import scaled
+from eva_core.contracts.sections import (
+    CurvesSection,
+    GallerySection,
+    Item,
+    MatrixSection,
+    Section,
+    Series,
+    Shown,
+    TableSection,
+)
 from eva_core.reports.embedding_map import embedding_map, nearest_in_train
 from eva_core.reports.sources import Sources
-from eva_core.results.report import span
+from eva_core.results.report import span, temperature_line
 
 IMAGES, NEIGHBOURS = 12, 3
 """How many images a gallery has, and how many training images stand beside each."""
@@ -145,15 +155,29 @@ def _reliability(results: Any, found: Predictions, split: str, unit: str) -> Cur
     ece = results["splits"][split]["metrics"]["ece"]["mean"]
     bins = reliability(found.scores, found.targets)
     known = "" if ece is None else f" Expected calibration error (ECE) {ece:.3f}."
+    series: list[Series] = [{"name": "accuracy", "points": _points(bins)}]
+    calibration = results.get("calibration")
+    if calibration is None:
+        known += " No temperature was fitted: no part of train is held out, or the result is older than that."
+    else:
+        known += f" {temperature_line(calibration).capitalize()}."
+    if calibration and calibration["splits"]:
+        after = scaled(found, calibration["temperatures"])
+        known += f" ECE after it {calibration['splits'][split]['after']['ece']['mean']:.3f}."
+        series.append({"name": "after temperature", "points": _points(reliability(after.scores, found.targets))})
     return {
         "kind": "curves",
         "title": "Reliability",
         "note": f"Share of {unit} that are right, by confidence; dashed: both agree.{known} Bars: share of all {unit}.",
         "x": "confidence",
         "y": "share that is right",
-        "series": [{"name": "accuracy", "points": [(round(c, 4), round(a, 4)) for c, a, _ in bins]}],
+        "series": series,
         "shares": [(round(c, 4), round(n, 4)) for c, _, n in bins],
     }
+
+
+def _points(bins: Sequence[tuple[float, float, float]]) -> list[tuple[float, float]]:
+    return [(round(confidence, 4), round(accuracy, 4)) for confidence, accuracy, _ in bins]
 
 
 def _by_class(results: Any, found: Predictions, split: str, area: str) -> list[Section]:

@@ -85,7 +85,7 @@ class Classification(Task):
     def evaluate(self, job: "Job", store: "Store", folder: Path, key: str) -> "Answer":
         from eva_core.classification.evaluation import evaluate
 
-        return evaluate(job, store, self.metrics(job.dataset.card)[job.dataset.card.metric])
+        return evaluate(job, store, self.metrics(job.dataset.card)[job.dataset.card.metric], folder)
 
     @override
     def apply(self, job: "Job", store: "Store", heads: Heads, classes: list[str], output: Path) -> Path:
@@ -124,6 +124,24 @@ class Classification(Task):
         from eva_core.classification.predictions import read_predictions
 
         return read_predictions(folder, split)
+
+    @override
+    def made_again(self, folder: Path, results: "Results", parts: Mapping[str, Any]) -> dict[str, Any]:
+        from eva_core.classification.predictions import HOLDOUT, HOLDOUT_SPLIT, read_predictions
+        from eva_core.classification.temperature import calibrated
+
+        if "calibration" not in results:  # it was made before there was one
+            return {}
+        if HOLDOUT not in self.files(results):
+            return {"calibration": None}
+        return {"calibration": calibrated(read_predictions(folder, HOLDOUT_SPLIT, HOLDOUT), parts)}
+
+    @override
+    def files(self, results: "Results") -> list[str]:
+        from eva_core.classification.predictions import HOLDOUT
+
+        held_out = "calibration" in results and results["main"]["selected_on"] == "holdout"
+        return [*super().files(results), *([HOLDOUT] if held_out else [])]
 
     @override
     def notes(self, results: "Results") -> list[str]:

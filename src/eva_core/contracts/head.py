@@ -58,6 +58,7 @@ class FittedRun:
         last: The parameters after the last step; the same as `params` where nothing was selected over time.
         selected_value: Main metric on the samples that selected.
         selected: What was chosen, for the report: {"step": 400} or {"C": 0.01}.
+        held: The parameters before the head learnt from what selected them, where it did so in the end; else None.
     """
 
     run: int
@@ -65,6 +66,7 @@ class FittedRun:
     last: dict[str, Tensor]
     selected_value: float
     selected: dict[str, float]
+    held: dict[str, Tensor] | None = None
 
 
 class Head(ABC):

@@ -86,6 +86,18 @@ class Confounds(TypedDict):
     sites: int
 
 
+class Calibration(TypedDict):
+    """Calibration before and after a temperature for each run, fitted on `n` images that were held out of train.
+
+    `splits` has, by split, then by `before` and `after`, records of `nll`, `ece` and `brier`; it is empty where a run
+    has no temperature.
+    """
+
+    n: int
+    temperatures: list[float | None]
+    splits: dict[str, dict[str, dict[str, MetricRecord]]]
+
+
 class Picture(TypedDict):
     """An image that a board shows of a result: best, median or worst, with its score; `file` is below the folder."""
 
@@ -136,6 +148,12 @@ class TaskRecord(Summary):
     cost: Cost
 
 
+class ClassificationRecord(TaskRecord):
+    """That of a classification; `calibration` is None where a reported split selects."""
+
+    calibration: Calibration | None
+
+
 class FileRecord(TypedDict):
     """Bytes and digest of a file of the result."""
 
@@ -155,5 +173,6 @@ class Results(TaskRecord):
     synthetic: bool
     card: dict[str, Any]
     environment: dict[str, str]
+    calibration: NotRequired[Calibration | None]
     files: dict[str, FileRecord]
     sha256: str

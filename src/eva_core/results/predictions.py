@@ -43,9 +43,15 @@ def identity_columns(part: Identified, run: int, **more: pa.Array) -> dict[str, 
     }
 
 
-def read_split(folder: Path, split: str) -> tuple[pa.Table, list[str], list[str], int]:
-    """The rows of one split; ids and groups of its samples, (N,); the number of runs."""
-    path, content = folder / PREDICTIONS, pa.py_buffer(read_result_file(folder, PREDICTIONS))
+def read_split(folder: Path, split: str, name: str = PREDICTIONS) -> tuple[pa.Table, list[str], list[str], int]:
+    """The rows of one split; ids and groups of its samples, (N,); the number of runs.
+
+    Args:
+        folder: Folder of a finished result.
+        split: Name of the split.
+        name: Name of the file.
+    """
+    path, content = folder / name, pa.py_buffer(read_result_file(folder, name))
     try:
         table = pq.read_table(pa.BufferReader(content), filters=[("split", "=", split)])
     except (OSError, pa.ArrowException) as error:

@@ -181,9 +181,14 @@ def write_draws(folder: Path, draws: np.ndarray) -> None:
 
 def write_predictions(folder: Path, table: pa.Table) -> None:
     """Write the rows of predictions.parquet."""
+    write_table(folder / PREDICTIONS, table)
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write rows as Parquet."""
     content = pa.BufferOutputStream()
     pq.write_table(table, content)
-    write_bytes(folder / PREDICTIONS, content.getvalue().to_pybytes())
+    write_bytes(path, content.getvalue().to_pybytes())
 
 
 def write_heads(path: Path, runs: dict[int, dict[str, np.ndarray]], classes: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from eva_core.contracts.results import MetricRecord, Results, SplitRecord
+from eva_core.contracts.results import Calibration, MetricRecord, Results, SplitRecord
 from eva_core.errors import some
 from eva_core.evaluation.class_checks import untrained_line
 from eva_core.results.nulls import MARK, not_beaten, nulls_line
@@ -50,6 +50,8 @@ def show(results: Results, console: Console | None = None) -> None:
     by_class = task_named(results["task"]).by_class(results)
     if by_class:
         console.print(_classes(rows, main["split"], by_class))
+    if calibration := _calibration(results):
+        console.print(calibration)
     for note in notes(results):
         console.print(f"  {_cell(note)}", style="dim", highlight=False)
 
@@ -74,6 +76,31 @@ def _classes(rows: list[tuple[str, dict[str, Any]]], split: str, metric: str) ->
         nulls = (number(of[key]["mean"]) for _, of in others)
         table.add_row(_cell(label), score(record), span(record["ci95"]), *nulls)
     return table
+
+
+def _calibration(results: Results) -> Table | None:
+    """Calibration on the main split before and after a temperature; None where none was fitted."""
+    calibration, split = results.get("calibration"), results["main"]["split"]
+    if not calibration or not calibration["splits"]:
+        return None
+    before, after = (calibration["splits"][split][when] for when in ("before", "after"))
+    table = Table(title=f"calibration on {_cell(split)}, {temperature_line(calibration)}", title_justify="left")
+    for name in ("lower is better", "as trained", "95 % interval", "after temperature", "95 % interval"):
+        table.add_column(name, justify="left" if name == "lower is better" else "right")
+    for name in before:
+        cells = (cell for record in (before[name], after[name]) for cell in (score(record), span(record["ci95"])))
+        table.add_row(name, *cells)
+    return table
+
+
+def temperature_line(calibration: Calibration) -> str:
+    """The temperatures, mean over runs, and what they were fitted on."""
+    known = [value for value in calibration["temperatures"] if value is not None]
+    of = f"on {calibration['n']:,} held-out images of train"
+    if len(known) < len(calibration["temperatures"]):
+        return f"no temperature: one {of} has no chance to be of its class"
+    spread = f" ({min(known):.2f} to {max(known):.2f})" if len(known) > 1 else ""
+    return f"temperature {sum(known) / len(known):.2f}{spread}, fitted {of}"
 
 
 def _cell(text: str) -> str:

@@ -19,6 +19,7 @@ def measured_record(
     n: int,
     groups: Sequence[str | None] | None,
     facts: Mapping[str, Metric] = MappingProxyType({}),
+    gaps: Sequence[Gaps] | None = None,
 ) -> tuple[SplitRecord, Intervals]:
     """What results.json says of one split, of whatever is measured under weights of the samples.
 
@@ -28,9 +29,10 @@ def measured_record(
         n: Number of samples.
         groups: Patient or slide of each sample; None where nothing is known.
         facts: Facts of the metrics, by name.
+        gaps: What the calibration error of each run sums, as `interval` takes it.
     """
     values, at_last = ([_unweighted(measure, n) for measure in measures] for measures in (selected, last))
-    return record_of(values, at_last, selected, n, groups, facts=facts)
+    return record_of(values, at_last, selected, n, groups, gaps, facts)
 
 
 def _unweighted(measure: Measure, n: int) -> Values:

@@ -17,6 +17,7 @@ from eva_core.contracts.results import Results
 from eva_core.errors import EvaError
 from eva_core.evaluation.splits import Plan, summary
 from eva_core.files.atomic_files import write_bytes
+from eva_core.files.file_names import below
 from eva_core.files.sealed_records import FILES, vouch, write_record
 from eva_core.results.record import DRAWS, PREDICTIONS, RESULTS, environment, without_nan
 from eva_core.task import Task
@@ -26,6 +27,7 @@ DECIDING = ("platform", "python", "eva-pathology", "torch", "torchmetrics", "num
 """What the last digit of a number may depend on."""
 TOLERANCE = 1e-6
 """Between numbers that two machines or versions made."""
+TABLE = ".parquet"
 BROKEN = (KeyError, TypeError, AttributeError, ValueError, IndexError, OSError, pa.ArrowException)
 """What reading a file may raise that somebody changed."""
 
@@ -64,26 +66,30 @@ def recomputed(folder: Path, results: Results, task: Task) -> tuple[dict[str, An
         results: The content of results.json: names of splits and metrics are taken from it.
         task: The kind of task of the result.
     Returns:
-        The parts `main`, `selection` and `splits`, without what heads score after their last step; the draws of the
-        main metric, (draws,); and what contradicts itself in the predictions.
+        The parts `main`, `selection` and `splits`, without what heads score after their last step, and those that only
+        this kind of task has; the draws of the main metric, (draws,); what contradicts itself in the predictions.
     """
     main, draws, problems = results["main"], np.array([]), []
+    scored: dict[str, Any] = {}
     splits: dict[str, Any] = {}
     content = (folder / PREDICTIONS).read_bytes()
     there = pq.read_table(BytesIO(content), columns=["split"])["split"].unique().to_pylist()
     if sorted(there) != sorted(results["splits"]):
         problems.append(f"expected splits {sorted(results['splits'])}, but found {sorted(there)}.")
-    with staged(results, content) as copy:
+    tables = {name: below(folder, name) for name in task.files(results) if name.endswith(TABLE)}
+    own = {name: path.read_bytes() for name, path in tables.items()}
+    with staged(results, {PREDICTIONS: content, **own}) as copy:
         for split, stated in results["splits"].items():
-            part = task.read(copy, split)
+            scored[split] = part = task.read(copy, split)
             problems += part.contradictions()
             splits[split], intervals = part.record(metric_names(stated["metrics"]))
             if split == main["split"]:
                 draws, labels = intervals.draws[main["metric"]], part.labels
+        more = task.made_again(copy, results, scored)
     card = DatasetCard(results["identity"]["dataset"], results["task"], tuple(labels), ordinal=True)
     nothing = np.array([], np.int64)
     plan = Plan(nothing, nothing, tuple(splits), main["split"], main["selected_on"], results["selection"])
-    parts: Any = summary(plan, splits, main["metric"], task.metrics(card)[main["metric"]])
+    parts: Any = {**summary(plan, splits, main["metric"], task.metrics(card)[main["metric"]]), **more}
     for record in splits.values():
         for metric in record["metrics"].values():
             del metric["last"]
@@ -96,11 +102,12 @@ def metric_names(metrics: Mapping[str, Any]) -> list[str]:
 
 
 @contextmanager
-def staged(results: Results, predictions: bytes) -> Iterator[Path]:
-    """A folder in which a task reads predictions as those of a result, whatever is wrong with its seals."""
+def staged(results: Results, tables: Mapping[str, bytes]) -> Iterator[Path]:
+    """A folder in which a task reads tables as those of a result, whatever is wrong with its seals."""
     with TemporaryDirectory(prefix="eva-verify-") as name:
-        write_bytes(Path(name) / PREDICTIONS, predictions)
-        write_record(Path(name) / RESULTS, {**results, FILES: vouch(Path(name), [PREDICTIONS])})
+        for table, content in tables.items():
+            write_bytes(Path(name) / table, content)
+        write_record(Path(name) / RESULTS, {**results, FILES: vouch(Path(name), tables)})
         yield Path(name)
 
 

@@ -53,13 +53,14 @@ class LogReg(Head):
                 value = score(self.logits(problem.params(model), select.x)[None], select.y).item()
                 candidates.append((value, c, model))
             value, c, model = max(candidates, key=lambda candidate: sign * candidate[0])
+            held = problem.params(model)
             if protocol.selection == "holdout":  # else `select` is the split that is reported
                 data.progress(len(candidates), len(protocol.C) + 1)
                 problem = _Problem([train, select], data.classes)
                 model = problem.solve(c)  # from nothing: a model that is sure of itself is a bad start on new samples
         data.progress(len(protocol.C) + 1, len(protocol.C) + 1)
-        params = {name: value.cpu() for name, value in problem.params(model).items()}
-        return [FittedRun(data.runs[0], params, params, value, {"C": c})]
+        params, held = ({name: value.cpu() for name, value in of.items()} for of in (problem.params(model), held))
+        return [FittedRun(data.runs[0], params, params, value, {"C": c}, held)]
 
     @override
     def logits(self, params: dict[str, Tensor], x: Tensor) -> Tensor:

@@ -48,12 +48,13 @@ class Knn(Head):
         shares = _shares(bank, select.x, ks)  # (len(tried), N, C)
         values = [score(_as_logits(share)[None], select.y).item() for share in shares]
         value, k = max(zip(values, ks, strict=True), key=lambda one: (sign * one[0], -one[1]))
+        held = {**bank, "k": torch.tensor(float(k))}
         if protocol.selection == "holdout":  # else `select` is the split that is reported
             both = Embedded(torch.cat([train.x, select.x]), torch.cat([train.y, select.y]))
             bank = _bank(both, data.classes)
-        params = {**bank, "k": torch.tensor(float(k))}
+        params = {**held, **bank}
         data.progress(1, 1)
-        return [FittedRun(data.runs[0], params, params, value, {"k": k})]
+        return [FittedRun(data.runs[0], params, params, value, {"k": k}, held)]
 
     @override
     def logits(self, params: dict[str, Tensor], x: Tensor) -> Tensor:

@@ -1,20 +1,27 @@
 """What `strict` holds out, and what a result says of it."""
 
+import io
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from eva_core import fit
+from eva_core.classification.predictions import HOLDOUT, HOLDOUT_SPLIT, read_predictions
 from eva_core.config.protocols import load_protocol
 from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.dataset import Dataset, Sample
 from eva_core.errors import UsageError
 from eva_core.extraction.settings import Extraction
-from eva_core.results.report import notes
+from eva_core.results.record import REPORT, RESULTS
+from eva_core.results.report import notes, show
+from eva_core.verification.verify import verify
 from eva_vision.models.baselines import colour_stats
 from tests.conftest import picture
+from tests.core.verification.conftest import resealed
 
 CPU = Extraction(device="cpu", workers=0)
 TINTS = ((220, 150, 180), (150, 120, 200), (120, 190, 120))
@@ -102,3 +109,45 @@ def test_turned_images_of_train_in_a_reported_split_are_counted_and_told(tmp_pat
 
 def test_where_groups_are_known_nobody_looks_for_turned_copies(tmp_path):
     assert strict(Clinic([(f"p{n}", n % 2) for n in range(20)], 2), tmp_path)["turned_copies"] is None
+
+
+@pytest.mark.parametrize("head", ["logreg", "knn", "linear"])
+def test_a_temperature_is_fitted_on_what_the_head_has_not_learnt_from(tmp_path, head):
+    train = [(f"p{n // 4}", n % 2) for n in range(48)]
+    results = strict(Clinic(train, 2), tmp_path, head)
+    calibration = results["calibration"]
+    held_out = read_predictions(tmp_path, HOLDOUT_SPLIT, HOLDOUT)
+    assert calibration["n"] == len(held_out.ids)
+    assert {*held_out.ids} < {f"s{n:03d}" for n in range(48)}
+    temperature = calibration["temperatures"][0]
+    assert 0 < temperature <= 100
+    text = io.StringIO()
+    show(results, Console(file=text, width=120))
+    assert f"temperature {temperature:.2f}, fitted on {len(held_out.ids)} held-out images of train" in text.getvalue()
+    assert "after temperature" in text.getvalue()
+
+
+def test_what_is_made_again_is_the_same_and_an_edit_is_found(tmp_path):
+    train = [(f"p{n // 4}", n % 2) for n in range(48)]
+    strict(Clinic(train, 2), tmp_path)
+    assert verify(tmp_path, sources=False).wrong == []
+    content = json.loads((tmp_path / RESULTS).read_text())
+    content["calibration"]["temperatures"][0] += 0.01
+    resealed(tmp_path, lambda stated: stated.update(content))
+    (line,) = verify(tmp_path, sources=False).wrong
+    assert line.startswith("calibration.temperatures.0: expected ")
+    resealed(tmp_path, lambda stated: stated.update(calibration=None))
+    assert any(line.startswith("calibration: expected ") for line in verify(tmp_path, sources=False).wrong)
+    resealed(tmp_path, lambda stated: stated.pop("calibration"))  # as results are that are older
+    assert verify(tmp_path, sources=False).wrong == []
+
+
+def test_nothing_is_fitted_on_a_split_that_is_reported(tmp_path):
+    protocol = replace(load_protocol("eva-0.4"), steps=20, runs=1)
+    dataset = Clinic([(f"p{n // 4}", n % 2) for n in range(20)], 2)
+    results = fit(colour_stats(), dataset, "linear", protocol, tmp_path, CPU, tell=lambda line: None)
+    assert results["calibration"] is None
+    assert not (tmp_path / HOLDOUT).exists()
+    assert verify(tmp_path, sources=False).wrong == []
+    text = (tmp_path / REPORT).read_text()
+    assert "No temperature was fitted" in text
