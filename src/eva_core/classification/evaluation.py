@@ -53,7 +53,7 @@ def evaluate(job: Job, store: Store, metric: Metric, folder: Path) -> Answer:
     plan = make_plan(store, job.protocol, card, stratified=True)
     counts = class_counts(store.targets[store.readable], store.splits[store.readable], job.dataset.card.classes)
     foreign = untrained({split: counts[split] for split in ("train", *plan.reported)}, job.dataset.card.name)
-    runs = _fit(job, store, plan, "embeddings")
+    runs = fit_head(job, store, plan, "embeddings")
     with Bar(f"scores of {job.head_name} on {job.model}"):
         splits, predictions, draws = _score(job, store, plan, runs, "embeddings")
     main_split = plan.main
@@ -62,7 +62,7 @@ def evaluate(job: Job, store: Store, metric: Metric, folder: Path) -> Answer:
     if store.imported:
         baselines = {}  # colour needs the images
     elif job.model != COLOUR:
-        colour = _fit(job, store, plan, COLOUR)
+        colour = fit_head(job, store, plan, COLOUR)
         with Bar(f"scores of {job.head_name} on {COLOUR}"):
             baselines[COLOUR]["splits"] = _score(job, store, plan, colour, COLOUR)[0]
 
@@ -86,7 +86,15 @@ def evaluate(job: Job, store: Store, metric: Metric, folder: Path) -> Answer:
     return Answer(record, {r.run: r.params for r in runs}, table, draws[main_split])
 
 
-def _fit(job: Job, store: Store, plan: Plan, what: str) -> list[FittedRun]:
+def fit_head(job: Job, store: Store, plan: Plan, what: str) -> list[FittedRun]:
+    """Fit the head of a job on the rows of a plan.
+
+    Args:
+        job: Its head, protocol and classes.
+        store: The embeddings of its dataset.
+        plan: The rows that teach, and those that select.
+        what: `embeddings`, or `colour_stats`.
+    """
     head, protocol = job.head, job.protocol
     data = FittingData(
         store.embedded(plan.train, what),

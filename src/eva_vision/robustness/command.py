@@ -17,7 +17,7 @@ def main(argv: list[str]) -> int:
     from eva_core.commands.predict import jobs_of
     from eva_vision.robustness.study import study
 
-    print(write(study(jobs_of(words)), Path(given.output)))
+    print(write(study(jobs_of(words), given.leave_site_out), Path(given.output)))
     return 0
 
 
@@ -28,6 +28,11 @@ def _parser() -> Parser:
         "share the class or the site: RI, MaRI and CRoMa with its lower tail, beside published values. Flags of "
         "`eva predict` say what is measured: --config NAME or --dataset NAME, --model NAME or --models A,B,C, "
         "--protocol, --device. Embeddings come from the store.",
+    )
+    parser.add_argument(
+        "--leave_site_out",
+        action="store_true",
+        help="also fit the head of the protocol, or --head NAME, on all sites but one, for each: scores by site",
     )
     parser.add_argument("--output", default="out/robustness", help="folder for robustness.html and robustness.json")
     return parser

@@ -23,6 +23,35 @@ class Published(TypedDict):
     delta: float | None
 
 
+class SiteScore(TypedDict):
+    """The score on the images of one site by a head that was fitted on those of all others; null with the reason."""
+
+    n: int
+    n_groups: int
+    value: float | None
+    ci95: list[float] | None
+    reason: str
+
+
+class LeftOut(TypedDict):
+    """Scores of each site when it is left out.
+
+    Attributes:
+        sites: By name.
+        mean: Mean over the sites that have a score.
+        worst: The site of the worst score.
+        spread: Difference of the best and the worst score.
+    """
+
+    head: str
+    protocol: str
+    metric: str
+    sites: dict[str, SiteScore]
+    mean: float | None
+    worst: str | None
+    spread: float | None
+
+
 class ModelRecord(TypedDict):
     """What is measured of one model.
 
@@ -36,6 +65,7 @@ class ModelRecord(TypedDict):
         site_accuracy: Balanced accuracy of the site by the same neighbours.
         values: By metric.
         notes: What a reader must know of them.
+        left_out: Scores of each site when it is left out, where that was asked for.
     """
 
     model: str
@@ -50,6 +80,7 @@ class ModelRecord(TypedDict):
     values: dict[str, Value]
     published: list[Published]
     notes: list[str]
+    left_out: NotRequired[LeftOut]
 
 
 class Robustness(TypedDict):

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eva_core.api import extract_job
+from eva_core.config.jobs import with_head
 from eva_core.contracts.dataset import Dataset
 from eva_core.contracts.metric import Metric
 from eva_core.errors import some
@@ -20,6 +21,7 @@ from eva_core.task import task_named
 from eva_vision.robustness.contracts import Benchmark
 from eva_vision.robustness.images import KIND, Images, benchmark_of, embeddings, images_of, refuse_unfit
 from eva_vision.robustness.index import Scope, best_k, class_accuracy, counted, site_accuracy, weighed
+from eva_vision.robustness.left_out import left_out
 from eva_vision.robustness.margin import M, Margins, margins
 from eva_vision.robustness.published import beside
 from eva_vision.robustness.schema import SCHEMA, ModelRecord, Robustness, Value
@@ -29,11 +31,12 @@ MARGIN = ("croma", "croma_ltm10", "croma_f0")
 _FACTS = {"croma": Metric(bounds=(-1, 1)), "croma_ltm10": Metric(bounds=(-1, 1))}
 
 
-def study(jobs: Sequence[Job], tell: Callable[[str], None] = say) -> Robustness:
+def study(jobs: Sequence[Job], leave_site_out: bool = False, tell: Callable[[str], None] = say) -> Robustness:
     """Measure some models on one dataset.
 
     Args:
         jobs: A job for each model, all of the same dataset.
+        leave_site_out: Score each site by a head that is fitted on all others, too.
         tell: Receives lines for the user.
     Returns:
         The content of robustness.json.
@@ -50,7 +53,10 @@ def study(jobs: Sequence[Job], tell: Callable[[str], None] = say) -> Robustness:
         images = images_of(store, benchmark)
         x = embeddings(store, images.rows)
         with Bar(f"neighbours of {job.model}"):
-            models.append(of_model(job, x, images, benchmark))
+            record = of_model(job, x, images, benchmark)
+        if leave_site_out:
+            record["left_out"] = left_out(job if job.head else with_head(job, jobs[0].head), store)
+        models.append(record)
     return {**_about(images, dataset), "models": models}
 
 

@@ -6,7 +6,7 @@ from rich.table import Table
 
 from eva_core.results.report import number, span
 from eva_core.shown import visible
-from eva_vision.robustness.schema import Published, Robustness, Value
+from eva_vision.robustness.schema import LeftOut, Published, Robustness, SiteScore, Value
 
 LABELS = {
     "robustness_index": "RI",
@@ -18,7 +18,7 @@ LABELS = {
 """Metrics in the order of the tables, as their authors call them."""
 
 
-def shown(value: Value) -> str:
+def shown(value: Value | SiteScore) -> str:
     """A value with its interval.
 
     Examples:
@@ -53,11 +53,28 @@ def show(content: Robustness, console: Console | None = None) -> None:
         accuracies = [number(record["class_accuracy"]), number(record["site_accuracy"])]
         table.add_row(_cell(record["model"]), str(record["k"]), *values, *accuracies)
     console.print(table)
+    for record in content["models"]:
+        if "left_out" in record:
+            console.print(_sites(record["model"], record["left_out"]))
     for note in content["notes"]:
         console.print(f"  {_cell(note)}", style="dim", highlight=False)
     for record in content["models"]:
         for line in [*map(published_line, record["published"]), *record["notes"]]:
             console.print(f"  {_cell(record['model'])}: {_cell(line)}", style="dim", highlight=False)
+
+
+def _sites(model: str, left_out: LeftOut) -> Table:
+    title = f"{model}: {left_out['metric']} of each site by {left_out['head']} on the others, {left_out['protocol']}"
+    table = Table(title=_cell(title), title_justify="left")
+    for name in ("site", "images", "groups", left_out["metric"], ""):
+        table.add_column(name)
+    for site, score in left_out["sites"].items():
+        mark = "worst" if site == left_out["worst"] else ""
+        cells = (site, f"{score['n']:,}", f"{score['n_groups']:,}", shown(score), score["reason"] or mark)
+        table.add_row(*map(_cell, cells))
+    table.add_section()
+    table.add_row("mean", "", "", number(left_out["mean"]), f"spread {number(left_out['spread'])}")
+    return table
 
 
 def _cell(text: str) -> str:

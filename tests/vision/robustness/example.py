@@ -39,6 +39,14 @@ def content() -> Robustness:
             {"metric": "robustness_index", "value": 0.7, "protocol": "pathorob", "ours": "pathorob", "delta": 0.05}
         ],
         "notes": ["few neighbours"],
+        "left_out": {
+            **{"head": "knn", "protocol": "strict", "metric": "balanced_accuracy", "mean": 0.8, "worst": "A"},
+            "spread": 0.0,
+            "sites": {
+                "A": {"n": 20, "n_groups": 4, "value": 0.8, "ci95": [0.7, 0.9], "reason": ""},
+                "<b>": {"n": 20, "n_groups": 4, "value": None, "ci95": None, "reason": "too few classes"},
+            },
+        },
     }
     sites = {"A": {"a": 10, "b": 10}, "<b>": {"a": 10, "b": 10}}
     return {

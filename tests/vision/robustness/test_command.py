@@ -11,13 +11,16 @@ from eva_vision.robustness.schema import SCHEMA
 
 def test_models_on_one_dataset(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     argv = ["robustness", *words, "--model", "colour_stats", "--output", str(tmp_path / "deep/r")]
-    assert main(argv) == 0
+    assert main([*argv, "--leave_site_out", "--head", "knn"]) == 0
     said = capsys.readouterr()
     assert said.out.splitlines()[-1] == str(tmp_path / "deep/r/robustness.html")
     assert "CRoMa" in said.out
     content = json.loads((tmp_path / "deep/r/robustness.json").read_text())
     assert content["schema"] == SCHEMA
-    assert [record["model"] for record in content["models"]] == ["colour_stats"]
+    (record,) = content["models"]
+    assert record["model"] == "colour_stats"
+    assert list(record["left_out"]["sites"]) == ["A", "B", "C"]  # C is out of distribution for the index
+    assert "knn on the others" in said.out.replace("\n", " ")
     assert {p.name for p in (tmp_path / "deep/r").iterdir()} == {"robustness.json", "robustness.html"}
 
 
