@@ -45,6 +45,7 @@ DISTILLED = """
         backbone_args: {{arch: mobilenetv2_100, checkpoint: {weights}, pad_type: same, mean: [0.5, 0.5, 0.5],
                         std: [0.5, 0.5, 0.5]}}
         hidden: 512
+        size: 96
 """
 
 
