@@ -7,6 +7,7 @@ from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.dataset import Sample
 from eva_vision.datasets.base import ImageFiles
 from eva_vision.datasets.published_files import locate, refuse, scan
+from eva_vision.datasets.thunder_splits import Splits, as_thunder
 from eva_vision.download import Remote, obtain
 
 PREFIX = {"Benign": "b", "InSitu": "is", "Invasive": "iv", "Normal": "n"}
@@ -18,6 +19,13 @@ VAL = {
     "Normal": (range(46, 69),),
 }
 """Numbers in the file names; the same images that kaiko-ai/eva @ 73b61a79 gives as positions in a listing."""
+THUNDER_VAL = {
+    "Benign": range(16, 26),
+    "InSitu": range(11, 21),
+    "Invasive": range(1, 11),
+    "Normal": (*range(6, 16), *range(81, 91)),
+}
+"""Numbers of what MICS-Lab/thunder @ 1c5939f takes from train to validate on."""
 
 
 class Bach(ImageFiles):
@@ -44,12 +52,13 @@ class Bach(ImageFiles):
         ),
     )
 
-    def __init__(self, root: str, download: bool = False) -> None:
+    def __init__(self, root: str, download: bool = False, splits: Splits = "eva") -> None:
         """Index the images by name.
 
         Args:
             root: The folder `ICIAR2018_BACH_Challenge`, or the one that holds it.
             download: Fetch and unpack it (10 GB) where it is missing.
+            splits: `eva`: train and val; `thunder`: those of THUNDER, whose test is this val.
         Raises:
             UsageError: Names images that are missing, extra or empty.
         """
@@ -71,3 +80,6 @@ class Bach(ImageFiles):
             )
             for id, (name, n) in expected.items()
         ]
+        if splits == "thunder":
+            val = {id for id, (name, n) in expected.items() if n in THUNDER_VAL[name]}
+            self.samples = as_thunder(self.samples, val)

@@ -8,8 +8,9 @@ from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.dataset import Sample
 from eva_core.evaluation.tcga import patient
 from eva_vision.datasets.base import ImageFiles
-from eva_vision.datasets.class_folders import SEED, class_images, fifth
+from eva_vision.datasets.class_folders import class_images, fifth
 from eva_vision.datasets.published_files import check_counts, locate, refuse, tell_crossing
+from eva_vision.datasets.thunder_splits import DRAWN, SEED
 from eva_vision.download import Remote, obtain
 
 _RECORD = "https://zenodo.org/records/7898308"
@@ -30,7 +31,7 @@ class Ccrcc(ImageFiles):
         collections=("TCGA",),
     )
     counts: ClassVar[dict[str, int]] = {"train": 16_797, "val": 4_298, "test": 6_074}
-    drawn: ClassVar[tuple[str, ...]] = ("train", "val")
+    drawn: ClassVar[tuple[str, ...]] = DRAWN
     # No checksum is known for certain: the zip's own are checked, and images are counted.
     remotes: ClassVar[tuple[Remote, ...]] = (
         Remote(f"{_RECORD}/files/tissue_classification.zip?download=1", "tissue_classification"),

@@ -8,9 +8,6 @@ from typing import NamedTuple
 from eva_vision.datasets.published_files import refuse, scan
 from eva_vision.images import SUFFIXES
 
-SEED = 0
-"""THUNDER draws all its splits by Python's random numbers from this seed (MICS-Lab/thunder @ 1c5939f)."""
-
 IMAGES = tuple(sorted(SUFFIXES))
 """Endings of image files, where it is not known which of them a dataset has."""
 

@@ -1,5 +1,6 @@
 """CRC: colorectal patches of nine tissues, with and without stain normalisation of the training images."""
 
+import random
 import re
 from pathlib import Path
 from typing import ClassVar
@@ -8,6 +9,7 @@ from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.dataset import Sample
 from eva_vision.datasets.base import ImageFiles
 from eva_vision.datasets.published_files import check_counts, locate, refuse, scan
+from eva_vision.datasets.thunder_splits import SEED, Splits, as_thunder
 from eva_vision.download import Remote, obtain
 
 CLASSES = ("ADI", "BACK", "DEB", "LYM", "MUC", "MUS", "NORM", "STR", "TUM")
@@ -41,12 +43,13 @@ class Crc(ImageFiles):
         _remote("CRC-VAL-HE-7K", "2fd1651b4f94ebd818ebf90ad2b6ce06"),
     )
 
-    def __init__(self, root: str, download: bool = False) -> None:
+    def __init__(self, root: str, download: bool = False, splits: Splits = "eva") -> None:
         """Index both folders, one listing per class.
 
         Args:
             root: The folder that holds both.
             download: Fetch and unpack (12.5 GB) what is missing.
+            splits: `eva`: train and val; `thunder`: those of THUNDER, whose test is this val.
         Raises:
             UsageError: Names files that are no images of their class, or says how many are missing.
         """
@@ -65,6 +68,10 @@ class Crc(ImageFiles):
                 for path, size in sizes.items()
             ]
         check_counts(Path(root), self.counts, self.samples, self.card)
+        if splits == "thunder":
+            train = [s.id for s in self.samples if s.split == "train"]
+            val = random.Random(SEED).sample(range(len(train)), int(0.2 * len(train)))
+            self.samples = as_thunder(self.samples, {train[i] for i in val})
 
 
 class CrcNonorm(Crc):

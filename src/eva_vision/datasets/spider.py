@@ -7,8 +7,9 @@ from typing import ClassVar
 from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.dataset import Sample
 from eva_vision.datasets.base import ImageFiles
-from eva_vision.datasets.class_folders import SEED, class_images, fifth
+from eva_vision.datasets.class_folders import class_images, fifth
 from eva_vision.datasets.published_files import check_counts, locate, tell_crossing
+from eva_vision.datasets.thunder_splits import DRAWN, SEED
 
 _CARD = DatasetCard(
     name="spider_breast",
@@ -50,7 +51,7 @@ class _Spider(ImageFiles):
     """An organ of SPIDER."""
 
     counts: ClassVar[dict[str, int]]
-    drawn: ClassVar[tuple[str, ...]] = ("train", "val")
+    drawn: ClassVar[tuple[str, ...]] = DRAWN
     moved: ClassVar[dict[str, str]] = {}
     """Slides whose split is not left to the draw."""
 

@@ -8,8 +8,9 @@ from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.dataset import Sample
 from eva_core.evaluation.tcga import patient
 from eva_vision.datasets.base import ImageFiles
-from eva_vision.datasets.class_folders import SEED, class_images, fifth
+from eva_vision.datasets.class_folders import class_images, fifth
 from eva_vision.datasets.published_files import check_counts, locate, refuse, tell_crossing
+from eva_vision.datasets.thunder_splits import DRAWN, SEED
 from eva_vision.download import Remote, obtain
 
 _RECORD = "https://zenodo.org/records/3832231"
@@ -30,7 +31,7 @@ class TcgaCrcMsi(ImageFiles):
         collections=("TCGA",),
     )
     counts: ClassVar[dict[str, int]] = {"train": 14_762, "val": 4_795, "test": 32_361}
-    drawn: ClassVar[tuple[str, ...]] = ("train", "val")
+    drawn: ClassVar[tuple[str, ...]] = DRAWN
     # No checksum is known for certain: the zips' own are checked, and images are counted.
     remotes: ClassVar[tuple[Remote, ...]] = tuple(
         Remote(f"{_RECORD}/files/{name}.zip?download=1", name) for name in ("TRAIN", "TEST")

@@ -9,8 +9,9 @@ from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.dataset import Sample
 from eva_core.evaluation.tcga import patient
 from eva_vision.datasets.base import ImageFiles
-from eva_vision.datasets.class_folders import IMAGES, SEED
+from eva_vision.datasets.class_folders import IMAGES
 from eva_vision.datasets.published_files import check_counts, locate, refuse, scan, tell_crossing
+from eva_vision.datasets.thunder_splits import SEED
 from eva_vision.download import Remote, obtain
 
 _RECORD = "https://zenodo.org/records/5889558"

@@ -76,3 +76,12 @@ def test_what_is_not_there_says_how_to_get_it(tmp_path: Path, refusal):
     message = refusal(Bach, tmp_path)
     assert "zenodo.org/records/3632035" in message
     assert "--dataset.download true" in message
+
+
+def test_the_splits_of_thunder_are_the_published_ones(root: Path):
+    samples = sorted(Bach(str(root), splits="thunder").samples, key=lambda s: s.id)
+    assert Counter(s.split for s in samples) == {"train": 218, "val": 50, "test": 132}
+    # as MICS-Lab/thunder @ 1c5939f gives them: half-open positions, val out of what eva trains on
+    val = ((15, 25), (110, 120), (200, 210), (305, 315), (380, 390))
+    for split, ranges in (("val", val), ("test", VAL)):
+        assert {samples[i].split for first, stop in ranges for i in range(first, stop)} == {split}

@@ -14,6 +14,7 @@ IMAGES |= {"2773": 30, "5695": 23, "16184CD": 35, "23060CD": 14, "21998CD": 37, 
 
 
 COUNTS = {"train": 8, "val": 6}
+THUNDER_COUNTS = {"train": 4, "val": 4, "test": 6}
 """What the tree holds, in place of the published counts."""
 
 
@@ -91,3 +92,10 @@ def test_duplicate_misnamed_and_empty_images_are_named(root: Path, refusal):
 
 def test_what_is_not_there_says_how_to_get_it(tmp_path: Path, refusal):
     assert "BreaKHis_v1.tar.gz" in refusal(BreakHis, tmp_path / "nowhere")
+
+
+def test_thunder_validates_on_patients_of_train_and_tests_on_those_of_val(root: Path):
+    eva, thunder = ({s.id: s for s in BreakHis(str(root), splits=splits).samples} for splits in ("eva", "thunder"))
+    assert Counter(s.split for s in thunder.values()) == THUNDER_COUNTS
+    assert {s.group for s in thunder.values() if s.split == "val"} == {"18842", "13412"}
+    assert {id for id, s in eva.items() if s.split == "val"} == {id for id, s in thunder.items() if s.split == "test"}

@@ -1,6 +1,7 @@
 """CRC, normalised and not: folders, names and counts."""
 
 import os
+import random
 from collections import Counter
 from pathlib import Path
 
@@ -73,3 +74,11 @@ def test_one_listing_per_folder_gives_names_and_sizes(root: Path, monkeypatch: p
     assert len(Crc(str(root)).samples) == 27
     assert len(listed) == 2 * (1 + len(CLASSES))
     assert not [path for path in asked if path.endswith(".tif")]
+
+
+def test_thunder_draws_a_fifth_of_train_to_validate_on(root: Path):
+    samples = Crc(str(root), splits="thunder").samples
+    assert Counter(s.split for s in samples) == {"train": 15, "val": 3, "test": 9}
+    random.seed(0)  # as MICS-Lab/thunder: of all images class by class, in the order of their names
+    train = sorted(str(path.relative_to(root)) for path in (root / "NCT-CRC-HE-100K").rglob("*.tif"))
+    assert {s.id for s in samples if s.split == "val"} == {train[i] for i in random.sample(range(18), 3)}

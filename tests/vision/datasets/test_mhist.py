@@ -1,5 +1,6 @@
 """MHIST: the official table decides."""
 
+import random
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from eva_vision.datasets.mhist import Mhist
 from tests.vision.datasets import trees
 
 COUNTS = {"train": 3, "val": 2}
+THUNDER_COUNTS = {"train": 3, "val": 0, "test": 2}
 """What the tree holds, in place of the published counts."""
 
 
@@ -83,3 +85,22 @@ def test_what_is_not_there_says_whom_to_ask(root: Path, tmp_path: Path, refusal)
     assert "bmirds.github.io/MHIST" in refusal(Mhist, tmp_path / "nowhere")
     (root / "annotations.csv").unlink()
     assert "annotations.csv" in refusal(Mhist, root)
+
+
+def test_thunder_draws_a_fifth_of_train_in_the_order_of_the_table(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    more = [f"MHIST_bb{n:02d}.png,HP,5,{'test' if n % 4 == 3 else 'train'}" for n in range(19, -1, -1)]
+    table = root / "annotations.csv"
+    table.write_text(table.read_text() + "\n".join(more))
+    trees.write_images(root / "images", [line.partition(",")[0] for line in more])
+    monkeypatch.setattr(Mhist, "counts", {"train": 18, "val": 7})
+    monkeypatch.setattr(Mhist, "thunder_counts", {"train": 15, "val": 3, "test": 7})
+    random.seed(0)  # as MICS-Lab/thunder: a number for each row of train
+    rows = [line.split(",") for line in table.read_text().splitlines()[1:]]
+    val = {row[0] for row in rows if row[3] == "train" and random.uniform(0, 1) < 0.2}
+    samples = Mhist(str(root), splits="thunder").samples
+    assert {s.id for s in samples if s.split == "val"} == val
+    assert sum(s.split == "test" for s in samples) == 7
+    told = capsys.readouterr().err
+    assert ("mhist: drawn otherwise than for published scores" in told) == (len(val) != 3)

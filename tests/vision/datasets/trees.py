@@ -79,15 +79,10 @@ def small(name: str, root: Path) -> Dataset:
 
 
 def patch_counts(patch: pytest.MonkeyPatch, name: str, test: ModuleType) -> None:
-    """Let the counts of a tree stand for the published ones, and its last numbers and checksum.
-
-    Of a test file of several datasets, `name` may be that of the file: then they stand for those of all.
-    """
-    of_file = [one for one in NAMES if registry.datasets.find(one).class_path.split(".")[-2] == name]
-    for published in ("counts", "numbers", "md5"):
+    """Let the counts of a tree stand for the published ones, and its last numbers and checksum."""
+    for published in ("counts", "thunder_counts", "numbers", "md5"):
         if hasattr(test, published.upper()):
-            for one in [name] if name in NAMES else of_file:
-                patch.setattr(registry.datasets.load(one), published, getattr(test, published.upper()))
+            patch.setattr(registry.datasets.load(name), published, getattr(test, published.upper()))
 
 
 def write_images(root: Path, paths: Sequence[str]) -> Path:
