@@ -49,6 +49,11 @@ class Job:
         """The card of the backbone."""
         return self.backbone.card
 
+    @property
+    def metric(self) -> str:
+        """The main metric of a classification: the protocol's where it names one, else the dataset's."""
+        return self.protocol.metrics[0] if self.protocol.metrics else self.dataset.card.metric
+
 
 @dataclass(frozen=True)
 class Answer:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from eva_core.classification.metrics import confidence_bins
+from eva_core.classification.calibration_bins import confidence_bins
 
 _GRID = 101
 """Places of false positives, or of recall, at which runs are averaged."""

@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 import torch
 
-from eva_core.classification.metric_names import metrics_for
+from eva_core.classification.metric_names import kept_metrics
 from eva_core.classification.metrics import log_odds, probabilities, selection_metric
 from eva_core.classification.predictions import HOLDOUT, HOLDOUT_SPLIT, Predictions, predictions_table
 from eva_core.classification.temperature import calibrated
@@ -67,7 +67,7 @@ def evaluate(job: Job, store: Store, metric: Metric, folder: Path) -> Answer:
             baselines[COLOUR]["splits"] = _score(job, store, plan, colour, COLOUR)[0]
 
     record: ClassificationRecord = {
-        **summary(plan, splits, card.metric, metric),
+        **summary(plan, splits, job.metric, metric),
         "baselines": baselines,
         "contamination": _contamination(job, predictions[main_split]),
         "confounds": _confounds(store, main_split),
@@ -101,7 +101,7 @@ def fit_head(job: Job, store: Store, plan: Plan, what: str) -> list[FittedRun]:
         store.embedded(plan.select, what),
         len(job.dataset.card.classes),
         head.runs(protocol),
-        job.dataset.card.metric,
+        job.metric,
         protocol.patience.get(job.dataset.card.name),
     )
     with Bar(f"{job.head_name} on {job.model if what == 'embeddings' else what}", 1, "steps") as bar:
@@ -136,7 +136,7 @@ def _refit(job: Job, store: Store, plan: Plan, runs: Sequence[FittedRun]) -> flo
     """
     if plan.selected_on != "holdout":
         return None
-    data, score = store.embedded(plan.select), selection_metric(job.dataset.card.metric)
+    data, score = store.embedded(plan.select), selection_metric(job.metric)
     return float(np.mean([score(job.head.logits(r.params, data.x)[None], data.y).item() for r in runs]))
 
 
@@ -155,9 +155,9 @@ def _score(
             )
         same = all(r.last is r.params for r in runs)  # nothing was selected over time
         end = part if same else predicted(job, store, split, [r.last for r in runs], what)
-        splits[split], intervals = part.record([*metrics_for(job.dataset.card)], end)
+        splits[split], intervals = part.record(kept_metrics(job.dataset.card, job.protocol.metrics), end)
         parts[split] = part
-        draws[split] = intervals.draws[job.dataset.card.metric]
+        draws[split] = intervals.draws[job.metric]
     return splits, parts, draws
 
 
@@ -200,7 +200,7 @@ def _contamination(job: Job, predictions: Predictions) -> Contamination:
             scores=predictions.scores[:, chosen],
             log_odds=predictions.ranking[:, chosen],
         )
-        return rest.record([*metrics_for(job.dataset.card)])[0]
+        return rest.record(kept_metrics(job.dataset.card, job.protocol.metrics))[0]
 
     known = seen(job.card, predictions.ids, predictions.groups, job.dataset)
     return marked(job.card, job.dataset.card, known, rescored)

@@ -1,9 +1,11 @@
 """The metrics of a classifier. Free of torch, so that a board can be read without it."""
 
+from collections.abc import Collection
+
 from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.metric import Metric
 
-KAPPA = "quadratic_kappa"
+KAPPA, ECE5 = "quadratic_kappa", "ece5"
 METRICS = {
     "balanced_accuracy": Metric(),
     "accuracy": Metric(),
@@ -13,8 +15,11 @@ METRICS = {
     "auprc": Metric(),
     "brier": Metric(higher_is_better=False, bounds=(0.0, 2.0)),
     KAPPA: Metric(bounds=(-1.0, 1.0), chance=0.0),
+    ECE5: Metric(higher_is_better=False, biased=True),
 }
 NAMES = tuple(METRICS)
+ON_REQUEST = (ECE5,)
+"""Metrics that a result has only where its protocol names them."""
 
 
 def metrics_of(classes: int) -> dict[str, Metric]:
@@ -39,3 +44,17 @@ def metrics_for(card: DatasetCard) -> dict[str, Metric]:
     """
     ordered = card.ordinal or not card.classes  # of results that are compared, the classes are not known
     return {name: facts for name, facts in metrics_of(len(card.classes)).items() if ordered or name != KAPPA}
+
+
+def kept_metrics(card: DatasetCard, asked: Collection[str] = ()) -> list[str]:
+    """Names of the metrics that a result has.
+
+    Args:
+        card: Of the dataset.
+        asked: The metrics that the protocol names.
+
+    Examples:
+        >>> [ECE5 in kept_metrics(DatasetCard("x", classes=("a", "b")), asked) for asked in ((), ("f1", "ece5"))]
+        [False, True]
+    """
+    return [name for name in metrics_for(card) if name not in ON_REQUEST or name in asked]

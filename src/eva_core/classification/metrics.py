@@ -13,6 +13,7 @@ be called after every epoch.
 - `auprc`: average precision, of the classes that `auroc` is of; ranked as there.
 - `brier`: mean square of what the probabilities are off by, of the second class where there are two, else summed over
   the classes (Brier, Monthly Weather Review 78, 1950).
+- `ece5`: the same of 5 bins, see `eva_core.classification.calibration_bins`; only where a protocol asks for it.
 - `quadratic_kappa`: see `eva_core.classification.kappa`; it has a meaning where the classes have an order.
 
 A class that no image has leaves its own values undefined (None here, NaN in arrays) and the means go over the others.
@@ -36,13 +37,13 @@ from torchmetrics.functional.classification import (
     multiclass_recall,
 )
 
+from eva_core.classification.calibration_bins import BINS, calibration_error, gap_columns
 from eva_core.classification.kappa import quadratic_kappa
-from eva_core.classification.metric_names import KAPPA, NAMES
+from eva_core.classification.metric_names import ECE5, KAPPA, NAMES
 from eva_core.classification.ranked import RankedClass
 from eva_core.errors import UsageError
 
 Counts = NDArray[np.int64]
-_BINS = 15
 _BLOCK = 2**18  # weights handled at a time: 2 MB of float64 stay in cache
 
 
@@ -114,6 +115,7 @@ def selection_metric(name: str) -> Callable[[Tensor, Tensor], Tensor]:
         "auprc": partial(_per_run, partial(_ranked, binary_average_precision), log_odds),
         "brier": partial(_per_run, _brier, probabilities),
         KAPPA: partial(_per_run, _kappa, probabilities),
+        ECE5: partial(_per_run, _ece5, probabilities),
     }
     if name not in functions:
         raise UsageError(f"Expected metric to be one of {', '.join(NAMES)}, but got {name}.")
@@ -170,6 +172,7 @@ def evaluate(
         auprcs[1] if count == 2 else _mean(auprcs),
         _brier(scores, targets).item(),
         _none(_kappa(scores, targets)),
+        _ece5(scores, targets).item(),
     )
     return dict(zip(keys(classes), (*main, *recalls, *f1s, *aurocs, *auprcs), strict=True))
 
@@ -210,7 +213,7 @@ def weighted(
     count = len(classes)
     occurs = np.bincount(targets, minlength=count) > 0
     truth, predicted = np.eye(count)[targets], np.eye(count)[scores.argmax(axis=1)]  # (N, C)
-    columns = np.concatenate([truth, predicted, truth * predicted, _gap_columns(scores, targets)], axis=1)
+    columns = np.concatenate([truth, predicted, truth * predicted, gap_columns(scores, targets)], axis=1)
     areas = {area for area in ("auroc", "auprc") if any(name.startswith(area) for name in wanted)}
     ranked = [RankedClass(ranking[:, c], targets == c) for c in range(count if areas else 0)]
     size = max(1, _BLOCK // max(1, len(targets)))
@@ -220,7 +223,11 @@ def weighted(
     ]
     with np.errstate(invalid="ignore"):  # of no samples
         brier = weights @ squared_errors(scores, targets) / weights.sum(axis=1)
-    values = {"brier": brier, KAPPA: quadratic_kappa(scores.argmax(axis=1), targets, weights)}
+    values = {
+        "brier": brier,
+        KAPPA: quadratic_kappa(scores.argmax(axis=1), targets, weights),
+        ECE5: calibration_error(ECE5, scores, targets, weights),
+    }
     rest = [name for name in keys(classes) if name not in values]
     rows = np.concatenate(blocks).T if blocks else np.empty((len(rest), 0))
     values.update(zip(rest, rows, strict=True))
@@ -266,39 +273,6 @@ def _block(
             (auprcs[:, 1] if count == 2 else _nanmean(auprcs)) * whole,
         )
     return np.column_stack([*main, recalls, f1s, aurocs, auprcs])
-
-
-def calibration_gaps(
-    scores: NDArray[np.floating], targets: NDArray[np.integer], weights: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """What the calibration error sums the absolute values of, for `intervals.interval`.
-
-    Args:
-        scores: Class probabilities, (N, C).
-        targets: Class numbers, (N,).
-        weights: Non-negative sample weights, (draws, N).
-
-    Returns:
-        Gap of each bin, (draws, bins).
-    """
-    gaps: NDArray[np.float64] = (weights @ _gap_columns(scores, targets)) / weights.sum(axis=1, keepdims=True)
-    return gaps
-
-
-def confidence_bins(scores: NDArray[np.floating]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The greatest probability of each sample, and the bin of the calibration error that it falls into, (N,) both."""
-    confidences = scores.max(axis=1, initial=0).astype(np.float32)
-    # torchmetrics' own edges, so that no sample falls into another bin; a confidence of 1 has a bin to itself
-    edges = torch.linspace(0, 1, _BINS + 1)
-    return confidences, (torch.bucketize(torch.from_numpy(confidences), edges, right=True) - 1).numpy()
-
-
-def _gap_columns(scores: NDArray[np.floating], targets: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Hit less confidence of each sample in the column of its bin, (N, bins): ECE = sum |weights @ it| / all weight."""
-    confidences, bins = confidence_bins(scores)
-    hits = scores.argmax(axis=1) == targets
-    columns: NDArray[np.float64] = np.eye(_BINS + 1)[bins] * (hits - confidences.astype(np.float64))[:, None]
-    return columns
 
 
 def squared_errors(scores: NDArray[np.floating], targets: NDArray[np.integer]) -> NDArray[np.float64]:
@@ -369,7 +343,12 @@ def _kappa(scores: Tensor, targets: Tensor) -> Tensor:
 
 
 def _ece(scores: Tensor, targets: Tensor) -> Tensor:
-    return multiclass_calibration_error(scores, targets, scores.shape[1], n_bins=_BINS, norm="l1")
+    return multiclass_calibration_error(scores, targets, scores.shape[1], n_bins=BINS["ece"], norm="l1")
+
+
+def _ece5(scores: Tensor, targets: Tensor) -> Tensor:
+    given = scores.cpu().numpy(), targets.cpu().numpy()
+    return torch.from_numpy(calibration_error(ECE5, *given, np.ones((1, len(targets)))))[0]
 
 
 def _check(scores: Sequence[int], targets: Sequence[int], classes: Sequence[str]) -> None:

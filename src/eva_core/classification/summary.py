@@ -6,8 +6,9 @@ from functools import partial
 import numpy as np
 import torch
 
+from eva_core.classification.calibration_bins import BINS, calibration_gaps
 from eva_core.classification.metric_names import NAMES, metrics_of
-from eva_core.classification.metrics import calibration_gaps, evaluate, keys, weighted
+from eva_core.classification.metrics import evaluate, keys, weighted
 from eva_core.contracts.results import SplitRecord
 from eva_core.statistics.intervals import Intervals, members
 from eva_core.statistics.summary import record_of
@@ -45,7 +46,7 @@ def split_record(
     measures = [
         partial(weighted, s, targets, classes, names=kept, ranking=r) for s, r in zip(selected, by, strict=True)
     ]
-    gaps = [partial(calibration_gaps, scores, targets) for scores in selected]
+    gaps = {name: [partial(calibration_gaps, name, s, targets) for s in selected] for name in BINS if name in kept}
     record, intervals = record_of(values, at_last, measures, len(targets), groups, gaps, facts)
     alone = _held_by_one(targets, classes, groups) if intervals.n_groups > 1 else []
     if alone:

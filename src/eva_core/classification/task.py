@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from typing_extensions import override
 
-from eva_core.classification.metric_names import metrics_for
+from eva_core.classification.metric_names import ON_REQUEST, metrics_for
 from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.metric import Metric
-from eva_core.errors import some
+from eva_core.errors import UsageError, some
 from eva_core.progress import say
 from eva_core.task import Heads, Task
 
@@ -54,6 +54,10 @@ class Classification(Task):
         dataset = job.dataset
         refuse_unfit(dataset, [s.id for s in dataset.samples if s.target is None], self.label)
         refuse_few_classes(dataset.card)
+        unknown = [name for name in job.protocol.metrics if name not in self.metrics(dataset.card)]
+        if unknown:
+            known = ", ".join(self.metrics(dataset.card))
+            raise UsageError(f"Expected protocol.metrics among {known} for {dataset.card.name}, but got {unknown[0]}.")
         job.head.runs(job.protocol)  # refuses a protocol that lacks what the head needs
         targets, splits = np.array([s.target for s in dataset.samples]), np.array([s.split for s in dataset.samples])
         counts = class_counts(targets, splits, dataset.card.classes)
@@ -85,7 +89,7 @@ class Classification(Task):
     def evaluate(self, job: "Job", store: "Store", folder: Path, key: str) -> "Answer":
         from eva_core.classification.evaluation import evaluate
 
-        return evaluate(job, store, self.metrics(job.dataset.card)[job.dataset.card.metric], folder)
+        return evaluate(job, store, self.metrics(job.dataset.card)[job.metric], folder)
 
     @override
     def apply(self, job: "Job", store: "Store", heads: Heads, classes: list[str], output: Path) -> Path:
@@ -151,6 +155,10 @@ class Classification(Task):
             other = "" if results["identity"]["protocol"].startswith("strict") else ", or --protocol strict"
             return [f"the head gives one class to every image: it has learned nothing; more steps{other}"]
         return []
+
+    @override
+    def beside(self, results: "Results") -> list[str]:
+        return [name for name in ON_REQUEST if name in results["splits"][results["main"]["split"]]["metrics"]]
 
     @override
     def by_class(self, results: "Results") -> str:

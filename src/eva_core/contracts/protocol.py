@@ -23,6 +23,8 @@ class Protocol:
         pooling: Pooling for every model, or `card`.
         precision: Precision of the forward pass, or `card`.
         heads: The heads that the protocol defines; the first is the default.
+        metrics: The main metric of a classification, by which heads are selected too, and those that boards show beside
+            it; empty: that of the dataset alone.
         selection: `heldout`: val where there are train, val and test, else the only held-out split, which is then also
             reported; `holdout`: a part of train, made by group, so that the reported split is touched once.
         holdout: Share of train that is held out under `holdout`.
@@ -48,6 +50,7 @@ class Protocol:
     pooling: Pooling | Literal["card"] = "cls"
     precision: Literal["fp32", "bf16", "fp16", "card"] = "fp32"
     heads: tuple[str, ...] = ("linear",)
+    metrics: tuple[str, ...] = ()
     selection: Literal["heldout", "holdout"] = "heldout"
     holdout: float = 0.2
     lr: tuple[float, ...] = (3e-4,)

@@ -69,7 +69,7 @@ def interval(
     groups: Sequence[str | None] | None,
     draws: int = 2000,
     seed: int = 0,
-    gaps: Sequence[Gaps] | None = None,
+    gaps: Mapping[str, Sequence[Gaps]] = MappingProxyType({}),
     metrics: Mapping[str, Metric] = MappingProxyType({}),
 ) -> Intervals:
     """Intervals of all metrics.
@@ -80,7 +80,7 @@ def interval(
         groups: Patient or slide of each image, (n,); an image with None is a group of its own; None if there are none.
         draws: Number of bootstrap draws.
         seed: Draw d depends on `seed`, d and the number of groups alone.
-        gaps: What the calibration error of each run sums; then the interval of what is biased is not of the draws.
+        gaps: What each run of a calibration error sums, by metric; then its interval is not of the draws.
         metrics: Facts by name, which hold for `name/class` too; between 0 and 1, higher is better, unless given.
 
     Returns:
@@ -95,13 +95,12 @@ def interval(
         raise ValueError(f"Expected one group for each of {n} samples, but got {len(groups)}.")
     member, grouped = members(groups, n)
     n_groups = int(member.max(initial=-1)) + 1
-    values = bootstrap(measures if gaps is None else _with_gaps(measures, gaps), member, draws, seed, metrics)
-    drawn_gaps = [values.pop(name) for name in [*values] if name.startswith(_GAP)]
-    ci95 = {name: quantiles(drawn, n_groups, seed) for name, drawn in values.items()}
-    if gaps is not None and n_groups > 1:
-        seen = np.concatenate([gap(np.ones((1, n))) for gap in gaps])
-        bounds = calibration_interval(seen, np.stack(drawn_gaps, axis=1), _runs(len(measures), draws, seed))
-        ci95.update({name: bounds for name in ci95 if facts_of(name, metrics).biased})
+    values = bootstrap(_with_gaps(measures, gaps), member, draws, seed, metrics)
+    drawn = {name: [values.pop(bin) for bin in [*values] if bin.startswith(f"{_GAP}{name} ")] for name in gaps}
+    ci95 = {name: quantiles(of_draws, n_groups, seed) for name, of_draws in values.items()}
+    for name, of_runs in gaps.items() if n_groups > 1 else ():
+        seen = np.concatenate([gap(np.ones((1, n))) for gap in of_runs])
+        ci95[name] = calibration_interval(seen, np.stack(drawn[name], axis=1), _runs(len(measures), draws, seed))
     for name, bounds in ci95.items():
         low, high = facts_of(name, metrics).bounds  # what is reflected may fall beyond
         ci95[name] = None if bounds is None else [min(max(bound, low), high) for bound in bounds]
@@ -120,13 +119,16 @@ def facts_of(name: str, metrics: Mapping[str, Metric]) -> Metric:
     return metrics.get(name.partition("/")[0], _USUAL)
 
 
-def _with_gaps(measures: Sequence[Measure], gaps: Sequence[Gaps]) -> list[Measure]:
+def _with_gaps(measures: Sequence[Measure], gaps: Mapping[str, Sequence[Gaps]]) -> Sequence[Measure]:
     """Measures that give the gaps too, under names of their own, so that weights are drawn once."""
 
-    def both(weights: NDArray[np.float64], measure: Measure, gap: Gaps) -> dict[str, NDArray[np.float64]]:
-        return {**measure(weights), **{f"{_GAP}{b}": values for b, values in enumerate(gap(weights).T)}}
+    def both(weights: NDArray[np.float64], run: int) -> dict[str, NDArray[np.float64]]:
+        values = measures[run](weights)
+        for name, of_runs in gaps.items():
+            values = {**values, **{f"{_GAP}{name} {bin}": gap for bin, gap in enumerate(of_runs[run](weights).T)}}
+        return values
 
-    return [partial(both, measure=measure, gap=gap) for measure, gap in zip(measures, gaps, strict=True)]
+    return [partial(both, run=run) for run in range(len(measures))] if gaps else measures
 
 
 def members(groups: Sequence[str | None] | None, n: int) -> tuple[NDArray[np.intp], bool]:

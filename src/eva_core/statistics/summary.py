@@ -46,7 +46,7 @@ def record_of(
     measures: Sequence[Measure],
     n: int,
     groups: Sequence[str | None] | None,
-    gaps: Sequence[Gaps] | None = None,
+    gaps: Mapping[str, Sequence[Gaps]] = MappingProxyType({}),
     facts: Mapping[str, Metric] = MappingProxyType({}),
 ) -> tuple[SplitRecord, Intervals]:
     """Values of each run, mean, spread and interval of every metric; and the intervals behind them.
@@ -57,7 +57,7 @@ def record_of(
         measures: Measures of the selected heads under weights of the samples, by run.
         n: Number of samples.
         groups: Patient or slide of each sample; None where nothing is known.
-        gaps: What the calibration error of each run sums, as `interval` takes it.
+        gaps: What calibration errors sum, by metric and run, as `interval` takes it.
         facts: Facts of the metrics, by name.
     """
     intervals = interval(measures, n, groups, gaps=gaps, metrics=facts)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eva_core.classification.calibration_bins import calibration_gaps
 from eva_core.classification.metric_names import METRICS
-from eva_core.classification.metrics import calibration_gaps, weighted
+from eva_core.classification.metrics import weighted
 from eva_core.classification.predictions import Predictions
 from eva_core.statistics.comparison import Difference, holm, paired_means
 from eva_core.statistics.intervals import interval, members
@@ -99,7 +100,7 @@ def scored(predictions: Predictions, metric: str) -> "dict[str, MetricRecord]":
     measures = [partial(_weighted, s, r, predictions.targets, predictions.labels, names) for s, r in arrays]
     one = np.ones((1, len(predictions.targets)))
     values = [{name: _number(v) for name, v in measure(one).items()} for measure in measures]
-    gaps = [partial(calibration_gaps, s, predictions.targets) for s in predictions.scores]
+    gaps = {ECE: [partial(calibration_gaps, ECE, s, predictions.targets) for s in predictions.scores]}
     record, _ = record_of(values, values, measures, len(one[0]), predictions.known_groups, gaps, METRICS)
     return record["metrics"]
 

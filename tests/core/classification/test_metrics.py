@@ -281,12 +281,3 @@ def test_the_same_logits_in_other_classes_tie():
     unseen = metrics.log_odds(torch.tensor([[0.0, 1.0, -torch.inf], [2.0, 0.0, -torch.inf]]))
     assert unseen[:, 2].tolist() == [-torch.inf] * 2
     assert unseen[:, 0].tolist() == [-1, 2]
-
-
-def test_gaps_are_what_the_calibration_error_sums():
-    scores, targets = synthetic(50, 3, 9)
-    weights = np.random.default_rng(0).integers(0, 3, (4, 50))
-    gaps = metrics.calibration_gaps(scores, targets, weights)
-    np.testing.assert_allclose(
-        np.abs(gaps).sum(axis=1), metrics.weighted(scores, targets, names(3), weights, ["ece"])["ece"], rtol=1e-12
-    )

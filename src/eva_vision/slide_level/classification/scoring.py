@@ -9,7 +9,7 @@ import pyarrow as pa
 import torch
 from typing_extensions import override
 
-from eva_core.classification.metric_names import metrics_for
+from eva_core.classification.metric_names import kept_metrics
 from eva_core.classification.metrics import log_odds, probabilities
 from eva_core.classification.predictions import Predictions, predictions_table
 from eva_core.contracts.cards import DatasetCard
@@ -51,7 +51,7 @@ class ClassScoring(Scoring):
     @override
     def record(self, said: Said, card: DatasetCard) -> tuple[SplitRecord, Intervals]:
         part, (last, odds) = self.predictions(said, card), _scores(said.last)
-        return part.record([*metrics_for(card)], replace(part, scores=last, log_odds=odds))
+        return part.record(kept_metrics(card), replace(part, scores=last, log_odds=odds))
 
     @override
     def table(self, parts: Sequence[Any], card: DatasetCard, runs: Sequence[int]) -> pa.Table:
