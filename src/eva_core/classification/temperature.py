@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import log_expit, log_softmax, softmax
 
+from eva_core.classification.calibration_bins import calibration_gaps
 from eva_core.classification.metric_names import metrics_of
-from eva_core.classification.metrics import calibration_gaps, weighted
+from eva_core.classification.metrics import weighted
 from eva_core.classification.predictions import Predictions
 from eva_core.contracts.metric import Metric
 from eva_core.contracts.results import Calibration, MetricRecord
@@ -91,7 +92,7 @@ def scaled(part: Predictions, temperatures: Sequence[float]) -> Predictions:
 def _record(part: Predictions) -> dict[str, MetricRecord]:
     """Negative log-likelihood, calibration error and Brier score, each with its interval."""
     measures = [partial(_measured, scores, odds, part) for scores, odds in zip(part.scores, part.ranking, strict=True)]
-    gaps = [partial(calibration_gaps, scores, part.targets) for scores in part.scores]
+    gaps = {"ece": [partial(calibration_gaps, "ece", scores, part.targets) for scores in part.scores]}
     facts = {**metrics_of(len(part.labels)), NLL: Metric(higher_is_better=False, bounds=(0.0, np.inf))}
     groups = part.known_groups if any(part.groups) else None
     record, _ = measured_record(measures, measures, len(part.ids), groups, facts, gaps)

@@ -19,7 +19,7 @@ def measured_record(
     n: int,
     groups: Sequence[str | None] | None,
     facts: Mapping[str, Metric] = MappingProxyType({}),
-    gaps: Sequence[Gaps] | None = None,
+    gaps: Mapping[str, Sequence[Gaps]] = MappingProxyType({}),
 ) -> tuple[SplitRecord, Intervals]:
     """What results.json says of one split, of whatever is measured under weights of the samples.
 
@@ -29,7 +29,7 @@ def measured_record(
         n: Number of samples.
         groups: Patient or slide of each sample; None where nothing is known.
         facts: Facts of the metrics, by name.
-        gaps: What the calibration error of each run sums, as `interval` takes it.
+        gaps: What calibration errors sum, by metric and run, as `interval` takes it.
     """
     values, at_last = ([_unweighted(measure, n) for measure in measures] for measures in (selected, last))
     return record_of(values, at_last, selected, n, groups, gaps, facts)

@@ -19,6 +19,7 @@ from eva_core.extraction.settings import Extraction
 from eva_core.results.record import REPORT, RESULTS
 from eva_core.results.report import notes, show
 from eva_core.verification.verify import verify
+from eva_core.task import task_named
 from eva_vision.models.baselines import colour_stats
 from tests.conftest import picture
 from tests.core.verification.conftest import resealed
@@ -151,3 +152,22 @@ def test_nothing_is_fitted_on_a_split_that_is_reported(tmp_path):
     assert verify(tmp_path, sources=False).wrong == []
     text = (tmp_path / REPORT).read_text()
     assert "No temperature was fitted" in text
+
+
+def test_a_protocol_names_the_main_metric_and_one_beside_it(tmp_path):
+    dataset = Clinic([("p", 0), ("q", 1), ("r", 0), ("s", 1)] * 3, 2)
+    protocol = replace(load_protocol("strict"), metrics=("f1", "ece5"), C=(1.0,))
+    result = fit(colour_stats(), dataset, "logreg", protocol, tmp_path, CPU, tell=lambda line: None)
+    metrics = result["splits"]["test"]["metrics"]
+    assert (result["main"]["metric"], result["main"]["mean"]) == ("f1", metrics["f1"]["mean"])
+    assert result["identity"]["protocol"] == "strict+C=1.0+metrics=f1,ece5"
+    assert metrics["ece5"]["ci95"][0] <= metrics["ece5"]["mean"] <= metrics["ece5"]["ci95"][1]
+    assert dataset.card.metric == "balanced_accuracy"
+    assert task_named("classification").beside(result) == ["ece5"]
+
+
+def test_a_metric_that_there_is_not_is_refused_before_anything_is_extracted(tmp_path):
+    dataset = Clinic([("p", 0), ("q", 1)], 2)
+    protocol = replace(load_protocol("strict"), metrics=("f1", "f2"))
+    with pytest.raises(UsageError, match=r"protocol\.metrics among balanced_accuracy, .* for clinic, but got f2\."):
+        fit(colour_stats(), dataset, "logreg", protocol, tmp_path, CPU, tell=lambda line: None)
