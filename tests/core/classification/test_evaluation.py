@@ -18,8 +18,8 @@ from eva_core.errors import UsageError
 from eva_core.extraction.settings import Extraction
 from eva_core.results.record import REPORT, RESULTS
 from eva_core.results.report import notes, show
-from eva_core.verification.verify import verify
 from eva_core.task import task_named
+from eva_core.verification.verify import verify
 from eva_vision.models.baselines import colour_stats
 from tests.conftest import picture
 from tests.core.verification.conftest import resealed
