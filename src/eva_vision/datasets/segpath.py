@@ -17,6 +17,8 @@ from eva_vision.datasets.masks import Annotation, MaskFiles, read_labels, readin
 from eva_vision.datasets.published_files import check_counts, locate, refuse, repeated, scan, tell_crossing
 from eva_vision.images import readable_hash
 
+EPITHELIUM, LYMPHOCYTES = "panCK_Epithelium", "CD3CD20_Lymphocyte"
+"""Published archives, each of a folder of that name."""
 IMAGE, MASK = "_HE.png", "_mask.png"
 COLUMNS = ("filename", "train_val_test")
 _NAME = re.compile(r"[^_/]+_[^_/]+_(\d+)_\d+_\d+_HE\.png")
@@ -102,8 +104,8 @@ class SegPathEpithelial(_SegPath):
     Source: https://dakomura.github.io/SegPath and https://zenodo.org/records/7412731
     """
 
-    archive = "panCK_Epithelium"
-    card = _card("segpath_epithelial", "epithelium", archive, 7412731)
+    archive = EPITHELIUM
+    card = _card("segpath_epithelial", "epithelium", EPITHELIUM, 7412731)
     counts: ClassVar[dict[str, int]] = {"train": 21_912, "val": 2_259, "test": 2_338}
 
 
@@ -113,8 +115,8 @@ class SegPathLymphocytes(_SegPath):
     Source: https://dakomura.github.io/SegPath and https://zenodo.org/records/7412529
     """
 
-    archive = "CD3CD20_Lymphocyte"
-    card = _card("segpath_lymphocytes", "lymphocyte", archive, 7412529)
+    archive = LYMPHOCYTES
+    card = _card("segpath_lymphocytes", "lymphocyte", LYMPHOCYTES, 7412529)
     counts: ClassVar[dict[str, int]] = {"train": 10_453, "val": 1_082, "test": 738}
 
 
