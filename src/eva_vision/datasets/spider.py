@@ -43,10 +43,6 @@ _CARD = DatasetCard(
 )
 
 
-def _card(organ: str, classes: tuple[str, ...]) -> DatasetCard:
-    return replace(_CARD, name=f"spider_{organ}", classes=classes, access=_CARD.access.replace("breast", organ))
-
-
 class _Spider(ImageFiles):
     """An organ of SPIDER."""
 
@@ -101,9 +97,11 @@ class SpiderColorectal(_Spider):
     Source: https://huggingface.co/datasets/histai/SPIDER-colorectal
     """
 
-    card = _card(
-        "colorectal",
-        (
+    card = replace(
+        _CARD,
+        name="spider_colorectal",
+        access=_CARD.access.replace("breast", "colorectal"),
+        classes=(
             "Adenocarcinoma high grade",
             "Adenocarcinoma low grade",
             "Adenoma high grade",
@@ -128,9 +126,11 @@ class SpiderSkin(_Spider):
     Source: https://huggingface.co/datasets/histai/SPIDER-skin
     """
 
-    card = _card(
-        "skin",
-        (
+    card = replace(
+        _CARD,
+        name="spider_skin",
+        access=_CARD.access.replace("breast", "skin"),
+        classes=(
             "Actinic keratosis",
             "Apocrine glands",
             "Basal cell carcinoma",
@@ -166,9 +166,11 @@ class SpiderThorax(_Spider):
     Source: https://huggingface.co/datasets/histai/SPIDER-thorax
     """
 
-    card = _card(
-        "thorax",
-        (
+    card = replace(
+        _CARD,
+        name="spider_thorax",
+        access=_CARD.access.replace("breast", "thorax"),
+        classes=(
             "Alveoli",
             "Bronchial cartilage",
             "Bronchial glands",
