@@ -17,27 +17,16 @@ from eva_vision.datasets.masks import Annotation, MaskFiles, read_labels, readin
 from eva_vision.datasets.published_files import check_counts, locate, refuse, repeated, scan, tell_crossing
 from eva_vision.images import readable_hash
 
-EPITHELIUM, LYMPHOCYTES = "panCK_Epithelium", "CD3CD20_Lymphocyte"
-"""Published archives, each of a folder of that name."""
 IMAGE, MASK = "_HE.png", "_mask.png"
 COLUMNS = ("filename", "train_val_test")
 _NAME = re.compile(r"[^_/]+_[^_/]+_(\d+)_\d+_\d+_HE\.png")
 """Antigen, cell type, slide, x and y, as https://dakomura.github.io/SegPath names the files."""
 
 
-def _card(name: str, class_name: str, archive: str, record: int) -> DatasetCard:
-    table = f"{archive.partition('_')[0]}_fileinfo.csv"
-    return DatasetCard(
-        name=name,
-        task="segmentation",
-        classes=("background", class_name),
-        mpp=0.22,
-        metric="dice",
-        background=0,
-        citation="Komura et al. 2023, Restaining-based annotation for cancer histology segmentation, "
-        "doi:10.1016/j.patter.2023.100688",
-        access=f"get {table} and {archive}.tar.gz from https://zenodo.org/records/{record} and unpack the latter there",
-    )
+_CITATION = (
+    "Komura et al. 2023, Restaining-based annotation for cancer histology segmentation, "
+    "doi:10.1016/j.patter.2023.100688"
+)
 
 
 class _SegPath(MaskFiles):
@@ -104,8 +93,18 @@ class SegPathEpithelial(_SegPath):
     Source: https://dakomura.github.io/SegPath and https://zenodo.org/records/7412731
     """
 
-    archive = EPITHELIUM
-    card = _card("segpath_epithelial", "epithelium", EPITHELIUM, 7412731)
+    archive = "panCK_Epithelium"
+    card = DatasetCard(
+        name="segpath_epithelial",
+        task="segmentation",
+        classes=("background", "epithelium"),
+        mpp=0.22,
+        metric="dice",
+        background=0,
+        citation=_CITATION,
+        access="get panCK_fileinfo.csv and panCK_Epithelium.tar.gz from https://zenodo.org/records/7412731 and "
+        "unpack the latter there",
+    )
     counts: ClassVar[dict[str, int]] = {"train": 21_912, "val": 2_259, "test": 2_338}
 
 
@@ -115,8 +114,18 @@ class SegPathLymphocytes(_SegPath):
     Source: https://dakomura.github.io/SegPath and https://zenodo.org/records/7412529
     """
 
-    archive = LYMPHOCYTES
-    card = _card("segpath_lymphocytes", "lymphocyte", LYMPHOCYTES, 7412529)
+    archive = "CD3CD20_Lymphocyte"
+    card = DatasetCard(
+        name="segpath_lymphocytes",
+        task="segmentation",
+        classes=("background", "lymphocyte"),
+        mpp=0.22,
+        metric="dice",
+        background=0,
+        citation=_CITATION,
+        access="get CD3CD20_fileinfo.csv and CD3CD20_Lymphocyte.tar.gz from https://zenodo.org/records/7412529 and "
+        "unpack the latter there",
+    )
     counts: ClassVar[dict[str, int]] = {"train": 10_453, "val": 1_082, "test": 738}
 
 
