@@ -13,6 +13,7 @@ from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.dataset import Dataset, Sample
 from eva_core.errors import UsageError, some
 from eva_core.files.tables import read_table
+from eva_vision.datasets.pathorob_schedules import camelyon, tcga, tolkach_esca
 from eva_vision.datasets.published_files import check_counts
 from eva_vision.datasets.published_parquet import ParquetImages, Row, find_parts, read_rows
 from eva_vision.robustness.contracts import Benchmark
@@ -135,7 +136,7 @@ class PathorobCamelyon(PathoROB):
 
     @override
     def measured(self, subsets: Sequence[Sequence[str]] | None) -> Benchmark:
-        return Benchmark(11, "train", index_task=self.card.name, margin_task=self.card.name)
+        return Benchmark(11, "train", index_task=self.card.name, margin_task=self.card.name, schedule=camelyon())
 
 
 class PathorobTcga(PathoROB):
@@ -161,7 +162,7 @@ class PathorobTcga(PathoROB):
     @override
     def measured(self, subsets: Sequence[Sequence[str]] | None) -> Benchmark:
         departures = ("rows=4x4",) if subsets is None else ()
-        return Benchmark(61, "train", subsets or (), "pathorob_tcga_2x2", "pathorob_tcga_4x4", departures)
+        return Benchmark(61, "train", subsets or (), "pathorob_tcga_2x2", "pathorob_tcga_4x4", departures, tcga())
 
 
 class PathorobTolkachEsca(PathoROB):
@@ -186,4 +187,4 @@ class PathorobTolkachEsca(PathoROB):
         # the published subsets are the cells of class and centre: neighbours are looked for among all of them
         rows = [[id for ids in subsets for id in ids]] if subsets else []
         departures = ("rows=ID",) if subsets is None else ()
-        return Benchmark(46, "train", rows, self.card.name, self.card.name, departures)
+        return Benchmark(46, "train", rows, self.card.name, self.card.name, departures, tolkach_esca())

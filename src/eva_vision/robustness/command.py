@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from eva_core.config.argparser import Parser
-from eva_core.errors import EvaError
+from eva_core.errors import EvaError, refuse
 from eva_core.files.atomic_files import make_folder, write_text
 from eva_vision.robustness.schema import Robustness
 
@@ -14,10 +14,11 @@ ROBUSTNESS = "robustness.json"
 def main(argv: list[str]) -> int:
     """Run `eva robustness`."""
     given, words = _parser().parse_known_args(argv)
+    refuse((given.apd < 0, "--apd of at least 0", given.apd))
     from eva_core.commands.predict import jobs_of
     from eva_vision.robustness.study import study
 
-    print(write(study(jobs_of(words), given.leave_site_out), Path(given.output)))
+    print(write(study(jobs_of(words), given.leave_site_out, given.apd), Path(given.output)))
     return 0
 
 
@@ -33,6 +34,13 @@ def _parser() -> Parser:
         "--leave_site_out",
         action="store_true",
         help="also fit the head of the protocol, or --head NAME, on all sites but one, for each: scores by site",
+    )
+    parser.add_argument(
+        "--apd",
+        type=int,
+        default=0,
+        metavar="N",
+        help="also measure the average performance drop of probes, slides being drawn N times (20 in PathoROB)",
     )
     parser.add_argument("--output", default="out/robustness", help="folder for robustness.html and robustness.json")
     return parser

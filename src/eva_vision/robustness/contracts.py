@@ -3,6 +3,40 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Training sets in which class and site are ever more correlated, the first one not at all.
+
+    Attributes:
+        splits: Images of each site and class in each training set, (S, sites, classes); sites by name, ascending.
+        kept: Groups of each site and class that are not held out, (sites, classes).
+        validation: An image chooses C for so many that teach.
+    """
+
+    splits: NDArray[np.int64]
+    kept: NDArray[np.int64]
+    validation: int
+
+    @property
+    def used(self) -> NDArray[np.bool_]:
+        """Whether a site and class takes part, (sites, classes)."""
+        used: NDArray[np.bool_] = np.any(self.splits, axis=0)
+        return used
+
+    @property
+    def sites(self) -> NDArray[np.intp]:
+        """Numbers of the sites that take part."""
+        return np.flatnonzero(np.any(self.splits, axis=(0, 2)))
+
+    @property
+    def classes(self) -> NDArray[np.intp]:
+        """Numbers of the classes that take part."""
+        return np.flatnonzero(np.any(self.splits, axis=(0, 1)))
+
 
 @dataclass(frozen=True)
 class Benchmark:
@@ -18,6 +52,7 @@ class Benchmark:
             of `home`.
         index_task: Name of the published values of the robustness index.
         margin_task: Name of the published values of the margin.
+        schedule: Training sets of the average performance drop; None: the usual ones.
         departures: What differs from how the published values were made, as protocols say it: `rows=all`.
     """
 
@@ -27,3 +62,4 @@ class Benchmark:
     index_task: str = ""
     margin_task: str = ""
     departures: Sequence[str] = ()
+    schedule: Schedule | None = field(default=None, repr=False, compare=False)

@@ -10,7 +10,7 @@ from eva_core.page_theme import read_template
 from eva_core.results.report import number
 from eva_core.shown import visible_in
 from eva_vision.robustness.schema import Robustness
-from eva_vision.robustness.tables import LABELS, published_line, shown
+from eva_vision.robustness.tables import LABELS, TESTED_ON, published_line, shown
 
 TEMPLATE = Path(__file__).with_name("page.html")
 
@@ -26,7 +26,7 @@ def write_page(content: Robustness, path: Path) -> Path:
     """
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"number": number, "shown": shown, "published": published_line}
-    environment.globals["labels"] = LABELS
+    environment.globals |= {"labels": LABELS, "tested_on": TESTED_ON}
     template = environment.from_string(read_template(TEMPLATE))
     write_text(path, template.render(study=visible_in(content), version=version("eva-pathology")))
     return path

@@ -52,6 +52,23 @@ class LeftOut(TypedDict):
     spread: float | None
 
 
+class Drops(TypedDict):
+    """What probes lose as class and site are correlated in their training set.
+
+    Attributes:
+        published_sets: Whether the training sets are those of the published benchmark.
+        v: Cramér's V of class and site in each training set.
+        accuracy: Mean balanced accuracy by training set, on held-out groups (`in`) and on other sites (`out`).
+        values: `apd_in`, `nipd_in`, `apd_out`, `nipd_out`; intervals are over the resamplings.
+    """
+
+    resamplings: int
+    published_sets: bool
+    v: list[float]
+    accuracy: dict[str, list[float]]
+    values: dict[str, Value]
+
+
 class ModelRecord(TypedDict):
     """What is measured of one model.
 
@@ -66,6 +83,7 @@ class ModelRecord(TypedDict):
         values: By metric.
         notes: What a reader must know of them.
         left_out: Scores of each site when it is left out, where that was asked for.
+        drops: What probes lose, where that was asked for and can be known.
     """
 
     model: str
@@ -81,6 +99,7 @@ class ModelRecord(TypedDict):
     published: list[Published]
     notes: list[str]
     left_out: NotRequired[LeftOut]
+    drops: NotRequired[Drops]
 
 
 class Robustness(TypedDict):

@@ -19,6 +19,7 @@ from eva_core.statistics.intervals import Measure, interval
 from eva_core.store.store import Store
 from eva_core.task import task_named
 from eva_vision.robustness.contracts import Benchmark
+from eva_vision.robustness.drops import drops
 from eva_vision.robustness.images import KIND, Images, benchmark_of, embeddings, images_of, refuse_unfit
 from eva_vision.robustness.index import Scope, best_k, class_accuracy, counted, site_accuracy, weighed
 from eva_vision.robustness.left_out import left_out
@@ -31,12 +32,15 @@ MARGIN = ("croma", "croma_ltm10", "croma_f0")
 _FACTS = {"croma": Metric(bounds=(-1, 1)), "croma_ltm10": Metric(bounds=(-1, 1))}
 
 
-def study(jobs: Sequence[Job], leave_site_out: bool = False, tell: Callable[[str], None] = say) -> Robustness:
+def study(
+    jobs: Sequence[Job], leave_site_out: bool = False, resamplings: int = 0, tell: Callable[[str], None] = say
+) -> Robustness:
     """Measure some models on one dataset.
 
     Args:
         jobs: A job for each model, all of the same dataset.
         leave_site_out: Score each site by a head that is fitted on all others, too.
+        resamplings: Of the average performance drop; 0: it is not measured.
         tell: Receives lines for the user.
     Returns:
         The content of robustness.json.
@@ -56,8 +60,19 @@ def study(jobs: Sequence[Job], leave_site_out: bool = False, tell: Callable[[str
             record = of_model(job, x, images, benchmark)
         if leave_site_out:
             record["left_out"] = left_out(job if job.head else with_head(job, jobs[0].head), store)
+        if resamplings:
+            _add_drops(record, store, benchmark, resamplings)
         models.append(record)
     return {**_about(images, dataset), "models": models}
+
+
+def _add_drops(record: ModelRecord, store: Store, benchmark: Benchmark, resamplings: int) -> None:
+    with Bar(f"probes of {record['model']}", 1, "fits") as bar:
+        found = drops(store, benchmark, resamplings, bar.update)
+    if isinstance(found, str):
+        record["notes"].append(found)
+    else:
+        record["drops"] = found
 
 
 def of_model(job: Job, x: NDArray[np.float32], images: Images, benchmark: Benchmark) -> ModelRecord:

@@ -6,7 +6,7 @@ from rich.table import Table
 
 from eva_core.results.report import number, span
 from eva_core.shown import visible
-from eva_vision.robustness.schema import LeftOut, Published, Robustness, SiteScore, Value
+from eva_vision.robustness.schema import Drops, LeftOut, Published, Robustness, SiteScore, Value
 
 LABELS = {
     "robustness_index": "RI",
@@ -16,6 +16,7 @@ LABELS = {
     "croma_f0": "F(0)",
 }
 """Metrics in the order of the tables, as their authors call them."""
+TESTED_ON = {"in": "the same sites", "out": "other sites"}
 
 
 def shown(value: Value | SiteScore) -> str:
@@ -54,6 +55,8 @@ def show(content: Robustness, console: Console | None = None) -> None:
         table.add_row(_cell(record["model"]), str(record["k"]), *values, *accuracies)
     console.print(table)
     for record in content["models"]:
+        if "drops" in record:
+            console.print(_drops(record["model"], record["drops"]))
         if "left_out" in record:
             console.print(_sites(record["model"], record["left_out"]))
     for note in content["notes"]:
@@ -61,6 +64,17 @@ def show(content: Robustness, console: Console | None = None) -> None:
     for record in content["models"]:
         for line in [*map(published_line, record["published"]), *record["notes"]]:
             console.print(f"  {_cell(record['model'])}: {_cell(line)}", style="dim", highlight=False)
+
+
+def _drops(model: str, drops: Drops) -> Table:
+    title = f"{model}: balanced accuracy as class and site are correlated in training, {drops['resamplings']} draws"
+    table = Table(title=_cell(title), title_justify="left")
+    for name in ("tested on", *(f"V = {v:.2f}" for v in drops["v"]), "APD", "nIPD"):
+        table.add_column(name)
+    for where, accuracies in drops["accuracy"].items():
+        values = [shown(drops["values"][f"{name}_{where}"]) for name in ("apd", "nipd")]
+        table.add_row(TESTED_ON[where], *map(number, accuracies), *values)
+    return table
 
 
 def _sites(model: str, left_out: LeftOut) -> Table:

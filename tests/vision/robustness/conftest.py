@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from eva_vision.datasets.pathorob import PathorobCamelyon
+from eva_vision.robustness import probe
 from tests.vision.datasets.test_pathorob import COUNTS, tree
 
 
@@ -14,6 +15,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("robustness")
     tree(root / "data", "pathorob_camelyon")
     return root
+
+
+@pytest.fixture
+def few_cs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let probes try three values of C."""
+    monkeypatch.setattr(probe, "CS", (1e-3, 1e-1, 10.0))
 
 
 @pytest.fixture

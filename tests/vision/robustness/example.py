@@ -1,5 +1,7 @@
 """Embeddings whose class, site and slide pull them to planted centres."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 
@@ -39,6 +41,10 @@ def content() -> Robustness:
             {"metric": "robustness_index", "value": 0.7, "protocol": "pathorob", "ours": "pathorob", "delta": 0.05}
         ],
         "notes": ["few neighbours"],
+        "drops": {
+            **{"resamplings": 20, "published_sets": True, "v": [0.0, 1.0], "accuracy": {"in": [0.9, 0.7]}},
+            "values": {"apd_in": {"value": -0.222, "ci95": [-0.3, -0.1]}, "nipd_in": {"value": None, "ci95": None}},
+        },
         "left_out": {
             **{"head": "knn", "protocol": "strict", "metric": "balanced_accuracy", "mean": 0.8, "worst": "A"},
             "spread": 0.0,
@@ -53,3 +59,17 @@ def content() -> Robustness:
         **{"schema": 1, "dataset": "toy", "synthetic": True, "n": 40, "n_groups": 8, "parts": 1, "interval": "group"},
         **{"sites": sites, "models": [record], "notes": ["all: no groups"]},
     }
+
+
+def stored(x: np.ndarray, labels: Labels) -> SimpleNamespace:
+    """A store of embeddings with these labels, all in train."""
+    n = len(x)
+    columns = {
+        "ids": np.array([str(i) for i in range(n)]),
+        "groups": np.array([f"s{group}" for group in labels.groups]),
+        "sites": np.array(["A", "B", "C", "D"])[labels.sites],
+        "splits": np.full(n, "train"),
+        "targets": labels.classes.astype(np.int64),
+        "readable": np.ones(n, bool),
+    }
+    return SimpleNamespace(**columns, path="x.h5", read=lambda rows: x[rows])

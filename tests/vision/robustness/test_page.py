@@ -12,6 +12,7 @@ def test_the_page_holds_the_numbers_and_nothing_from_elsewhere(tmp_path: Path):
         "few neighbours",
         "0.800 (0.700 to 0.900)",
         "too few classes",
+        "-0.222 (-0.300 to -0.100)",
         "Synthetic data",
         "ours differs by +0.050",
     ):

@@ -100,3 +100,16 @@ def test_without_groups_and_with_a_class_at_one_site_it_is_told(words, monkeypat
     content = study([job])
     assert content["interval"] == "image-level, optimistic"
     assert content["notes"][1] == "at one site alone: tumor; no neighbour of these classes is at another"
+
+
+@pytest.mark.usefixtures("few_cs")
+def test_probes_on_request_or_why_not(words, monkeypatch):
+    job = jobs_of([*words, "--model", "colour_stats"])[0]
+    (record,) = study([job], resamplings=1)["models"]
+    assert record["notes"][-1].startswith(
+        "no APD: Expected"
+    )  # the published sets want more slides than the tiny tree has
+    assert "drops" not in record
+    monkeypatch.setattr(job.dataset, "benchmark", Benchmark(home="train"))
+    (record,) = study([job], resamplings=1)["models"]
+    assert record["drops"]["values"].keys() == {"apd_in", "nipd_in", "apd_out", "nipd_out"}

@@ -16,4 +16,5 @@ def test_each_model_with_its_values_and_what_is_published():
     assert "my[model]: few neighbours" in said
     assert "0.800 (0.700 to 0.900)" in said
     assert "too few classes" in said
+    assert "-0.222 (-0.300 to -0.100)" in said
     assert "all: no groups" in said
