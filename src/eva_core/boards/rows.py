@@ -22,6 +22,7 @@ class Cell:
         headroom: What is gained over colour alone, as a share of what could be.
         robustness: Robustness index, where samples carry a site.
         extras: What the task shows beside the main score.
+        holds: Until where the score holds under changes of acquisition, by change.
         pictures: What the task shows of the result: `which` (best, median, worst), `id`, `score`, and `file` below the
             board's folder.
         tied: Not told apart from the best of the task by the permutation test after Holm; None where not tested.
@@ -55,6 +56,7 @@ class Cell:
     robustness: float | None = None
     cost: Mapping[str, Any] = field(default_factory=dict)
     extras: dict[str, float] = field(default_factory=dict)
+    holds: dict[str, str] = field(default_factory=dict)
     pictures: list[Picture] = field(default_factory=list)
     tied: bool | None = None
     folder: str = ""

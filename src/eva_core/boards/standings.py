@@ -19,6 +19,7 @@ from eva_core.contracts.results import Results
 from eva_core.errors import EvaError
 from eva_core.files.file_names import below
 from eva_core.files.sealed_records import read_record_or_nothing
+from eva_core.results.holds import read_holds
 from eva_core.results.nulls import not_beaten
 from eva_core.results.record import REPORT, RESULTS, read_draws, read_results
 from eva_core.statistics.ranking import ranks
@@ -142,6 +143,7 @@ def _read(pair: Pair, head: Part, output: Path) -> _Entry | str | None:
         cell = _cell(pair, name, content, folder.relative_to(output).as_posix())
         if (folder / REPORT).is_file():
             cell.report = f"{cell.folder}/{REPORT}"
+        cell.holds = read_holds(folder, content)
         task = Column(
             pair.task, content["task"], main["metric"], read_metric(main), main["split"], content["synthetic"]
         )

@@ -39,7 +39,8 @@ def as_csv(standings: Standings) -> str:
     writer = csv.writer(out, lineterminator="\n")
     extras = list(dict.fromkeys(name for row in standings.rows for cell in row.cells.values() for name in cell.extras))
     named = ("model", "head", "task", "split", "metric", "protocol")
-    writer.writerow((*named, *FIELDS, *extras, "contamination", "nulls", "verified", "source", "remark", "reason"))
+    others = ("contamination", "nulls", "holds until", "verified", "source", "remark", "reason")
+    writer.writerow((*named, *FIELDS, *extras, *others))
     metrics = {task.name: task.metric_name for task in standings.tasks}
     for row in standings.rows:
         for task, cell in row.cells.items():
@@ -52,6 +53,7 @@ def as_csv(standings: Standings) -> str:
                 + [
                     cell.contamination.get("kind"),
                     " ".join(cell.nulls),
+                    "; ".join(f"{change}: {text}" for change, text in cell.holds.items()),
                     cell.verified,
                     cell.source,
                     cell.remark,

@@ -32,6 +32,7 @@ def main(argv: list[str]) -> int:
         )
     content = shift(given.results, given.changes, given.reference, words, grid=given.move_grid)
     output = Path(given.output)
+    keep_holds(content)
     print(write(content, output))
     return 0
 
@@ -127,6 +128,21 @@ def _about(question: "Question") -> dict[str, Any]:
         "higher_is_better": main["higher_is_better"],
         "chance": main.get("chance"),
     }
+
+
+def keep_holds(content: dict[str, Any], tell: Callable[[str], None] = say) -> None:
+    """Leave beside each result until where its score holds, for boards; a folder that takes no file is named."""
+    from eva_core.results.holds import write_holds
+    from eva_core.results.record import read_results
+    from eva_vision.shifts.tables import holds_text
+
+    for entry in content["models"]:
+        folder, changes = Path(entry["result"]), content["changes"].items()
+        try:
+            texts = {facts["label"]: holds_text(entry["holds"][name], facts["ordered"]) for name, facts in changes}
+            write_holds(folder, read_results(folder), texts)
+        except EvaError as error:
+            tell(f"{error} A board will not show until where {entry['model']} holds.")
 
 
 def write(content: dict[str, Any], output: Path) -> Path:

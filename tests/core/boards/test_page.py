@@ -86,6 +86,7 @@ def board_with_pictures(folder: Path) -> Standings:
                 contamination={"kind": "unknown"},
                 remark="Chosen by the prediction" if name == "nuclei" else "",
                 extras={"iou": value / 2, "aji": value / 3} if name == "nuclei" else {},
+                holds={"focus <b>": "1, drops at 2"} if name == "regions" else {},
                 pictures=pictures,
             )
         rows.append(Row(model, "default", cells, average=value))
@@ -295,6 +296,11 @@ def test_wrong_rules_carry_a_mark_and_a_reason(pictured: Any):
     assert "‡: Chosen by the prediction." in pictured.find_element("id", "legend").text
     choose(pictured, "show", "published")
     assert pictured.find_element("css selector", "tbody tr").text.count("‡") == 1
+
+
+def test_until_where_scores_hold(pictured: Any):
+    choose(pictured, "show", "holds")
+    assert pictured.find_element("css selector", "tbody tr").text.count("focus <b>: 1, drops at 2") == 1
 
 
 def test_scores_beside_the_main_one(pictured: Any):

@@ -7,6 +7,8 @@ import yaml
 from eva_core.boards import standings as boards
 from eva_core.boards.board import read_board
 from eva_core.boards.standings import Scoreboard, outside_tolerance, published_values, standings
+from eva_core.boards.tables import as_csv
+from eva_core.results.holds import HOLDS, write_holds
 from eva_core.results.record import RESULT_FILES, read_results, write_results
 
 
@@ -30,6 +32,16 @@ def test_every_pair_has_a_result_or_a_reason(spec: Path, finished: Path):
             assert cell.nulls == ([] if model == "colour_stats" else ["colour_stats"])  # colour alone scores 1 here
     assert rows["tiny_vit", "linear"].cells["tree"].headroom is None  # colour alone scores 1 here
     assert found.rows[-1].model == "broken"  # without a score, below
+
+
+def test_until_where_a_score_holds_stands_in_its_cell(spec: Path, finished: Path):
+    cell = standings(read_board(str(spec)), finished).rows[0].cells["tree"]
+    assert cell.holds == {}
+    write_holds(finished / cell.folder, read_results(finished / cell.folder), {"focus": "1, drops at 2"})
+    found = standings(read_board(str(spec)), finished)
+    (finished / cell.folder / HOLDS).unlink()
+    assert found.rows[0].cells["tree"].holds == {"focus": "1, drops at 2"}
+    assert "focus: 1, drops at 2" in as_csv(found)
 
 
 def test_published_values_are_found_by_the_exact_protocol(spec: Path, finished: Path):

@@ -1,3 +1,4 @@
+import copy
 import csv
 import json
 from pathlib import Path
@@ -6,7 +7,9 @@ import pytest
 
 from eva_core.cli import main
 from eva_core.errors import UsageError
-from eva_vision.shifts.command import shift, write
+from eva_core.results.holds import read_holds
+from eva_core.results.record import read_results
+from eva_vision.shifts.command import keep_holds, shift, write
 from tests.vision.shifts.example import study_of_example
 
 
@@ -20,6 +23,8 @@ def test_a_finished_result_under_shifts(fitted: Path, tmp_path: Path, capsys: py
     assert [row["change"] for row in content["models"][0]["shifts"]] == ["brightness", "blur"]
     assert content["models"][0]["shifts"][0]["pixel_difference"] > 50
     assert content["looked_at"] == 60
+    label = content["changes"]["brightness"]["label"]
+    assert read_holds(fitted, read_results(fitted))[label] == "drops at -0.9, the mildest tried"
     assert {p.name for p in (tmp_path / "s").iterdir()} == {"shift.json", "shift.csv", "shift.html", "shift-1.png"}
 
 
@@ -32,6 +37,13 @@ def test_the_help_names_all_changes(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit):
         main(["shift", "--help"])
     assert "mpp_error, noise" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_result_that_takes_no_file_is_named(tmp_path: Path):
+    study, lines = copy.deepcopy(study_of_example()), list[str]()
+    study["models"][0]["result"] = str(tmp_path / "gone")
+    keep_holds(study, lines.append)
+    assert "A board will not show until where <m> holds." in lines[0]
 
 
 def test_what_is_no_result_is_refused_before_anything(tmp_path: Path):
