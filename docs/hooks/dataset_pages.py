@@ -53,7 +53,7 @@ def overview(entries: Sequence[Entry]) -> str:
         rows.append(f"| [{entry.name}]({entry.name}.md) | {about} | {card.task} | {classes} | {mpp} | {card.licence} |")
     return (
         "# Datasets\n\n`eva datasets` lists these too, with those of other packages. `--config NAME` reads the files "
-        "below `DATA_ROOT/NAME`; what ends in `_small` or `_slides` reads those of the name without it.\n\n"
+        "below `DATA_ROOT/NAME`; what ends in `_small`, `_slides` or `_votes` reads those of the name without it.\n\n"
         "| name | images | task | classes | micrometres per pixel | licence |\n"
         "|---|---|---|---|---|---|\n" + "\n".join(rows) + "\n"
     )

@@ -19,7 +19,8 @@ FILES = sorted(SRC.rglob("*.py"))
 ORDER = {
     "eva_core": "files contracts hub statistics store evaluation extraction results config reports classification "
     "verification curves boards commands",
-    "eva_vision": "slides segmentation heads regression slide_level models synthetic robustness datasets hub shifts",
+    "eva_vision": "slides segmentation heads regression multilabel slide_level models synthetic robustness "
+    "datasets hub shifts",
     "eva_vision/segmentation": "features decoders scoring",
     "eva_vision/slide_level": "bags pictures survival regression classification heads",
     "eva_vision/slides": "reading",

@@ -260,7 +260,8 @@ def test_the_commands_of_a_page_run_in_their_order(
     page: str, made: Path, here: Path, weights: dict[str, bytes], hub: Hub, monkeypatch: pytest.MonkeyPatch, capfd
 ):
     (here / "datasets").symlink_to(made / "datasets")
-    for link, folder in (("my_masks", "mask_folder"), ("consep_patches", "consep_patches")):
+    links = {"my_masks": "mask_folder", "consep_patches": "consep_patches", "my_findings": "label_table"}
+    for link, folder in links.items():
         (here / link).symlink_to(made / "datasets" / folder)
     hub.files |= {path: content for path, content in weights.items() if "://" not in path}
     for repo in ("me/fm", "them/fm"):

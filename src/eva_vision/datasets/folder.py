@@ -3,6 +3,7 @@
 import hashlib
 import stat
 from collections import Counter, defaultdict
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,11 +67,11 @@ class Folder(ImageFiles):
             raise UsageError(
                 f"Expected a folder of images, but {self.root} is not one. Set --dataset.root or DATA_ROOT."
             )
-        rows = _from_manifest(self.root) if (self.root / MANIFEST).exists() else _from_tree(self.root)
+        rows = manifest_rows(self.root) if (self.root / MANIFEST).exists() else _from_tree(self.root)
         if not rows:
             raise UsageError(f"Expected images under {self.root} as split/class/image, but found none.")
-        sizes = _sizes(rows)
-        _refuse_duplicates(rows, sizes)
+        sizes = file_sizes(rows)
+        refuse_duplicates(rows, sizes)
         refuse_crossing((row.group, row.split) for row in rows)
         classes = tuple(sorted({r.label for r in rows if r.label is not None}))
         target = {label: i for i, label in enumerate(classes)}
@@ -113,10 +114,18 @@ def _refuse_two_labels(root: Path, same_files: dict[str, str]) -> None:
         say(f"{root}: {len(same_files)} further names of images count once: {some(same_files)}.")
 
 
-def _from_manifest(root: Path) -> list[Row]:
+def manifest_rows(root: Path, labels: Collection[str] = ()) -> list[Row]:
+    """The images that the manifest of a folder lists.
+
+    Args:
+        root: The folder.
+        labels: Further columns, which somebody else reads.
+    Raises:
+        UsageError: No such columns, a line without a path, an unknown split, or groups in a column of another name.
+    """
     file = root / MANIFEST
-    table = read_table(file, ("path",), COLUMNS)
-    _refuse_unguarded(table)
+    table = read_table(file, ("path",), (*COLUMNS, *labels))
+    refuse_unguarded(table)
     unread = table.unread(WORDS)
     if unread:
         say(unread)
@@ -143,7 +152,7 @@ def _from_manifest(root: Path) -> list[Row]:
     ]
 
 
-def _refuse_unguarded(table: Table) -> None:
+def refuse_unguarded(table: Table) -> None:
     """Refuse a manifest whose groups are not read: nobody would see that a patient is in two splits."""
     if "group" in table.columns:
         return
@@ -155,7 +164,7 @@ def _refuse_unguarded(table: Table) -> None:
         )
 
 
-def _sizes(rows: list[Row]) -> dict[Path, int]:
+def file_sizes(rows: list[Row]) -> dict[Path, int]:
     """Measure each file in bytes; a missing or empty one is an error that names it."""
     sizes, missing, empty = {}, [], []
     for row in rows:
@@ -176,7 +185,12 @@ def _sizes(rows: list[Row]) -> dict[Path, int]:
     return sizes
 
 
-def _refuse_duplicates(rows: list[Row], sizes: dict[Path, int]) -> None:
+def refuse_duplicates(rows: list[Row], sizes: dict[Path, int]) -> None:
+    """Refuse a path or an id that stands twice, and files with the same content.
+
+    Raises:
+        UsageError: Names the first.
+    """
     for field, values in (("path", (str(r.path) for r in rows)), ("id", (r.id for r in rows))):
         twice = [value for value, n in Counter(values).items() if n > 1]
         if twice:

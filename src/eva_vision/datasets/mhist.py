@@ -1,6 +1,7 @@
-"""MHIST: colorectal polyps, sessile serrated adenoma against hyperplastic polyp."""
+"""MHIST: colorectal polyps, sessile serrated adenoma against hyperplastic polyp; and how its pathologists voted."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -45,7 +46,7 @@ class Mhist(ImageFiles):
         folder = locate(root, "images", self.card)
         table = folder.parent / "annotations.csv"
         rows = read_table(table, (_IMAGE, _LABEL, _PART)).rows
-        for column, values in ((_LABEL, self.card.classes), (_PART, SPLITS)):
+        for column, values in ((_LABEL, Mhist.card.classes), (_PART, SPLITS)):
             unknown = sorted({row[column] for row in rows} - set(values))
             if unknown:
                 raise UsageError(f"Expected {column} to be {' or '.join(values)} in {table}, but got {some(unknown)}.")
@@ -58,19 +59,47 @@ class Mhist(ImageFiles):
             extra=sorted(sizes.keys() - set(names)),
             duplicate=repeated(names),
         )
-        self.samples = [
+        self.samples: list[Sample] = [
             Sample(
                 id=row[_IMAGE],
                 split=SPLITS[row[_PART]],
-                target=self.card.classes.index(row[_LABEL]),
+                target=Mhist.card.classes.index(row[_LABEL]),
                 path=folder / row[_IMAGE],
                 bytes=sizes[row[_IMAGE]],
             )
             for row in sorted(rows, key=lambda row: row[_IMAGE])
         ]
-        check_counts(Path(root), self.counts, self.samples, self.card)
+        check_counts(Path(root), self.counts, self.samples, Mhist.card)
         if splits == "thunder":
             stream = random.Random(SEED)  # a number for each row of train, in the order of the table
             val = {row[_IMAGE] for row in rows if row[_PART] == "train" and stream.random() < 0.2}
             self.samples = as_thunder(self.samples, val)
             check_counts(Path(root), self.thunder_counts, self.samples, self.card, DRAWN)
+
+
+_VOTES, VOTERS = "Number of Annotators who Selected SSA (Out of 7)", 7
+
+
+class MhistVotes(Mhist):
+    """MHIST by the votes of its seven pathologists: the share that found a sessile serrated adenoma, for each image.
+
+    Source: https://bmirds.github.io/MHIST
+    """
+
+    card = replace(Mhist.card, name="mhist_votes", task="multilabel", classes=("SSA",), metric="auprc")
+
+    def __init__(self, root: str) -> None:
+        """Index the images that `annotations.csv` lists.
+
+        Args:
+            root: The folder of `annotations.csv` and `images`.
+        Raises:
+            UsageError: Names images that are missing, not listed or listed twice, and votes that are none.
+        """
+        super().__init__(root)
+        table = locate(root, "images", self.card).parent / "annotations.csv"
+        votes = {row[_IMAGE]: row[_VOTES] for row in read_table(table, (_IMAGE, _VOTES)).rows}
+        wrong = sorted({text for text in votes.values() if not text.isdecimal() or int(text) > VOTERS})
+        if wrong:
+            raise UsageError(f"Expected {_VOTES} from 0 to {VOTERS} in {table}, but got {some(wrong)}.")
+        self.samples = [replace(sample, target=(int(votes[sample.id]) / VOTERS,)) for sample in self.samples]

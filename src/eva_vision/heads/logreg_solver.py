@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import torch
@@ -48,7 +49,7 @@ class LogisticRegression:
     so: at C = 1e6 the penalty's own lies below any, and whatever separates the samples would pass.
 
     Args:
-        parts: Samples; their labels are classes 0 ... K - 1, or 0 and 1 for a single output.
+        parts: Samples; their labels are classes 0 ... K - 1, or from 0 to 1 for a single output.
         outputs: K.
     """
 
@@ -57,6 +58,12 @@ class LogisticRegression:
         self.y = torch.cat([part.y for part in parts])
         self.n = len(self.y)
         self.features = _Features([part.x for part in parts])
+
+    def with_targets(self, y: Tensor) -> "LogisticRegression":
+        """The regression of other labels, (n,), of the same samples."""
+        other = copy(self)
+        other.y = y
+        return other
 
     def solve(self, c: float, start: Affine | None = None) -> Affine:
         """Find the minimum for one C.
@@ -99,9 +106,10 @@ class LogisticRegression:
     def _loss(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Mean loss, and its gradient by the logits (n, K); both exact to the last digits where the loss is tiny."""
         if self.outputs == 1:
-            sign = 1 - 2 * self.y[:, None].double()  # of the logit that speaks against the class
-            against = sign * logits
-            return nn.functional.softplus(against).mean(), sign * against.sigmoid() / self.n
+            there = self.y[:, None].double()
+            absent = 1 - there
+            loss = there * nn.functional.softplus(-logits) + absent * nn.functional.softplus(logits)
+            return loss.mean(), (absent * logits.sigmoid() - there * logits.neg().sigmoid()) / self.n
         label = self.y[:, None]
         against = (logits - logits.gather(1, label)).scatter(1, label, -torch.inf).logsumexp(1)
         slopes = logits.softmax(1).scatter(1, label, 0)

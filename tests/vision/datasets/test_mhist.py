@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from eva_vision.datasets.mhist import Mhist
+from eva_vision.datasets.mhist import Mhist, MhistVotes
 from tests.vision.datasets import trees
 
 COUNTS = {"train": 3, "val": 2}
@@ -13,13 +13,21 @@ THUNDER_COUNTS = {"train": 3, "val": 0, "test": 2}
 """What the tree holds, in place of the published counts."""
 
 
-ROWS = [("a", "SSA", "train"), ("b", "HP", "train"), ("c", "HP", "test"), ("d", "SSA", "train"), ("e", "SSA", "test")]
+ROWS = [
+    ("a", "SSA", "train", 5),
+    ("b", "HP", "train", 2),
+    ("c", "HP", "test", 0),
+    ("d", "SSA", "train", 7),
+    ("e", "SSA", "test", 4),
+]
+VOTES = "Number of Annotators who Selected SSA (Out of 7)"
 
 
-def tree(root: Path) -> Path:
+def tree(root: Path, name: str = "mhist") -> Path:
+    del name  # both are of the same files
     rows = [
-        {"Image Name": f"MHIST_aa{x}.png", "Majority Vote Label": y, "Number of Annotators": 5, "Partition": z}
-        for x, y, z in ROWS
+        {"Image Name": f"MHIST_aa{x}.png", "Majority Vote Label": y, VOTES: votes, "Partition": z}
+        for x, y, z, votes in ROWS
     ]
     trees.write_table(root / "annotations.csv", rows)
     return trees.write_images(root / "images", [str(row["Image Name"]) for row in rows]).parent
@@ -104,3 +112,28 @@ def test_thunder_draws_a_fifth_of_train_in_the_order_of_the_table(
     assert sum(s.split == "test" for s in samples) == 7
     told = capsys.readouterr().err
     assert ("mhist: drawn otherwise than for published scores" in told) == (len(val) != 3)
+
+
+@pytest.fixture
+def votes(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(MhistVotes, "counts", COUNTS)
+    return root
+
+
+def test_votes_are_shares_of_seven(votes: Path):
+    samples = MhistVotes(str(votes)).samples
+    assert [s.target for s in samples] == [(v / 7,) for v in (5, 2, 0, 7, 4)]
+    assert [s.split for s in samples] == [s.split for s in Mhist(str(votes)).samples]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (",7,", ",8,", "from 0 to 7"),
+        (",5,", ",many,", "got many"),
+        ("(Out of 7)", "(Out of 9)", "Expected the columns Image Name, Number of Annotators who Selected SSA"),
+    ],
+)
+def test_wrong_votes_are_named(votes: Path, refusal, old: str, new: str, said: str):
+    edit(votes, old, new)
+    assert said in refusal(MhistVotes, votes)

@@ -36,7 +36,9 @@ def test_a_config_is_short_and_names_a_dataset_and_no_model(name: str):
         assert config["dataset"] == name
         return
     same_files = (
-        "hest" if name.startswith("hest_") else name.removesuffix("_small").removesuffix("_slides")
+        "hest"
+        if name.startswith("hest_")
+        else name.removesuffix("_small").removesuffix("_slides").removesuffix("_votes")
     )  # hundreds of GB that nobody keeps twice
     below = "" if "folder" in name else f"/{same_files}"
     assert config["dataset"] == {"class_path": name, "init_args": {"root": f"${{oc.env:DATA_ROOT,data}}{below}"}}
