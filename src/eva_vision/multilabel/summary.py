@@ -33,5 +33,5 @@ def split_record(
     of_selected, of_last = (
         [partial(weighted, run, targets, labels, wanted=names) for run in values] for values in (log_odds, last)
     )
-    gaps = [partial(calibration_gaps, run, targets) for run in log_odds] if "ece" in names else None
+    gaps = {"ece": [partial(calibration_gaps, run, targets) for run in log_odds]} if "ece" in names else {}
     return measured_record(of_selected, of_last, len(targets), groups, METRICS, gaps)

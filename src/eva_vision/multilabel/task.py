@@ -30,6 +30,7 @@ class MultiLabel(Task):
     """Several labels for each image: there, not there, to what share, or not annotated."""
 
     section = MultiLabelProtocol
+    reads = Task.reads - {"metrics"}  # the main metric is the dataset's
 
     @property
     @override
