@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from eva_core import fit
+from eva_core.config.jobs import job_of
+from eva_core.curves.curve import Plan, curve
 from eva_core.results.record import read_heads
 from eva_vision.segmentation import evaluation
 from tests.vision.segmentation.test_task import NAMES, fitted, images
@@ -110,3 +112,15 @@ def test_little_memory_is_enough(tmp_path: Path):
     recipe = protocol(lr=0.3)
     results = fit(Pixels(), images(), protocol=recipe, output=tmp_path, how=replace(HOW, memory_gb=1e-5))
     assert results["main"]["mean"] > 0.95
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_masks_make_a_curve_of_label_efficiency(tmp_path: Path):
+    job = job_of(Pixels(), images(), None, protocol(runs=1, steps=5), HOW)
+    content = curve([job], Plan((0.5, 1.0), 1, tmp_path / "curve"), lambda _: None)
+    whole = fit(Pixels(), images(), protocol=protocol(runs=1, steps=5), output=tmp_path / "whole", how=HOW)
+    assert content["metric"] == "dice"
+    assert [facts["n"] for facts in content["shares"]] == [[6], [12]]
+    assert content["models"][0]["points"][1]["mean"] == whole["main"]["mean"]
+    assert content["models"][0]["points"][0]["mean"] is not None
+    assert not list((tmp_path / "curve").rglob("run*.safetensors"))  # kept for a restart alone

@@ -11,6 +11,7 @@ from eva_core.api import apply_heads, apply_job, fit, fit_job
 from eva_core.cli import main
 from eva_core.config.jobs import job_of
 from eva_core.config.protocols import heads_of
+from eva_core.curves.curve import Plan, curve
 from eva_core.errors import UsageError
 from eva_core.job import Job
 from eva_core.task import task_named
@@ -50,6 +51,9 @@ def test_given_splits_are_kept_and_heads_apply_to_others(slides: Path, tmp_path:
     assert (results["main"]["split"], results["main"]["mean"]) == ("test", 1.0)
     applied = apply_job(tmp_path / "out", replace(job, output=tmp_path / "applied"), silent)
     assert applied.name == "predictions.parquet"
+    drawn = curve([own], Plan((0.7,), 1, tmp_path / "curve"), silent)
+    assert drawn["shares"] == [{"share": 0.7, "n": [4], "n_groups": [4]}]
+    assert drawn["models"][0]["points"][0]["values"][0] is not None
 
 
 def test_from_the_command_line(slides: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
