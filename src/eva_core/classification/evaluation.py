@@ -9,6 +9,7 @@ from typing import cast
 import numpy as np
 import torch
 
+from eva_core.classification.measures import stacked_measures
 from eva_core.classification.metric_names import kept_metrics
 from eva_core.classification.metrics import log_odds, probabilities, selection_metric
 from eva_core.classification.predictions import HOLDOUT, HOLDOUT_SPLIT, Predictions, predictions_table
@@ -111,7 +112,8 @@ def fit_head(job: Job, store: Store, plan: Plan, what: str) -> list[FittedRun]:
         fitted: list[FittedRun] = []
         for run in data.runs:
             rows = few(data.train.y, protocol.shots, protocol.seed + run)
-            some = Embedded(data.train.x[rows], data.train.y[rows])
+            groups = None if data.train.groups is None else data.train.groups[rows.numpy()]
+            some = Embedded(data.train.x[rows], data.train.y[rows], groups)
             fitted += head.fit(replace(data, train=some, runs=[run]), protocol)
             bar.update(len(fitted), len(data.runs))
         return fitted
@@ -137,7 +139,7 @@ def _refit(job: Job, store: Store, plan: Plan, runs: Sequence[FittedRun]) -> flo
     if plan.selected_on != "holdout":
         return None
     data, score = store.embedded(plan.select), selection_metric(job.metric)
-    return float(np.mean([score(job.head.logits(r.params, data.x)[None], data.y).item() for r in runs]))
+    return float(np.mean([score(job.head.answers(r.params, data)[None], data.y).item() for r in runs]))
 
 
 def _score(
@@ -177,14 +179,17 @@ def _predicted_rows(
     what: str = "embeddings",
 ) -> Predictions:
     """What each version of the parameters says of some rows, called a split."""
-    scores, ranking = scores_of(job.head, versions, store.embedded(rows, what))
-    classes = job.dataset.card.classes
-    return Predictions(split, store.ids[rows], store.groups[rows], store.targets[rows], scores, ranking, classes)
+    data, classes = store.embedded(rows, what), job.dataset.card.classes
+    scores, ranking = scores_of(job.head, versions, data)
+    of_runs = [{name: of.numpy() for name, of in job.head.measures(p, data).items()} for p in versions]
+    measures = stacked_measures(of_runs)
+    ids, groups, targets = store.ids[rows], store.groups[rows], store.targets[rows]
+    return Predictions(split, ids, groups, targets, scores, ranking, classes, measures)
 
 
 def scores_of(head: Head, versions: Sequence[dict[str, torch.Tensor]], data: Embedded) -> tuple[np.ndarray, np.ndarray]:
     """Class probabilities and log-odds under each version of the parameters, (R, N, C) both."""
-    logits = [head.logits(params, data.x) for params in versions]
+    logits = [head.answers(params, data) for params in versions]
     return np.stack([probabilities(z).numpy() for z in logits]), np.stack([log_odds(z).numpy() for z in logits])
 
 
@@ -199,6 +204,7 @@ def _contamination(job: Job, predictions: Predictions) -> Contamination:
             targets=predictions.targets[chosen],
             scores=predictions.scores[:, chosen],
             log_odds=predictions.ranking[:, chosen],
+            measures={name: values[:, chosen] for name, values in predictions.measures.items()},
         )
         return rest.record(kept_metrics(job.dataset.card, job.protocol.metrics))[0]
 

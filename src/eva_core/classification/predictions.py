@@ -1,8 +1,8 @@
 """Scores of classes, and the table of them."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SCORE = "score_"
 LOG_ODDS = "log_odds_"
+MEASURE = "measure_"
 HOLDOUT, HOLDOUT_SPLIT = "holdout.parquet", "holdout"
 """File of a result with what its heads say of the part of train that was held out, and what that is called there."""
 _ROUNDING = 1e-4
@@ -40,6 +41,7 @@ class Predictions(Scores):
         scores: Class probabilities of every run, (R, N, C).
         log_odds: Log-odds of each class against the others, (R, N, C); None where only probabilities are known.
         labels: Names of the classes.
+        measures: What the head measures of each sample besides its class, by name, (R, N) each.
     """
 
     split: str
@@ -49,6 +51,7 @@ class Predictions(Scores):
     scores: np.ndarray
     log_odds: np.ndarray | None = None
     labels: Sequence[str] = ()
+    measures: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def ranking(self) -> np.ndarray:
@@ -81,12 +84,15 @@ class Predictions(Scores):
 
     def record(self, names: Sequence[str], last: "Predictions | None" = None) -> "tuple[SplitRecord, Intervals]":
         """What results.json says of the split; see `eva_core.classification.summary.split_record`."""
+        from eva_core.classification.measures import add_measures
         from eva_core.classification.summary import split_record
 
         end = self if last is None else last
         groups = self.known_groups if any(self.groups) else None
         ranks = self.ranking, end.ranking
-        return split_record(self.scores, end.scores, self.targets, self.labels, groups, *ranks, names)
+        record, intervals = split_record(self.scores, end.scores, self.targets, self.labels, groups, *ranks, names)
+        add_measures(record, self.measures, end.measures, groups)
+        return record, intervals
 
     def contradictions(self) -> list[str]:
         """Probabilities that do not add up to 1, or are not those of their log-odds."""
@@ -105,16 +111,18 @@ class Predictions(Scores):
 
 
 def predictions_table(parts: Sequence[Predictions], classes: Sequence[str], runs: Sequence[int]) -> pa.Table:
-    """One row per sample and run: id, split, run, target, group, the score of each class and its log-odds."""
+    """One row per sample and run: id, split, run, target, group, score and log-odds of each class, and measures."""
     tables = []
     for part in parts:
-        for run, table, log_odds in zip(runs, part.scores, part.ranking, strict=True):
+        for place, (run, table, log_odds) in enumerate(zip(runs, part.scores, part.ranking, strict=True)):
             targets = pa.array([None if t < 0 else int(t) for t in part.targets], pa.int64())
             columns = identity_columns(part, run, target=targets)
             for number, name in enumerate(classes):
                 columns[f"{SCORE}{name}"] = pa.array(table[:, number], pa.float32())
             for number, name in enumerate(classes):
                 columns[f"{LOG_ODDS}{name}"] = pa.array(log_odds[:, number], pa.float32())
+            for name, values in part.measures.items():
+                columns[f"{MEASURE}{name}"] = pa.array(values[place], pa.float64())
             tables.append(pa.table(columns))
     return pa.concat_tables(tables)
 
@@ -139,4 +147,7 @@ def read_predictions(folder: Path, split: str, file: str = PREDICTIONS) -> Predi
 
     targets = table["target"].slice(0, len(ids)).fill_null(-1).to_numpy().copy()
     log_odds = stacked(by_log_odds) if by_log_odds else None
-    return Predictions(split, ids, groups, targets, stacked(names), log_odds, classes)
+    measures = {
+        name.removeprefix(MEASURE): stacked([name])[..., 0] for name in table.column_names if name.startswith(MEASURE)
+    }
+    return Predictions(split, ids, groups, targets, stacked(names), log_odds, classes, measures)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from eva_core.classification.curves import confusions, precision_recall, reliability, roc
+from eva_core.classification.measures import measure_names
 from eva_core.classification.metric_names import METRICS
 from eva_core.classification.predictions import Predictions, read_predictions
 from eva_core.classification.temperature import scaled
@@ -80,12 +81,13 @@ def _metrics(results: Any, split: str) -> TableSection:
     nulls.pop(results["identity"]["model"], None)
     rows: list[list[str | float | None]] = [
         [
-            name.replace("_", " ") + ("" if METRICS[name].higher_is_better else ", lower is better"),
+            name.replace("_", " ")
+            + (", lower is better" if name in METRICS and not METRICS[name].higher_is_better else ""),
             metrics[name]["mean"],
             span(metrics[name]["ci95"]),
             *(of.get(name, NOTHING)["mean"] for of in nulls.values()),
         ]
-        for name in METRICS
+        for name in (*METRICS, *measure_names(metrics))
         if name in metrics
     ]
     return {

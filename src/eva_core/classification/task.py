@@ -149,12 +149,21 @@ class Classification(Task):
 
     @override
     def notes(self, results: "Results") -> list[str]:
+        from eva_core.classification.measures import measure_notes
+
+        lines = measure_notes(results)
         metrics = results["splits"][results["main"]["split"]]["metrics"]
         recalls = [m["mean"] for name, m in metrics.items() if name.startswith("recall/") and m["mean"] is not None]
         if len(recalls) > 1 and max(recalls) == sum(recalls) == 1:
             other = "" if results["identity"]["protocol"].startswith("strict") else ", or --protocol strict"
-            return [f"the head gives one class to every image: it has learned nothing; more steps{other}"]
-        return []
+            lines.append(f"the head gives one class to every image: it has learned nothing; more steps{other}")
+        return lines
+
+    @override
+    def beside(self, results: "Results") -> list[str]:
+        from eva_core.classification.measures import measure_names
+
+        return measure_names(results["splits"][results["main"]["split"]]["metrics"])
 
     @override
     def beside(self, results: "Results") -> list[str]:

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor
 
 from eva_core.contracts.protocol import Protocol
@@ -16,10 +17,12 @@ class Embedded:
     Attributes:
         x: Embeddings, float32 (N, D).
         y: Class numbers, int64 (N,); of other kinds of task what they learn, (N, ...).
+        groups: Patient or slide of each, empty where unknown, (N,); None where nobody knows any.
     """
 
     x: Tensor
     y: Tensor
+    groups: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -83,3 +86,16 @@ class Head(ABC):
     @abstractmethod
     def logits(self, params: dict[str, Tensor], x: Tensor) -> Tensor:
         """Embeddings (N, D) -> (N, C) class logits, or (N, 1) where a binary head has a single one."""
+
+    def answers(self, params: dict[str, Tensor], data: Embedded) -> Tensor:
+        """As `logits`, for samples of which more than the embedding is known: what scores are made from."""
+        return self.logits(params, data.x)
+
+    def measures(self, params: dict[str, Tensor], data: Embedded) -> dict[str, Tensor]:
+        """What else is measured of each sample of known class, by name: results state the means beside the metrics.
+
+        Returns:
+            Between 0 and 1, the higher the better, (N,) each; nothing for most heads.
+        """
+        del params, data
+        return {}

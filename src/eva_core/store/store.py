@@ -158,8 +158,10 @@ class Store(VectorStore):
         return out
 
     def embedded(self, rows: np.ndarray, what: str = "embeddings") -> Embedded:
-        """Rows as tensors, with their labels."""
-        return Embedded(torch.from_numpy(self.read(rows, what)), torch.from_numpy(self.targets[rows]))
+        """Rows as tensors, with their labels and groups."""
+        return Embedded(
+            torch.from_numpy(self.read(rows, what)), torch.from_numpy(self.targets[rows]), self.groups[rows]
+        )
 
 
 Kind = TypeVar("Kind", bound=Samples)

@@ -46,7 +46,7 @@ class Knn(Head):
         ks = sorted({min(k, len(train)) for k in self.k})
         bank = _bank(train, data.classes)
         shares = _shares(bank, select.x, ks)  # (len(tried), N, C)
-        values = [score(_as_logits(share)[None], select.y).item() for share in shares]
+        values = [score(as_logits(share)[None], select.y).item() for share in shares]
         value, k = max(zip(values, ks, strict=True), key=lambda one: (sign * one[0], -one[1]))
         held = {**bank, "k": torch.tensor(float(k))}
         if protocol.selection == "holdout":  # else `select` is the split that is reported
@@ -58,7 +58,7 @@ class Knn(Head):
 
     @override
     def logits(self, params: dict[str, Tensor], x: Tensor) -> Tensor:
-        return _as_logits(_shares(params, x, [int(params["k"])])[0])
+        return as_logits(_shares(params, x, [int(params["k"])])[0])
 
 
 def _bank(data: Embedded, classes: int) -> dict[str, Tensor]:
@@ -78,7 +78,7 @@ def _shares(params: dict[str, Tensor], x: Tensor, ks: Sequence[int]) -> Tensor:
     return torch.cat(parts, dim=1)
 
 
-def _as_logits(shares: Tensor) -> Tensor:
+def as_logits(shares: Tensor) -> Tensor:
     """Shares (..., C) -> float64 logits whose softmax they are, but for a floor that adds up to 1 again.
 
     A clamped share would make the probability of a class without votes depend on how many others have none, and
