@@ -163,11 +163,8 @@ class Classification(Task):
     def beside(self, results: "Results") -> list[str]:
         from eva_core.classification.measures import measure_names
 
-        return measure_names(results["splits"][results["main"]["split"]]["metrics"])
-
-    @override
-    def beside(self, results: "Results") -> list[str]:
-        return [name for name in ON_REQUEST if name in results["splits"][results["main"]["split"]]["metrics"]]
+        metrics = results["splits"][results["main"]["split"]]["metrics"]
+        return [*(name for name in ON_REQUEST if name in metrics), *measure_names(metrics)]
 
     @override
     def by_class(self, results: "Results") -> str:

@@ -122,5 +122,5 @@ def pooled(task: str, folders: list[Path], split: str) -> Scores:
     whole = pa.BufferOutputStream()
     pq.write_table(pa.concat_tables(tables), whole)
     facts = cast(Results, {"schema": RESULTS_SCHEMA})
-    with staged(facts, whole.getvalue().to_pybytes()) as copy:
+    with staged(facts, {PREDICTIONS: whole.getvalue().to_pybytes()}) as copy:
         return task_named(task).read(copy, split)
