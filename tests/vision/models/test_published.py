@@ -1,6 +1,7 @@
 """Every model with published weights: where they come from, with stand-ins of their files, and what its page says."""
 
 import hashlib
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,34 @@ def test_weights_come_from_where_the_card_says(
         if "huggingface.co" in card.source:
             assert backbone.provenance["revision"] == (COMMIT if name in UNPINNED else card.revision)
         offline()
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "ours"),
+    [
+        ("conch", "visual.attn_pool_contrast.attn.k_proj_weight", "token_head.k.weight"),
+        ("conch_v1_5", "attn_pool_contrast.to_out.weight", "token_head.out.weight"),
+        ("keep", "visual_head.0.weight", "token_head.0.weight"),
+        ("musk", "beit3.encoder.layers.0.ffn.A.fc1.weight", "blocks.0.mlp.fc1.weight"),
+        ("genbio_pathfm", "blocks.0.mlp.w2.weight", "blocks.0.mlp.fc1_x.weight"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_told_in_one_line(
+    name: str, key: str, ours: str, tiny: None, hub: Hub, tmp_path: Path
+):
+    checkpoint, stored, _ = stand_in(name)
+    file = card_of(name).file or "model.safetensors"
+    path = f"{card_of(name).source.removeprefix('https://huggingface.co/')}/{file}"
+    strange = {"misshapen": {**stored, key: stored[key][:, :-1].clone()}, "missing": dict(stored)}
+    del strange["missing"][key]
+    for problem, state in strange.items():
+        (tmp_path / problem).mkdir()
+        hub.files[path] = file_bytes(name, state, tmp_path / problem / file)
+        with pytest.raises(EvaError, match=rf"{checkpoint} does not: {problem} {ours}") as caught:
+            registry.build_model(name)
+        assert "\n" not in str(caught.value)
+        for cached in tmp_path.rglob("models--*"):
+            shutil.rmtree(cached)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if card_of(name).gated])
