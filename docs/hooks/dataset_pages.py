@@ -19,6 +19,8 @@ from eva_core.registry import Entry
 
 TABLE = "| property | value |\n|---|---|\n"
 UNKNOWN = "unknown"
+UNLABELLED = {"plism": "robustness"}
+"""What a dataset without labels is for: there is nothing to fit."""
 
 
 def pages(entries: Sequence[Entry], sections: Path) -> dict[str, str]:
@@ -123,7 +125,7 @@ def _config(name: str) -> str:
     return (
         f"## Config\n\n`--config {name}` stands for\n\n"
         f'```yaml title="configs/tasks/{name}.yaml"\n{file.read_text(encoding="utf-8").strip()}\n```\n\n'
-        f"```sh\neva fit --config {name} --model imagenet_dino_vits16\n```"
+        f"```sh\neva {UNLABELLED.get(name, 'fit')} --config {name} --model imagenet_dino_vits16\n```"
     )
 
 

@@ -1,6 +1,6 @@
 """What a dataset may say of the robustness benchmark that it was made for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -63,3 +63,16 @@ class Benchmark:
     margin_task: str = ""
     departures: Sequence[str] = ()
     schedule: Schedule | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Registered:
+    """Slides of the same tissue, tile by tile; a dataset of such has it as its attribute `registered`.
+
+    The id of a sample is the name of its slide, a stroke, and the place of the tile: `GIV_AT2/16_3_7`.
+
+    Attributes:
+        slides: Stain and scanner of each slide, by its name.
+    """
+
+    slides: Mapping[str, tuple[str, str]]

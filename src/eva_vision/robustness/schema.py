@@ -123,3 +123,52 @@ class Robustness(TypedDict):
     sites: dict[str, dict[str, int]]
     models: list[ModelRecord]
     notes: list[str]
+
+
+REGISTERED_SCHEMA = 1
+
+
+class Of(TypedDict):
+    """Median and quartiles over pairs of slides, which are not independent: no interval."""
+
+    median: float
+    quartiles: list[float]
+
+
+class Pairs(TypedDict):
+    """What is measured across pairs of slides."""
+
+    n: int
+    cosine: Of
+    top10: Of
+
+
+class RegisteredRecord(TypedDict):
+    """What is measured of one model on registered slides.
+
+    Attributes:
+        score: Mean of four medians: cosine of all pairs, top-10 accuracy across scanners, stains and both.
+        pairs: By what differs: `scanner`, `stain`, `both`, and `all`.
+    """
+
+    model: str
+    weights_sha256: str
+    preprocess: str
+    dim: int
+    score: float | None
+    pairs: dict[str, Pairs]
+    published: list[Published]
+    notes: list[str]
+
+
+class Registration(TypedDict):
+    """The content of registration.json."""
+
+    schema: int
+    dataset: str
+    synthetic: bool
+    slides: int
+    tiles: int
+    stains: list[str]
+    scanners: list[str]
+    models: list[RegisteredRecord]

@@ -1,12 +1,23 @@
 """Tables of robustness: on screen, and in the words of its page."""
 
+from typing import Literal
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from eva_core.results.report import number, span
 from eva_core.shown import visible
-from eva_vision.robustness.schema import Drops, LeftOut, Published, Robustness, SiteScore, Value
+from eva_vision.robustness.schema import (
+    Drops,
+    LeftOut,
+    Published,
+    RegisteredRecord,
+    Registration,
+    Robustness,
+    SiteScore,
+    Value,
+)
 
 LABELS = {
     "robustness_index": "RI",
@@ -38,7 +49,8 @@ def published_line(row: Published) -> str:
         >>> published_line({"metric": "croma", "value": 0.2, "protocol": "a", "ours": "a+pooling=cls", "delta": None})
         'CRoMa published: 0.200 (a); ours is a+pooling=cls'
     """
-    text = f"{LABELS[row['metric']]} published: {number(row['value'])} ({row['protocol']}); "
+    label = LABELS.get(row["metric"], row["metric"].replace("_", " "))
+    text = f"{label} published: {number(row['value'])} ({row['protocol']}); "
     return text + (f"ours is {row['ours']}" if row["delta"] is None else f"ours differs by {row['delta']:+.3f}")
 
 
@@ -64,6 +76,33 @@ def show(content: Robustness, console: Console | None = None) -> None:
     for record in content["models"]:
         for line in [*map(published_line, record["published"]), *record["notes"]]:
             console.print(f"  {_cell(record['model'])}: {_cell(line)}", style="dim", highlight=False)
+
+
+def show_registration(content: Registration, console: Console | None = None) -> None:
+    """Print cosine and retrieval of each model across pairs of registered slides."""
+    console = console or Console()
+    title = (
+        f"{content['dataset']}: {content['tiles']:,} tiles of {content['slides']} registered slides, medians of pairs"
+    )
+    table = Table(title=_cell(title) + (" (synthetic data)" if content["synthetic"] else ""), title_justify="left")
+    kinds = list(dict.fromkeys(kind for record in content["models"] for kind in record["pairs"]))
+    for name in ("model", "score", *(f"{label}, {kind}" for label in ("cosine", "top 10") for kind in kinds)):
+        table.add_column(name)
+    for record in content["models"]:
+        cells = [of_pairs(record, name, kind) for name in ("cosine", "top10") for kind in kinds]
+        table.add_row(_cell(record["model"]), number(record["score"]), *cells)
+    console.print(table)
+    for record in content["models"]:
+        for line in [*map(published_line, record["published"]), *record["notes"]]:
+            console.print(f"  {_cell(record['model'])}: {_cell(line)}", style="dim", highlight=False)
+
+
+def of_pairs(record: RegisteredRecord, name: Literal["cosine", "top10"], kind: str) -> str:
+    """The median over pairs with its quartiles; a dash where no pair differs so."""
+    if kind not in record["pairs"]:
+        return "-"
+    found = record["pairs"][kind][name]
+    return f"{number(found['median'])} ({span(found['quartiles'])})"
 
 
 def _drops(model: str, drops: Drops) -> Table:
