@@ -41,8 +41,8 @@ class Plism(Dataset):
 
         Args:
             root: The folder of the Parquet files.
-            tiles: How many tiles of each slide at most, evenly spaced in the order of their places. To find a tile among
-                more is harder: the published values are of 8139, which ask for a GPU.
+            tiles: How many tiles of each slide at most, evenly spaced in the order of their places. To find a tile
+                among more is harder: the published values are of 8139, which ask for a GPU.
         Raises:
             UsageError: Files are missing, or slides or tiles are not as published.
             EvaError: A file does not read, or lacks a column.
