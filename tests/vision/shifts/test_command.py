@@ -24,7 +24,7 @@ def test_a_finished_result_under_shifts(fitted: Path, tmp_path: Path, capsys: py
     assert content["models"][0]["shifts"][0]["pixel_difference"] > 50
     assert content["looked_at"] == 60
     label = content["changes"]["brightness"]["label"]
-    assert read_holds(fitted, read_results(fitted))[label] == "drops at -0.9, the mildest tried"
+    assert "-0.9" in read_holds(fitted, read_results(fitted))[label]
     assert {p.name for p in (tmp_path / "s").iterdir()} == {"shift.json", "shift.csv", "shift.html", "shift-1.png"}
 
 
