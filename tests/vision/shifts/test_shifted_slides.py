@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from eva_core import api
 from eva_core.cli import main
@@ -13,8 +14,11 @@ from eva_core.job import Job
 from eva_vision.shifts.contracts import Shift
 from eva_vision.shifts.optics import mpp_error
 from eva_vision.shifts.recording import brightness
-from eva_vision.shifts.shifted_slides import looks_at_patches, shifted_slides
+from eva_vision.shifts.shifted_slides import looks_at_patches, shifted_slides, slide_shift
 from eva_vision.slide_level.bags.extract import missing_bags
+from eva_vision.slide_level.bags.patches import BagPatches, Batch, End, Wanted
+from eva_vision.slide_level.contracts import SlideFile
+from eva_vision.slide_level.protocol import SlideLevel
 from eva_vision.slide_level.task import _model, _reading
 from tests.vision.slide_level.conftest import dataset, job, section, slides
 
@@ -73,6 +77,18 @@ def test_bags_of_a_shift_are_others_and_patches_stay_unless_the_grid_moves(job: 
         for of in (job.dataset, shifted_slides(job.dataset, darker, False), shifted_slides(job.dataset, darker, True))
     ]
     assert len(set.union(*every)) == 3 * 12
+
+
+def test_a_slide_whose_stated_mpp_gets_coarser_than_asked_is_read_all_the_same(slides: Path):
+    path = str(next(slides.glob("*.tif")))
+    section, wide = SlideLevel(mpp=0.5, size=64, patches=2, tissue=0.4), Shift("mpp_error", mpp_error, -0.2)
+    wanted = Wanted(SlideFile("a", path), "identity", (0,))
+    patches = BagPatches([wanted], section, [lambda image: torch.from_numpy(image.copy())], 2, None)
+    patches.shift = slide_shift(wide, grid=False)
+    _, batch, end = patches
+    assert isinstance(end, End)
+    assert not end.error
+    assert isinstance(batch, Batch)
 
 
 def test_some_patches_of_some_slides_are_looked_at(job: Job):

@@ -11,7 +11,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from typing_extensions import override
 
 from eva_core.errors import EvaError
-from eva_vision.slide_level.bags.places import Places, choose_places
+from eva_vision.slide_level.bags.places import Places, choose_places, refuse_coarse
 from eva_vision.slide_level.contracts import SlideFile
 from eva_vision.slide_level.protocol import SlideLevel
 from eva_vision.slides.changed_slides import head_hash, state_of
@@ -106,6 +106,7 @@ class BagPatches(IterableDataset[Begin | Batch | End]):
         wanted = self.wanted[number]
         state = state_of(wanted.file.path)
         with self._open(wanted.file) as as_it_is:
+            refuse_coarse(as_it_is, self.section)
             slide = as_it_is if self.shift is None else ShiftedSlide(as_it_is, self.shift)
             looked_at = slide if self.shift is None or self.shift.moves_grid else as_it_is
             mask = self._mask(looked_at)

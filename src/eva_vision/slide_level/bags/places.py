@@ -45,22 +45,28 @@ class Places:
         return slide.regions([(self.level, 1, round(x / step), round(y / step), side, side) for x, y in corners])
 
 
-def choose_places(slide: Slide, mask: TissueMask | None, section: SlideLevel, identity: str) -> Places:
-    """Choose the patches of a slide.
+def refuse_coarse(slide: Slide, section: SlideLevel) -> None:
+    """Refuse a slide that is coarser than asked.
 
-    Args:
-        slide: Open.
-        mask: Its tissue; None under `level`, which has a mask of its own.
-        section: How patches are laid out, and how many.
-        identity: Identity of the slide, the same wherever it lies: it seeds the choice.
     Raises:
-        EvaError: The slide is coarser than asked.
+        EvaError: It is; says by how much.
     """
     if slide.mpp > section.mpp * COARSER:
         raise EvaError(
             f"Expected {section.mpp:g} micrometres per pixel or finer, but {slide.name} has {slide.mpp:g}. "
             "Leave it out, or ask for a coarser mpp."
         )
+
+
+def choose_places(slide: Slide, mask: TissueMask | None, section: SlideLevel, identity: str) -> Places:
+    """Choose the patches of a slide that is fine enough.
+
+    Args:
+        slide: Open.
+        mask: Its tissue; None under `level`, which has a mask of its own.
+        section: How patches are laid out, and how many.
+        identity: Identity of the slide, the same wherever it lies: it seeds the choice.
+    """
     return _of_level(slide, section) if mask is None else _of_grid(slide, mask, section, identity)
 
 

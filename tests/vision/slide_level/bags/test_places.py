@@ -8,7 +8,7 @@ import openslide
 import pytest
 
 from eva_core.errors import EvaError
-from eva_vision.slide_level.bags.places import Places, choose_places
+from eva_vision.slide_level.bags.places import Places, choose_places, refuse_coarse
 from eva_vision.slide_level.protocol import SlideLevel
 from eva_vision.slides import open_slide
 from eva_vision.slides.reading.openslide import over_white
@@ -115,7 +115,7 @@ def test_a_slide_somewhat_coarser_is_read_and_a_much_coarser_one_is_named(tmp_pa
         open_slide(write_slide(tmp_path / "b.svs", pixels, 0.7)) as slide,
         pytest.raises(EvaError, match=r"Expected 0\.5 micrometres per pixel or finer, but b\.svs has 0\.7"),
     ):
-        choose_places(slide, None, level(0.5), "any")
+        refuse_coarse(slide, level(0.5))
 
 
 @pytest.mark.parametrize("reading", ["exact", "level"])
@@ -176,7 +176,7 @@ def test_a_level_is_read_as_it_is(half: Path):
 
 def test_a_slide_that_is_too_coarse_is_refused(half: Path):
     with open_slide(half) as slide, pytest.raises(EvaError, match=r"Expected 0\.25 micrometres per pixel or finer"):
-        choose_places(slide, tissue_mask(slide), SlideLevel(mpp=0.25), "x")
+        refuse_coarse(slide, SlideLevel(mpp=0.25))
 
 
 # Exactly the mpp.
