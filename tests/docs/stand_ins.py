@@ -25,7 +25,7 @@ from eva_core.config import files, protocols
 from eva_core.hub.weight_files import RELEASE, hub_file, release_path, weights_address
 from eva_pretrain.studies import runner
 from eva_vision.datasets import bach, consep
-from eva_vision.datasets.mhist import Mhist
+from eva_vision.datasets.mhist import Mhist, MhistVotes
 from eva_vision.datasets.phantom import Phantom
 from eva_vision.datasets.phantom_nuclei import PhantomNuclei
 from eva_vision.datasets.phantom_patterns import PhantomPatterns
@@ -171,7 +171,8 @@ def count_what_is_there(patch: pytest.MonkeyPatch) -> None:
     """Let the counts of the tiny datasets stand for the published ones, and let less be drawn."""
     for name in trees.with_tree():
         trees.patch_counts(patch, name, trees.module_of(name))
-    patch.setattr(Mhist, "counts", {"train": 7, "val": 2})
+    for of_mhist in (Mhist, MhistVotes):
+        patch.setattr(of_mhist, "counts", {"train": 7, "val": 2})
     patch.setattr(bach, "PER_CLASS", BACH_PER_CLASS)
     patch.setattr(consep, "PARTS", {split: (part, CONSEP_IMAGES) for split, (part, _) in consep.PARTS.items()})
     patch.setattr(bach, "VAL", dict.fromkeys(bach.VAL, (range(1, 3),)))

@@ -84,9 +84,10 @@ def _calibration(results: Results) -> Table | None:
     if not calibration or not calibration["splits"]:
         return None
     before, after = (calibration["splits"][split][when] for when in ("before", "after"))
-    table = Table(title=f"calibration on {_cell(split)}, {temperature_line(calibration)}", title_justify="left")
-    for name in ("lower is better", "as trained", "95 % interval", "after temperature", "95 % interval"):
-        table.add_column(name, justify="left" if name == "lower is better" else "right")
+    title = f"calibration on {_cell(split)}, lower is better; {temperature_line(calibration)}"
+    table = Table(title=title, title_justify="left")
+    for name in ("metric", "trained", "95 % interval", "scaled", "95 % interval"):
+        table.add_column(name, justify="left" if name == "metric" else "right")
     for name in before:
         cells = (cell for record in (before[name], after[name]) for cell in (score(record), span(record["ci95"])))
         table.add_row(name, *cells)

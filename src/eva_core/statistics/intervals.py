@@ -96,7 +96,7 @@ def interval(
     member, grouped = members(groups, n)
     n_groups = int(member.max(initial=-1)) + 1
     values = bootstrap(_with_gaps(measures, gaps), member, draws, seed, metrics)
-    drawn = {name: [values.pop(bin) for bin in [*values] if bin.startswith(f"{_GAP}{name} ")] for name in gaps}
+    drawn = {name: [values.pop(one) for one in _gap_names(name, values)] for name in gaps}
     ci95 = {name: quantiles(of_draws, n_groups, seed) for name, of_draws in values.items()}
     for name, of_runs in gaps.items() if n_groups > 1 else ():
         seen = np.concatenate([gap(np.ones((1, n))) for gap in of_runs])
@@ -125,10 +125,15 @@ def _with_gaps(measures: Sequence[Measure], gaps: Mapping[str, Sequence[Gaps]]) 
     def both(weights: NDArray[np.float64], run: int) -> dict[str, NDArray[np.float64]]:
         values = measures[run](weights)
         for name, of_runs in gaps.items():
-            values = {**values, **{f"{_GAP}{name} {bin}": gap for bin, gap in enumerate(of_runs[run](weights).T)}}
+            values = {**values, **{f"{_GAP}{bin} {name}": gap for bin, gap in enumerate(of_runs[run](weights).T)}}
         return values
 
     return [partial(both, run=run) for run in range(len(measures))] if gaps else measures
+
+
+def _gap_names(name: str, values: Mapping[str, object]) -> list[str]:
+    """Names of the gaps of one calibration error, in the order of its bins."""
+    return [one for one in values if one.startswith(_GAP) and one.split(" ", 2)[2] == name]
 
 
 def members(groups: Sequence[str | None] | None, n: int) -> tuple[NDArray[np.intp], bool]:

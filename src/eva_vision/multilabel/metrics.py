@@ -44,7 +44,7 @@ def weighted(
         wanted: Names of the metrics that are computed.
 
     Returns:
-        Values (draws,) by name, NaN where undefined: the means over labels, then `<metric>/<label>` of each but `ece`.
+        Values (draws,) by name, NaN where undefined: the means over labels, then `<metric>/<label>` of each.
 
     Raises:
         ValueError: If the shapes do not fit.
@@ -67,8 +67,7 @@ def weighted(
         each = by_label(log_odds, targets, weights.astype(np.float64), name)  # (d, L)
         defined = ~np.isnan(by_label(log_odds, targets, np.ones((1, len(targets))), name)[0])
         means[name] = each[:, defined].mean(axis=1) if defined.any() else np.full(len(weights), np.nan)
-        if name != "ece":
-            single.update({f"{name}/{label}": column for label, column in zip(labels, each.T, strict=True)})
+        single.update({f"{name}/{label}": column for label, column in zip(labels, each.T, strict=True)})
     return means | single
 
 

@@ -12,7 +12,7 @@ from eva_core.contracts.sections import CurvesSection, Section, TableSection
 from eva_core.reports.sources import Sources
 from eva_core.results.report import span
 from eva_vision.multilabel.metric_names import METRICS
-from eva_vision.multilabel.metrics import POSITIVE, by_label
+from eva_vision.multilabel.metrics import POSITIVE
 from eva_vision.multilabel.predictions import LabelScores, read_labels
 
 LINES, WORST = 12, 12
@@ -56,8 +56,6 @@ def _metrics(metrics: Any, nulls: dict[str, Any], split: str) -> TableSection:
 
 
 def _labels(found: LabelScores, metrics: Any, nulls: dict[str, Any], split: str) -> TableSection:
-    one = np.ones((1, len(found.ids)))
-    eces = np.mean([by_label(run, found.targets, one, "ece")[0] for run in found.log_odds], axis=0)
     rows: list[list[str | float | None]] = []
     for number, label in enumerate(found.labels):
         column = found.targets[:, number]
@@ -70,8 +68,7 @@ def _labels(found: LabelScores, metrics: Any, nulls: dict[str, Any], split: str)
                 auprc["mean"],
                 span(auprc["ci95"]),
                 *(of[f"auprc/{label}"]["mean"] for of in nulls.values()),
-                *(metrics[f"{name}/{label}"]["mean"] for name in ("auroc", "f1", "brier")),
-                None if np.isnan(eces[number]) else float(eces[number]),
+                *(metrics[f"{name}/{label}"]["mean"] for name in ("auroc", "f1", "brier", "ece")),
             ]
         )
     rows.sort(key=lambda row: (row[2] is None, row[2]))

@@ -33,5 +33,10 @@ def split_record(
     of_selected, of_last = (
         [partial(weighted, run, targets, labels, wanted=names) for run in values] for values in (log_odds, last)
     )
-    gaps = {"ece": [partial(calibration_gaps, run, targets) for run in log_odds]} if "ece" in names else {}
+    gaps = {}
+    if "ece" in names:
+        gaps["ece"] = [partial(calibration_gaps, run, targets) for run in log_odds]
+        for number, label in enumerate(labels):
+            one = [number]
+            gaps[f"ece/{label}"] = [partial(calibration_gaps, run[:, one], targets[:, one]) for run in log_odds]
     return measured_record(of_selected, of_last, len(targets), groups, METRICS, gaps)
