@@ -16,7 +16,7 @@ from eva_core.errors import UsageError
 from eva_vision.heads.neighbours import as_logits
 
 _SIMILARITIES = 2**25  # at a time, 128 MB
-_DIGITS = 6  # of a cosine in float32: copies tie, wherever they stand in the gallery
+_DIGITS = 6  # of a cosine in float32
 _NEARER = 0.01  # what the nearer half of a tie weighs more, in votes
 
 
@@ -97,6 +97,18 @@ def marks_of(data: Embedded) -> Tensor:
     return torch.tensor(pairs, dtype=torch.float32).reshape(-1, 2)[torch.from_numpy(of)]
 
 
+def group_numbers(theirs: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+    """Numbers for marks of patients, equal where these are, -1 where they are unknown: (N, 2), (n, 2) -> (N,), (n,)."""
+    marks = torch.cat([theirs, own])
+    numbers = torch.unique(marks, dim=0, return_inverse=True)[1].masked_fill((marks == 0).all(1), -1)
+    return numbers[: len(theirs)], numbers[len(theirs) :]
+
+
+def rounded(cosine: Tensor) -> Tensor:
+    """Cosines to six digits: copies tie, whatever their place in the gallery does to the last bits."""
+    return torch.round(cosine, decimals=_DIGITS)
+
+
 def retrieved(params: dict[str, Tensor], data: Embedded, k: int) -> tuple[Tensor, Tensor]:
     """Rows of the k most similar images of the gallery, the most similar first, and which of them are there.
 
@@ -107,16 +119,13 @@ def retrieved(params: dict[str, Tensor], data: Embedded, k: int) -> tuple[Tensor
     Returns:
         (n, k) both; an image of the query's own patient or slide is not there.
     """
-    marks = torch.cat([params["groups"], marks_of(data)])
-    numbers = torch.unique(marks, dim=0, return_inverse=True)[1]
+    theirs, own = group_numbers(params["groups"], marks_of(data))
     size = len(params["gallery"])
-    theirs, own = numbers[:size], numbers[size:].clone()
-    own[(marks[size:] == 0).all(1)] = -1  # of unknown patients nothing is left out
     rows, there = [], []
     step = max(1, _SIMILARITIES // size)
     for x, group in zip(torch.split(data.x, step), torch.split(own, step), strict=True):
-        cosine = torch.round(F.normalize(x) @ params["gallery"].T, decimals=_DIGITS)
-        cosine[group[:, None] == theirs] = -torch.inf
+        cosine = rounded(F.normalize(x) @ params["gallery"].T)
+        cosine[(group[:, None] == theirs) & (theirs >= 0)] = -torch.inf
         rows.append(first(cosine, min(k, size)))
         there.append(cosine.gather(1, rows[-1]) > -torch.inf)
     return torch.cat(rows), torch.cat(there)

@@ -161,6 +161,11 @@ class Bags(ABC):
     def __len__(self) -> int:
         return len(self.counts)
 
+    @property
+    def groups(self) -> np.ndarray:
+        """Patient of each, empty where unknown, (N,)."""
+        return np.full(len(self), "", object)
+
     @abstractmethod
     def read(self, number: int) -> Tensor:
         """The embeddings of one sample as they are kept, float32 or float16 (count, D)."""
@@ -216,6 +221,11 @@ class BagHead(ABC):
     def outputs_of_all(self, heads: Sequence[dict[str, Tensor]], bags: Bags) -> Tensor:
         """What several sets of parameters say, float (R, N, K); a head may read the bags once for all."""
         return torch.stack([self.outputs(params, bags) for params in heads])
+
+    def measures(self, params: dict[str, Tensor], bags: Bags) -> dict[str, Tensor]:
+        """What else is measured of each sample, by name, (N,); see `eva_core.contracts.head.Head.measures`."""
+        del params, bags
+        return {}
 
     def attention(self, params: dict[str, Tensor], x: Tensor) -> Tensor | None:
         """The weight of each patch of a bag, (n, D) -> (n,), which add up to 1; None where a head has none."""

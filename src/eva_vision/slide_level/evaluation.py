@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from eva_core import registry
 from eva_core.contracts.head import FittedRun
@@ -29,6 +30,7 @@ from eva_vision.slide_level.protocol import SlideLevel
 from eva_vision.slide_level.schema import SlideRecord
 from eva_vision.slide_level.scoring import Said, Scoring
 
+Params = dict[str, Tensor]
 COLOUR, METADATA = "colour_stats", "metadata"
 _STRENGTHS = (1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0, 1e3)
 """Inverse strengths of regularisation that metadata alone is fitted with, where a protocol has no such head."""
@@ -136,6 +138,7 @@ def _fitted(
     scored = {split: np.sort(np.concatenate([f.scored[split] for f in folds])) for split in folds[0].scored}
     outputs = {split: np.zeros((2, len(runs), len(rows), outcome.outputs)) for split, rows in scored.items()}
     fold_of = {split: np.zeros(len(rows), np.int64) for split, rows in scored.items()}
+    measures: dict[str, dict[str, np.ndarray]] = {split: {} for split in scored}
     fitted: list[FittedRun] = []
     with Bar(f"{name} on {job.model if what == 'embeddings' else what}", len(folds), "folds") as bar:
         for number, fold in enumerate(folds):
@@ -148,6 +151,7 @@ def _fitted(
                 heads = [run.params for run in of_fold] + [run.last for run in of_fold]
                 of_all = head.outputs_of_all(heads, bags).numpy()
                 outputs[split][:, :, places] = of_all.reshape(2, len(runs), len(rows), outcome.outputs)
+                _measure(measures[split], head, heads[: len(runs)], bags, (places, len(scored[split])))
             if len(folds) > 1:
                 of_fold = [replace(run, selected={**run.selected, "fold": number}) for run in of_fold]
             fitted += of_fold
@@ -167,8 +171,27 @@ def _fitted(
             outputs[split][0],
             outputs[split][1],
             fold_of[split],
+            measures[split],
         )
     return fitted, said
+
+
+def _measure(
+    into: dict[str, np.ndarray], head: BagHead, heads: Sequence[Params], bags: Bags, among: tuple[np.ndarray, int]
+) -> None:
+    """Write what heads measure of each sample of a fold besides its outcome, (R, N) by name.
+
+    Args:
+        into: Receives it.
+        head: Their class.
+        heads: Parameters by run.
+        bags: The samples of the fold.
+        among: Places of these among all samples that are scored, and how many those are.
+    """
+    places, n = among
+    for run, params in enumerate(heads):
+        for name, values in head.measures(params, bags).items():
+            into.setdefault(name, np.zeros((len(heads), n)))[run, places] = values.numpy()
 
 
 def repeated(job: Job, store: BagStore, scoring: Scoring, heads: Heads) -> Iterator[Said]:
@@ -181,12 +204,15 @@ def repeated(job: Job, store: BagStore, scoring: Scoring, heads: Heads) -> Itera
     for split in folds[0].scored:
         rows = np.sort(np.concatenate([fold.scored[split] for fold in folds]))
         values, fold_of = np.zeros((runs, len(rows), outputs)), np.zeros(len(rows), np.int64)
+        measures: dict[str, np.ndarray] = {}
         for number, fold in enumerate(folds):
             places = np.searchsorted(rows, fold.scored[split])
             fold_of[places] = number
-            of_all = job.head.outputs_of_all(every[number * runs :][:runs], read(fold.scored[split], fold.train))
+            of_fold, bags = every[number * runs :][:runs], read(fold.scored[split], fold.train)
+            of_all = job.head.outputs_of_all(of_fold, bags)
+            _measure(measures, job.head, of_fold, bags, (places, len(rows)))
             values[:, places] = of_all.numpy().reshape(runs, len(places), outputs)
-        yield Said(split, store.ids[rows], store.groups[rows], store.targets[rows], values, values, fold_of)
+        yield Said(split, store.ids[rows], store.groups[rows], store.targets[rows], values, values, fold_of, measures)
 
 
 def said_by(job: Job, store: BagStore, heads: Heads, targets: np.ndarray) -> Iterator[Said]:
@@ -209,6 +235,7 @@ def _contamination(job: Job, store: BagStore, scoring: Scoring, said: Said) -> C
             outputs=said.outputs[:, chosen],
             last=said.last[:, chosen],
             folds=said.folds[chosen],
+            measures={name: values[:, chosen] for name, values in said.measures.items()},
         )
         return scoring.record(part, job.dataset.card)[0]
 

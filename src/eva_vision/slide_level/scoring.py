@@ -1,8 +1,8 @@
 """How a kind of task on slides scores what heads say."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ class Said:
         outputs: Outputs of the selected heads of every run, (R, N, K).
         last: Outputs of the same heads after their last step, (R, N, K).
         folds: Fold in which each sample was scored, (N,): heads of different folds gave their outputs.
+        measures: What heads measure of each sample besides, by name, (R, N) each.
     """
 
     split: str
@@ -36,6 +37,7 @@ class Said:
     outputs: np.ndarray
     last: np.ndarray
     folds: np.ndarray
+    measures: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,12 @@ class StoredBags(Bags):
         self.means = torch.from_numpy(store.means(what)[samples])
         self.counts = store.patches[samples]
 
+    @property
+    @override
+    def groups(self) -> np.ndarray:
+        names: np.ndarray = self.store.groups[self.samples]
+        return names
+
     @override
     def read(self, number: int) -> Tensor:
         bags = self.store.bags_of(int(self.samples[number]))

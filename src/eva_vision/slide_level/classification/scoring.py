@@ -44,9 +44,8 @@ class ClassScoring(Scoring):
     @override
     def predictions(self, said: Said, card: DatasetCard) -> Predictions:
         scores, odds = _scores(said.outputs)
-        return Predictions(
-            said.split, said.ids.tolist(), said.groups.tolist(), said.targets, scores, odds, card.classes
-        )
+        ids, groups = said.ids.tolist(), said.groups.tolist()
+        return Predictions(said.split, ids, groups, said.targets, scores, odds, card.classes, said.measures)
 
     @override
     def record(self, said: Said, card: DatasetCard) -> tuple[SplitRecord, Intervals]:

@@ -57,9 +57,18 @@ class SlideClassification(SlideTask):
         return read_predictions(folder, split)
 
     @override
+    def notes(self, results: "Results") -> list[str]:
+        from eva_core.classification.measures import measure_notes
+
+        return measure_notes(results)
+
+    @override
     def beside(self, results: "Results") -> list[str]:
+        from eva_core.classification.measures import measure_names
+
         metrics = results["splits"][results["main"]["split"]]["metrics"]
-        return [KAPPA] if KAPPA in metrics and results["main"]["metric"] != KAPPA else []
+        kappa = [KAPPA] if KAPPA in metrics and results["main"]["metric"] != KAPPA else []
+        return [*kappa, *measure_names(metrics)]
 
     @override
     def by_class(self, results: "Results") -> str:
