@@ -15,6 +15,9 @@ import yaml
 COMMIT = "0" * 40
 TOKEN = "hf_of_a_test"
 
+OF_ITS_OWN = "api/agent-harnesses"
+"""What huggingface-hub 2.4 asks for once a process, whatever is wanted of it."""
+
 
 class Hub(ThreadingHTTPServer):
     """What the hub holds, and who may do what.
@@ -25,7 +28,7 @@ class Hub(ThreadingHTTPServer):
         owners: Users and organisations whose repositories `TOKEN` may write.
         private: Repositories that were made private.
         commits: What was committed: repository, revision, summary, paths, and whether it is a pull request.
-        asked: Method and path of every request.
+        asked: Method and path of every request, but for what the client asks for of its own accord.
         cut_after: Bytes after which a download breaks off; never unless given.
     """
 
@@ -57,6 +60,8 @@ class Answers(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer for a file, or for a page of the interface."""
         path = self.path.partition("?")[0].strip("/")
+        if path == OF_ITS_OWN:
+            return self._send(404, {"error": "Not found"})
         self.server.asked.append(f"{self.command} /{path}")
         if path.startswith("api/"):
             return self._info(path)
