@@ -98,7 +98,13 @@ def reported_splits(splits: Iterable[str], dataset: DatasetCard) -> tuple[str, .
     return reported
 
 
-def make_plan(store: Samples, protocol: Protocol, dataset: DatasetCard, stratified: bool = False) -> Plan:
+def make_plan(
+    store: Samples,
+    protocol: Protocol,
+    dataset: DatasetCard,
+    stratified: bool = False,
+    strata: np.ndarray | None = None,
+) -> Plan:
     """Divide the rows as the protocol says.
 
     Args:
@@ -106,6 +112,7 @@ def make_plan(store: Samples, protocol: Protocol, dataset: DatasetCard, stratifi
         protocol: Says how heads are selected.
         dataset: Card of the dataset.
         stratified: Targets are class numbers, of which a hold-out needs some of each.
+        strata: What else a hold-out has some of each of, where it can: numbers of the rows of train, ascending rows.
     Raises:
         UsageError: The dataset lacks a split, or has too few groups to hold some out.
     """
@@ -126,7 +133,7 @@ def make_plan(store: Samples, protocol: Protocol, dataset: DatasetCard, stratifi
         raise UsageError("Expected groups or images to hold a part of train out, but imported embeddings have neither.")
     else:
         groups = near_duplicates(store.signatures(train))
-    targets = store.targets[train]
+    targets = store.targets[train] if strata is None else strata
     if targets.dtype.kind != "i":  # numbers are no strata
         targets = np.zeros(len(train), np.int64)
     held = hold_out(targets, groups, protocol.holdout, protocol.seed)

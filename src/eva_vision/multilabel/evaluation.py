@@ -24,6 +24,7 @@ from eva_core.task import Heads
 from eva_vision.multilabel.contracts import LabelData
 from eva_vision.multilabel.labels import counted
 from eva_vision.multilabel.metric_names import METRICS
+from eva_vision.multilabel.metrics import POSITIVE
 from eva_vision.multilabel.predictions import LabelScores, labels_table
 
 COLOUR, PREVALENCE = "colour_stats", "prevalence"
@@ -42,7 +43,7 @@ def evaluate(job: Job, store: Store, metric: Metric) -> Answer:
     """
     started = time.monotonic()
     card = job.dataset.card
-    plan = make_plan(store, job.protocol, card)
+    plan = make_plan(store, job.protocol, card, strata=rarest_label(store.targets[store.rows("train")]))
     runs, scored = _fitted(job, store, plan, "embeddings")
     with Bar(f"scores of {job.head_name} on {job.model}"):
         records = _records(scored)
@@ -73,6 +74,23 @@ def evaluate(job: Job, store: Store, metric: Metric) -> Answer:
     }
     draws = records[plan.main][1].draws[card.metric]
     return Answer(record, {run.run: run.params for run in runs}, labels_table(said, [run.run for run in runs]), draws)
+
+
+def rarest_label(targets: np.ndarray) -> np.ndarray:
+    """What a hold-out is stratified by: of the labels that an image has, the one that fewest images have.
+
+    Args:
+        targets: Shares from 0 to 1, NaN where not annotated, (N, L).
+    Returns:
+        Number of the label, from 1, or 0 where an image has none, (N,).
+
+    Examples:
+        >>> rarest_label(np.array([[1.0, 0.0], [1.0, 0.7], [np.nan, 0.2]])).tolist()
+        [1, 2, 0]
+    """
+    there = targets >= POSITIVE
+    counts = np.where(there, there.sum(axis=0), len(targets) + 1)
+    return np.where(there.any(axis=1), counts.argmin(axis=1) + 1, 0)
 
 
 def untrained(job: Job, reported: Sequence[str]) -> dict[str, dict[str, int]]:
