@@ -145,6 +145,8 @@ def with_intervals(
 
 def _notes(scopes: Sequence[Scope], k: int, found: Margins) -> list[str]:
     notes = []
+    if counted(scopes, k).value is None:
+        notes.append(f"no index: none of the {k} nearest of any image shares exactly one of class and site with it")
     few = sum(int((scope.near.rows[:, :k] < 0).any(1).sum()) for scope in scopes)
     if few:
         notes.append(f"{few:,} images have fewer than {k} others of other groups: the index counts those there are")

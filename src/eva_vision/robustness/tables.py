@@ -9,8 +9,6 @@ from rich.table import Table
 from eva_core.results.report import number, span
 from eva_core.shown import visible
 from eva_vision.robustness.schema import (
-    Drops,
-    LeftOut,
     Published,
     RegisteredRecord,
     Registration,
@@ -31,15 +29,13 @@ TESTED_ON = {"in": "the same sites", "out": "other sites"}
 
 
 def shown(value: Value | SiteScore) -> str:
-    """A value with its interval.
+    r"""A value, and below it its interval.
 
     Examples:
         >>> shown({"value": 0.5, "ci95": [0.25, 0.75]}), shown({"value": None, "ci95": None})
-        ('0.500 (0.250 to 0.750)', '-')
+        ('0.500\n0.250 to 0.750', '-')
     """
-    if value["value"] is None:
-        return "-"
-    return number(value["value"]) + ("" if value["ci95"] is None else f" ({span(value['ci95'])})")
+    return number(value["value"]) + ("" if value["ci95"] is None else f"\n{span(value['ci95'])}")
 
 
 def published_line(row: Published) -> str:
@@ -66,11 +62,9 @@ def show(content: Robustness, console: Console | None = None) -> None:
         accuracies = [number(record["class_accuracy"]), number(record["site_accuracy"])]
         table.add_row(_cell(record["model"]), str(record["k"]), *values, *accuracies)
     console.print(table)
-    for record in content["models"]:
-        if "drops" in record:
-            console.print(_drops(record["model"], record["drops"]))
-        if "left_out" in record:
-            console.print(_sites(record["model"], record["left_out"]))
+    for table in (_drops(content), _sites(content)):
+        if table.rows:
+            console.print(table)
     for note in content["notes"]:
         console.print(f"  {_cell(note)}", style="dim", highlight=False)
     for record in content["models"]:
@@ -105,28 +99,32 @@ def of_pairs(record: RegisteredRecord, name: Literal["cosine", "top10"], kind: s
     return f"{number(found['median'])} ({span(found['quartiles'])})"
 
 
-def _drops(model: str, drops: Drops) -> Table:
-    title = f"{model}: balanced accuracy as class and site are correlated in training, {drops['resamplings']} draws"
-    table = Table(title=_cell(title), title_justify="left")
-    for name in ("tested on", *(f"V = {v:.2f}" for v in drops["v"]), "APD", "nIPD"):
+def _drops(content: Robustness) -> Table:
+    table = Table(title="balanced accuracy as class and site are correlated in training", title_justify="left")
+    rows = [(record["model"], record["drops"]) for record in content["models"] if "drops" in record]
+    for name in ("model", "tested on", *(f"V = {v:.2f}" for _, drops in rows[:1] for v in drops["v"]), "APD", "nIPD"):
         table.add_column(name)
-    for where, accuracies in drops["accuracy"].items():
-        values = [shown(drops["values"][f"{name}_{where}"]) for name in ("apd", "nipd")]
-        table.add_row(TESTED_ON[where], *map(number, accuracies), *values)
+    for model, drops in rows:
+        for where, accuracies in drops["accuracy"].items():
+            values = [shown(drops["values"][f"{name}_{where}"]) for name in ("apd", "nipd")]
+            table.add_row(_cell(model), TESTED_ON[where], *map(number, accuracies), *values)
     return table
 
 
-def _sites(model: str, left_out: LeftOut) -> Table:
-    title = f"{model}: {left_out['metric']} of each site by {left_out['head']} on the others, {left_out['protocol']}"
-    table = Table(title=_cell(title), title_justify="left")
-    for name in ("site", "images", "groups", left_out["metric"], ""):
-        table.add_column(name)
-    for site, score in left_out["sites"].items():
-        mark = "worst" if site == left_out["worst"] else ""
-        cells = (site, f"{score['n']:,}", f"{score['n_groups']:,}", shown(score), score["reason"] or mark)
-        table.add_row(*map(_cell, cells))
-    table.add_section()
-    table.add_row("mean", "", "", number(left_out["mean"]), f"spread {number(left_out['spread'])}")
+def _sites(content: Robustness) -> Table:
+    rows = [(record["model"], record["left_out"]) for record in content["models"] if "left_out" in record]
+    table = Table(title_justify="left")
+    for _, first in rows[:1]:
+        title = f"{first['metric']} of each site by {first['head']} on the others, {first['protocol']}"
+        table.title = _cell(title)
+        for name in ("model", *first["sites"], "mean", "spread", "worst"):
+            table.add_column(_cell(name))
+        for reason in (f"{site}: {score['reason']}" for site, score in first["sites"].items() if score["reason"]):
+            table.caption = _cell(f"{table.caption or ''} {reason}.".strip())
+    for model, left_out in rows:
+        scores = [shown(score) for score in left_out["sites"].values()]
+        summary = (number(left_out["mean"]), number(left_out["spread"]), _cell(left_out["worst"] or "-"))
+        table.add_row(_cell(model), *scores, *summary)
     return table
 
 

@@ -68,6 +68,18 @@ def test_copies_alone_have_no_margin(job):
     assert record["tau"] is None
 
 
+def test_neighbours_that_share_both_or_nothing_give_no_index(job):
+    x = np.repeat(np.eye(4, dtype=np.float32), 10, axis=0) + 0.01 * np.random.default_rng(0).normal(size=(40, 4))
+    cell = np.arange(40) // 10
+    labels = Labels(cell // 2, cell % 2, np.arange(40))
+    record = of_model(job, x.astype(np.float32), images(labels), Benchmark(k=5))
+    assert record["values"]["robustness_index"] == record["values"]["mari"] == {"value": None, "ci95": None}
+    assert record["notes"] == [
+        "no index: none of the 5 nearest of any image shares exactly one of class and site with it"
+    ]
+    assert record["values"]["croma"]["value"] is not None
+
+
 def test_intervals_are_by_group():
     values = np.repeat(np.random.default_rng(0).normal(size=25), 40)
     groups = [f"g{i // 40}" for i in range(1000)]
