@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from eva_core.contracts.results import SCHEMA as RESULTS_SCHEMA
 from eva_core.contracts.results import Results
+from eva_core.curves.schema import SCHEMA
 from eva_core.errors import UsageError
 from eva_core.files.atomic_files import make_folder
 from eva_core.files.checksums import Damaged
@@ -46,7 +47,7 @@ class Asked:
 
 def point_key(stamp: dict[str, Any], ids: np.ndarray) -> str:
     """The key of a point: that of the result on all of train, and the ids of the samples that it learns from, (n,)."""
-    return digest({"result": stamp["key"], "train": [str(name) for name in ids]})
+    return digest({"curve": SCHEMA, "result": stamp["key"], "train": [str(name) for name in ids]})
 
 
 def fitted_point(asked: Asked, folder: Path, tell: Callable[[str], None]) -> dict[str, Any] | str:
@@ -72,8 +73,8 @@ def fitted_point(asked: Asked, folder: Path, tell: Callable[[str], None]) -> dic
         kept = {}
     if kept and kept["key"] != asked.key:
         raise UsageError(
-            f"Expected a point of this curve in {folder}, but it is of another model, dataset, head or protocol. "
-            "Choose another --output."
+            f"Expected a point of this curve in {folder}, but it is of another model, dataset, head, protocol or "
+            "version. Choose another --output."
         )
     return kept or _fit(asked, folder)
 

@@ -15,8 +15,8 @@ from eva_core.contracts.protocol import Protocol
 from eva_core.errors import UsageError
 from eva_vision.heads.neighbours import as_logits
 
-_SIMILARITIES = 2**25  # at a time, 128 MB
-_DIGITS = 6  # of a cosine in float32
+_SIMILARITIES = 2**24  # at a time, 128 MB
+_DIGITS = 12  # of a cosine in float64
 _NEARER = 0.01  # what the nearer half of a tie weighs more, in votes
 
 
@@ -26,7 +26,7 @@ class Retrieval(Head):
     The class is that of the majority of the k, of equals the one with the nearest image. Results state, with intervals,
     `precision_at_1`, `precision_at_3` and so on: the share of images of the query's class among so many, mean over
     queries; and `majority_at_3` and so on: the share of queries of which the majority is right. Images with equal
-    cosines, to six digits, come in the order of train. Of a gallery with fewer images all count; a query to which no
+    cosines, as copies have, come in the order of train. Of a gallery with fewer images all count; a query to which no
     image is left has precision 0 and no class.
 
     Nothing is chosen: under `holdout` selection, where a part of train is held out, the gallery is all of train.
@@ -75,9 +75,9 @@ class Retrieval(Head):
 
 
 def gallery(parts: Sequence[Embedded], classes: int) -> dict[str, Tensor]:
-    """Unit embeddings (N, D), classes one-hot (N, C), and marks of the patients or slides (N, 2)."""
+    """Embeddings (N, D), classes one-hot (N, C), and marks of the patients or slides (N, 2)."""
     return {
-        "gallery": F.normalize(torch.cat([part.x for part in parts])),
+        "gallery": torch.cat([part.x for part in parts]),
         "classes": F.one_hot(torch.cat([part.y for part in parts]), classes).float(),
         "groups": torch.cat([marks_of(part) for part in parts]),
     }
@@ -105,7 +105,10 @@ def group_numbers(theirs: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def rounded(cosine: Tensor) -> Tensor:
-    """Cosines to six digits: copies tie, whatever their place in the gallery does to the last bits."""
+    """Cosines in float64 to twelve digits: copies tie, whatever their place in the gallery does to the last bits.
+
+    Float32 would not do: all cosines of colours lie so near to 1 that most would tie.
+    """
     return torch.round(cosine, decimals=_DIGITS)
 
 
@@ -121,10 +124,10 @@ def retrieved(params: dict[str, Tensor], data: Embedded, k: int) -> tuple[Tensor
     """
     theirs, own = group_numbers(params["groups"], marks_of(data))
     size = len(params["gallery"])
-    rows, there = [], []
+    rows, there, others = [], [], F.normalize(params["gallery"].double()).T
     step = max(1, _SIMILARITIES // size)
     for x, group in zip(torch.split(data.x, step), torch.split(own, step), strict=True):
-        cosine = rounded(F.normalize(x) @ params["gallery"].T)
+        cosine = rounded(F.normalize(x.double()) @ others)
         cosine[(group[:, None] == theirs) & (theirs >= 0)] = -torch.inf
         rows.append(first(cosine, min(k, size)))
         there.append(cosine.gather(1, rows[-1]) > -torch.inf)
@@ -136,7 +139,8 @@ def first(values: Tensor, k: int) -> Tensor:
     top, columns = values.topk(k)
     tied = (values >= top[:, -1:]).sum(1) > k  # `topk` takes any of them
     for row in tied.nonzero()[:, 0].tolist():
-        columns[row] = values[row].argsort(descending=True, stable=True)[:k]
+        above, equal = (found.nonzero()[:, 0] for found in (values[row] > top[row, -1], values[row] == top[row, -1]))
+        columns[row] = torch.cat([above, equal])[:k]
     columns = columns.sort(1).values
     return columns.gather(1, values.gather(1, columns).argsort(dim=1, descending=True, stable=True))
 

@@ -121,7 +121,7 @@ def test_a_damaged_point_is_fitted_again_and_one_of_another_curve_refused(made, 
     again = curve([stores("tiny")], plan, lines.append)
     assert again["models"][0] == content["models"][1]
     assert any("predictions.parquet is damaged" in line for line in lines)
-    with pytest.raises(UsageError, match="another model, dataset, head or protocol"):
+    with pytest.raises(UsageError, match="another model, dataset, head, protocol or version"):
         curve([stores("tiny", holdout=0.3)], plan, quiet)
 
 

@@ -43,7 +43,7 @@ def by_hand(train: Embedded, query: Embedded, k: int) -> tuple[np.ndarray, np.nd
     ]
     precision, majority = [], []
     for vector, y, group in zip(unit[1], query.y.tolist(), query.groups, strict=True):
-        cosine = np.round(unit[0] @ vector, 6)
+        cosine = unit[0] @ vector
         rows = [row for row in np.argsort(-cosine, kind="stable") if not group or train.groups[row] != group][:k]
         labels = train.y.numpy()[rows]
         counts = np.bincount(labels, minlength=3)
@@ -181,3 +181,11 @@ def test_runs_of_few_shots_have_patients_too(tmp_path: Path):
     how = Extraction(device="cpu", workers=0)
     results = fit("colour_stats", Pictures(60), Retrieval(at=(1,)), recipe, tmp_path / "out", how, lambda _: None)
     assert len(results["splits"]["test"]["metrics"]["precision_at_1"]["values"]) == 2
+
+
+def test_colours_that_hardly_differ_are_told_apart():
+    x = 1 + 1e-5 * torch.randn(200, 6, generator=torch.Generator().manual_seed(0))  # cosines of 1 - 1e-10
+    y = torch.arange(200) % 2
+    head = Retrieval(k=1, at=(1,))
+    params = fitted(Embedded(x, y), Embedded(x, y), head, 2)
+    assert head.measures(params, Embedded(x, y))["precision_at_1"].mean() == 1  # each finds itself

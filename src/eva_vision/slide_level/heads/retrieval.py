@@ -129,11 +129,11 @@ class MeanRetrieval(SlideRetrieval):
 
     @override
     def described(self, bags: Bags) -> Tensor:
-        return F.normalize(bags.means)
+        return bags.means
 
     @override
     def similarity(self, gallery: Tensor, queries: Tensor) -> Tensor:
-        return queries @ gallery.T
+        return F.normalize(queries.double()) @ F.normalize(gallery.double()).T
 
 
 class MosaicRetrieval(SlideRetrieval):
@@ -167,8 +167,8 @@ class MosaicRetrieval(SlideRetrieval):
     @override
     def similarity(self, gallery: Tensor, queries: Tensor) -> Tensor:
         samples, patches, features = gallery.shape
-        flat = gallery.reshape(-1, features)
-        rows = [_without_repeats(q) @ flat.T for q in queries]  # (m, N * patches) each
+        flat = gallery.reshape(-1, features).double()
+        rows = [_without_repeats(q).double() @ flat.T for q in queries]  # (m, N * patches) each
         return torch.stack([row.reshape(-1, samples, patches).amax(2).quantile(0.5, dim=0) for row in rows])
 
 
