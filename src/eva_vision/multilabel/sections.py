@@ -67,8 +67,8 @@ def _labels(found: LabelScores, metrics: Any, nulls: dict[str, Any], split: str)
                 f"{there:,} of {annotated:,}",
                 auprc["mean"],
                 span(auprc["ci95"]),
-                *(of[f"auprc/{label}"]["mean"] for of in nulls.values()),
                 *(metrics[f"{name}/{label}"]["mean"] for name in ("auroc", "f1", "brier", "ece")),
+                *(of[f"auprc/{label}"]["mean"] for of in nulls.values()),
             ]
         )
     rows.sort(key=lambda row: (row[2] is None, row[2]))
@@ -78,12 +78,11 @@ def _labels(found: LabelScores, metrics: Any, nulls: dict[str, Any], split: str)
         "note": f"On {split}, mean over runs; the label with the lowest AUPRC comes first. One that no image has, or "
         "all have, has none: it is left out of the mean.",
         "columns": [
-            *("label", "images that have it", "AUPRC", "95 % interval"),
+            *("label", "images that have it", "AUPRC", "95 % interval", "AUROC", "F1", "Brier", "ECE"),
             *(f"AUPRC of {name}" for name in nulls),
-            *("AUROC", "F1", "Brier", "ECE"),
         ],
         "rows": rows,
-        "bars": [2, *range(4, 4 + len(nulls))],
+        "bars": [2],
     }
 
 

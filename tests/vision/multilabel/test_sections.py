@@ -33,7 +33,7 @@ def test_labels_are_listed_from_the_worst_and_those_without_a_score_last(tmp_pat
     assert list(parts) == ["Metrics", "Labels", "ROC", "Precision and recall", "Furthest off"]
     table = parts["Labels"]
     assert table["rows"][-1][:3] == ["never", "0 of 80", None]
-    assert table["columns"][4] == "AUPRC of prevalence"
+    assert table["columns"][8] == "AUPRC of prevalence"
     assert sorted(row[0] for row in table["rows"][:2]) == ["gland", "mucin"]
     assert table["rows"][0][2] <= table["rows"][1][2]
     assert [line["name"].split()[0] for line in parts["ROC"]["series"]] != []
