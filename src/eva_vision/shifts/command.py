@@ -134,12 +134,12 @@ def keep_holds(content: dict[str, Any], tell: Callable[[str], None] = say) -> No
     """Leave beside each result until where its score holds, for boards; a folder that takes no file is named."""
     from eva_core.results.holds import write_holds
     from eva_core.results.record import read_results
-    from eva_vision.shifts.tables import holds_text
+    from eva_vision.shifts.tables import holds
 
     for entry in content["models"]:
         folder, changes = Path(entry["result"]), content["changes"].items()
         try:
-            texts = {facts["label"]: holds_text(entry["holds"][name], facts["ordered"]) for name, facts in changes}
+            texts = {facts["label"]: holds(content, entry, name) for name, facts in changes}
             write_holds(folder, read_results(folder), texts)
         except EvaError as error:
             tell(f"{error} A board will not show until where {entry['model']} holds.")

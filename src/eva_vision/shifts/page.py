@@ -13,7 +13,7 @@ from eva_core.page_theme import read_template
 from eva_core.results.report import number, span
 from eva_core.shown import visible_in
 from eva_vision.shifts.contracts import strength_text
-from eva_vision.shifts.tables import holds_text
+from eva_vision.shifts.tables import holds
 
 TEMPLATE = Path(__file__).with_name("page.html")
 
@@ -30,7 +30,7 @@ def write_page(content: dict[str, Any], plots: Sequence[Path], path: Path) -> Pa
     """
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"number": number, "span": span, "strength": strength_text}
-    environment.globals["holds_text"] = holds_text
+    environment.globals["holds"] = holds
     template = environment.from_string(read_template(TEMPLATE))
     images = [base64.b64encode(plot.read_bytes()).decode() for plot in plots]
     text = template.render(study=visible_in(content), images=images, version=version("eva-pathology"))

@@ -73,7 +73,7 @@ def show(content: dict[str, Any], console: Console | None = None) -> None:
     for entry in content["models"]:
         table.add_column(_cell(entry["model"]))
     for name, facts in content["changes"].items():
-        said = [_cell(holds_text(entry["holds"][name], facts["ordered"])) for entry in content["models"]]
+        said = [_cell(holds(content, entry, name)) for entry in content["models"]]
         table.add_row(_cell(facts["label"]), *said)
     clean = [entry["clean"][content["metric"]] for entry in content["models"]]
     table.add_section()
@@ -83,6 +83,20 @@ def show(content: dict[str, Any], console: Console | None = None) -> None:
 
 def _cell(text: str) -> str:
     return escape(visible(text))
+
+
+def holds(content: dict[str, Any], entry: dict[str, Any], change: str) -> str:
+    """Say until where the score of a model holds under a change; of one that knows nothing, that it does.
+
+    Args:
+        content: As shift.json holds it.
+        entry: The model there.
+        change: Name of the change.
+    """
+    clean, chance = entry["clean"][content["metric"]], content["chance"]
+    if chance is not None and clean["ci95"] and clean["ci95"][0] <= chance <= clean["ci95"][1]:
+        return "no better than chance as it is"
+    return holds_text(entry["holds"][change], content["changes"][change]["ordered"])
 
 
 def holds_text(sides: list[dict[str, Any]], ordered: bool) -> str:

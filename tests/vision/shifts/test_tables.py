@@ -1,3 +1,4 @@
+import copy
 import csv
 import io
 from pathlib import Path
@@ -5,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from eva_vision.shifts.tables import COLUMNS, holds_text, show, write_csv
+from eva_vision.shifts.tables import COLUMNS, holds, holds_text, show, write_csv
 from tests.vision.shifts.example import study_of_example
 
 
@@ -42,3 +43,11 @@ def test_names_that_drop_are_listed():
     assert (
         holds_text([{"side": "", "until": None, "first": 0.5, "tried": 1.0}], True) == "drops at 0.5, the mildest tried"
     )
+
+
+def test_a_model_that_knows_nothing_holds_nowhere():
+    content = copy.deepcopy(study_of_example())
+    entry = content["models"][0]
+    assert holds(content, entry, "jpeg") == holds_text(entry["holds"]["jpeg"], ordered=True)
+    entry["clean"]["accuracy"]["ci95"] = [0.2, 0.5]
+    assert holds(content, entry, "jpeg") == "no better than chance as it is"
