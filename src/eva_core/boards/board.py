@@ -14,7 +14,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from eva_core import registry
-from eva_core.config.files import find_config, read_protocol, read_yaml, tasks_of_board
+from eva_core.config.files import find_config, first_reason, read_protocol, read_yaml, tasks_of_board
 from eva_core.config.result_config import read_task_config
 from eva_core.errors import UsageError, some
 from eva_core.files.addresses import stable
@@ -206,8 +206,8 @@ def _check_changes(task: Part) -> None:
     try:
         build_parser("fit").parse_object({"protocol": changes})
     except (ArgumentError, TypeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[-1].strip().rstrip(".")
-        raise UsageError(f"Expected fields of a protocol for {task.name}, but got {changes!r}: {reason}.") from error
+        reason = first_reason(error)
+        raise UsageError(f"Expected fields of a protocol for {task.name}, but got {changes!r}: {reason}") from error
 
 
 def pairs(board: Board, output: Path) -> list[Pair]:
