@@ -4,7 +4,7 @@ import os
 import re
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from glob import escape
@@ -156,6 +156,22 @@ class Store(VectorStore):
         with Rows(self.path, "embeddings") as reader:
             out[order] = reader.read(rows[order])
         return out
+
+    def named_targets(self, rows: np.ndarray, own: Sequence[str], names: Sequence[str]) -> np.ndarray:
+        """The targets of samples that have several numbers, by their names, float64 (n, K); NaN where none is known.
+
+        Args:
+            rows: Numbers of the samples, (n,).
+            own: Names of the numbers of the store.
+            names: Names of those that are wanted, K of them.
+        """
+        targets = np.full((len(rows), len(names)), np.nan)
+        if self.targets.dtype.kind == "f":
+            known = self.targets[rows].reshape(len(rows), -1)
+            for column, name in enumerate(names):
+                if name in own:
+                    targets[:, column] = known[:, own.index(name)]
+        return targets
 
     def embedded(self, rows: np.ndarray, what: str = "embeddings") -> Embedded:
         """Rows as tensors, with their labels and groups."""

@@ -186,12 +186,7 @@ def said_by(job: Job, store: Store, heads: Heads, labels: Sequence[str]) -> list
         rows = store.rows(split)
         x = torch.from_numpy(store.read(rows))
         odds = np.stack([_log_odds(job, dict(params), x, labels) for params in heads.values()])
-        targets = np.full((len(rows), len(labels)), np.nan)
-        if store.targets.dtype.kind == "f":
-            known = store.targets[rows].reshape(len(rows), -1)
-            for column, name in enumerate(labels):
-                if name in own:
-                    targets[:, column] = known[:, own.index(name)]
+        targets = store.named_targets(rows, own, labels)
         parts.append(LabelScores(split, store.ids[rows], store.groups[rows], targets, odds, labels))
     return parts
 

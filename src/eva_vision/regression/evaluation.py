@@ -215,12 +215,7 @@ def said_by(job: Job, store: Store, heads: Heads, outputs: Sequence[str]) -> lis
         rows = store.rows(split)
         x = torch.from_numpy(store.read(rows))
         predicted = np.stack([_values(job, dict(params), x, outputs) for params in heads.values()])
-        targets = np.full((len(rows), len(outputs)), np.nan)
-        if store.targets.dtype.kind == "f":
-            known = store.targets[rows].reshape(len(rows), -1)
-            for column, name in enumerate(outputs):
-                if name in own:
-                    targets[:, column] = known[:, own.index(name)]
+        targets = store.named_targets(rows, own, outputs)
         parts.append(Values(split, store.ids[rows], store.groups[rows], targets, predicted, outputs))
     return parts
 

@@ -52,6 +52,15 @@ def test_vectors_come_in_the_order_asked_for(store):
     assert np.array_equal(store.vectors(rows), np.stack([store.read(np.array([row]))[0] for row in rows]))
 
 
+def test_targets_of_several_numbers_are_found_by_name(store):
+    rows = np.array([2, 0])
+    assert np.isnan(store.named_targets(rows, ["a"], ["a"])).all()  # those of this store are classes
+    store.targets = np.arange(60.0).reshape(30, 2)
+    named = store.named_targets(rows, ["a", "b"], ["b", "unknown"])
+    assert named[:, 0].tolist() == [5, 1]
+    assert np.isnan(named[:, 1]).all()
+
+
 def test_the_key_is_the_content_whatever_its_order():
     assert StoreKey("m", "d", {"a": 1, "b": 2}).sha256 == StoreKey("m", "d", {"b": 2, "a": 1}).sha256
     assert StoreKey("m", "d", {"a": 1}).sha256 != StoreKey("m", "d", {"a": 2}).sha256
