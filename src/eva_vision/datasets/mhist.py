@@ -16,6 +16,15 @@ from eva_vision.datasets.thunder_splits import DRAWN, SEED, Splits, as_thunder
 SPLITS = {"train": "train", "test": "val"}  # the published test part is what eva-0.4 selects on and reports as val
 _IMAGE, _LABEL, _PART = "Image Name", "Majority Vote Label", "Partition"
 
+_CARD = DatasetCard(
+    name="mhist",
+    classes=("SSA", "HP"),
+    mpp=2.0,
+    licence="Dataset Research Use Agreement of its makers",
+    citation="Wei et al. 2021, A Petri Dish for Histopathology Image Analysis, arXiv:2101.12355",
+    access="ask for it at https://bmirds.github.io/MHIST, unpack images.zip and put annotations.csv beside images",
+)
+
 
 class Mhist(ImageFiles):
     """MHIST: 3,152 images of polyps, labelled by the majority of seven pathologists, 224 px.
@@ -23,14 +32,7 @@ class Mhist(ImageFiles):
     Source: https://bmirds.github.io/MHIST
     """
 
-    card = DatasetCard(
-        name="mhist",
-        classes=("SSA", "HP"),
-        mpp=2.0,
-        licence="Dataset Research Use Agreement of its makers",
-        citation="Wei et al. 2021, A Petri Dish for Histopathology Image Analysis, arXiv:2101.12355",
-        access="ask for it at https://bmirds.github.io/MHIST, unpack images.zip and put annotations.csv beside images",
-    )
+    card = _CARD
     counts: ClassVar[dict[str, int]] = {"train": 2_175, "val": 977}
     thunder_counts: ClassVar[dict[str, int]] = {"train": 1_743, "val": 432, "test": 977}
 
@@ -86,7 +88,7 @@ class MhistVotes(Mhist):
     Source: https://bmirds.github.io/MHIST
     """
 
-    card = replace(Mhist.card, name="mhist_votes", task="multilabel", classes=("SSA",), metric="auprc")
+    card = replace(_CARD, name="mhist_votes", task="multilabel", classes=("SSA",), metric="auprc")
 
     def __init__(self, root: str) -> None:
         """Index the images that `annotations.csv` lists.

@@ -22,16 +22,11 @@ SPLITS = {"ID": "train", "OOD": "test"}
 """Split by subset: centres of the benchmark train and measure, other centres test."""
 _COLUMNS = ("subset", "slide_id", "patch_id", "biological_class", "medical_center")
 _CITATION = "Kömen et al. 2025, Towards Robust Foundation Models for Digital Pathology, arXiv:2507.17845"
-
-
-def _access(name: str, more: str = "") -> str:
-    page = f"bifold-pathomics/PathoROB-{name}"
-    command = f"hf download {page} --repo-type dataset --local-dir data/pathorob_{name}"
-    return f"{command}{more} (https://huggingface.co/datasets/{page})"
-
-
-def _list(name: str) -> str:
-    return f", and put data/metadata/{name} of https://github.com/bifold-pathomics/PathoROB there"
+_ACCESS = (
+    "hf download bifold-pathomics/PathoROB-{0} --repo-type dataset --local-dir data/pathorob_{0}{1} "
+    "(https://huggingface.co/datasets/bifold-pathomics/PathoROB-{0})"
+)
+_LIST = ", and put data/metadata/{0} of https://github.com/bifold-pathomics/PathoROB there"
 
 
 class PathoROB(Dataset):
@@ -129,7 +124,7 @@ class PathorobCamelyon(PathoROB):
         classes=("normal", "tumor"),
         licence="CC0 1.0",
         citation=_CITATION,
-        access=_access("camelyon"),
+        access=_ACCESS.format("camelyon", ""),
         collections=("CAMELYON16", "CAMELYON17"),
     )
     counts: ClassVar[dict[str, int]] = {"train": 20_400, "test": 2_002}
@@ -153,7 +148,7 @@ class PathorobTcga(PathoROB):
         ),
         licence="CC BY-NC-SA 4.0",
         citation=_CITATION,
-        access=_access("tcga", _list("tcga_2x2.csv")),
+        access=_ACCESS.format("tcga", _LIST.format("tcga_2x2.csv")),
         collections=("TCGA",),
     )
     counts: ClassVar[dict[str, int]] = {"train": 5_760, "test": 2_400}
@@ -176,7 +171,7 @@ class PathorobTolkachEsca(PathoROB):
         classes=("TUMOR", "MUSC_PROP", "SH_OES", "SH_MAG", "REGR_TU", "ADVENT"),
         licence="CC BY-SA 4.0",
         citation=_CITATION,
-        access=_access("tolkach_esca", _list("tolkach_esca_reduced.csv")),
+        access=_ACCESS.format("tolkach_esca", _LIST.format("tolkach_esca_reduced.csv")),
         collections=("TCGA",),
     )
     counts: ClassVar[dict[str, int]] = {"train": 10_800, "test": 5_500}

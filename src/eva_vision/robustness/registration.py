@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from eva_core.accelerator import gpus
 from eva_core.api import extract_job
 from eva_core.boards.standings import published_values
 from eva_core.errors import UsageError, some
@@ -60,7 +60,7 @@ def registration(jobs: Sequence[Job], registered: Registered, tell: Callable[[st
 
 
 def _device(job: Job) -> str:
-    return "cuda" if job.how.device in ("auto", "cuda") and torch.cuda.is_available() else "cpu"
+    return "cuda" if job.how.device in ("auto", "cuda") and gpus() else "cpu"
 
 
 def by_slide(store: Store, registered: Registered) -> tuple[NDArray[np.intp], list[str]]:

@@ -73,15 +73,16 @@ def test_rotary_networks_have_masks_drop_path_and_checkpointing():
             drop_path_everywhere=True,
             checkpointing=checkpointing,
         )
+        torch.manual_seed(1)  # equal weights
         vit = Vit(architecture, student=True, masked=True).train()
-        torch.manual_seed(0)
+        torch.manual_seed(0)  # equal drops and jitter
         images, hidden = torch.randn(4, 3, 32, 32), torch.tensor([[True, False, False, False]] * 4)
         seen = vit(images, hidden).cls
-        seen.sum().backward()
+        (seen * torch.linspace(0, 1, seen.shape[1])).sum().backward()  # their plain sum is that of a norm: a constant
         gradients.append(vit.network.blocks[0].attn.proj.weight.grad)
         assert not torch.equal(vit(images, hidden).cls, seen)  # positions are jittered, blocks dropped
         assert vit.mask_token.grad.any()
-    torch.testing.assert_close(*gradients)
+    torch.testing.assert_close(*gradients, rtol=1e-5, atol=0)  # those of scaled layers are small
 
 
 def test_a_hidden_patch_is_not_seen():
