@@ -10,6 +10,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import override
+
 from eva_core import registry
 from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.metric import Metric
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from eva_core.reports.sources import Sources
     from eva_core.statistics.comparison import Difference
     from eva_core.statistics.intervals import Intervals
-    from eva_core.store.store import StoreKey
+    from eva_core.store.store import Store, StoreKey
 
 Heads = Mapping[int, Mapping[str, "Tensor"]]
 """Parameters of a head by run, then by name."""
@@ -264,6 +266,22 @@ class Task(ABC):
     def sections(self, sources: "Sources") -> "list[Section]":
         """The parts of report.html that only this kind of task knows; what all share stands around them."""
         return []
+
+
+class ImageTask(Task):
+    """A kind of task whose samples are images with one embedding each: what they are kept under, and how they come."""
+
+    @override
+    def key(self, job: "Job") -> "StoreKey":
+        from eva_core.extraction.embed import store_key
+
+        return store_key(job.backbone, job.dataset, job.protocol)
+
+    @override
+    def extract(self, key: "StoreKey", job: "Job", tell: Callable[[str], None]) -> "Store":
+        from eva_core.extraction.embed import extract
+
+        return extract(key, job.backbone, job.dataset, job.protocol, job.how, tell, job.model)
 
 
 def task_named(name: str) -> Task:

@@ -50,7 +50,7 @@ def kept_metrics(card: DatasetCard, asked: Collection[str] = ()) -> list[str]:
     """Names of the metrics that a result has.
 
     Args:
-        card: Of the dataset.
+        card: Card of the dataset, which says whether its classes have an order.
         asked: The metrics that the protocol names.
 
     Examples:

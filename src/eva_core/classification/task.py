@@ -1,6 +1,6 @@
 """Classification of images by their embeddings, as a task."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.metric import Metric
 from eva_core.errors import UsageError, some
 from eva_core.progress import say
-from eva_core.task import Heads, Task
+from eva_core.task import Heads, ImageTask
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from eva_core.contracts.sections import Section
     from eva_core.job import Answer, Job
     from eva_core.reports.sources import Sources
-    from eva_core.store.store import Store, StoreKey
+    from eva_core.store.store import Store
 
 
-class Classification(Task):
+class Classification(ImageTask):
     """One label for each image."""
 
     @property
@@ -72,18 +72,6 @@ class Classification(Task):
         from eva_core.evaluation.class_checks import refuse_wrong_classes
 
         refuse_wrong_classes(dataset)
-
-    @override
-    def key(self, job: "Job") -> "StoreKey":
-        from eva_core.extraction.embed import store_key
-
-        return store_key(job.backbone, job.dataset, job.protocol)
-
-    @override
-    def extract(self, key: "StoreKey", job: "Job", tell: Callable[[str], None]) -> "Store":
-        from eva_core.extraction.embed import extract
-
-        return extract(key, job.backbone, job.dataset, job.protocol, job.how, tell, job.model)
 
     @override
     def evaluate(self, job: "Job", store: "Store", folder: Path, key: str) -> "Answer":

@@ -9,7 +9,6 @@ from eva_core.shown import visible
 
 if TYPE_CHECKING:
     from eva_core.curves.schema import Curve
-    from eva_core.job import Job
 
 CURVE, PLOT, PAGE = "curve.json", "curve.png", "curve.html"
 
@@ -28,10 +27,11 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--draws", type=int, default=5, help="how often each share is drawn: %(default)s")
     parser.add_argument("--output", default="out/curve", help="folder for curve.html, curve.json and the points")
     given, words = parser.parse_known_args(argv)
+    from eva_core.commands.predict import jobs_of_models
     from eva_core.curves.curve import Plan, curve
 
     plan = Plan(_shares(given.shares), given.draws, Path(given.output))
-    content = curve(_jobs(given.models, words), plan)
+    content = curve(jobs_of_models("fit", given.models, words), plan)
     print(visible(write(content, plan.output)))
     return 0
 
@@ -56,17 +56,3 @@ def _shares(text: str) -> list[float]:
         return sorted({float(word) / 100 for word in text.split(",") if word.strip()})
     except ValueError as error:
         raise UsageError(f"Expected --shares as percent with commas, such as 1,10,100, but got {text}.") from error
-
-
-def _jobs(models: str | None, words: list[str]) -> "list[Job]":
-    """What `eva fit` would be asked for, for each model."""
-    from eva_core.config.jobs import job_of
-    from eva_core.config.parser import parse
-
-    if models is None:
-        return [parse("fit", words)]
-    names = [name.strip() for name in models.split(",") if name.strip()]
-    if not names or any(word.partition("=")[0] == "--model" for word in words):
-        raise UsageError("Expected either --model NAME with its arguments, or --models A,B,C, but not both.")
-    first = parse("fit", ["--model", names[0], *words])
-    return [first, *(job_of(name, first.dataset, first.head, first.protocol, first.how) for name in names[1:])]

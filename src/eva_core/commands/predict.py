@@ -49,13 +49,27 @@ def jobs_of(argv: list[str]) -> list[Job]:
         UsageError: Both are given, or what is asked for cannot be built.
     """
     argv, models = _taken(argv, "--models", "names of models, with commas")
+    return jobs_of_models("predict", models, argv)
+
+
+def jobs_of_models(command: str, models: str | None, words: list[str]) -> list[Job]:
+    """What `eva fit` or `eva predict` would be asked for, a job for each model.
+
+    Args:
+        command: `fit` or `predict`.
+        models: Their names, with commas; None: the words name one.
+        words: The other words of the command line.
+    Raises:
+        UsageError: Both are given, or what is asked for cannot be built.
+    """
     if models is None:
-        return [parse("predict", argv)]
+        return [parse(command, words)]
     names = [name.strip() for name in models.split(",") if name.strip()]
-    if not names or any(word.partition("=")[0] == "--model" for word in argv):
+    if not names or any(word.partition("=")[0] == "--model" for word in words):
         raise UsageError("Expected either --model NAME with its arguments, or --models A,B,C, but not both.")
-    first = parse("predict", ["--model", names[0], *argv])
-    others = [job_of(name, first.dataset, None, first.protocol, first.how, trains=False) for name in names[1:]]
+    first, trains = parse(command, ["--model", names[0], *words]), command == "fit"
+    head = first.head if trains else None
+    others = [job_of(name, first.dataset, head, first.protocol, first.how, trains=trains) for name in names[1:]]
     return [first, *others]
 
 

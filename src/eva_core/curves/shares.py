@@ -65,7 +65,7 @@ def drawn(train: Train, shares: Sequence[float], seed: int, draw: int) -> list[n
     Args:
         train: What is drawn from.
         shares: Above 0 and at most 1.
-        seed: Of the protocol.
+        seed: Seed of the protocol.
         draw: Number of the draw; the order depends on `seed`, this number and the names of the groups alone.
     Returns:
         For each share, whether each sample is drawn, (N,).

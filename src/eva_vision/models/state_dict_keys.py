@@ -201,7 +201,7 @@ def _on_grid(positions: torch.Tensor, side: int, offset: float = 0.0) -> torch.T
     """Resample the positions of a square grid, behind the class: (1, 1 + n * n, D) -> (1, 1 + side * side, D).
 
     Args:
-        positions: Of the class and the grid.
+        positions: Position embeddings, that of the class first, (1, 1 + n * n, D).
         side: Cells along a side of the new grid.
         offset: What the scale is computed with beside `side`, as DINO does.
     """

@@ -1,6 +1,6 @@
 """Several labels of an image by its embedding, as a task."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.metric import Metric
 from eva_core.errors import some
 from eva_core.progress import say
-from eva_core.task import Heads, Task
+from eva_core.task import Heads, ImageTask, Task
 from eva_vision.multilabel.metric_names import METRICS
 from eva_vision.multilabel.protocol import MultiLabelProtocol
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from eva_core.contracts.sections import Section
     from eva_core.job import Answer, Job
     from eva_core.reports.sources import Sources
-    from eva_core.store.store import Store, StoreKey
+    from eva_core.store.store import Store
     from eva_vision.multilabel.predictions import LabelScores
 
 
-class MultiLabel(Task):
+class MultiLabel(ImageTask):
     """Several labels for each image: there, not there, to what share, or not annotated."""
 
     section = MultiLabelProtocol
@@ -67,18 +67,6 @@ class MultiLabel(Task):
         from eva_vision.multilabel.labels import refuse_wrong_labels
 
         refuse_wrong_labels(dataset)
-
-    @override
-    def key(self, job: "Job") -> "StoreKey":
-        from eva_core.extraction.embed import store_key
-
-        return store_key(job.backbone, job.dataset, job.protocol)
-
-    @override
-    def extract(self, key: "StoreKey", job: "Job", tell: Callable[[str], None]) -> "Store":
-        from eva_core.extraction.embed import extract
-
-        return extract(key, job.backbone, job.dataset, job.protocol, job.how, tell, job.model)
 
     @override
     def evaluate(self, job: "Job", store: "Store", folder: Path, key: str) -> "Answer":

@@ -1,6 +1,6 @@
 """Values of images by their embeddings, as a task."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from eva_core.contracts.cards import DatasetCard
 from eva_core.contracts.metric import Metric
-from eva_core.task import Heads, Task
+from eva_core.task import Heads, ImageTask
 from eva_vision.regression.metric_names import METRICS
 from eva_vision.regression.protocol import PatchRegressionProtocol
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from eva_core.contracts.sections import Section
     from eva_core.job import Answer, Job
     from eva_core.reports.sources import Sources
-    from eva_core.store.store import Store, StoreKey
+    from eva_core.store.store import Store
     from eva_vision.regression.predictions import Values
 
 
-class PatchRegression(Task):
+class PatchRegression(ImageTask):
     """One value for each image, or several: the expression of genes."""
 
     label = "value"
@@ -61,18 +61,6 @@ class PatchRegression(Task):
         from eva_vision.regression.values import refuse_wrong_values
 
         refuse_wrong_values(dataset)
-
-    @override
-    def key(self, job: "Job") -> "StoreKey":
-        from eva_core.extraction.embed import store_key
-
-        return store_key(job.backbone, job.dataset, job.protocol)
-
-    @override
-    def extract(self, key: "StoreKey", job: "Job", tell: Callable[[str], None]) -> "Store":
-        from eva_core.extraction.embed import extract
-
-        return extract(key, job.backbone, job.dataset, job.protocol, job.how, tell)
 
     @override
     def evaluate(self, job: "Job", store: "Store", folder: Path, key: str) -> "Answer":

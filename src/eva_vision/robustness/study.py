@@ -40,7 +40,7 @@ def study(
     Args:
         jobs: A job for each model, all of the same dataset.
         leave_site_out: Score each site by a head that is fitted on all others, too.
-        resamplings: Of the average performance drop; 0: it is not measured.
+        resamplings: How often slides are drawn for the average performance drop; 0: it is not measured.
         tell: Receives lines for the user.
     Returns:
         The content of robustness.json.

@@ -97,7 +97,7 @@ def nearest_patients(similarity: Tensor, theirs: Tensor, own: Tensor, k: int) ->
     """The most similar sample of each of the k most similar patients.
 
     Args:
-        similarity: Of each query to each sample of the gallery, (n, N); of equals the first counts.
+        similarity: Similarity of each query to each sample of the gallery, (n, N); of equals the first counts.
         theirs: Number of the patient of each sample of the gallery, (N,); -1 where unknown: each is one of its own.
         own: Number of the patient of each query, (n,), which is left out; -1 where unknown.
         k: How many patients; all of a gallery that has fewer.
