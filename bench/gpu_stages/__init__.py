@@ -12,9 +12,9 @@ class Stage(NamedTuple):
 
 STAGES = {
     "a": Stage("correctness", 104),
-    "b": Stage("extraction", 100),
-    "c": Stage("training", 165),
-    "d": Stage("kernels", 40),
-    "e": Stage("heads", 40),
+    "b": Stage("extraction", 85),
+    "c": Stage("training", 175),
+    "d": Stage("kernels", 50),
+    "e": Stage("heads", 36),
     "f": Stage("tiles", 20),
 }

@@ -19,7 +19,8 @@ from eva_pretrain.losses.teacher_targets import sinkhorn, sinkhorn_targets
 from gpu_stages.stage import Bench, Figures
 from gpu_stages.training import arguments
 
-TITLE = "One step of L/14 (batch of 32, eager): kernels, and its parts by themselves"
+RECIPE = "compiled, subset"
+TITLE = f"One step of L/14 (batch of 32, {RECIPE}): kernels, and its parts by themselves"
 COLUMNS = ("ms", "launches", "idle")
 TOP = 15
 LAUNCH = "LaunchKernel"
@@ -46,7 +47,7 @@ def step(bench: Bench) -> Figures:
     number = bench.small(2, 8)
     profiler = OneStep(number, bench.device)
     train(
-        arguments(bench, "L/14", "eager"), number, bench.scratch / "profile", [profiler], RepeatedPatches, bench.device
+        arguments(bench, "L/14", RECIPE), number, bench.scratch / "profile", [profiler], RepeatedPatches, bench.device
     )
     events = profiler.profile.events() or []
     kernels = sorted(
