@@ -25,7 +25,7 @@ from eva_core.extraction.engine import full_precision
 from eva_core.extraction.settings import Extraction
 from eva_core.store.store import StoreKey
 from eva_pretrain.augment.crops import columns
-from eva_pretrain.augment.views import Crops, Views, _boxes, _draw, _Kind, _seen
+from eva_pretrain.augment.views import Crops, Views, _draw, _Kind, _places, _seen
 from eva_pretrain.methods.base import Method, Setup
 from eva_pretrain.methods.dino import Dino
 from eva_pretrain.methods.dinov2 import DinoV2
@@ -228,8 +228,8 @@ def crops(bench: Bench) -> Figures:
     pixels = torch.randint(0, 256, (4, 3, 96, 96), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     torch.manual_seed(0)
     kind = _Kind(64, views.global_scale, views.blur[:2], views.solarise[:2])
-    boxes, flips, most = _boxes(columns(pixels), kind, views, None, None)
-    drawn = _draw(columns(pixels), kind, views, boxes, flips, most, None, None)
+    places = _places(columns(pixels), kind, views, None, None)
+    drawn = _draw(columns(pixels), kind, views, places, None, None)
     seen = [_seen(columns(pixels.to(device)), _moved(drawn, device), views) for device in (bench.device, bench.cpu)]
     return below(relative_difference(*seen), 1e-3)
 

@@ -130,10 +130,12 @@ class Crops(NamedTuple):
     Attributes:
         global_: Global crops, normalised float32 (2 B, 3, G, G).
         local: Local crops, normalised float32 (L B, 3, l, l); (0, 3, l, l) without any.
+        large: The global crops in another size, without blur, (2 B, 3, size, size); None where none was asked for.
     """
 
     global_: Tensor
     local: Tensor
+    large: Tensor | None = None
 
 
 class _Kind(NamedTuple):
@@ -143,6 +145,24 @@ class _Kind(NamedTuple):
     scale: tuple[float, float]
     blurred: tuple[float, ...]
     solarised: tuple[float, ...]
+
+
+class _Places(NamedTuple):
+    """Boxes of N crops, int64 (4, N), at most `longest` pixels wide and high, and how each is flipped and turned."""
+
+    boxes: Tensor
+    mirrored: Tensor
+    inverted: Tensor
+    turned: Tensor | None
+    longest: int
+
+    def taps(self, size: int) -> tuple[Taps, Taps]:
+        """Compute the weights along x and y of crops of a size in pixels."""
+        x, y, width, height = self.boxes
+        return (
+            taps(x, width, self.mirrored, size, self.longest),
+            taps(y, height, self.inverted, size, self.longest),
+        )
 
 
 class _Drawn(NamedTuple):
@@ -160,7 +180,9 @@ class _Drawn(NamedTuple):
 
 
 @torch.no_grad()
-def make_crops(pixels: Tensor, views: Views, generator: torch.Generator | None = None) -> Crops:
+def make_crops(
+    pixels: Tensor, views: Views, generator: torch.Generator | None = None, large: int | None = None
+) -> Crops:
     """Draw and compute the crops of a batch, on the device of the patches and without waiting for it.
 
     Random numbers are drawn in this order, for the global crops and then for the local ones: boxes, flips,
@@ -171,6 +193,9 @@ def make_crops(pixels: Tensor, views: Views, generator: torch.Generator | None =
         pixels: Patches, uint8 (B, 3, S, S).
         views: The settings.
         generator: Generator on the device of the patches; None is the default one.
+        large: Side in pixels in which the global crops are computed a second time, with the same boxes, flips, turns
+            and colours; no number is drawn for it. These are not blurred: their detail is what they are for, and blur
+            would take it, of whatever width. None: they are not.
 
     Raises:
         UsageError: The patches are not square RGB in uint8, or smaller than the settings need.
@@ -192,29 +217,24 @@ def make_crops(pixels: Tensor, views: Views, generator: torch.Generator | None =
     with torch.autocast(pixels.device.type, enabled=False):  # which would take the sums to bf16
         patches = columns(pixels)
         style = colour_statistics(pixels.float().div_(255)) if views.randstainna else None
-        global_, boxes = _crops(patches, kinds[0], views, style, None, generator)
-        return Crops(global_, _crops(patches, kinds[1], views, style, boxes, generator)[0])
+        places = _places(patches, kinds[0], views, None, generator)
+        drawn = _draw(patches, kinds[0], views, places, style, generator)
+        global_, again = _computed(patches, drawn, views), None
+        if large is not None:
+            across, down = places.taps(large)
+            again = _computed(patches, drawn._replace(across=across, down=down, sigma=None), views)
+        if not views.local_crops:
+            return Crops(global_, patches.new_empty((0, 3, views.local_size, views.local_size)), again)
+        places = _places(patches, kinds[1], views, places.boxes, generator)
+        drawn = _draw(patches, kinds[1], views, places, style, generator)
+        return Crops(global_, _computed(patches, drawn, views), again)
 
 
-def _crops(
-    patches: Tensor,
-    kind: _Kind,
-    views: Views,
-    style: tuple[Tensor, Tensor] | None,
-    anchors: Tensor | None,
-    generator: torch.Generator | None,
-) -> tuple[Tensor, Tensor]:
-    """Compute all crops of a kind, crop-major, and their boxes (4, N), from patches as `columns` gives them.
-
-    `style` is from `colour_statistics`; `anchors` are the boxes of the global crops, for the local ones.
-    """
-    n = len(patches) * len(kind.blurred)
-    crops = patches.new_empty((n, 3, kind.size, kind.size))
-    if not n:
-        return crops, patches.new_empty((4, 0))
-    boxes, flips, most = _boxes(patches, kind, views, anchors, generator)
-    drawn = _draw(patches, kind, views, boxes, flips, most, style, generator)
-    block = max(1, _BLOCK // kind.size**2) if patches.device.type == "cpu" else n
+def _computed(patches: Tensor, drawn: _Drawn, views: Views) -> Tensor:
+    """Compute normalised crops (N, 3, size, size) from patches as `columns` gives them, crop-major."""
+    n, size = drawn.across.pixel.shape[:2]
+    crops = patches.new_empty((n, 3, size, size))
+    block = max(1, _BLOCK // size**2) if patches.device.type == "cpu" else max(1, n)
     mean, gain = (
         torch.tensor(v).to(patches.device, non_blocking=True)[:, None, None]
         for v in (views.mean, [1 / s for s in views.std])
@@ -223,13 +243,13 @@ def _crops(
         rows = slice(start, start + block)
         x = _seen(patches, _at(drawn, rows), views)
         torch.mul(x.sub_(mean), gain, out=crops[rows])
-    return crops, boxes
+    return crops
 
 
-def _boxes(
+def _places(
     patches: Tensor, kind: _Kind, views: Views, anchors: Tensor | None, generator: torch.Generator | None
-) -> tuple[Tensor, Tensor, int]:
-    """Draw the boxes of a kind (4, N), the coins of their flips (2, N), and bound the sides of boxes."""
+) -> _Places:
+    """Draw the places of all crops of a kind; `anchors` are the boxes of the global crops, for the local ones."""
     b, side, device = len(patches), patches.shape[2], patches.device
     n = b * len(kind.blurred)
     area = float(side**2 if views.relative_to == "patch" else kind.size**2)
@@ -251,23 +271,6 @@ def _boxes(
         global_area = float(side**2 if views.relative_to == "patch" else views.global_size**2)
         widest = unit * views.cross_mpp[1] * longest(side, global_area, views.global_scale, views.aspect)
         most = max(most, min(side, math.ceil(widest)))
-    return boxes, flips, most
-
-
-def _draw(
-    patches: Tensor,
-    kind: _Kind,
-    views: Views,
-    boxes: Tensor,
-    flips: Tensor,
-    most: int,
-    style: tuple[Tensor, Tensor] | None,
-    generator: torch.Generator | None,
-) -> _Drawn:
-    """Draw the random numbers of a kind but for its boxes, in the order that `make_crops` promises."""
-    b, device = len(patches), patches.device
-    n = b * len(kind.blurred)
-    x, y, width, height = boxes
     mirrored, inverted, turned = flips[0] < views.horizontal, flips[1] < views.vertical, None
     if views.turn:
         quarters = _quarters(n, views.turn, generator, device)
@@ -275,13 +278,31 @@ def _draw(
         mirrored = mirrored ^ ((quarters == 1) | (quarters == 2))
         inverted = inverted ^ (quarters >= 2)
         turned = quarters % 2 == 1
+    return _Places(boxes, mirrored, inverted, turned, most)
+
+
+def _draw(
+    patches: Tensor,
+    kind: _Kind,
+    views: Views,
+    places: _Places,
+    style: tuple[Tensor, Tensor] | None,
+    generator: torch.Generator | None,
+) -> _Drawn:
+    """Draw the random numbers of a kind but for its places, in the order that `make_crops` promises.
+
+    `style` is from `colour_statistics`.
+    """
+    b, device = len(patches), patches.device
+    n = b * len(kind.blurred)
     source = torch.arange(b, device=device).repeat(len(kind.blurred))
     strengths = (views.hue, views.brightness, views.contrast, views.saturation)
+    across, down = places.taps(kind.size)
     return _Drawn(
         source=source,
-        across=taps(x, width, mirrored, kind.size, most),
-        down=taps(y, height, inverted, kind.size, most),
-        turned=turned,
+        across=across,
+        down=down,
+        turned=places.turned,
         restyle=draw_restyle(*style, source, views.randstainna, generator) if style is not None else None,
         stain=draw_stain(n, views.stain, views.stain_space, generator, device) if views.stain else None,
         jitter=draw_jitter(n, views.jitter, strengths, views.grey, generator, device)

@@ -25,3 +25,21 @@ def gram_loss(student: Tensor, teacher: Tensor) -> Tensor:
     with torch.autocast(student.device.type, enabled=False):
         x, y = (F.normalize(tokens.float(), dim=-1) for tokens in (student, teacher))
         return (x @ x.mT - y @ y.mT).square().mean()
+
+
+def resized_tokens(tokens: Tensor, grid: tuple[int, int], wanted: tuple[int, int]) -> Tensor:
+    """Resize patch tokens as a feature map, bicubic and antialiased, in float32.
+
+    Args:
+        tokens: Patch tokens row by row, (N, h * w, D).
+        grid: Their rows and columns, (h, w).
+        wanted: Rows and columns of the result, (h', w').
+
+    Returns:
+        Patch tokens (N, h' * w', D); the given ones where the grid is the same.
+    """
+    if grid == wanted:
+        return tokens
+    with torch.autocast(tokens.device.type, enabled=False):
+        maps = tokens.float().mT.unflatten(2, grid)  # (N, D, h, w)
+        return F.interpolate(maps, wanted, mode="bicubic", antialias=True).flatten(2).mT

@@ -110,9 +110,14 @@ class Method(LightningModule, ABC):
         return [self.student, self.teacher]
 
     @property
-    def teachers(self) -> int | None:
-        """Count the networks, beside the student, through which the global crops went last; None: of another kind."""
-        return 1
+    def teachers(self) -> tuple[int, ...] | None:
+        """Side in pixels of the global crops that each network beside the student saw last; None: of another kind."""
+        return (self.setup_.views.global_size,)
+
+    @property
+    def large_size(self) -> int | None:
+        """Side in pixels in which `losses` takes the global crops a second time at this step; None: not."""
+        return None
 
     @abstractmethod
     def losses(self, crops: Crops, temperature: float) -> dict[str, Tensor]:
@@ -158,7 +163,7 @@ class Method(LightningModule, ABC):
         # all random numbers depend on the seed and the patches alone, so that a run can resume anywhere
         torch.manual_seed(_seed(self.setup_.seed, int(batch.number[0])))
         with torch.autocast(self.device.type, enabled=False):
-            crops = make_crops(batch.pixels, self.setup_.views, None)
+            crops = make_crops(batch.pixels, self.setup_.views, None, self.large_size)
         terms = self.losses(crops, self.schedule(self.global_step).temperature)
         loss = torch.stack([*terms.values()]).sum()
         if not self._finite:  # the first batch of an optimiser step

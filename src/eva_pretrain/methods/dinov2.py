@@ -51,6 +51,7 @@ class DinoV2(Method):
         gram: float = 0.0,
         gram_start: float = 0.5,
         gram_every: int = 10_000,
+        gram_size: int | None = None,
     ) -> None:
         """Build student, teacher and their heads.
 
@@ -72,6 +73,8 @@ class DinoV2(Method):
             gram: Weight of Gram anchoring, which keeps patch tokens local in long runs; DINOv3: 2.
             gram_start: Share of the schedule before it begins, with the teacher of that step.
             gram_every: Steps after which the Gram teacher is the teacher of that step again.
+            gram_size: Side in pixels of the Gram teacher's global crops, such as twice `views.global_size`: the same
+                boxes and colours without blur; tokens are resized to the student's grid. None: the student's crops.
 
         Raises:
             UsageError: A number makes no sense.
@@ -83,13 +86,12 @@ class DinoV2(Method):
             lambda dim: {name: Head(dim, prototypes, hidden, bottleneck, gain=True) for name in names},
             masked=True,
         )
-        self.centring = Centring(prototypes, centre_momentum)
-        self.patch_centring = Centring(prototypes, centre_momentum)
+        self.centring, self.patch_centring = (Centring(prototypes, centre_momentum) for _ in range(2))
         self.targets, self.student_temperature = targets, student_temperature
         self.ibot, self.spread, self.spread_weight, self.kappa = ibot, spread, spread_weight, kde_kappa
         self.mask_share, self.mask_ratio = mask_share, mask_ratio
         self.masked_share = mask_share * sum(mask_ratio) / 2
-        self.gram_teacher = GramTeacher(setup, gram, gram_start, gram_every) if gram else None
+        self.gram_teacher = GramTeacher(setup, gram, gram_start, gram_every, gram_size) if gram else None
 
     @property
     @override
@@ -98,8 +100,17 @@ class DinoV2(Method):
 
     @property
     @override
-    def teachers(self) -> int:
-        return 1 if self.gram_teacher is None or self.global_step <= self.gram_teacher.first else 2
+    def teachers(self) -> tuple[int, ...]:
+        side, gram = self.setup_.views.global_size, self.gram_teacher
+        if gram is None or not gram.counts(self.global_step - 1):
+            return (side,)
+        return side, gram.size or side
+
+    @property
+    @override
+    def large_size(self) -> int | None:
+        gram = self.gram_teacher
+        return gram.size if gram is not None and gram.counts(self.global_step) else None
 
     @override
     def losses(self, crops: Crops, temperature: float) -> dict[str, Tensor]:
@@ -152,7 +163,8 @@ class DinoV2(Method):
                 self.spread: self.spread_weight * sum(spread, start=torch.zeros((), device=device)),
             }
         if anchored and self.gram_teacher is not None:
-            terms["gram"] = self.gram_teacher.loss(crops.global_, tokens.patches)
+            seen = crops.global_ if crops.large is None else crops.large
+            terms["gram"] = self.gram_teacher.loss(seen, tokens.patches)
         return terms
 
     def _through_heads(self, heads: torch.nn.ModuleDict, cls: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:

@@ -23,7 +23,7 @@ def step_flops(
     batch: int,
     hidden: float = 0.0,
     rates: Sequence[float] = (),
-    teachers: int = 1,
+    teachers: Sequence[int] | None = None,
 ) -> float:
     """Count the floating point operations of one optimiser step, a multiplication and an addition being two.
 
@@ -42,15 +42,16 @@ def step_flops(
             of 0.3; without masks 0.
         rates: Rate of drop path of each block of the student where branches are calculated for a subset of the rows;
             empty where they are for all.
-        teachers: Number of networks of this kind that see the global crops and are not trained: the teacher, and a Gram
-            teacher, of which no head is used.
+        teachers: Side in pixels of the two global crops that each network sees which is not trained: the teacher, and a
+            Gram teacher, of which no head is used; None: the teacher alone, of `global_size`.
     """
     crops = ((2, global_size), (local_crops, local_size))
     student_passes = sum(n * _pass(vit, size, [_share(n * batch, rate) for rate in rates]) for n, size in crops)
     patches = 2 * hidden * _patches(vit, global_size)
     cls_head, patch_head = _products(heads["dino"]), _products(heads["ibot" if "ibot" in heads else "dino"])
     student = student_passes + (2 + local_crops) * cls_head + patches * patch_head
-    teacher = teachers * 2 * _pass(vit, global_size) + 2 * cls_head + patches * patch_head
+    teacher_passes = sum(2 * _pass(vit, size) for size in teachers or (global_size,))
+    teacher = teacher_passes + 2 * cls_head + patches * patch_head
     return float(batch * (_STUDENT * student + teacher))
 
 

@@ -1,7 +1,7 @@
 """Numbers of a run at intervals: losses, schedules, patches per second, waiting for data; and its total cost."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +177,7 @@ def step_numbers(method: Method, step: int, waiting: float) -> dict[str, float]:
     }
 
 
-def _batch_flops(method: Method, teachers: int) -> float:
+def _batch_flops(method: Method, teachers: Sequence[int]) -> float:
     setup, vit = method.setup_, method.student.vit
     sizes = (setup.views.global_size, setup.views.local_size, setup.views.local_crops, setup.batch_size)
     rates = vit.rates if vit.subset else ()

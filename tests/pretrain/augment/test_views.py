@@ -29,7 +29,8 @@ def test_shapes(local_crops):
     crops = make_crops(patches(2, 24), views, seed())
     assert crops.global_.shape == (4, 3, 16, 16)
     assert crops.local.shape == (2 * local_crops, 3, 8, 8)
-    for x in crops:
+    assert crops.large is None
+    for x in crops[:2]:
         assert x.dtype == torch.float32
         assert ((x >= -1) & (x <= 1)).all()  # normalised by 0.5, 0.5; false of NaN too
 
@@ -52,10 +53,10 @@ def test_local_crops_are_of_their_own_patch():
 def test_a_seed_gives_the_same_crops_and_another_others(monkeypatch):
     pixels, views = patches(3, 24), Views(**SMALL, stain=0.1)
     first, again, other = (make_crops(pixels, views, seed(n)) for n in (1, 1, 2))
-    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
-    assert not any(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(first[:2], again[:2], strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(first[:2], other[:2], strict=True))
     monkeypatch.setattr(module, "_BLOCK", 1)  # one crop at a time
-    for a, b in zip(first, make_crops(pixels, views, seed(1)), strict=True):
+    for a, b in zip(first[:2], make_crops(pixels, views, seed(1))[:2], strict=True):
         torch.testing.assert_close(a, b)
 
 
@@ -73,7 +74,7 @@ def test_the_device_is_never_waited_for():
     with FakeTensorMode():
         pixels = torch.empty(4, 3, 32, 32, dtype=torch.uint8, device="cuda")
         more = {"turn": 0.75, "cross": 0.5, "randstainna": 0.5}
-        crops = make_crops(pixels, Views(**SMALL, **more, stain=0.1, solarise=(0.1, 0.2, 0.1)))
+        crops = make_crops(pixels, Views(**SMALL, **more, stain=0.1, solarise=(0.1, 0.2, 0.1)), large=32)
         assert crops.global_.device.type == crops.local.device.type == "cuda"
         assert crops.local.shape == (12, 3, 8, 8)
 
@@ -82,7 +83,7 @@ def test_autocast_does_not_reach_in():
     pixels, views = patches(2, 24), Views(**SMALL, stain=0.1)
     with torch.autocast("cpu", torch.bfloat16):
         inside = make_crops(pixels, views, seed())
-    assert all(torch.equal(a, b) for a, b in zip(inside, make_crops(pixels, views, seed()), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(inside[:2], make_crops(pixels, views, seed())[:2], strict=True))
 
 
 @pytest.mark.parametrize(("axis", "name"), [(3, "horizontal"), (2, "vertical")])
@@ -236,5 +237,41 @@ def test_cross_magnification_shows_the_same_place_at_another_mpp():
 
 def test_what_is_off_draws_nothing():
     plain, off = Views(**SMALL), Views(**SMALL, turn=0.0, cross=0.0, cross_mpp=(0.1, 9.0), randstainna=0.0)
-    for a, b in zip(make_crops(patches(2, 24), plain, seed()), make_crops(patches(2, 24), off, seed()), strict=True):
+    for a, b in zip(*(make_crops(patches(2, 24), views, seed())[:2] for views in (plain, off)), strict=True):
         assert torch.equal(a, b)
+
+
+ALL_ON = {"turn": 0.75, "cross": 0.5, "randstainna": 0.5, "stain": 0.2, "solarise": (0.3, 0.3, 0.3)}
+
+
+def smooth(b: int, side: int) -> torch.Tensor:
+    """Patches whose detail is seen in either size."""
+    coarse = torch.rand(b, 3, 6, 6, generator=seed(b))
+    return F.interpolate(coarse, (side, side), mode="bicubic").clamp(0, 1).mul(255).to(torch.uint8)
+
+
+def test_large_crops_show_what_the_global_ones_do():
+    """Turns, flips and all colours: the same numbers, and blur on neither."""
+    views = Views(global_size=32, local_size=16, local_crops=2, **ALL_ON | {"blur": (0.0, 0.0, 0.5)})
+    crops = make_crops(smooth(6, 96), views, seed(), large=64)
+    assert crops.large.shape == (12, 3, 64, 64)
+    assert crops.large.is_contiguous()
+    smaller = F.interpolate(crops.large, (32, 32), mode="bicubic", antialias=True)
+    differences = (smaller - crops.global_).abs().mean((1, 2, 3))
+    assert differences.max() < 0.03  # of -1 to 1, and edges of solarised parts among them
+    others = (smaller - crops.global_.roll(1, 0)).abs().mean((1, 2, 3))
+    assert others.min() > 5 * differences.max()
+
+
+def test_large_crops_draw_nothing_and_have_no_blur():
+    views = Views(**SMALL, **ALL_ON)
+    ours, theirs = seed(), seed()
+    with_large, without = make_crops(patches(2, 48), views, ours, large=32), make_crops(patches(2, 48), views, theirs)
+    assert all(torch.equal(a, b) for a, b in zip(with_large[:2], without[:2], strict=True))
+    assert torch.equal(ours.get_state(), theirs.get_state())
+    sharp = Views(**SMALL | STILL | {"local_crops": 0})
+    blurred = Views(**SMALL | STILL | {"local_crops": 0, "blur": (1.0, 1.0, 0.0)})
+    large = [make_crops(patches(2, 32), views, seed(), large=32).large for views in (sharp, blurred)]
+    assert torch.equal(*large)
+    torch.testing.assert_close(large[0][:2], patches(2, 32) / 127.5 - 1)
+    assert make_crops(patches(2, 32), Views(**SMALL | {"local_crops": 0}), seed(), large=32).local.shape == (0, 3, 8, 8)

@@ -1,7 +1,9 @@
 import numpy as np
+import pytest
 import torch
+from PIL import Image
 
-from eva_pretrain.losses.gram import gram_loss
+from eva_pretrain.losses.gram import gram_loss, resized_tokens
 
 
 def direct(x: np.ndarray, y: np.ndarray) -> float:
@@ -37,3 +39,28 @@ def test_rotations_and_scales_of_all_tokens_are_free():
     x, turn = torch.randn(2, 6, 4, generator=rng), torch.linalg.qr(torch.randn(4, 4, generator=rng))[0]
     with torch.autocast("cpu", torch.bfloat16):
         assert gram_loss(x, 7 * x @ turn.to(x.dtype)) < 1e-4
+
+
+def as_pillow_resizes(tokens: np.ndarray, grid: tuple[int, int], wanted: tuple[int, int]) -> np.ndarray:
+    """Tokens (N, h * w, D) as maps, each feature of which Pillow resizes, (N, h' * w', D)."""
+    maps = tokens.reshape(len(tokens), *grid, -1).transpose(0, 3, 1, 2)
+    resized = [
+        [Image.fromarray(one.astype(np.float32)).resize(wanted[::-1], Image.Resampling.BICUBIC) for one in image]
+        for image in maps
+    ]
+    return np.array(resized, np.float64).reshape(*maps.shape[:2], -1).transpose(0, 2, 1)
+
+
+@pytest.mark.parametrize("grid", [(8, 6), (12, 9)])  # twice, and three times
+def test_tokens_of_larger_images_are_compared_as_pillow_resizes_their_map(grid: tuple[int, int]):
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=(2, 12, 8)), rng.normal(size=(2, grid[0] * grid[1], 5))
+    resized = resized_tokens(torch.from_numpy(y), grid, (4, 3))
+    np.testing.assert_allclose(resized, as_pillow_resizes(y, grid, (4, 3)), atol=1e-5)
+    found = gram_loss(torch.from_numpy(x), resized)
+    np.testing.assert_allclose(found.item(), direct(x, as_pillow_resizes(y, grid, (4, 3))), rtol=1e-5)
+
+
+def test_tokens_of_the_same_grid_stay_as_they_are():
+    y = torch.randn(2, 6, 3, dtype=torch.bfloat16)
+    assert resized_tokens(y, (2, 3), (2, 3)) is y

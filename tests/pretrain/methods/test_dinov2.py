@@ -164,13 +164,58 @@ def test_gram_anchoring_compares_patch_tokens_with_the_gram_teachers():
 def test_without_gram_anchoring_there_is_no_gram_teacher():
     assert not any(name.startswith("gram") for name in make("sk_sep").state_dict())
     assert not anchored().train().gram_teacher.training
-    for wrong, said in (({"gram_every": 0}, "gram_every of at least 1, but got 0"), ({"gram_start": 1.0}, "below 1")):
+    for wrong, said in (
+        ({"gram_every": 0}, "gram_every of at least 1, but got 0"),
+        ({"gram_start": 1.0}, "below 1"),
+        (
+            {"gram_size": 24},
+            "gram_size of at least the student's 32 px, and a multiple of the patch of 8 px, but got 24",
+        ),
+        ({"gram_size": 60}, "multiple of the patch of 8 px, but got 60"),
+    ):
         with pytest.raises(UsageError, match=said):
             anchored(**wrong)
 
 
+def test_a_gram_teacher_of_larger_crops_is_compared_on_the_students_grid():
+    large = torch.nn.functional.interpolate(crops()[0].global_, (64, 64), mode="bicubic")
+    method, (views, masked) = anchored(gram_size=64), crops()
+    term = method.losses_with(views._replace(large=large), masked, temperature=0.05, anchored=True)["gram"]
+    with torch.no_grad():
+        student = method.student.vit(views.global_, masked).patches
+        maps = method.gram_teacher.vit(large).patches.mT.unflatten(2, (8, 8))
+        maps = torch.nn.functional.interpolate(maps.double(), (4, 4), mode="bicubic", antialias=True)
+        seen = [torch.nn.functional.normalize(x.double(), dim=2) for x in (student, maps.flatten(2).mT)]
+    difference = seen[0] @ seen[0].mT - seen[1] @ seen[1].mT
+    assert term.item() == pytest.approx(2 * difference.square().mean().item(), rel=1e-4)
+
+
+def test_a_gram_size_of_the_students_is_none():
+    views, masked = crops()
+    plain, same = (
+        anchored(gram_size=size).losses_with(views, masked, temperature=0.05, anchored=True) for size in (None, 32)
+    )
+    assert all(torch.equal(same[name], term) for name, term in plain.items())
+    assert anchored(gram_size=32).gram_teacher.size is None
+
+
+def test_the_larger_crops_are_made_from_the_step_at_which_anchoring_begins(monkeypatch):
+    for size in (None, 64):
+        method, sides = anchored(gram_start=0.5, gram_size=size), []
+        for step in (0, 49, 50, 51, 99):
+            monkeypatch.setattr(DinoV2, "global_step", step)
+            sides.append((method.large_size, method.teachers))
+        before, begins, after = (
+            (None, (32,)),
+            (size, (32,)),
+            (size, (32, size or 32)),
+        )  # teachers are of the step before
+        assert sides == [before, before, begins, after, after]
+
+
 def test_an_anchored_run_resumes_with_the_gram_teacher_that_it_had(patches, tmp_path):
     more = ["--steps", "4", "--method.gram", "2", "--method.gram_start", "0.25", "--method.gram_every", "2"]
+    more += ["--method.gram_size", "64"]
     run(patches, tmp_path, *more, "--training.checkpoint_every", "2")  # anchored from step 1, stopped after it
     last = tmp_path / "checkpoints/step-4.ckpt"
     whole = torch.load(last, weights_only=True)["state_dict"]

@@ -88,11 +88,12 @@ def test_one_head_sees_the_hidden_patches_too():
     assert step_flops(vit, shared, 64, 32, 2, 4, 0.25) > step_flops(vit, apart, 64, 32, 2, 4)
 
 
-def test_a_gram_teacher_is_one_more_pass_over_the_global_crops():
+@pytest.mark.parametrize("size", [64, 128])
+def test_a_gram_teacher_is_one_more_pass_over_the_global_crops_of_its_size(size: int):
     vit, heads = network("test_vit", img_size=64), {"dino": head(64, 100, 32)}
     with FlopCounterMode(display=False) as counter:
-        vit(torch.empty(2 * 4, 3, 64, 64, device="meta"))
-    more, plain = (step_flops(vit, heads, 64, 32, 2, 4, 0.25, teachers=teachers) for teachers in (2, 1))
+        vit(torch.empty(2 * 4, 3, size, size, device="meta"))
+    more, plain = (step_flops(vit, heads, 64, 32, 2, 4, 0.25, teachers=sizes) for sizes in ((64, size), None))
     assert more - plain == counter.get_total_flops()
 
 

@@ -37,7 +37,7 @@ WATCHED = [*WITH_HEAD, "--monitor.every", "2", "--monitor.patches", "16"]
 Found = dict[str, Any]
 
 
-def plain_crops(pixels: Tensor, views: Views, generator: None) -> Crops:
+def plain_crops(pixels: Tensor, views: Views, *_: None) -> Crops:
     """Crops that depend on the patch alone, so that the batch may be divided in any way."""
     x = pixels.float() / 255 - 0.5
     global_ = [F.interpolate(part, views.global_size) for part in (x, x.flip(3))]
