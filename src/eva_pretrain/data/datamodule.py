@@ -35,7 +35,8 @@ class Source:
 
     Attributes:
         slides: Folder of an index (`eva slides index`), or a pattern such as 's3://bucket/**/*.svs'.
-        folder: Folder of patches: PNG, JPEG, TIFF, or tar files of them, at any depth; or the list that a run keeps.
+        folder: Folder of patches: PNG, JPEG, TIFF, or tar or Parquet shards of them, at any depth; or one shard, or the
+            list that a run keeps.
         mpp: Micrometres per pixel of the patches of a folder, or of slides that state none.
         limit: Number of patches of a folder that are used; none: all.
         tissue: Tissue detection for slides: hsv, otsu, or a plugin's name.

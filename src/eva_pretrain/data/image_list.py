@@ -1,4 +1,4 @@
-"""List of the images of a folder: files, and members of tar shards; kept as a Parquet file, so that it is made once.
+"""List of the images of a folder: files, and those in shards; kept as a Parquet file, so that it is made once.
 
 Ten million names take 0.5 GB as Arrow has them and 1.5 GB as Python objects, which each worker would copy as it reads.
 """
@@ -6,7 +6,6 @@ Ten million names take 0.5 GB as Arrow has them and 1.5 GB as Python objects, wh
 import hashlib
 import json
 import os
-import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, overload
@@ -19,18 +18,17 @@ from eva_core.errors import EvaError, UsageError, some
 from eva_core.files.atomic_files import write_bytes
 from eva_core.files.walk import ordinary, walk
 from eva_core.progress import say
+from eva_pretrain.data.shards import FACTS, SHARDS, ShardLister, ShardReader, is_list
 from eva_vision.images import SUFFIXES, is_image
 
 INDEXED = 100_000
 """Number of images from which a run keeps the list; of fewer, and no shards, the folder is listed at each start."""
-SHARD = ".tar"
-_FACTS = b"eva"
 _CHUNK, _OFTEN = 2**16, 16
 _SCHEMA = pa.schema([("path", pa.large_binary()), ("bytes", pa.int64()), ("offset", pa.int64()), ("shard", pa.int32())])
 
 
 class _Row(NamedTuple):
-    """An image: its path below the folder, its size, and its place in a shard; -1 where it is a file."""
+    """An image: its path below the folder, and its place, as `shards.Place` has it; -1 where it is a file."""
 
     path: bytes
     bytes: int
@@ -39,7 +37,7 @@ class _Row(NamedTuple):
 
 
 class ImageList(Sequence[str]):
-    """Paths of images below a folder, sorted; those of members begin with that of their shard.
+    """Paths of images below a folder, sorted; those of images in a shard begin with that of the shard.
 
     Attributes:
         root: The folder.
@@ -53,6 +51,7 @@ class ImageList(Sequence[str]):
         self._paths = self._table.column("path").chunk(0)
         places = ("bytes", "offset", "shard") if self._shards else ()
         self._places = {name: self._table.column(name).to_numpy() for name in places}
+        self._reader = ShardReader()
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -77,42 +76,37 @@ class ImageList(Sequence[str]):
         return ImageList(self.root, table, self._shards, chosen)
 
     def read(self, number: int) -> bytes:
-        """Read the bytes of an image file, or of a member of a shard.
+        """Read the bytes of an image file, or of an image in a shard.
 
         Raises:
             OSError: It does not read, or the shard ends before.
+            ArrowException: The part of the shard is damaged.
         """
         if not self._shards or self._places["shard"][number] < 0:
             return (self.root / self[number]).read_bytes()
-        size, at = int(self._places["bytes"][number]), int(self._places["offset"][number])
-        with open(self.root / self._shards[self._places["shard"][number]], "rb", buffering=0) as file:
-            content = os.pread(file.fileno(), size, at)
-        if len(content) < size:
-            raise OSError("the shard is cut short")
-        return content
+        size, offset, shard = (int(self._places[name][number]) for name in ("bytes", "offset", "shard"))
+        return self._reader.read(self.root / self._shards[shard], size, offset)
 
 
 def image_list(folder: Path, kept: Path | None = None) -> ImageList:
     """List the images below a folder. Hidden files are passed over; of a file with several names, one counts.
 
     Args:
-        folder: The folder, or the Parquet file in which an earlier run kept its list.
+        folder: The folder, a shard, or the Parquet file in which an earlier run kept its list.
         kept: File in which the list is kept where there are many images or shards, and from which it is taken.
 
     Raises:
         UsageError: The folder has no image.
         EvaError: The list that is kept does not read.
     """
-    if folder.suffix == ".parquet" and folder.is_file():
-        return _read(folder)
+    if folder.is_file():
+        return _read(folder) if _is_list(folder) else _alone(folder)
     root = Path(os.path.realpath(folder))
     if kept is not None and kept.is_file() and (known := _read(kept)).root == root:
         say(f"{len(known):,} images of {folder}, as listed in {kept}. Delete it to list them again.")
         return known
     table, shards = _listed(folder)
-    if not len(table):
-        kinds = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
-        raise UsageError(f"Expected images ({kinds}) in {folder}, but there is none. Check the path.")
+    _refuse_none(table, folder)
     listed = ImageList(folder, table, shards, _contents(table))
     if kept is not None and (len(table) >= INDEXED or shards):
         _write(
@@ -129,24 +123,46 @@ def image_list(folder: Path, kept: Path | None = None) -> ImageList:
     return listed
 
 
-def _listed(folder: Path) -> tuple[pa.Table, list[str]]:
-    """Table of the images below a folder, and the shards among its files."""
+def _is_list(file: Path) -> bool:
+    try:
+        return is_list(pq.read_schema(file))
+    except (OSError, ValueError, pa.ArrowException):  # a shard, which may be damaged
+        return False
+
+
+def _alone(shard: Path) -> ImageList:
+    """List a shard by itself."""
     shards: list[str] = []
-    table = _table(_rows(folder, _plain_files(folder), shards))
+    files = [(shard.name, shard.stat().st_size)] if shard.name.endswith(SHARDS) else []
+    table = _sorted(_rows(shard.parent, iter(files), shards))
+    assert table is not None
+    _refuse_none(table, shard)
+    return ImageList(shard.parent, table, shards, _contents(table))
+
+
+def _refuse_none(table: pa.Table, folder: Path) -> None:
+    if not len(table):
+        kinds = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
+        raise UsageError(f"Expected images ({kinds}) in {folder}, but there is none. Check the path.")
+
+
+def _listed(folder: Path) -> tuple[pa.Table, list[str]]:
+    """Table of the images below a folder, and the shards that hold some of them."""
+    shards: list[str] = []
+    table = _sorted(_rows(folder, _plain_files(folder), shards))
     if table is None:  # links, or what cannot be looked at: slower, as each file is remembered
-        shards.clear()
         listing = walk(folder, _wanted)
         if listing.failed:
             failed = [f"{path or folder} ({reason})" for path, reason in listing.failed.items()]
             say(f"{len(failed)} places in {folder} could not be looked at: {some(failed)}.")
         files = ((path, info.st_size) for path, info in listing.files.items())
-        table = _table(_rows(folder, files, shards))
+        table = _sorted(_rows(folder, files, shards))
     assert table is not None
-    return table.sort_by("path"), shards
+    return table, shards
 
 
 def _wanted(path: str) -> bool:
-    return is_image(path) or path.endswith(SHARD)
+    return is_image(path) or path.endswith(SHARDS)
 
 
 def _plain_files(folder: Path) -> Iterator[tuple[str, int] | None]:
@@ -171,32 +187,28 @@ def _plain_files(folder: Path) -> Iterator[tuple[str, int] | None]:
         yield None
 
 
-def _rows(folder: Path, files: Any, shards: list[str]) -> Iterator[_Row | None]:
-    """Rows of the list: images, and the images in shards, which are noted."""
+def _rows(folder: Path, files: Iterator[tuple[str, int] | None], shards: list[str]) -> Iterator[_Row | None]:
+    """Rows of the list: image files, then the images in shards, and these are noted."""
+    pending = []
     for file in files:
         if file is None:
             yield None
             return
-        path, size = file
-        if not path.endswith(SHARD):
-            yield _Row(os.fsencode(path), size)
-            continue
-        shards.append(path)
-        try:
-            with tarfile.open(folder / path, "r:") as members:
-                while (member := members.next()) is not None:
-                    if member.offset_data + member.size > size:
-                        raise tarfile.ReadError(f"it ends amid {member.name!r}")
-                    if member.isfile() and not member.sparse and ordinary(member.name) and is_image(member.name):
-                        name = os.fsencode(f"{path}/{member.name}")
-                        yield _Row(name, member.size, member.offset_data, len(shards) - 1)
-                    members.members = []  # type: ignore[attr-defined]  # else it remembers each
-        except (tarfile.TarError, OSError, ValueError) as error:  # a number that is none is a ValueError
-            say(f"{path} is left out from where it does not read: {error}.")
+        if file[0].endswith(SHARDS):
+            pending.append(file)
+        else:
+            yield _Row(os.fsencode(file[0]), file[1])
+    lister = ShardLister(folder)
+    for path, size in sorted(pending):
+        for place in lister.images(path, size):
+            if path not in shards[-1:]:
+                shards.append(path)
+            yield _Row(os.fsencode(f"{path}/{place.name}"), place.bytes, place.offset, len(shards) - 1)
+    lister.report()
 
 
-def _table(rows: Iterator[_Row | None]) -> pa.Table | None:
-    """Table of all rows; None where one is None."""
+def _sorted(rows: Iterator[_Row | None]) -> pa.Table | None:
+    """Table of all rows, by path; None where one is None."""
     batches, chunk = list[pa.RecordBatch](), list[_Row]()
     for row in rows:
         if row is None:
@@ -207,7 +219,7 @@ def _table(rows: Iterator[_Row | None]) -> pa.Table | None:
             chunk.clear()
             if len(batches) % _OFTEN == 0:
                 say(f"{len(batches) * _CHUNK:,} images are listed so far.")
-    return pa.Table.from_batches([*batches, _batch(chunk)], _SCHEMA)
+    return pa.Table.from_batches([*batches, _batch(chunk)], _SCHEMA).sort_by("path")
 
 
 def _batch(rows: Sequence[_Row]) -> pa.RecordBatch:
@@ -228,7 +240,7 @@ def _contents(table: pa.Table) -> str:
 def _write(path: Path, table: pa.Table, facts: dict[str, Any]) -> None:
     """Write the list, whole or not at all."""
     sink = pa.BufferOutputStream()
-    pq.write_table(table.replace_schema_metadata({_FACTS: json.dumps(facts)}), sink, compression="zstd")
+    pq.write_table(table.replace_schema_metadata({FACTS: json.dumps(facts)}), sink, compression="zstd")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, sink.getvalue())
 
@@ -252,7 +264,7 @@ def _paths(path: Path) -> pa.Array:
 
 def _read(path: Path) -> ImageList:
     try:
-        facts = json.loads(pq.read_schema(path).metadata[_FACTS])
+        facts = json.loads(pq.read_schema(path).metadata[FACTS])
         _refuse_changed(path, _below(Path(facts["root"]), facts["shards"]), facts.get("sizes", ()))
         table = pa.table({"path": _paths(path)})
         if facts["shards"]:

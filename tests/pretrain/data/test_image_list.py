@@ -5,6 +5,8 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -112,7 +114,9 @@ def test_a_member_that_goes_beyond_its_shard_is_no_image(folder, capsys):
     content = shard.read_bytes()
     shard.write_bytes(content[: content.index(png(4)) + 20])
     assert [*listed(folder)] == ["a/0.png", "a/1.png", "b.tar/3.png", "b.tar/x/2.png"]
-    assert "b.tar is left out from where it does not read: it ends amid '4.png'." in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        "Shards are left out, whole or from where they do not read: b.tar (it ends amid '4.png').\n"
+    )
 
 
 def test_a_list_of_shards_that_changed_is_refused(folder, tmp_path):
@@ -124,3 +128,26 @@ def test_a_list_of_shards_that_changed_is_refused(folder, tmp_path):
         listed(folder, kept)
     kept.unlink()
     assert len(listed(folder, kept)) == 5
+
+
+def test_a_shard_alone(folder, tmp_path):
+    alone = listed(folder / "b.tar", tmp_path / "kept.parquet")
+    assert [*alone] == ["b.tar/3.png", "b.tar/4.png", "b.tar/x/2.png"]
+    assert alone.read(2) == png(2)
+    assert not (tmp_path / "kept.parquet").exists()  # another folder may be given next
+    for name in ("notes.txt", "broken.parquet"):
+        (folder / name).write_bytes(b"PAR1")
+        with pytest.raises(UsageError, match=r"Expected images .*, but there is none"):
+            listed(folder / name)
+
+
+def test_a_shard_without_images_makes_no_list(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/0.png").write_bytes(png(0))
+    plain = listed(tmp_path / "images")
+    with tarfile.open(tmp_path / "images/a.tar", "w") as shard:
+        shard.addfile(tarfile.TarInfo("notes.txt"))
+    pq.write_table(pa.table({"label": [1]}), tmp_path / "images/b.parquet")
+    beside = listed(tmp_path / "images", tmp_path / "kept.parquet")
+    assert ([*beside], beside.contents) == (["0.png"], plain.contents)
+    assert not (tmp_path / "kept.parquet").exists()
