@@ -3,13 +3,14 @@
 What holds more than 8 bits, or planes without a meaning as colours, is refused: nobody but its maker knows its range.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
@@ -38,7 +39,7 @@ def opened(source: Path | BinaryIO) -> Iterator[Image.Image]:
         OSError: There is no such file, or it is not of `FORMATS`, has several pages, or is too large to be decoded.
     """
     # from a file: of a path, Pillow maps memory, and forgets that TIFF exchanges the sides of an image to be turned
-    with _file(source) as file, Image.open(file, formats=FORMATS) as image:
+    with _file(source) as file, _header(file) as image:
         width, height = image.size
         if width * height > MOST_PIXELS:
             raise OSError(
@@ -52,6 +53,15 @@ def opened(source: Path | BinaryIO) -> Iterator[Image.Image]:
 
 def _file(source: Path | BinaryIO) -> AbstractContextManager[BinaryIO]:
     return Path(source).open("rb") if isinstance(source, str | Path) else nullcontext(source)
+
+
+def _header(file: BinaryIO) -> Image.Image:
+    """Read the header; Pillow would name an object in memory where there is none that it knows."""
+    try:
+        return Image.open(file, formats=FORMATS)
+    except UnidentifiedImageError:
+        kinds = f"no 8-bit image in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+        raise OSError(f"it is {kinds if file.seek(0, os.SEEK_END) else 'empty'}") from None
 
 
 def decoded(image: Image.Image) -> np.ndarray:

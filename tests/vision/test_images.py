@@ -26,7 +26,7 @@ def test_an_image_comes_back_as_it_was_saved(tmp_path: Path):
 def test_what_is_no_image_is_an_error(tmp_path: Path):
     (tmp_path / "a.png").write_text("no pixels")
     for read in (read_image, image_size):
-        with pytest.raises(OSError, match=r"a\.png"):
+        with pytest.raises(OSError, match="it is no 8-bit image"):
             read(tmp_path / "a.png")
         with pytest.raises(FileNotFoundError):
             read(tmp_path / "gone.png")

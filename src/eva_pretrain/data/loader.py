@@ -10,6 +10,7 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from eva_core.errors import EvaError, UsageError, some
+from eva_core.shown import visible
 from eva_core.worker_processes import loader_context, spawn_context
 from eva_pretrain.data.folder_stream import FolderStream
 from eva_pretrain.data.slide_stream import PatchStream
@@ -17,6 +18,9 @@ from eva_pretrain.data.stream import HORIZON, Batch, Stream
 from eva_vision.slides.names import file_name, patient
 
 __all__ = ["Batch", "FolderStream", "PatchLoader", "PatchStream"]
+
+_HERE = 1
+"""Level of the stack at which we warn: a warning in a file of Lightning, which calls us, is shown as that file's."""
 
 
 class PatchLoader:
@@ -139,8 +143,9 @@ class PatchLoader:
         if self.rejected:
             lines.append(f"{self.rejected} patches did not pass the filter, and others were read in their place.")
         if self.failures:
-            lines.append(f"{len(self.failures)} {self.stream.kind} were left out: {some(self.failures)}.")
-            lines += [f"  {name}: {reason}" for name, reason in self.failures.items()]
+            failures = {visible(name): reason for name, reason in self.failures.items()}
+            lines.append(f"{len(failures)} {self.stream.kind} were left out: {some(failures)}.")
+            lines += [f"  {name}: {reason}" for name, reason in failures.items()]
         return "\n".join(lines)
 
     def state_dict(self) -> dict[str, Any]:
@@ -167,7 +172,7 @@ class PatchLoader:
             warnings.warn(
                 f"Expected the stream that was stopped, but it differs in {some(changed)}: "
                 "it goes on with other patches. Restore these to have the same.",
-                stacklevel=2,
+                stacklevel=_HERE,
             )
         self.batches, self.patches_seen = state["batches"], state["patches"]
         paths, drawn = set(state["seen"]), self.stream.drawn(self.batches)
@@ -234,7 +239,7 @@ class PatchLoader:
             name = self.stream.name(slide)
             if name not in self.failures:
                 self.failures[name] = reason
-                warnings.warn(f"{name} is left out from here on: {reason}", stacklevel=4)
+                warnings.warn(f"{name} is left out from here on: {reason}", stacklevel=_HERE)
 
 
 def _as_it_is(batch: Batch) -> Batch:

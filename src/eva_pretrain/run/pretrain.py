@@ -199,7 +199,8 @@ def _train(
             run(trainer, method, patches, last)
     if trainer.is_global_zero:
         say(throughput.cost(trainer))
-        say(patches.loader.report())
+        for line in patches.loader.report().split("\n"):
+            say(line)
 
 
 def _logger(plan: Plan, step: int, rank: int) -> tuple[Logger, int]:

@@ -18,6 +18,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import get_worker_info
 
 from eva_core.errors import EvaError, UsageError
+from eva_pretrain.data import loader as module
 from eva_pretrain.data.loader import PatchLoader, PatchStream
 from eva_vision.slides.sampler import Sampling
 from eva_vision.synthetic.slides import write_phantom_slide
@@ -200,7 +201,7 @@ def test_a_slide_that_fails_is_told_once_and_reported(fragile):
     reading = loader(fragile, workers=2, epoch=12)
     with pytest.warns(UserWarning, match=r"b\.svs is left out from here on: Expected a slide at") as told:
         assert all((batch.slide != 1).all() for batch in reading)
-    assert len(told) == 1
+    assert [warning.filename for warning in told] == [module.__file__]  # of others' files, others say how it is shown
     assert "1 slides were left out: b.svs." in reading.report()
     assert "  b.svs: Expected a slide at" in reading.report()
     assert list(reading.state_dict()["left_out"]) == [fragile.entries[1].path]

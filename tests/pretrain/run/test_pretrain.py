@@ -8,6 +8,8 @@ import signal
 import time
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -92,6 +94,25 @@ def test_a_resumed_run_is_the_run(patches, tmp_path, steps, monkeypatch, method,
     for name, tensor in ours["state_dict"].items():
         assert torch.equal(tensor, theirs["state_dict"][name]), name
     assert json.loads((export / "card.json").read_text())["step"] == 8
+
+
+def test_what_is_left_out_of_a_folder_is_a_line_each(patches, tmp_path, capfd):
+    shutil.copytree(patches, tmp_path / "images")
+    (tmp_path / "images/new\nline.png").touch()
+    content = [(patches / f"{n}.png").read_bytes() for n in range(4)]
+    pq.write_table(pa.table({"image": [*content, b"none"]}), tmp_path / "images/shard.parquet")
+    argv = ["pretrain", *TINY, "--folder", str(tmp_path / "images"), "--output", str(tmp_path / "run"), "--steps=8"]
+    with pytest.warns(
+        UserWarning, match=r"shard\.parquet/00000004 is left out from here on: it is no 8-bit image in BMP, JPEG, PNG, "
+    ):
+        assert main(argv) == 0
+    lines = capfd.readouterr().err.split("\n")
+    at = next(at for at, line in enumerate(lines) if line.startswith("2 images were left out: "))
+    assert lines[at - 1].startswith("32 patches of 28 images; waited")
+    assert "  new\\nline.png: it is empty" in lines[at + 1 : at + 3]
+    assert (
+        exported(str(tmp_path / "run/export")).card.trained_on == "24 images, listed in its slides.json"
+    )  # 4 came twice
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
