@@ -1,6 +1,7 @@
 """Initial weights of a run: random, a model by name, a file, an export, or a checkpoint of ours."""
 
 import json
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
 from eva_core.errors import EvaError, UsageError, some
+from eva_core.files.addresses import is_address
 from eva_core.files.torch_files import load_torch
 from eva_core.hub.weight_files import HUB
 from eva_core.progress import say as say_here
@@ -17,9 +19,10 @@ from eva_pretrain.methods.base import Method, Network
 from eva_pretrain.network.named_models import card_of, is_registered, named_backbone, terms_of
 from eva_pretrain.network.start_state import State, fitted, registers_of
 from eva_pretrain.run.checkpoints import refuse_damaged
-from eva_vision.models.exported import CARD, SLIDES, WEIGHTS, check_files, read_images, read_seen
+from eva_vision.models.checkpoint_states import states
+from eva_vision.models.exported import CARD, SLIDES, WEIGHTS, check_files, read_card, read_images, read_seen
 from eva_vision.models.hub_exports import fetch_export
-from eva_vision.models.weights import read_state_dict
+from eva_vision.models.weights import best_fit, read_checkpoint
 
 _INSIDE = "vit.network."
 _FILES = {".safetensors", ".ckpt", ".pth", ".pt", ".bin"}
@@ -40,8 +43,8 @@ def load_initial_weights(method: Method, start: str | None) -> None:
     if start is None:
         say(f"Random weights from seed {method.setup_.seed}.")
         return
-    state, arch = _read(start)
-    if any(key.startswith("student.") for key in state):
+    state, arch = _read(start, method)
+    if _is_ours(state):
         for name, network in (("student", method.student), ("teacher", method.teacher)):
             own = {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
             _load(network, _resized(network, own), f"{start}, {name}")
@@ -84,23 +87,31 @@ def images_seen_by(start: str | None) -> np.ndarray:
             hashes = read_images(fetch_export(start, (CARD, SLIDES)).folder)
     elif start is not None and not is_registered(start):
         if path.is_dir():
+            read_card(path)  # a folder of another kind is called so
             hashes = read_images(path)
         elif path.suffix == ".ckpt" and path.is_file():
             hashes = images_seen(path.absolute().parents[1])
     return np.frombuffer(hashes, "<u8")
 
 
-def _read(start: str) -> tuple[State, str]:
+def _is_ours(state: State) -> bool:
+    """Whether a state is that of a method, of student and teacher."""
+    return any(key.startswith(f"student.{_INSIDE}") for key in state)
+
+
+def _read(start: str, method: Method) -> tuple[State, str]:
     """Read the state of a start, and how `--vit` describes its architecture, "" where nothing says so."""
     path = Path(start)
     if not is_registered(start):
+        if is_address(start) and not start.startswith(HUB):
+            raise UsageError(f"Expected start as a file on this machine or a name, but got {start}. Download it first.")
         if path.is_dir():
             check_files(path)
-            return read_state_dict(path / WEIGHTS), ""
+            return _read_file(path / WEIGHTS, method), ""
         if path.is_file():
             refuse_damaged(path)
         if path.exists() or path.suffix in _FILES or ("/" in start and not start.startswith(HUB)):
-            return read_state_dict(path), ""
+            return _read_file(path, method), ""
     known = card_of(start) is not None
     if known:  # before what a gated page may refuse
         say(f"Starting from {terms_of(start)}")
@@ -116,6 +127,13 @@ def _read(start: str) -> tuple[State, str]:
     arguments = {k: v for k, v in backbone.arguments.items() if k not in ("arch", "size", "folder")}
     flags = f" --vit.arguments '{json.dumps(arguments)}'" if arguments else ""
     return network.state_dict(), f"--vit.arch {str(backbone.arguments.get('arch')).partition('.')[0]}{flags}"
+
+
+def _read_file(path: Path, method: Method) -> State:
+    """Read a checkpoint of ours as it is, of any other file what fits the network best."""
+    content = read_checkpoint(path)
+    first = states(content)[0].state
+    return first if _is_ours(first) else best_fit(content, method.student.vit.network.state_dict().keys(), str(path))
 
 
 def _resized(network: Network, state: State) -> State:
@@ -143,19 +161,41 @@ def _load(network: Network, state: State, source: str, arch: str = "") -> None:
     expected = network.state_dict()
     misshapen = [k for k in sorted(expected.keys() & state.keys()) if expected[k].shape != state[k].shape]
     fitting = {k: v for k, v in state.items() if k in expected and k not in misshapen}
-    backbone = [k for k in expected if k.startswith(_INSIDE)]
-    if not set(backbone) & fitting.keys() or any(k.startswith("vit.network.blocks.") for k in misshapen):
+    _refuse_others(network, state, misshapen, source, arch)
+    if unusable := [k for k, v in fitting.items() if not v.is_floating_point() or not v.float().isfinite().all()]:
         raise EvaError(
-            f"Expected weights for {network.vit.network.__class__.__name__} with {len(network.vit.network.blocks)} "
-            f"blocks of width {network.vit.dim}, but {source} has other shapes ({some(misshapen or sorted(state))}). "
-            f"Choose the arch that it was made for{f': {arch}' if arch else ''}."
+            f"Expected finite weights, but {source} has NaN, infinity or whole numbers in {_named(unusable)}. "
+            "Choose another file."
         )
     network.load_state_dict(fitting, strict=False)
     say(f"Loaded {len(fitting)} of {len(expected)} tensors from {source}.")
     for what, keys in (
-        ("Left as they were, because it has none", sorted(expected.keys() - state.keys())),
+        ("Left as they were, because it has none", expected.keys() - state.keys()),
         ("Left as they were, because it has other shapes", misshapen),
-        ("Not used", sorted(state.keys() - expected.keys())),
+        ("Not used", state.keys() - expected.keys()),
     ):
         if keys:
-            say(f"  {what}: {some([k.removeprefix(_INSIDE) for k in keys])}.")
+            say(f"  {what}: {_named(keys)}.")
+
+
+def _refuse_others(network: Network, state: State, misshapen: list[str], source: str, arch: str) -> None:
+    """Refuse weights of another depth or width, and those of which none has a name of the network's."""
+    blocks, wrong = f"{_INSIDE}blocks.", ""
+    depth, theirs = len(network.vit.network.blocks), len({k.split(".")[3] for k in state if k.startswith(blocks)})
+    if theirs not in (0, depth):
+        wrong = f"{theirs} blocks"
+    elif not any(k.startswith(_INSIDE) for k in network.state_dict().keys() & state.keys() - {*misshapen}) or any(
+        k.startswith(blocks) for k in misshapen
+    ):
+        wrong = f"other shapes ({_named(misshapen)})" if misshapen else f"other names ({_named(state)})"
+    if wrong:
+        raise EvaError(
+            f"Expected weights for {network.vit.network.__class__.__name__} with {depth} blocks of width "
+            f"{network.vit.dim}, but {source} has {wrong}. "
+            f"Choose the arch that it was made for{f': {arch}' if arch else ''}."
+        )
+
+
+def _named(keys: Iterable[str]) -> str:
+    """List tensors, those of the backbone first, under timm's names."""
+    return some([k.removeprefix(_INSIDE) for k in sorted(keys, key=lambda k: (not k.startswith(_INSIDE), k))])

@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -123,19 +123,27 @@ def provenance(source: str, path: Path) -> dict[str, str]:
     return {"source": source, "revision": snapshot[1] if snapshot else "unknown", "file_sha256": sha256}
 
 
-def read_state_dict(path: Path) -> State:
-    """Tensors by name from a safetensors or a torch file; of several networks the first by `Candidate.rank`, said.
+def best_fit(content: Any, names: Set[str], source: str) -> State:
+    """Choose from a checkpoint the tensors of which the most have names of a network; not all need to.
 
-    Raises:
-        UsageError: No such file.
-        EvaError: Not a file of weights, or one that wants to run code.
+    Of several networks that do, the first by `Candidate.rank` is taken. What was taken is said, and what else there is.
+
+    Args:
+        content: What the file holds, from `read_checkpoint`.
+        names: Names of the network's tensors.
+        source: The checkpoint, as the user called it.
+
+    Returns:
+        The tensors, without the prefix that they have in the file.
     """
-    networks = states(read_checkpoint(path))
-    if len(networks) > 1:
-        say(
-            f"Weights of {path}: {networks[0].name}; also there: {some((network.name for network in networks[1:]), 3)}."
-        )
-    return networks[0].state
+    ways = candidates(content, names.__contains__)
+    counts = [len(names & way.cut().keys()) for way in ways]
+    chosen = ways[counts.index(max(counts))]
+    others = [way.name for way, count in zip(ways, counts, strict=True) if count == max(counts) and way is not chosen]
+    if chosen.prefix or others:
+        further = f"; also there: {some(dict.fromkeys(others), 3)}" if others else ""
+        say(f"Weights of {source}: {chosen.name}{further}.")
+    return chosen.cut()
 
 
 def read_checkpoint(path: Path) -> Any:

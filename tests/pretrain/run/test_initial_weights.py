@@ -1,9 +1,13 @@
 """What a run starts from: an export, a checkpoint, or a network of timm."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 
 from eva_core import registry
 from eva_core.contracts.cards import ModelCard, card
@@ -122,3 +126,83 @@ def test_a_start_by_name_says_its_licence_registers_and_pixels(patches, tmp_path
             plan.method(replace(setup, architecture=Architecture("vit_tiny_patch16_224", 32)), **plan.method_arguments),
             "tiny_fm",
         )
+
+
+def method(**changes):
+    """A method that nothing has trained."""
+    plan = parse([*TINY, "--folder", "."])
+    setup = replace(plan.setup, architecture=replace(plan.setup.architecture, **changes))
+    return plan.method(setup, **plan.method_arguments)
+
+
+@pytest.fixture
+def state() -> dict[str, torch.Tensor]:
+    """Weights that fit `method`."""
+    network = timm.create_model("vit_tiny_patch16_224", img_size=32, num_classes=0, **WITH_REGISTERS)
+    return {k: v for k, v in network.state_dict().items() if k != "reg_token" and ".ls" not in k}
+
+
+def wrapped(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {f"{prefix}{name}": value for name, value in state.items()}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        lambda state: wrapped(state, "module.backbone."),
+        lambda state: {"student": wrapped(state, "module."), "teacher": wrapped(state, "module."), "optimizer": {}},
+        lambda state: wrapped(state, "student.backbone.") | wrapped(state, "teacher.backbone."),
+        lambda state: {"state_dict": wrapped(state, "teacher.vit.network."), "global_step": 4},  # a snapshot of ours
+    ],
+    ids=["prefix", "dino", "dinov2", "snapshot"],
+)
+def test_a_file_of_another_program_starts_without_what_it_put_round_the_network(tmp_path, state, content, capsys):
+    torch.save(content(state), tmp_path / "a.pth")
+    started = method()
+    load_initial_weights(started, str(tmp_path / "a.pth"))
+    assert all(
+        torch.equal(started.teacher.vit.network.state_dict()[name], value)
+        for name, value in state.items()
+        if name.startswith("blocks")
+    )
+    assert f"Weights of {tmp_path / 'a.pth'}: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda state: {k: v for k, v in state.items() if "blocks.1." not in k}, "has 1 blocks"),
+        (lambda state: state | {k.replace("blocks.1", "blocks.2"): v for k, v in state.items()}, "has 3 blocks"),
+        (lambda state: {k: (100 * v).to(torch.int8) for k, v in state.items()}, "whole numbers in blocks.0.attn.proj"),
+        (lambda state: state | {"norm.weight": state["norm.weight"] * torch.nan}, "NaN, .* in norm.weight"),
+        (lambda state: {"layer1.conv.weight": state["norm.weight"]}, r"has other names \(layer1.conv.weight\)"),
+    ],
+    ids=["shallower", "deeper", "quantised", "nan", "others"],
+)
+def test_weights_that_would_not_start_the_network_are_refused(
+    tmp_path: Path, state: dict[str, torch.Tensor], change: Callable[..., dict[str, torch.Tensor]], said: str
+):
+    save_file({k: v.clone() for k, v in change(state).items()}, tmp_path / "a.safetensors")
+    with pytest.raises(EvaError, match=said) as caught:
+        load_initial_weights(method(), str(tmp_path / "a.safetensors"))
+    assert "\n" not in str(caught.value)
+
+
+def test_what_the_backbone_lacks_is_named_before_the_heads(tmp_path, state, capsys):
+    save_file({k: v for k, v in state.items() if k != "pos_embed"}, tmp_path / "rotary.safetensors")
+    load_initial_weights(method(), str(tmp_path / "rotary.safetensors"))
+    assert "because it has none: pos_embed, heads" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [
+        ("https://host/model.pth", "but got https://host/model.pth. Download it first"),
+        ("{run}", "no card.json. Give .*export"),
+    ],
+)
+def test_a_start_of_another_kind_is_told_what_to_give(patches, tmp_path, start, said):
+    (tmp_path / "first/export").mkdir(parents=True)
+    (tmp_path / "first/export/card.json").write_text("{}")
+    with pytest.raises(UsageError, match=said):
+        run(patches, tmp_path / "run", "--start", start.format(run=tmp_path / "first"))

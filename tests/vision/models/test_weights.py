@@ -18,7 +18,7 @@ from eva_core.errors import EvaError, UsageError
 from eva_core.registry import build_model
 from eva_vision.models.checkpoint_states import State
 from eva_vision.models.timm import timm_model
-from eva_vision.models.weights import load_weights, read_state_dict
+from eva_vision.models.weights import best_fit, load_weights, read_checkpoint
 from tests.hub import Hub
 
 
@@ -131,7 +131,23 @@ def test_many_keys_are_cut_and_counted(tmp_path: Path, state: State):
 def test_a_missing_file_or_a_folder_is_named(tmp_path: Path):
     for path in (tmp_path / "gone.safetensors", tmp_path):
         with pytest.raises(UsageError, match=str(path)):
-            read_state_dict(path)
+            read_checkpoint(path)
+
+
+@pytest.mark.parametrize("prefix", ["", "backbone.", "module.", "teacher.", "module.backbone.", "a.of_its_own."])
+def test_the_part_that_fits_best_is_taken_without_its_prefix(state: State, prefix: str, capsys):
+    del state["first.bias"]  # not all need to fit
+    content = {"model": {f"{prefix}{name}": value for name, value in state.items()}, "optimizer": {"lr": 1.0}}
+    assert best_fit(content, Network().state_dict().keys(), "a.pth").keys() == state.keys()
+    assert (f"without the prefix {prefix!r}" in capsys.readouterr().err) is bool(prefix)
+
+
+def test_of_teacher_and_student_the_teacher_is_taken_and_both_are_said(state: State, capsys):
+    content = {f"{name}.backbone.{k}": n * v for n, name in enumerate(("student", "teacher")) for k, v in state.items()}
+    found = best_fit(content, Network().state_dict().keys(), "a.pth")
+    assert all(torch.equal(found[name], value) for name, value in state.items())
+    said = capsys.readouterr().err
+    assert "Weights of a.pth: without the prefix 'teacher.backbone.'; also there: without the prefix 'student." in said
 
 
 def test_key_names_are_converted_before_anything_is_compared(file: Path, network: Network, state: State):
