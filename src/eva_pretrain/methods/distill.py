@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from eva_core.contracts.backbone import Backbone
-from eva_core.errors import refuse
+from eva_core.errors import EvaError, refuse
 from eva_pretrain.augment.views import Crops
 from eva_pretrain.losses.feature_distance import feature_distance
 from eva_pretrain.losses.teacher_targets import Centring
@@ -39,7 +39,7 @@ class Distill(Method):
         Args:
             setup: Network, views and recipe.
             backbone: The frozen model: a name of `eva models`, of a pretrained network of timm, `hf-hub:owner/name`, or
-                the folder of an export.
+                the path of an export, a run, or a checkpoint of one.
             backbone_args: Its arguments, such as `arch` of `timm_model`.
             size: Side of the images that the frozen model sees, in pixels; that of its card unless given.
             hidden: Width of the hidden layer of the heads that predict its features.
@@ -49,7 +49,7 @@ class Distill(Method):
 
         Raises:
             UsageError: Nothing has this name, or a number makes no sense.
-            EvaError: The weights of the model cannot be had.
+            EvaError: The weights of the model cannot be had, or its features are not finite.
         """
         refuse(
             (not backbone, "backbone, such as uni", "none"),
@@ -58,18 +58,11 @@ class Distill(Method):
             (size is not None and size < 1, "size of at least 1", size),
             where="method",
         )
-        frozen = named_backbone(backbone, **(backbone_args or {})).eval().requires_grad_(False)
+        frozen = named_backbone(backbone, **(backbone_args or {})).eval().requires_grad_(False).float()
         side, patch = size or frozen.card.geometry.crop, frozen.card.patch_size or 1
         wrong = size is not None and size % patch > 0
         refuse((wrong, f"size to be a multiple of the patch of {patch} px of {backbone}", size), where="method")
-        with torch.no_grad():
-            blank = torch.zeros(1, 3, side, side)
-            if patches:
-                widths = {
-                    name: out.shape[1] for name, out in zip(("dino", "ibot"), frozen.embed_with_map(blank), strict=True)
-                }
-            else:
-                widths = {"dino": frozen(blank).shape[1]}
+        widths = _widths(frozen, backbone, side, with_map=patches > 0)
         super().__init__(
             setup, lambda dim: {name: _regressor(dim, hidden, width) for name, width in widths.items()}, masked=False
         )
@@ -142,3 +135,17 @@ class Distill(Method):
 def _regressor(dim: int, hidden: int, width: int) -> nn.Module:
     """MLP of one hidden layer, from tokens of the student to features of the frozen model."""
     return nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, width))
+
+
+def _widths(frozen: Backbone, name: str, side: int, with_map: bool) -> dict[str, int]:
+    """Widths of the embedding (`dino`) and of the feature map (`ibot`) of a model, which an image of noise tells.
+
+    Raises:
+        EvaError: They are not finite.
+    """
+    noise = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        features = frozen.embed_with_map(noise) if with_map else (frozen(noise),)
+    if not all(each.isfinite().all() for each in features):
+        raise EvaError(f"Expected finite features of {name}, but it gives NaN or infinity. Check its weights.")
+    return {head: each.shape[1] for head, each in zip(("dino", "ibot"), features, strict=False)}

@@ -41,8 +41,9 @@ def named_backbone(name: str, **arguments: Any) -> Backbone:
     """Build a model with its weights.
 
     Args:
-        name: A name of `eva models`, the folder of an export, `hf-hub:owner/name` (an export of eva, or a network of
-            timm), or a pretrained network of timm such as `vit_small_patch16_dinov3.lvd1689m`.
+        name: A name of `eva models`, the path of an export, a run or a checkpoint of one, `hf-hub:owner/name` (an
+            export of eva, or a network of timm), or a pretrained network of timm such as
+            `vit_small_patch16_dinov3.lvd1689m`.
         arguments: Arguments of a registered model, such as `arch` of `timm_model`.
 
     Raises:
@@ -50,7 +51,7 @@ def named_backbone(name: str, **arguments: Any) -> Backbone:
         EvaError: The weights cannot be had.
     """
     _check_arguments(name, arguments)
-    if is_registered(name) or Path(name).is_dir() or _is_published_export(name):
+    if is_registered(name) or Path(name).exists() or _is_published_export(name):
         where = name if is_registered(name) or name.startswith(HUB) else str(Path(name).absolute())
         backbone: Backbone = registry.build_model(where, **arguments)
         return backbone

@@ -1,13 +1,17 @@
 """Models that a run is made from, its start and the one that it distils, for the card of its export."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from eva_core.errors import EvaError, UsageError
+from eva_core.hub.weight_files import HUB
 from eva_core.results.record import CONFIG
 from eva_pretrain.network.named_models import card_of
 from eva_vision.models.exported import CARD, read_card
+from eva_vision.models.hub_exports import fetch_export
 
 
 def derived_from(config: str, runs: frozenset[Path] = frozenset()) -> list[dict[str, Any]]:
@@ -31,13 +35,25 @@ def derived_from(config: str, runs: frozenset[Path] = frozenset()) -> list[dict[
             collections = None if card.collections is None else list(card.collections)
             found[name] = {"name": name, "licence": card.licence, "collections": collections}
             continue
-        path = Path(name).expanduser()
-        run = path.absolute().parent.parent / CONFIG  # where it is a checkpoint
-        if (path / CARD).is_file():
-            found |= {each["name"]: each for each in read_card(path).get("derived_from", [])}
-        elif path.suffix == ".ckpt" and run.is_file() and run not in runs:
-            found |= {each["name"]: each for each in derived_from(run.read_text(encoding="utf-8"), runs | {run})}
+        found |= {each["name"]: each for each in _inherited(str(name), runs)}
     return list(found.values())
+
+
+def _inherited(name: str, runs: frozenset[Path]) -> list[dict[str, Any]]:
+    """List the models that an export, a run, or a file of one of them is made from."""
+    path = Path(name).expanduser().absolute()
+    if name.startswith(HUB):
+        with suppress(EvaError):  # a network of timm
+            path = fetch_export(name, (CARD,)).folder
+    export = path if path.is_dir() else path.parent
+    if (export / CARD).is_file():
+        with suppress(UsageError):  # beside weights of another program
+            models: list[dict[str, Any]] = read_card(export).get("derived_from", [])
+            return models
+    run = (path if path.is_dir() else path.parent.parent) / CONFIG
+    if (path.is_dir() or path.suffix == ".ckpt") and run.is_file() and run not in runs:
+        return derived_from(run.read_text(encoding="utf-8"), runs | {run})
+    return []
 
 
 def _part(content: Any, name: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from eva_core import registry
-from eva_core.errors import UsageError
+from eva_core.errors import EvaError, UsageError
 from eva_pretrain.augment.views import Crops, Views
 from eva_pretrain.methods.base import Setup
 from eva_pretrain.methods.distill import Distill
@@ -94,3 +94,22 @@ def test_settings_that_make_no_sense(arguments, said):
     setup = Setup(STUDENT, Views(global_size=32, local_size=16), Recipe(), batch_size=3)
     with pytest.raises(UsageError, match=said):
         Distill(setup, **{"backbone": "tiny_fm", **arguments})
+
+
+def test_a_frozen_model_in_half_precision_is_one_in_float32():
+    def tiny():
+        return timm_model("vit_tiny_patch16_224", size=32, depth=1, embed_dim=36, num_heads=2)
+
+    registry.models.register("half_fm")(lambda: tiny().bfloat16())
+    method = Distill(make().setup_, "half_fm", hidden=16)
+    assert {p.dtype for p in method.frozen.parameters()} == {torch.float32}
+    assert all(term.isfinite() for term in method.losses(crops(), 0.05).values())
+
+    def broken():
+        backbone = tiny()
+        backbone.network.norm.weight.data[0] = torch.nan
+        return backbone
+
+    registry.models.register("nan_fm")(broken)
+    with pytest.raises(EvaError, match="Expected finite features of nan_fm, but it gives NaN"):
+        Distill(make().setup_, "nan_fm", hidden=16)
