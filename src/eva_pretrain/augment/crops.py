@@ -62,7 +62,7 @@ def draw_boxes(
     first = fits.byte().argmax(1, keepdim=True)
     sizes = tries.gather(2, first.expand(2, -1, -1)).squeeze(2)
     ratio = min(max(1.0, aspect[0]), aspect[1])
-    width, height = round(side * min(1.0, ratio)), round(side / max(1.0, ratio))
+    width, height = (max(1, round(length)) for length in (side * min(1.0, ratio), side / max(1.0, ratio)))
     fitted = fits.any(1)
     sizes = torch.stack([torch.where(fitted, sizes[0], width), torch.where(fitted, sizes[1], height)])
     u = torch.rand((2, n), generator=generator, device=device)

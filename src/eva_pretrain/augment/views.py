@@ -113,7 +113,7 @@ class Views:
                 lambda v: len(v) == 3 and all(0 <= p <= 1 for p in v),
                 "three probabilities, 0 to 1",
             ),
-            (("brightness", "contrast", "saturation"), lambda v: 0 <= v < math.inf, "at least 0"),
+            (("brightness", "contrast", "saturation"), lambda v: 0 <= v <= 100, "0 to 100"),
             (("hue",), lambda v: 0 <= v <= 0.5, "0 to 0.5"),
             (("stain",), lambda v: 0 <= v < 1, "at least 0 and below 1"),
             (("mean",), lambda v: len(v) == 3 and all(0 <= m <= 1 for m in v), "three numbers of 0 to 1"),

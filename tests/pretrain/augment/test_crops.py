@@ -78,7 +78,13 @@ def test_boxes_lie_in_the_patch_and_within_the_bound(scale):
 
 
 @pytest.mark.parametrize(
-    ("aspect", "box"), [((0.9, 1.1), [0, 0, 64, 64]), ((2.0, 3.0), [0, 16, 64, 32]), ((0.25, 0.5), [16, 0, 32, 64])]
+    ("aspect", "box"),
+    [
+        ((0.9, 1.1), [0, 0, 64, 64]),
+        ((2.0, 3.0), [0, 16, 64, 32]),
+        ((0.25, 0.5), [16, 0, 32, 64]),
+        ((999, 999), [0, 31, 64, 1]),
+    ],
 )
 def test_where_no_box_fits_the_largest_in_the_centre_is_taken(aspect, box):
     boxes = draw_boxes(5, 64, 64**2, (4.0, 5.0), aspect, torch.Generator().manual_seed(0), CPU)

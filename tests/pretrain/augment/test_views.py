@@ -167,6 +167,7 @@ def test_other_pixels_are_refused(pixels):
         ("grey", 2.0),
         ("brightness", -0.1),
         ("contrast", float("inf")),
+        ("brightness", 1e38),
         ("saturation", -1.0),
         ("hue", 0.6),
         ("blur", (1.0, 0.1, 1.1)),
@@ -275,3 +276,15 @@ def test_large_crops_draw_nothing_and_have_no_blur():
     assert torch.equal(*large)
     torch.testing.assert_close(large[0][:2], patches(2, 32) / 127.5 - 1)
     assert make_crops(patches(2, 32), Views(**SMALL | {"local_crops": 0}), seed(), large=32).local.shape == (0, 3, 8, 8)
+
+
+@pytest.mark.parametrize("side", [5, 24])
+def test_patches_of_one_colour_have_crops_that_are_numbers(side):
+    """Extreme settings on glass, on black, on one colour, and on all of them in a batch."""
+    colours = torch.tensor([[255, 255, 255], [0, 0, 0], [225, 170, 200], [255, 0, 0]], dtype=torch.uint8)
+    plain = colours[..., None, None].expand(-1, -1, side, side)
+    strong = {"jitter": 1.0, "brightness": 100.0, "contrast": 100.0, "saturation": 100.0, "hue": 0.5}
+    views = Views(**SMALL, **ALL_ON | strong | {"turn": 1.0, "cross": 1.0, "randstainna": 1.0, "stain": 0.99})
+    for pixels in (*plain.split(1), plain):
+        for x in make_crops(pixels, views, seed(), large=32):
+            assert (x.abs() < 1 + 1e-5).all()  # false of NaN too
