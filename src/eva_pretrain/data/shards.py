@@ -100,12 +100,15 @@ class ShardLister:
     def _rows(self, path: str) -> Iterator[Place]:
         """List rows by number, and by their path, where a column has it: TCGA barcodes are found there."""
         with pa.OSFile(os.fsencode(self.folder / path)) as source:
-            shard = pq.ParquetFile(source)
+            shard = pq.ParquetFile(source, buffer_size=2**20)  # reads no more of a row group than it is asked for
             if is_list(shard.schema_arrow):
                 return
             column, row, empty = _image_column(shard.schema_arrow), 0, 0
+            first = [*range(shard.num_row_groups)[:1]]  # raises if it is encrypted, of which `column` would end Python
+            next(shard.iter_batches(1, row_groups=first, columns=[column.content], use_threads=False), None)
+            at = [shard.schema.column(n).path for n in range(len(shard.schema))].index(column.content)
             for group in range(shard.num_row_groups):
-                chunk = _chunk(shard.metadata.row_group(group), column.content)
+                chunk = shard.metadata.row_group(group).column(at)
                 if chunk.total_uncompressed_size > _HELD and path not in self.slow:
                     self.slow.append(path)
                 for name, there in zip(_paths(shard, group, column), _there(shard, group, column, chunk), strict=True):
@@ -216,11 +219,6 @@ def _encoded(column: pa.Field, schema: pa.Schema) -> _Column | None:
 def _has(fields: pa.Schema, name: str, types: Sequence[pa.DataType]) -> bool:
     at = fields.get_all_field_indices(name)
     return len(at) == 1 and fields.types[at[0]] in types
-
-
-def _chunk(group: Any, content: str) -> Any:
-    """Metadata of the part of a row group that holds the bytes of images."""
-    return next(chunk for at in range(group.num_columns) if (chunk := group.column(at)).path_in_schema == content)
 
 
 def _there(shard: pq.ParquetFile, group: int, column: _Column, chunk: Any) -> list[bool]:

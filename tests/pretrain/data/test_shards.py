@@ -1,5 +1,6 @@
 """Shards of images: which files are some, what they hold, and how it is read."""
 
+import base64
 import io
 import itertools
 import json
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pyarrow.parquet.encryption as encryption
 import pytest
 from PIL import Image
 
@@ -39,6 +41,25 @@ def features(seeds, paths=None) -> dict:
     content = [None if seed is None else png(seed) for seed in seeds]
     rows = [{"bytes": one, "path": path} for one, path in zip(content, paths or [None] * len(content), strict=True)]
     return {"label": [0] * len(rows), "picture": pa.array(rows, FEATURE)}
+
+
+class Keys(encryption.KmsClient):
+    """Wraps the key of a file without a secret."""
+
+    def __init__(self, _settings) -> None:
+        super().__init__()
+
+    def wrap_key(self, key: bytes, name: str) -> bytes:
+        return base64.b64encode(key + name.encode())
+
+
+def encrypted(path: Path, open_footer: bool) -> None:
+    """Write a shard whose column of images is encrypted, and unless it is open the footer."""
+    settings = encryption.EncryptionConfiguration("footer", column_keys={"k": ["image"]}, plaintext_footer=open_footer)
+    table, factory = pa.table({"image": [png(1)], "label": [1]}), encryption.CryptoFactory(Keys)
+    properties = factory.file_encryption_properties(encryption.KmsConnectionConfig(), settings)
+    with pq.ParquetWriter(path, table.schema, encryption_properties=properties) as writer:
+        writer.write_table(table)
 
 
 @pytest.fixture
@@ -121,6 +142,15 @@ def test_what_is_no_shard_is_passed_over_in_one_line(tmp_path, capsys):
     (tmp_path / "0.png").unlink()
     with pytest.raises(UsageError, match="but there is none"):
         image_list(tmp_path)
+
+
+def test_encrypted_shards_are_passed_over(tmp_path, capsys):
+    encrypted(tmp_path / "closed.parquet", False)
+    encrypted(tmp_path / "open.parquet", True)  # whose column Arrow does not look at but by ending the process
+    write(tmp_path / "plain.parquet", features([0]))
+    assert contents(image_list(tmp_path)) == [png(0)]
+    assert "closed.parquet (Could not read encrypted metadata" in (line := capsys.readouterr().err)
+    assert "open.parquet (Cannot decrypt ColumnMetadata" in line
 
 
 def test_large_row_groups_are_said(folder, monkeypatch, capsys):
