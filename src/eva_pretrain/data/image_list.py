@@ -6,7 +6,7 @@ Ten million names take 0.5 GB as Arrow has them and 1.5 GB as Python objects, wh
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
@@ -23,6 +23,8 @@ from eva_vision.images import SUFFIXES, is_image
 
 INDEXED = 100_000
 """Number of images from which a run keeps the list; of fewer, and no shards, the folder is listed at each start."""
+RUN = ("key", "config.yaml")
+"""Files by which the folder of a run is known: what it draws there are no patches."""
 _CHUNK, _OFTEN = 2**16, 16
 _SCHEMA = pa.schema([("path", pa.large_binary()), ("bytes", pa.int64()), ("offset", pa.int64()), ("shard", pa.int32())])
 
@@ -93,7 +95,8 @@ def image_list(folder: Path, kept: Path | None = None) -> ImageList:
 
     Args:
         folder: The folder, a shard, or the Parquet file in which an earlier run kept its list.
-        kept: File in which the list is kept where there are many images or shards, and from which it is taken.
+        kept: File in the folder of a run, below `index`, in which the list is kept where there are many images or
+            shards, or the run draws into the folder itself, and from which it is taken.
 
     Raises:
         UsageError: The folder has no image.
@@ -108,7 +111,7 @@ def image_list(folder: Path, kept: Path | None = None) -> ImageList:
     table, shards = _listed(folder)
     _refuse_none(table, folder)
     listed = ImageList(folder, table, shards, _contents(table))
-    if kept is not None and (len(table) >= INDEXED or shards):
+    if kept is not None and (len(table) >= INDEXED or shards or root == Path(os.path.realpath(kept.parents[1]))):
         _write(
             kept,
             table,
@@ -148,24 +151,32 @@ def _refuse_none(table: pa.Table, folder: Path) -> None:
 
 def _listed(folder: Path) -> tuple[pa.Table, list[str]]:
     """Table of the images below a folder, and the shards that hold some of them."""
-    shards: list[str] = []
-    table = _sorted(_rows(folder, _plain_files(folder), shards))
+    shards, runs = list[str](), set[str]()
+
+    def enter(path: str) -> bool:
+        if ordinary(path) and all((folder / path / name).is_file() for name in RUN):
+            runs.add(path)
+        return ordinary(path) and path not in runs
+
+    table = _sorted(_rows(folder, _plain_files(folder, enter), shards))
     if table is None:  # links, or what cannot be looked at: slower, as each file is remembered
-        listing = walk(folder, _wanted)
+        listing = walk(folder, _wanted, enter)
         if listing.failed:
             failed = [f"{path or folder} ({reason})" for path, reason in listing.failed.items()]
             say(f"{len(failed)} places in {folder} could not be looked at: {some(failed)}.")
         files = ((path, info.st_size) for path, info in listing.files.items())
         table = _sorted(_rows(folder, files, shards))
+    if runs:
+        say(f"Folders of runs are no patches, and left out: {some(sorted(runs))}.")
     assert table is not None
     return table, shards
 
 
 def _wanted(path: str) -> bool:
-    return is_image(path) or path.endswith(SHARDS)
+    return ordinary(path) and (is_image(path) or path.endswith(SHARDS))
 
 
-def _plain_files(folder: Path) -> Iterator[tuple[str, int] | None]:
+def _plain_files(folder: Path, enter: Callable[[str], bool]) -> Iterator[tuple[str, int] | None]:
     """Path and size of each image and shard below a folder; None at the first thing that only `walk` can tell."""
     pending = [""]
     try:
@@ -176,10 +187,9 @@ def _plain_files(folder: Path) -> Iterator[tuple[str, int] | None]:
                     path = f"{below}/{entry.name}" if below else entry.name
                     if entry.is_symlink():
                         yield None
-                    if not ordinary(path):
-                        continue
                     if entry.is_dir(follow_symlinks=False):
-                        pending.append(path)
+                        if enter(path):
+                            pending.append(path)
                     elif _wanted(path):
                         info = entry.stat(follow_symlinks=False)
                         yield (path, info.st_size) if info.st_nlink == 1 and entry.is_file() else None

@@ -11,9 +11,11 @@ import pytest
 from PIL import Image
 
 from eva_core.errors import EvaError, UsageError
+from eva_core.results.record import CONFIG
 from eva_pretrain.data import folder_stream, image_list
 from eva_pretrain.data.folder_stream import FolderStream
 from eva_pretrain.data.image_list import ImageList
+from eva_pretrain.run.begun_run import KEY
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -151,3 +153,26 @@ def test_a_shard_without_images_makes_no_list(tmp_path):
     beside = listed(tmp_path / "images", tmp_path / "kept.parquet")
     assert ([*beside], beside.contents) == (["0.png"], plain.contents)
     assert not (tmp_path / "kept.parquet").exists()
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_what_runs_have_drawn_is_no_image(folder, capsys, link):
+    before = [*listed(folder)]
+    for name in (*image_list.RUN, "crops.png", "exports/step-1/a.png"):
+        (folder / "out/first" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "out/first" / name).write_bytes(png(5))
+    if link:
+        (folder / "z.png").symlink_to("a/0.png")
+    capsys.readouterr()
+    assert [*listed(folder)] == before
+    assert capsys.readouterr().err == "Folders of runs are no patches, and left out: out/first.\n"
+    assert image_list.RUN == (KEY, CONFIG)
+
+
+def test_a_run_that_draws_into_its_folder_keeps_the_list(folder):
+    (folder / "b.tar").unlink()
+    kept = folder / "index/images.parquet"
+    before = [*listed(folder, kept)]
+    (folder / "crops.png").write_bytes(png(5))
+    assert [*listed(folder, kept)] == before
+    assert len(listed(folder)) == 3
