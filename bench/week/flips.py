@@ -20,6 +20,7 @@ from week.worlds import (
     INDEX,
     NUCLEI,
     ON_EXPORT,
+    SNAPSHOT,
     STORE,
     STUDY,
     TRAIN,
@@ -124,6 +125,11 @@ def trained() -> Any:
     return export()
 
 
+def snapshot_exported() -> Any:
+    eva(SNAPSHOT)
+    return export("run/exports/step-2")
+
+
 def used() -> Any:
     eva(ON_EXPORT)
     return results("of_export")
@@ -176,6 +182,9 @@ KINDS = [
     Kind("board: page and tables", "board", ("board/*", "board/.[a-z]*"), (ranked, shown)),
     Kind("index of slides", "slides", ("index/*",), (indexed, index)),
     Kind("checkpoints", "training", ("run/checkpoints/*",), (trained,)),
+    Kind("snapshots", "training", ("run/snapshots/*",), (snapshot_exported,)),
+    Kind("hashes of images that were seen", "training", ("run/seen/*",), (trained, snapshot_exported)),
+    Kind("list of the images of a folder", "training", ("run/index/*",), (trained,)),
     Kind("measures of a training", "training", ("run/monitor.jsonl",), (trained,)),
     Kind("a training: the rest", "training", ("run/[ckp]*", "run/logs/**/*"), (trained,)),
     Kind("export", "trained", ("run/export/*",), (used, trained)),

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import shutil
+import tarfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -37,7 +38,9 @@ TRAIN = [
     *("pretrain", "--config", "demo", *TINY, "--folder", "patches", "--output", "run", "--steps", "4"),
     *("--training.checkpoint_every", "1", "--monitor.every", "1", "--monitor.patches", "8"),
     *("--dataset", "folder", "--dataset.root", "images", "--export.checkpoint", "best"),
+    *("--training.keep_every", "2"),
 ]
+SNAPSHOT = ["export", "run", "--step", "2"]
 STUDY = [
     *("study", "--config", "study.yaml", "--output", "study", "--base", "demo", "--steps", "2", "--few_seeds"),
     *("--monitor.every", "0", "--slides", "slides/*.svs", *TINY),
@@ -99,13 +102,18 @@ def index() -> dict[str, Any]:
     return {"entries": repr(entries), "masks": masks, "opened": repr(opened), "failed": repr(slide_index.failed)}
 
 
-def export() -> dict[str, Any]:
-    """Checksum and step of the exported weights, and the measures of the training."""
+def export(folder: str = "run/export") -> dict[str, Any]:
+    """Checksum and step of the exported weights, what they have seen, and the measures of the training."""
     from eva_pretrain.monitor.lines import read_lines
 
-    card = json.loads(Path("run/export/card.json").read_text())
+    card = json.loads(Path(folder, "card.json").read_text())
+    seen = json.loads(Path(folder, "slides.json").read_text())
     lines = {line["step"]: line for line in read_lines(Path("run/monitor.jsonl")) if "step" in line}
-    return {"card": {k: card[k] for k in ("file_sha256", "step", "selected_on")}, "measures": repr(lines)}
+    return {
+        "card": {k: card[k] for k in ("file_sha256", "step", "selected_on")},
+        "images": seen["images"],
+        "measures": repr(lines),
+    }
 
 
 def study() -> dict[str, Any]:
@@ -178,6 +186,10 @@ def patches(root: Path) -> None:
     rng = np.random.default_rng(1)
     for number in range(12):
         Image.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8)).save(root / "patches" / f"{number}.png")
+    with tarfile.open(root / "patches/shard.tar", "w") as shard:  # where there are shards, their list is kept
+        for path in sorted((root / "patches").glob("?.png")):
+            shard.add(path, path.name)
+            path.unlink()
 
 
 def for_study(root: Path) -> None:

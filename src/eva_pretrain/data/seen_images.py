@@ -6,9 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from eva_core.files.atomic_files import unlinked
+from eva_core.progress import say
 
 SEEN = "seen"
 """Folder of the hashes, in that of a run: a file for each rank, which only ever grows, and has each hash once."""
+_ROW = np.dtype([("hash", "<u8"), ("check", "<u4")])
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+"""2^64 over the golden ratio: each bit of a number reaches the upper half of the product (Knuth, volume 3, 6.4)."""
 
 
 def note_seen(output: Path, name: str, hashes: np.ndarray) -> None:
@@ -22,22 +26,36 @@ def note_seen(output: Path, name: str, hashes: np.ndarray) -> None:
     if not len(hashes):
         return
     (output / SEEN).mkdir(parents=True, exist_ok=True)
-    with open(output / SEEN / f"{name}.u64", "ab+", opener=unlinked) as file:
+    with open(output / SEEN / f"{name}.rows", "ab+", opener=unlinked) as file:
         file.seek(0)
-        new = np.setdiff1d(hashes, _whole(file.read()))  # each pass reads all again
-        file.write(b"\0" * (-file.tell() % 8))  # a killed process may have left a part of one
-        file.write(new.astype("<u8").tobytes())
+        content = file.read()
+        new = np.setdiff1d(hashes, _whole(content)[0])  # each pass reads all again
+        file.truncate(len(content) // _ROW.itemsize * _ROW.itemsize)  # a killed process may have left a part of a row
+        rows = np.empty(len(new), _ROW)
+        rows["hash"], rows["check"] = new, _check(new)
+        file.write(rows.tobytes())
         file.flush()
         os.fsync(file.fileno())
 
 
 def images_seen(output: Path) -> bytes:
-    """Read what all ranks have noted, sorted, as `ModelCard.training_images`."""
-    parts = [path.read_bytes() for path in sorted((output / SEEN).glob("*.u64"))]
-    unique = np.unique(np.concatenate([*map(_whole, parts)])) if parts else np.empty(0, np.uint64)
-    return bytes(unique[unique != 0].astype("<u8").tobytes())
+    """Read what all ranks have noted, sorted, as `ModelCard.training_images`; rows that are damaged are left out."""
+    parts = [np.empty(0, np.uint64)]
+    for path in sorted((output / SEEN).glob("*.rows")):
+        hashes, damaged = _whole(path.read_bytes())
+        if damaged:
+            say(f"{path}: {damaged} of {damaged + len(hashes)} hashes of images that were seen are damaged: left out.")
+        parts.append(hashes)
+    return np.unique(np.concatenate(parts)).astype("<u8").tobytes()
 
 
-def _whole(content: bytes) -> np.ndarray:
-    """Hashes of a file, uint64 (n,), without a part of one at its end."""
-    return np.frombuffer(content[: len(content) // 8 * 8], "<u8")
+def _whole(content: bytes) -> tuple[np.ndarray, int]:
+    """Hashes of a file, uint64 (n,), without a part of a row at its end, and the number of damaged rows."""
+    rows = np.frombuffer(content[: len(content) // _ROW.itemsize * _ROW.itemsize], _ROW)
+    right = rows["check"] == _check(rows["hash"])
+    return rows["hash"][right], int((~right).sum())
+
+
+def _check(hashes: np.ndarray) -> np.ndarray:
+    """Number that differs wherever a bit of a hash does, uint32 (n,); not 0 for 0, as a torn write may leave zeros."""
+    return ~(hashes.astype(np.uint64) * _ODD >> np.uint64(32)).astype(np.uint32)
