@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from eva_core.errors import EvaError, UsageError, some
 from eva_core.files.atomic_files import write_bytes
+from eva_core.files.sealed_records import SEAL, seal_of
 from eva_core.files.walk import ordinary, walk
 from eva_core.progress import say
 from eva_pretrain.data.shards import FACTS, SHARDS, ShardLister, ShardReader, is_list
@@ -26,6 +27,7 @@ INDEXED = 100_000
 RUN = ("key", "config.yaml")
 """Files by which the folder of a run is known: what it draws there are no patches."""
 _CHUNK, _OFTEN = 2**16, 16
+_PLACE, _DIGEST = ("bytes", "offset", "shard"), "digest"
 _SCHEMA = pa.schema([("path", pa.large_binary()), ("bytes", pa.int64()), ("offset", pa.int64()), ("shard", pa.int32())])
 
 
@@ -51,8 +53,7 @@ class ImageList(Sequence[str]):
         self.root, self.contents, self._shards = root, contents, list(shards)
         self._table = table.combine_chunks()  # one piece, whose memory is not held twice
         self._paths = self._table.column("path").chunk(0)
-        places = ("bytes", "offset", "shard") if self._shards else ()
-        self._places = {name: self._table.column(name).to_numpy() for name in places}
+        self._places = {name: self._table.column(name).to_numpy() for name in (_PLACE if self._shards else ())}
         self._reader = ShardReader()
 
     def __len__(self) -> int:
@@ -249,10 +250,26 @@ def _contents(table: pa.Table) -> str:
 
 def _write(path: Path, table: pa.Table, facts: dict[str, Any]) -> None:
     """Write the list, whole or not at all."""
+    facts = {**facts, _DIGEST: _digest(table.combine_chunks(), facts["shards"])}
+    sealed = table.replace_schema_metadata({FACTS: json.dumps({**facts, SEAL: seal_of(facts)})})
     sink = pa.BufferOutputStream()
-    pq.write_table(table.replace_schema_metadata({FACTS: json.dumps(facts)}), sink, compression="zstd")
+    pq.write_table(sealed, sink, compression="zstd")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, sink.getvalue())
+
+
+def _digest(table: pa.Table, shards: Sequence[str]) -> str:
+    """SHA-256 of what is read of a list: a pass over its memory, where `_contents` makes an object of each name."""
+    digest, paths = hashlib.sha256(), table.column("path").chunk(0)
+    _, ends, joined = paths.buffers()
+    numbers = np.frombuffer(ends, np.int64 if pa.types.is_large_binary(paths.type) else np.int32)[: len(paths) + 1]
+    for start in range(0, len(numbers), _CHUNK):
+        digest.update(numbers[start : start + _CHUNK].astype("<i8").tobytes())
+    digest.update(memoryview(joined)[: numbers[-1]])
+    for column in (table.column(name) for name in (_PLACE if shards else ())):
+        for chunk in column.chunks:
+            digest.update(chunk.to_numpy().astype("<i8").tobytes())
+    return digest.hexdigest()
 
 
 def _paths(path: Path) -> pa.Array:
@@ -275,14 +292,18 @@ def _paths(path: Path) -> pa.Array:
 def _read(path: Path) -> ImageList:
     try:
         facts = json.loads(pq.read_schema(path).metadata[FACTS])
-        _refuse_changed(path, _below(Path(facts["root"]), facts["shards"]), facts.get("sizes", ()))
+        if facts[SEAL] != seal_of(facts):
+            raise ValueError("it is damaged")
+        _refuse_changed(path, _below(Path(facts["root"]), facts["shards"]), facts["sizes"])
         table = pa.table({"path": _paths(path)})
         if facts["shards"]:
-            places = pq.read_table(path, columns=["bytes", "offset", "shard"])
-            for name in places.column_names:
+            places = pq.read_table(path, columns=[*_PLACE])
+            for name in _PLACE:
                 table = table.append_column(name, places.column(name))
+        if facts[_DIGEST] != _digest(table, facts["shards"]):
+            raise ValueError("it is damaged")
         return ImageList(Path(facts["root"]), table, facts["shards"], facts["contents"])
-    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError, IndexError) as error:
         reason = " ".join(str(error).split())
         raise EvaError(
             f"Expected the list of images that `eva pretrain` keeps in {path}, but it does not read ({reason}). Delete "
@@ -296,7 +317,7 @@ def _below(folder: Path, paths: Sequence[str]) -> list[Path]:
 
 def _refuse_changed(kept: Path, shards: Sequence[Path], sizes: Sequence[int]) -> None:
     """Refuse a list whose shards are not as they were: other bytes lie where it says that images are."""
-    changed = [str(shard) for shard, size in zip(shards, sizes, strict=False) if _size(shard) != size]
+    changed = [str(shard) for shard, size in zip(shards, sizes, strict=True) if _size(shard) != size]
     if changed:
         raise EvaError(
             f"Expected shards as {kept} lists them, but {some(changed)} changed or went away. Restore them, or delete "

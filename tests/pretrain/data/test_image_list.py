@@ -121,6 +121,24 @@ def test_a_member_that_goes_beyond_its_shard_is_no_image(folder, capsys):
     )
 
 
+def test_a_flipped_bit_of_a_list_is_found_or_harmless(folder, tmp_path):
+    kept, known = tmp_path / "images.parquet", listed(folder)
+    listed(folder, kept)
+    whole, found = kept.read_bytes(), 0
+    for bit in range(0, 8 * len(whole), 53):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        kept.write_bytes(damaged)
+        try:
+            read = listed(folder, kept)
+        except EvaError:
+            found += 1
+        else:
+            assert ([*read], read.contents) == ([*known], known.contents)
+            assert [read.read(n) for n in range(5)] == [known.read(n) for n in range(5)]
+    assert found
+
+
 def test_a_list_of_shards_that_changed_is_refused(folder, tmp_path):
     kept = tmp_path / "images.parquet"
     listed(folder, kept)
