@@ -106,15 +106,19 @@ def first_reason(error: Exception) -> str:
     text = re.sub(r"\n *- Expected (a )?<class 'NoneType'>", "", str(error))
     text = re.split(r"\n *Given value type:", text)[0]
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    keys = re.findall(r'Parser key "([^"]+)"', str(error))
+    keys: list[str] = []
+    for key in re.findall(r'Parser key "([^"]+)"', str(error)):
+        if keys and f"{key}.".startswith(f"{keys[-1]}."):  # the inner one has the outer one's name before its own
+            keys.pop()
+        keys.append(key)
     flag = f"--{'.'.join(keys)}: " if keys else ""
     literal = r"typing\.Literal\[(.*?)\]"
     choice = re.search(literal + r"\. Got value: (.*)", text) or re.search(
-        literal + r".*\n *Given value: (?!NestedArg)(.*)", str(error), re.DOTALL
+        literal + r".*\n *Given value: (?!NestedArg|Namespace)(.*)", str(error), re.DOTALL
     )
     if choice:
         return flag + _one_of(re.findall(r"'([^']*)'", choice[1]), choice[2])
-    reason = lines[-1].removeprefix("- ").rstrip(".").replace(". Got value: ", ", but got ")
+    reason = re.sub(r'^(- )?(Parser key "[^"]+": )?', "", lines[-1]).rstrip(".").replace(". Got value: ", ", but got ")
     given = re.search(r"Given value: (?!NestedArg|Namespace)(.*)", str(error))
     if given and re.fullmatch(r"Expected (a )?<class '\w+'>", reason):
         reason += f", but got {given[1]}"
@@ -123,4 +127,5 @@ def first_reason(error: Exception) -> str:
 
 def _one_of(choices: Sequence[str], given: str) -> str:
     close = difflib.get_close_matches(given, choices, n=1)
+    given = given or "''"
     return f"Expected one of {', '.join(choices)}, but got {given}.{f' Did you mean {close[0]}?' if close else ''}"

@@ -1,10 +1,12 @@
 """Configuration: names become class paths, and the parser of `fit` and `predict`."""
 
+import math
 import os
 import re
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import fields, replace
+from difflib import get_close_matches
 from functools import reduce
 from inspect import Parameter, signature
 from operator import or_
@@ -114,18 +116,52 @@ def parsed(
         words = expand(argv, names)
         words += [] if config is None else ["--config", yaml.safe_dump(expand_yaml(config, names), sort_keys=False)]
         given = parser.parse_args(words)
+        _refuse_no_number(given)
     except (ArgumentError, TypeError, ValueError, OmegaConfBaseException) as error:
-        raise UsageError(f"{as_written(first_reason(error))} {_what_to_do(error, command, names)}") from error
+        what_to_do = _near(error, parser) or _what_to_do(error, command, names)
+        raise UsageError(f"{as_written(first_reason(error))} {what_to_do}") from error
+    if given.get("output") == "":  # as of a variable of the shell that is not set
+        raise UsageError("Expected a folder after --output, but got ''. Name one, or leave it out.")
     saved = given.clone(with_meta=False)
     saved.output = None
     text = names.in_place_of_classes(yaml.safe_load(parser.dump(saved, skip_unset=True)))
     return _as_written(given), yaml.safe_dump(free_of_secrets(as_written(text)), sort_keys=False)
 
 
+def _refuse_no_number(given: Namespace) -> None:
+    """Refuse NaN anywhere in a configuration: no comparison tells it from a number that is right."""
+    for name, value in given.items():
+        numbers = [value]
+        for part in numbers:
+            if isinstance(part, dict | list | tuple):
+                numbers += part.values() if isinstance(part, dict) else part
+            elif isinstance(part, float) and math.isnan(part):
+                raise UsageError(f"Expected a number for --{name}, but got nan. Change it.")
+
+
+def _near(error: Exception, parser: ArgumentParser) -> str:
+    """Name the flags that an unknown one is nearest to; empty where there is none, or another error."""
+    unknown = re.search(
+        r"(?:nrecognized arguments: --|Group ')([\w.]+)(?:' does not accept option '(\w+))?", str(error)
+    )
+    if unknown is None:
+        return ""
+    name = ".".join(part for part in unknown.groups() if part)
+    flags = [*parser.get_defaults(skip_validation=True).keys()]
+    ends = {flag.rpartition(".")[2]: flag for flag in reversed(flags)}
+    whole, end = (
+        get_close_matches(what, all_, 1, 0.7) for what, all_ in ((name, flags), (name.rpartition(".")[2], ends))
+    )
+    near = [*(whole if "." in name else []), *(ends[each] for each in end), *whole]
+    return f"Did you mean --{near[0]}?" if near else ""
+
+
 def _what_to_do(error: Exception, command: str, names: "Names") -> str:
     """Say where an argument goes that a builder passes on, or what lists those that it takes."""
-    refused = re.search(r"\"(\w+)\":\s+Problem with given class_path '([\w.]+)':\s+Option '(\w+)' is not", str(error))
-    if refused is None:
+    refused = re.search(
+        r"\"(\w+)\":\s.*?Problem with given class_path '([\w.]+)':\s+Option '(\w+)' is not", str(error), re.DOTALL
+    )
+    if refused is None or refused[1] not in REGISTRIES:
         return f"See `eva {command} --help`."
     kind, path, option = refused.groups()
     if any(p.kind is Parameter.VAR_KEYWORD for p in signature(registry.import_object(path)).parameters.values()):

@@ -45,7 +45,7 @@ class Setup:
 
     def __post_init__(self) -> None:
         refuse(
-            (self.seed < 0, "seed of at least 0", self.seed),
+            (not 0 <= self.seed < 2**63, "seed of at least 0 and below 2^63", self.seed),
             (self.most_skipped < 1, "most_skipped of at least 1", self.most_skipped),
             (
                 self.views.global_size != self.architecture.size,

@@ -37,7 +37,10 @@ class Dino(Method):
         Raises:
             UsageError: A number makes no sense.
         """
-        refuse((student_temperature <= 0, "student_temperature above 0", student_temperature), where="method")
+        refuse(
+            (not 0 < student_temperature <= 1, "student_temperature above 0 and at most 1", student_temperature),
+            where="method",
+        )
         super().__init__(
             setup, lambda dim: {"dino": Head(dim, prototypes, hidden, bottleneck, gain=False)}, masked=False
         )

@@ -24,6 +24,11 @@ from eva_pretrain.methods.gram_teacher import GramTeacher
 from eva_pretrain.methods.masking import masks
 from eva_pretrain.network.projection_head import Head
 
+MOST_WEIGHT = 100
+"""Greatest weight of a term of the loss: beyond it the others count for nothing. Papers have at most 2."""
+MOST_KAPPA = 1000
+"""Greatest concentration of the KDE, at which an angle of 3 degrees is already far. Papers have 5."""
+
 
 class DinoV2(Method):
     """DINOv2: class tokens as in DINO, and the student predicts the teacher's tokens of patches hidden from it.
@@ -80,6 +85,7 @@ class DinoV2(Method):
             UsageError: A number makes no sense.
         """
         _check(student_temperature, (ibot, spread_weight, gram), kde_kappa, mask_share, mask_ratio)
+        _check_gram(gram_start, gram_every)
         names = ("dino", "ibot") if ibot_head else ("dino",)
         super().__init__(
             setup,
@@ -194,12 +200,20 @@ def _check(
     mask_ratio: tuple[float, float],
 ) -> None:
     refuse(
-        (student_temperature <= 0, "student_temperature above 0", student_temperature),
-        (min(weights) < 0, "weights of at least 0", weights),
-        (kde_kappa <= 0, "kde_kappa above 0", kde_kappa),
+        (not 0 < student_temperature <= 1, "student_temperature above 0 and at most 1", student_temperature),
+        (not all(0 <= w <= MOST_WEIGHT for w in weights), f"weights of losses from 0 to {MOST_WEIGHT}", weights),
+        (not 0 < kde_kappa <= MOST_KAPPA, f"kde_kappa above 0 and at most {MOST_KAPPA}", kde_kappa),
         (not 0 <= mask_share <= 1, "mask_share from 0 to 1", mask_share),
         (not 0 <= mask_ratio[0] <= mask_ratio[1] <= 1, "mask_ratio within 0 to 1, the lesser first", mask_ratio),
         (mask_ratio[1] == 1 and mask_share > 0, "mask_ratio below 1, as all of a crop would be hidden", mask_ratio),
+        where="method",
+    )
+
+
+def _check_gram(start: float, every: int) -> None:
+    refuse(
+        (not 0 <= start < 1, "gram_start of at least 0 and below 1, where it would never begin", start),
+        (every < 1, "gram_every of at least 1", every),
         where="method",
     )
 

@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from eva_core.errors import refuse
 from eva_pretrain.losses.gram import gram_loss, resized_tokens
 from eva_pretrain.methods.base import Network, Setup
 from eva_pretrain.network.vit import Vit
@@ -28,15 +27,7 @@ class GramTeacher(Network):
             start: Share of the schedule before it begins.
             every: Steps after which the weights are taken anew.
             size: Side in pixels of the global crops that it sees; None: the student's.
-
-        Raises:
-            UsageError: A number makes no sense.
         """
-        refuse(
-            (not 0 <= start < 1, "gram_start of at least 0 and below 1, where it would never begin", start),
-            (every < 1, "gram_every of at least 1", every),
-            where="method",
-        )
         with torch.random.fork_rng(devices=[]):
             super().__init__(Vit(setup.architecture, student=False, masked=False), {})
         self.requires_grad_(False)

@@ -1,5 +1,6 @@
 """Log of a run: all numbers of a step at that step, each once, in a file, in the loggers, and on its page."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +14,9 @@ from typing_extensions import override
 from eva_core.files.atomic_files import FULL
 from eva_core.progress import log, say
 from eva_pretrain.monitor.lines import LOG, PICTURE, append_line
+
+_PAUSE = 100
+"""Pause of a logger that failed, in times of what the failure took: a server that is away holds up no run."""
 
 
 class Numbered(Protocol):
@@ -28,7 +32,8 @@ class Numbered(Protocol):
 class LogCallback(Callback):
     """Callback that logs once a step what others have found; the last of those that run before checkpoints are written.
 
-    A logger or a page that fails costs the run nothing: it is said once, and training goes on. A full disk stops it.
+    A logger or a page that fails costs the run nothing: it is said once, training goes on, and the logger is tried
+    again after a pause. A full disk stops it.
     """
 
     def __init__(
@@ -44,7 +49,7 @@ class LogCallback(Callback):
             already: Last step that the loggers have of an earlier attempt, beyond the checkpoint: they get later ones.
         """
         self.output, self.training, self.monitor, self.page, self.already = output, training, monitor, page, already
-        self._logged, self._failed = -1, list[Logger]()
+        self._logged, self._again = -1, dict[Logger, float]()
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -73,6 +78,9 @@ class LogCallback(Callback):
         self.page()
 
     def _give(self, logger: Logger, numbers: dict[str, float], step: int, picture: Path | None) -> None:
+        began = time.monotonic()
+        if began < self._again.get(logger, began):
+            return
         try:
             logger.log_metrics(numbers, step)
             if picture is not None and isinstance(logger, TensorBoardLogger):
@@ -84,10 +92,11 @@ class LogCallback(Callback):
         except Exception as error:  # a server of somebody else's may fail in any way
             if isinstance(error, OSError) and error.errno in FULL:
                 raise
-            if logger not in self._failed:
-                self._failed.append(logger)
+            if logger not in self._again:
                 reason = " ".join(str(error).split()) or "no message"
                 say(
                     f"{type(logger).__name__} failed at step {step} ({type(error).__name__}: {reason}). Training goes "
                     f"on; all numbers are in {self.output / LOG}."
                 )
+            now = time.monotonic()
+            self._again[logger] = now + _PAUSE * (now - began)

@@ -9,6 +9,9 @@ from eva_pretrain.optimisation.schedules import cosine, linear_warmup, scaled_lr
 HIGH_LR = 0.01
 """Learning rate, scaled to the batch, above which a line is said; the highest of our recipes is 0.0053."""
 
+LOW_MOMENTUM = 0.9
+"""Momentum of the teacher at the first step, below which a line is said; the lowest of our recipes is 0.97."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -73,11 +76,11 @@ class Recipe:
             (self.freeze_last == 1, "freeze_last below 1, as the prototypes would never learn", self.freeze_last),
             (any(not 0 <= share <= 1 for share in shares), "shares of the steps from 0 to 1", shares),
             (not all(0 <= m <= 1 for m in self.momentum), "momentum from 0 to 1", self.momentum),
-            (not all(t > 0 for t in self.temperature), "temperature above 0", self.temperature),
+            (not all(0 < t <= 1 for t in self.temperature), "temperature above 0 and at most 1", self.temperature),
             (self.clip <= 0, "clip above 0", self.clip),
             (not 0 <= self.min_lr <= self.lr, "min_lr from 0 to lr", self.min_lr),
-            (min(self.weight_decay) < 0, "weight_decay of at least 0", self.weight_decay),
-            (min(factors) <= 0, "layer_decay and patch_embed above 0", factors),
+            (not all(0 <= w <= 1 for w in self.weight_decay), "weight_decay from 0 to 1", self.weight_decay),
+            (not all(0 < f <= 1 for f in factors), "layer_decay and patch_embed above 0 and at most 1", factors),
             (not all(0 <= beta < 1 for beta in self.betas), "betas of at least 0 and below 1", self.betas),
             where="recipe",
         )
@@ -87,19 +90,25 @@ class Recipe:
         """Steps for which the schedules are made."""
         return self.steps if self.schedule_steps is None else self.schedule_steps
 
-    def unusual(self, batch: int) -> str | None:
-        """Say that the learning rate is high for AdamW; None where it is not.
+    def unusual(self, batch: int) -> list[str]:
+        """Say that the learning rate is high for AdamW, or that the teacher follows the student closely.
 
         Args:
             batch: Patches of an optimiser step over all devices.
         """
+        lines = []
         peak = scaled_lr(self.lr, batch, self.lr_rule)
-        if peak <= HIGH_LR:
-            return None
-        return (
-            f"The learning rate reaches {peak:.2g} at a batch of {batch}, which is high: recipes stay below {HIGH_LR}. "
-            "If the loss is not finite or the monitor tells of a collapse, lower recipe.lr."
-        )
+        if peak > HIGH_LR:
+            lines.append(
+                f"The learning rate reaches {peak:.2g} at a batch of {batch}, which is high: recipes stay below "
+                f"{HIGH_LR}. If the loss is not finite or the monitor tells of a collapse, lower recipe.lr."
+            )
+        if self.momentum[0] < LOW_MOMENTUM:
+            lines.append(
+                f"The teacher's momentum begins at {self.momentum[0]:g}, which is low: recipes have at least 0.97. If "
+                "the monitor tells of a collapse, raise recipe.momentum."
+            )
+        return lines
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from eva_core.errors import UsageError
 from eva_core.progress import say
 from eva_core.results.record import CONFIG
 from eva_pretrain.data.datamodule import Patches
-from eva_pretrain.run.checkpoints import has_checkpoints, last_checkpoint, read_checkpoint
+from eva_pretrain.optimisation.recipe import Recipe
+from eva_pretrain.run.checkpoints import has_checkpoints, last_checkpoint, newest_step, read_checkpoint, step_of
 from eva_pretrain.run.config import PARTS, Plan
 from eva_pretrain.run.key import differences, read_stored, settings_in, shown
 from eva_vision.models.exported import CARD
@@ -34,7 +35,9 @@ def going_on(plan: Plan) -> Plan:
     if settings is None:  # an earlier version kept the key alone
         settings = settings_in(config, plan.method, PARTS, _batch_of(output)) if config else plan.settings
     names = differences(settings, plan.settings)
-    if names == [_FOLDER] and _same_files(plan):
+    if names in ([], [_STEPS]) and (enough := _enough(plan, settings.get(_STEPS, Recipe.steps) if names else None)):
+        rank_zero_only(say)(enough)
+    elif names == [_FOLDER] and _same_files(plan):
         rank_zero_only(say)(f"{plan.data.folder} has the files of the run, by their names and sizes: it goes on.")
     elif names:
         now = yaml.safe_load(plan.text)
@@ -44,6 +47,25 @@ def going_on(plan: Plan) -> Plan:
         more = f"; `eva export {output}` makes a model of what it has reached" if shorter else ""
         raise UsageError(f"Expected {expected} as in the run in {output}, but got {got}. Give another --output{more}.")
     return replace(plan, key=key)
+
+
+def _enough(plan: Plan, schedule: int | None) -> str:
+    """Say that a run has made the steps that are asked for, so that only its model is missing; else empty.
+
+    Args:
+        plan: The plan that asks.
+        schedule: Steps of the schedule that the run began with, where the plan has another; None: it is the same.
+    """
+    asked = plan.setup.recipe.steps
+    for reached in (newest_step, lambda output: step_of(last_checkpoint(output))):  # checksums take time
+        step = reached(plan.output)
+        if not (asked < step if schedule is None else asked <= step < schedule):
+            return ""
+    of = "" if schedule is None else f" of {schedule:,}"
+    return (
+        f"{plan.output} has made {step:,}{of} steps, and {asked:,} are asked for: it is not trained any more, and its "
+        "last checkpoint is exported."
+    )
 
 
 def _batch_of(output: Path) -> int | None:

@@ -69,7 +69,7 @@ def seen_by(start: str | None) -> list[tuple[str, str | None]]:
             return read_seen(fetch_export(start, (CARD, SLIDES)).folder)
         except UsageError:  # a network of timm
             return []
-    if start is None or is_registered(start) or not (path.exists() or path.suffix in _FILES):
+    if not start or is_registered(start) or not (path.exists() or path.suffix in _FILES):
         return []  # no model with a name has seen slides under these names, or its card says which
     if path.is_dir():
         return read_seen(path)
@@ -85,7 +85,7 @@ def images_seen_by(start: str | None) -> np.ndarray:
     if start is not None and start.startswith(HUB):
         with suppress(UsageError):  # a network of timm
             hashes = read_images(fetch_export(start, (CARD, SLIDES)).folder)
-    elif start is not None and not is_registered(start):
+    elif start and not is_registered(start):
         if path.is_dir():
             read_card(path)  # a folder of another kind is called so
             hashes = read_images(path)
@@ -102,7 +102,7 @@ def _is_ours(state: State) -> bool:
 def _read(start: str, method: Method) -> tuple[State, str]:
     """Read the state of a start, and how `--vit` describes its architecture, "" where nothing says so."""
     path = Path(start)
-    if not is_registered(start):
+    if start and not is_registered(start):  # "" would be the current folder
         if is_address(start) and not start.startswith(HUB):
             raise UsageError(f"Expected start as a file on this machine or a name, but got {start}. Download it first.")
         if path.is_dir():

@@ -18,6 +18,8 @@ from eva_core.extraction.launching import ThisMachine
 _SRUN = "SLURM_STEP_NUM_TASKS"
 """Variable that srun sets for the processes that it starts. SLURM_NTASKS belongs to the job: its batch script and its
 shells have it too, though no other process was started beside them."""
+_PROCESSES = 16
+"""Processes that are trained on a CPU of any number of cores, to try what many devices do."""
 _VARIABLE = {
     "torchrun": "TORCHELASTIC_RUN_ID",
     "srun": _SRUN,
@@ -72,12 +74,17 @@ def environment_of(devices: int, nodes: int) -> ClusterEnvironment:
         nodes: Number of machines.
 
     Raises:
-        UsageError: The launcher has started another number of processes than the run has devices.
+        UsageError: The launcher has started another number of processes than the run has devices, or there are not so
+            many devices.
     """
     machine = ThisMachine()
     if machine.creates_processes_externally:
         return machine
     name, kind, started = _launcher()
+    most = gpus() or max(os.cpu_count() or 1, _PROCESSES)
+    if started == 1 and devices > most:
+        what = "GPUs" if gpus() else "processes without a GPU"
+        raise UsageError(f"Expected training.devices to be at most {most} {what} here, but got {devices}. Lower it.")
     expected = devices * nodes
     if started > 1:
         if started != expected:

@@ -22,6 +22,8 @@ LOGS = "logs"
 """Folder of what loggers write, in that of a run."""
 _SERVED = ("wandb", "mlflow")
 _PROJECT = "eva"
+_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+"""What holds where the user sets nothing: MLflow's own 7 and 120 let a run wait for minutes, at each step."""
 
 
 def refuse_missing(name: Name) -> None:
@@ -75,19 +77,29 @@ def make_logger(
     else:
         address = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(logs / 'mlflow.db').resolve()}"
         project = os.environ.get("MLFLOW_EXPERIMENT_NAME", _PROJECT)
+        for variable, value in _PATIENCE.items():
+            os.environ.setdefault(variable, value)
         try:
             logger = MLFlowLogger(project, run, address, run_id=state["run"])
             state["run"] = logger.run_id
+            before = -1 if begins else _last_step(logger)  # a kill may have come before the line was sent
         except Exception as error:  # of a server
             raise EvaError(
                 f"Expected MLflow at {free_of_secrets(address)}, but it does not answer "
                 f"({' '.join(str(error).split())[:200]}). Set MLFLOW_TRACKING_URI, or choose another --logger."
             ) from error
-    state["step"] = max(state["step"], before)
+    state["step"] = before if name == "mlflow" else max(state["step"], before)
     write_text(file, json.dumps(state))
     if begins:
         logger.log_hyperparams(dict(settings))
     return logger, state["step"]
+
+
+def _last_step(logger: MLFlowLogger) -> int:
+    """Last step that a run of MLflow has; -1 without any."""
+    names = ("loss", "monitor/rankme")  # the monitor alone looks at the start
+    histories = [logger.experiment.get_metric_history(str(logger.run_id), name) for name in names]
+    return max((point.step for history in histories for point in history), default=-1)
 
 
 class CsvLogger(Logger):

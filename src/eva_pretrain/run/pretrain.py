@@ -93,18 +93,25 @@ def pretrain(plan: Plan) -> Path:
             raise UsageError(
                 f"Expected checkpoints in {output} for another export, but got none. Give another --output."
             )
-        with stage("Finding the patches", rank == 0):
-            patches = Patches(plan.data, plan.sampling, plan.setup.seed, training.accumulate, output)
         if rank == 0:
-            write_text(output / CONFIG, plan.text)
-            write_text(output / KEY, stored(plan.key, plan.settings))
             say_passed_over(output, last)
             read_lines(output / MEASURES, say)
         if step_of(last) < plan.setup.recipe.steps:
+            with stage("Finding the patches", rank == 0):
+                patches = Patches(plan.data, plan.sampling, plan.setup.seed, training.accumulate, output)
+            if rank == 0:
+                _keep_settings(plan)
             _train(plan, environment, patches, last, _stopping(training, began))
+        elif rank == 0 and not (output / KEY).exists():
+            _keep_settings(plan)
         if rank == 0:
             _export(plan)
     return output / EXPORT
+
+
+def _keep_settings(plan: Plan) -> None:
+    write_text(plan.output / CONFIG, plan.text)
+    write_text(plan.output / KEY, stored(plan.key, plan.settings))
 
 
 def _stopping(training: Training, began: float) -> Stopping:
@@ -161,9 +168,9 @@ def _train(
     with stage("Building the network", rank == 0):
         method = plan.method(setup, **plan.method_arguments)
     _check_room(method, plan, step_of(last))
-    if last is None and (unusual := setup.recipe.unusual(plan.settings[BATCH])) is not None:
-        rank_zero_only(say)(unusual)
     if last is None:
+        for line in setup.recipe.unusual(plan.settings[BATCH]):
+            rank_zero_only(say)(line)
         rank_zero_only(note_seen)(output, "start", images_seen_by(setup.architecture.start))
         with stage("Loading the initial weights", rank == 0 and setup.architecture.start is not None):
             load_initial_weights(method, setup.architecture.start)

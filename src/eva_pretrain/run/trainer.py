@@ -13,6 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
+from torch import distributed as dist
 from typing_extensions import override
 
 from eva_core import interrupts
@@ -23,9 +24,14 @@ from eva_core.interrupts import Stopped
 from eva_pretrain.data.datamodule import Patches
 from eva_pretrain.methods.base import Method
 from eva_pretrain.monitor.collapse import BEST
-from eva_pretrain.run.checkpoints import CHECKPOINTS, SNAPSHOTS, ChecksummedCheckpoints, prune
+from eva_pretrain.run.checkpoints import CHECKPOINTS, SNAPSHOTS, ChecksummedCheckpoints, prune, resume_note
 from eva_pretrain.run.launchers import devices_of
 from eva_pretrain.run.stopping import Stopping
+
+MOST_NODES = 100_000
+"""More machines than any cluster has."""
+LONGEST = 525_600
+"""Minutes of a year."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +81,13 @@ class Training:
                 "training.shard_over of at least 1, with training.strategy fsdp",
                 self.shard_over,
             ),
+            (self.nodes > MOST_NODES, f"training.nodes to be at most {MOST_NODES:,}", self.nodes),
             (self.keep_every < 0, "training.keep_every to be at least 0", self.keep_every),
-            (self.timeout_minutes <= 0, "training.timeout_minutes above 0", self.timeout_minutes),
+            (
+                not 0 < self.timeout_minutes <= LONGEST,
+                f"training.timeout_minutes above 0 and at most {LONGEST:,} (a year)",
+                self.timeout_minutes,
+            ),
             (self.max_hours is not None and self.max_hours <= 0, "training.max_hours above 0", self.max_hours),
         )
 
@@ -280,7 +291,7 @@ def run(trainer: Trainer, method: Method, patches: Patches, last: Path | None) -
     Raises:
         Stopped: A signal, or the end of a time limit, on any rank; a checkpoint was written.
         KeyboardInterrupt: A signal outside of the steps.
-        EvaError: A worker died, a checkpoint could not be written, or no patch could be read.
+        EvaError: A worker or another rank died, a checkpoint could not be written, or no patch could be read.
     """
     until = "after this step, once a checkpoint is written" if trainer.is_global_zero else ""
     try:
@@ -290,7 +301,13 @@ def run(trainer: Trainer, method: Method, patches: Patches, last: Path | None) -
         if isinstance(error.__context__, Stopped):
             raise error.__context__ from None
         raise KeyboardInterrupt from error
-    except RuntimeError as error:  # torch's way to say that a worker died, at any time
+    except RuntimeError as error:  # torch's way to say that a worker, or another rank, died, at any time
+        if trainer.world_size > 1 and _of_communication(error):
+            raise EvaError(
+                f"Expected all {trainer.world_size} devices of the run to answer, but one has ended, or was silent for "
+                "longer than training.timeout_minutes. What it said itself tells why. "
+                f"{resume_note(Path(trainer.default_root_dir))}"
+            ) from error
         if "DataLoader worker" not in str(error):
             raise
         if interrupts.stopped_by() is not None:  # the worker received it too
@@ -298,6 +315,11 @@ def run(trainer: Trainer, method: Method, patches: Patches, last: Path | None) -
         raise EvaError(f"{' '.join(str(error).split())} If memory was short, lower data.workers.") from error
     if trainer.interrupted:
         raise KeyboardInterrupt
+
+
+def _of_communication(error: RuntimeError) -> bool:
+    """Whether torch could not reach another rank: NCCL has classes for that, gloo has a text."""
+    return isinstance(error, dist.DistError) or any(sign in str(error) for sign in ("gloo", "NCCL"))
 
 
 def _strategy(training: Training, processes: int) -> str | Strategy:

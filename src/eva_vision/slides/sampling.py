@@ -78,6 +78,7 @@ class Sampling:
             (not 0 < self.fraction <= 1, "fraction above 0 and at most 1", self.fraction),
             (self.distinct is not None and self.distinct < 1, "distinct to be at least 1", self.distinct),
             (self.per_window < 1, "per_window to be at least 1", self.per_window),
+            (self.window < 1, "window to be at least 1", self.window),
             (self.per_window > 1 and self.window < self.size, "window to be at least size", self.window),
             where="sampling",
         )

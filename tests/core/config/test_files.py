@@ -84,3 +84,25 @@ def test_the_reason_says_what_came_and_what_is_near(kind, given, said):
     with pytest.raises(ArgumentError) as error:
         parser.parse_object({"what": given})
     assert first_reason(error.value).split(": ", 1)[1] == said
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            'Parser key "recipe":\n  Parser key "recipe.lr":\n    Expected a <class \'float\'>\n'
+            "  Given value type: str\n  Given value: abc",
+            "--recipe.lr: Expected float, but got abc.",
+        ),
+        ('Parser key "recipe":\n  Parser key "recipe": Unable to load "5"', '--recipe: Unable to load "5".'),
+        (
+            "Errors:\n  - Expected a typing.Literal['csv', 'wandb']\n  - Problem with given class_path 'a.Logger':\n"
+            "      the following arguments are required: folder\nGiven value type: x\n"
+            "Given value: Namespace(class_path='a.Logger', init_args=Namespace(folder=None))",
+            "the following arguments are required: folder.",
+        ),
+        ("Expected a typing.Literal['csv', 'wandb']\nGiven value: ", "Expected one of csv, wandb, but got ''."),
+    ],
+)
+def test_the_reason_is_the_innermost_of_the_thing_that_was_meant(error, said):
+    assert first_reason(ValueError(error)) == said

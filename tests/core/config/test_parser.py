@@ -1,6 +1,7 @@
 import pytest
 
-from eva_core.config.parser import Names, class_path, component, expand_yaml
+from eva_core.config.parser import Names, class_path, component, expand_yaml, parse
+from eva_core.errors import UsageError
 
 EXPORTED = "eva_vision.models.exported.exported"
 
@@ -27,3 +28,20 @@ def test_yaml_keeps_arguments_and_interpolations():
     }
     named = {"class_path": "random_vits16", "init_args": {"depth": 2}}
     assert expand_yaml({"model": named}, Names())["model"]["init_args"] == {"depth": 2}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--protocl.batch_size=3"], "Did you mean --protocol.batch_size?"),
+        (["--batchsize", "3"], "Did you mean --protocol.batch_size?"),
+        (["--no_such_thing", "3"], "See `eva fit --help`."),
+        (["--output="], "Expected a folder after --output, but got ''."),
+        (["--protocol.lr=[.nan]"], "Expected a number for --protocol.lr, but got nan."),
+        (["--dataset=phantom", "--dataset.trian=4"], "`eva datasets phantom` lists its arguments."),
+    ],
+)
+def test_a_wrong_word_is_told_what_it_is_near_to(words, said):
+    with pytest.raises(UsageError) as error:
+        parse("fit", ["--dataset", "phantom", *words])
+    assert said in str(error.value)

@@ -1,6 +1,7 @@
 """Each step is logged once, with all its numbers; a logger that fails costs no run."""
 
 import errno
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,12 +16,15 @@ from eva_pretrain.monitor.run_log import LogCallback
 
 
 class Recorded(DummyLogger):
-    def __init__(self, error: Exception | None = None) -> None:
+    def __init__(self, error: Exception | None = None, seconds: float = 0.0) -> None:
         super().__init__()
+        self.calls, self.seconds = 0, seconds
         self.error, self.got, self.images = error, list[tuple[int, dict[str, float]]](), list[str]()
 
     def log_metrics(self, metrics: dict[str, float], step: int) -> None:
+        self.calls += 1
         if self.error is not None:
+            time.sleep(self.seconds)
             raise self.error
         self.got.append((step, metrics))
 
@@ -75,3 +79,9 @@ def test_a_logger_that_fails_is_named_once_and_a_full_disk_is_not_hidden(tmp_pat
     assert len(other.got) == 4
     with pytest.raises(OSError, match="full"):
         run(tmp_path, range(1), [Recorded(OSError(errno.ENOSPC, "full"))])
+
+
+def test_a_server_that_is_away_does_not_hold_up_each_step(tmp_path: Path):
+    away = Recorded(ConnectionError("nobody answers"), seconds=0.1)
+    run(tmp_path, range(1, 40), [away])
+    assert away.calls == 1  # the next attempt comes a hundred times as long after it

@@ -62,9 +62,12 @@ def test_a_constant_schedule_stays_after_its_warm_up():
         ({"min_lr": 1.0}, "min_lr from 0 to lr"),
         ({"warmup": 1.5}, "shares of the steps"),
         ({"temperature": (0.0, 0.07)}, "temperature above 0"),
-        ({"weight_decay": (-0.1, 0.4)}, "weight_decay of at least 0"),
-        ({"layer_decay": 0.0}, "layer_decay and patch_embed above 0, but got (0.0, 0.2)"),
-        ({"patch_embed": -1.0}, "layer_decay and patch_embed above 0, but got (1.0, -1.0)"),
+        ({"temperature": (0.04, 1e9)}, "temperature above 0 and at most 1"),
+        ({"weight_decay": (-0.1, 0.4)}, "weight_decay from 0 to 1"),
+        ({"weight_decay": (0.1, 1e9)}, "weight_decay from 0 to 1"),
+        ({"layer_decay": 0.0}, "layer_decay and patch_embed above 0 and at most 1, but got (0.0, 0.2)"),
+        ({"layer_decay": 1e9}, "layer_decay and patch_embed above 0 and at most 1"),
+        ({"patch_embed": -1.0}, "layer_decay and patch_embed above 0 and at most 1, but got (1.0, -1.0)"),
         ({"betas": (0.9, 1.0)}, "betas of at least 0 and below 1, but got (0.9, 1.0)"),
         ({"betas": (-0.1, 0.999)}, "betas of at least 0 and below 1"),
     ],
@@ -75,7 +78,11 @@ def test_nonsense(change, said):
 
 
 def test_a_high_learning_rate_is_said_at_its_batch():
-    assert Recipe(lr=3e-2).unusual(32) is None
-    said = Recipe(lr=0.5).unusual(4)
-    assert said is not None
+    assert Recipe(lr=3e-2).unusual(32) == []
+    (said,) = Recipe(lr=0.5).unusual(4)
     assert said.startswith("The learning rate reaches 0.031 at a batch of 4")
+
+
+def test_a_teacher_that_follows_closely_is_said():
+    (said,) = Recipe(momentum=(0.0, 1.0)).unusual(32)
+    assert said.startswith("The teacher's momentum begins at 0, which is low")

@@ -1,6 +1,7 @@
 """Which plans go on with a run that is begun in their folder, and what the others are told."""
 
 import hashlib
+import json
 import shutil
 from pathlib import Path
 
@@ -89,3 +90,28 @@ def test_a_run_of_an_earlier_version_is_known_by_its_configuration(begun, patche
     config.write_text(config.read_text().replace("seed: 0", "seed: 7"))
     with pytest.raises(UsageError, match=r"^Expected seed 7 as in the run in .*, but got 0\. Give another"):
         going_on(same)
+
+
+def test_a_run_that_was_stopped_is_exported_where_no_more_steps_are_asked_for(begun, patches, tmp_path, capsys):
+    output = shutil.copytree(begun, tmp_path / "run")
+    kept = [(output / name).read_text() for name in ("config.yaml", "key")]
+    for steps in (2, 1):  # its schedule is one of four steps
+        assert pretrain(plan(patches, output, f"--steps={steps}")) == output / "export"
+        assert f"has made 2 of 4 steps, and {steps} are asked for" in capsys.readouterr().err
+        assert json.loads((output / "export/card.json").read_text())["step"] == 2
+    assert [(output / name).read_text() for name in ("config.yaml", "key")] == kept
+    assert json.loads((pretrain(plan(patches, output)) / "card.json").read_text())["step"] == 4  # it goes on
+    for wrong in ("--steps=2", "--steps=5"):  # its schedule has come to its end
+        with pytest.raises(UsageError, match=r"^Expected recipe\.steps 4 as in the run in .*, but got [25]\. Give"):
+            pretrain(plan(patches, output, wrong))
+
+
+def test_fewer_steps_of_a_longer_schedule_are_the_same_run(patches, tmp_path, capsys):
+    long = ["--recipe.schedule_steps=6", "--training.checkpoint_every=1"]
+    pretrain(plan(patches, tmp_path / "run", *long, "--steps=2"))
+    shutil.rmtree(tmp_path / "run/export")
+    export = pretrain(plan(patches, tmp_path / "run", *long, "--steps=1"))
+    assert "has made 2 steps, and 1 are asked for" in capsys.readouterr().err
+    assert json.loads((export / "card.json").read_text())["step"] == 2
+    with pytest.raises(UsageError, match=r"^Expected recipe\.steps 6 as in the run in .*, but got 3\. Give"):
+        pretrain(plan(patches, tmp_path / "run", "--steps=3"))

@@ -71,6 +71,15 @@ def test_another_number_of_processes_is_one_line(variables, devices, said, monke
         environment_of(devices, 1)
 
 
+@pytest.mark.parametrize(("gpus", "most"), [(0, 16), (2, 2)])
+def test_more_devices_than_there_are_is_one_line(gpus, most, monkeypatch):
+    monkeypatch.setattr(launchers, "gpus", lambda: gpus)
+    monkeypatch.setattr(launchers.os, "cpu_count", lambda: 4)
+    environment_of(most, 1)
+    with pytest.raises(UsageError, match=f"Expected training.devices to be at most {most} .* but got {most + 1}"):
+        environment_of(most + 1, 1)
+
+
 @pytest.mark.parametrize(
     ("variables", "nodes", "gpus", "devices"),
     [

@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -77,21 +78,30 @@ class Served:
     def __init__(self, *values: Any, **settings: Any) -> None:
         self.made.append({"values": values, "params": [], **settings})
         self.run_id = settings.get("run_id") or "of the server"
+        self.experiment = self
+
+    def get_metric_history(self, run_id: str, name: str) -> list[SimpleNamespace]:
+        assert run_id == "of the server"
+        return [SimpleNamespace(step=step) for step in ((1, 5) if name == "loss" else (0,))]
 
     def log_hyperparams(self, params: dict[str, Any]) -> None:
         self.made[-1]["params"].append(params)
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "key"), [("wandb", "WandbLogger", "id"), ("mlflow", "MLFlowLogger", "run_id")]
+    ("name", "kind", "key", "has"),
+    [
+        ("wandb", "WandbLogger", "id", [-1, 7, 7]),  # what it got before the first of two kills, it still has
+        ("mlflow", "MLFlowLogger", "run_id", [-1, 5, 5]),  # it says so itself
+    ],
 )
-def test_a_server_goes_on_with_the_same_run(name, kind, key, tmp_path, monkeypatch):
+def test_a_server_goes_on_with_the_same_run(name, kind, key, has, tmp_path, monkeypatch):
     monkeypatch.setattr(loggers, kind, Served)
     monkeypatch.setattr(Served, "made", [])
     found = [
         make_logger(name, "run", tmp_path, step, before, {"lr": 1})[1] for step, before in ((-1, -1), (3, 7), (3, 4))
     ]
-    assert found == [-1, 7, 7]  # what it got before the first of two kills, it still has
+    assert found == has
     first, second, third = Served.made
     assert second[key] == third[key] == (first[key] or "of the server")
     assert [made["params"] for made in Served.made] == [[{"lr": 1}], [], []]

@@ -372,13 +372,26 @@ def test_the_monitor_looks_at_other_patches_than_the_few_that_are_trained_on(sli
         ([*TINY, "--folder", "x", "--recipe.warmup", "2"], "shares of the steps from 0 to 1"),
         ([*TINY, "--folder", "x", "--views.hue", "2"], "Expected hue to be 0 to 0.5"),
         ([*TINY, "--folder", "x", "--views.global_size", "16"], "views.global_size to be vit.size, 32, but got 16"),
-        ([*TINY, "--folder", "x", "--seed", "-1"], "Expected seed of at least 0, but got -1"),
+        ([*TINY, "--folder", "x", "--seed", "-1"], "Expected seed of at least 0 and below 2.63, but got -1"),
         ([*TINY, "--folder", "x", "--most_skipped", "0"], "most_skipped of at least 1"),
         ([*TINY, "--folder", "x", "--recipe.lr", "1.0"], "lr above 0 and below 1"),
         ([*TINY, "--folder", "x", "--recipe.freeze_last", "1"], "freeze_last below 1"),
         ([*TINY, "--folder", "x", "--recipe.momentum=[1.0, 0.99]"], "momentum that does not fall"),
         ([*TINY, "--folder", "x", "--recipe.temperature=[0.07, 0.04]"], "temperature that does not fall"),
         ([*TINY, "--folder", "x", "--training.timeout_minutes", "0"], "timeout_minutes above 0"),
+        ([*TINY, "--folder", "x", "--training.timeout_minutes", ".inf"], "timeout_minutes above 0 and at most 525,600"),
+        ([*TINY, "--folder", "x", "--training.nodes", "1000000000"], "training.nodes to be at most 100,000"),
+        ([*TINY, "--folder", "x", "--training.max_hours", ".nan"], "a number for --training.max_hours, but got nan"),
+        ([*TINY, "--folder", "x", "--seed", str(2**64)], "seed of at least 0 and below 2.63"),
+        ([*TINY, "--folder", "x", "--views.contrast", "1e9"], "contrast to be 0 to 100"),
+        ([*TINY, "--folder", "x", "--sampling.window", "0"], "window to be at least 1"),
+        ([*TINY, "--folder", "x", "--vit.arhc", "y"], "Did you mean --vit.arch"),
+        ([*TINY, "--folder", "x", "--config", "{misspelt}"], "Did you mean --recipe.warmup"),
+        ([*TINY, "--folder", "{patches}", "--start", ""], "a name of `eva models`"),
+        ([*TINY, "--folder", "{patches}", "--method.gram_every", "0"], "gram_every of at least 1"),
+        ([*TINY, "--folder", "{patches}", "--method.ibot", "1e9"], "weights of losses from 0 to 100"),
+        ([*TINY, "--folder", "{patches}", "--method.kde_kappa", "1e9"], "kde_kappa above 0 and at most 1000"),
+        ([*TINY, "--folder", "{patches}", "--method.student_temperature", "9"], "student_temperature above 0 and at m"),
         ([*TINY, "--folder", "{patches}", "--vit.arch", "vit_tny_patch16_224"], "Did you mean vit_tiny_patch16_224"),
         ([*TINY, "--folder", "{patches}", "--method.prototypes", "1"], "prototypes of at least 2"),
         ([*TINY, "--folder", "{patches}", "--method.mask_ratio=[1.0, 1.0]"], "mask_ratio below 1"),
@@ -397,7 +410,9 @@ def test_the_monitor_looks_at_other_patches_than_the_few_that_are_trained_on(sli
     ],
 )
 def test_bad_settings_are_one_line(arguments, said, patches, tmp_path):
-    arguments = [argument.replace("{patches}", str(patches)) for argument in arguments]
+    (tmp_path / "misspelt.yaml").write_text("recipe: {wramup: 0.1}")
+    for name, path in (("{patches}", patches), ("{misspelt}", tmp_path / "misspelt.yaml")):
+        arguments = [argument.replace(name, str(path)) for argument in arguments]
     with pytest.raises(UsageError, match=said):
         pretrain(parse([*arguments, "--output", str(tmp_path / "run")]))
 

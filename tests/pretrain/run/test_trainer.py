@@ -1,11 +1,13 @@
 """The trainer: what it refuses."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
-from eva_core.errors import UsageError
+from eva_core.errors import EvaError, UsageError
 from eva_pretrain.run import trainer
 
 
@@ -41,3 +43,21 @@ def test_the_best_so_far_is_known_in_another_folder(tmp_path: Path, recwarn: pyt
     after = str(tmp_path / "new/best-2.ckpt")
     assert (moved.best_model_score, moved.best_k_models, moved.best_model_path) == (0.5, {after: 0.5}, after)
     assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    ("error", "processes", "said"),
+    [
+        (RuntimeError("[/x/gloo/pair.cc:545] Read error: reset by peer"), 2, "Expected all 2 devices .* yet"),
+        (torch.distributed.DistStoreError("1/2 clients joined"), 2, "Expected all 2 devices .* has ended"),
+        (RuntimeError("[/x/gloo/pair.cc:545] Read error"), 1, "^.*Read error$"),
+        (RuntimeError("shapes cannot be multiplied"), 2, "^shapes cannot be multiplied$"),
+    ],
+)
+def test_a_rank_that_died_is_told_to_the_others(error: Exception, processes: int, said: str, tmp_path: Path) -> None:
+    def fit(*_: Any, **__: Any) -> None:
+        raise error
+
+    of_one_rank = SimpleNamespace(is_global_zero=False, world_size=processes, default_root_dir=tmp_path, fit=fit)
+    with pytest.raises((EvaError, RuntimeError), match=said):
+        trainer.run(of_one_rank, None, None, None)  # type: ignore[arg-type]
