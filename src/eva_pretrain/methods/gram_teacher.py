@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from eva_core.errors import refuse
 from eva_pretrain.losses.gram import gram_loss, resized_tokens
 from eva_pretrain.methods.base import Network, Setup
 from eva_pretrain.network.vit import Vit
@@ -27,6 +28,9 @@ class GramTeacher(Network):
             start: Share of the schedule before it begins.
             every: Steps after which the weights are taken anew.
             size: Side in pixels of the global crops that it sees; None: the student's.
+
+        Raises:
+            UsageError: The size makes no sense.
         """
         with torch.random.fork_rng(devices=[]):
             super().__init__(Vit(setup.architecture, student=False, masked=False), {})
