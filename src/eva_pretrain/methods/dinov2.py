@@ -84,14 +84,11 @@ class DinoV2(Method):
         Raises:
             UsageError: A number makes no sense.
         """
-        _check(student_temperature, (ibot, spread_weight, gram), kde_kappa, mask_share, mask_ratio)
-        _check_gram(gram_start, gram_every)
+        weights, when = (ibot, spread_weight, gram), (gram_start, gram_every)
+        _check(student_temperature, weights, kde_kappa, mask_share, mask_ratio, when)
         names = ("dino", "ibot") if ibot_head else ("dino",)
-        super().__init__(
-            setup,
-            lambda dim: {name: Head(dim, prototypes, hidden, bottleneck, gain=True) for name in names},
-            masked=True,
-        )
+        heads = {name: (prototypes, hidden, bottleneck) for name in names}
+        super().__init__(setup, lambda dim: {k: Head(dim, *v, gain=True) for k, v in heads.items()}, masked=True)
         self.centring, self.patch_centring = (Centring(prototypes, centre_momentum) for _ in range(2))
         self.targets, self.student_temperature = targets, student_temperature
         self.ibot, self.spread, self.spread_weight, self.kappa = ibot, spread, spread_weight, kde_kappa
@@ -198,7 +195,9 @@ def _check(
     kde_kappa: float,
     mask_share: float,
     mask_ratio: tuple[float, float],
+    gram_when: tuple[float, int],
 ) -> None:
+    start, every = gram_when
     refuse(
         (not 0 < student_temperature <= 1, "student_temperature above 0 and at most 1", student_temperature),
         (not all(0 <= w <= MOST_WEIGHT for w in weights), f"weights of losses from 0 to {MOST_WEIGHT}", weights),
@@ -206,12 +205,6 @@ def _check(
         (not 0 <= mask_share <= 1, "mask_share from 0 to 1", mask_share),
         (not 0 <= mask_ratio[0] <= mask_ratio[1] <= 1, "mask_ratio within 0 to 1, the lesser first", mask_ratio),
         (mask_ratio[1] == 1 and mask_share > 0, "mask_ratio below 1, as all of a crop would be hidden", mask_ratio),
-        where="method",
-    )
-
-
-def _check_gram(start: float, every: int) -> None:
-    refuse(
         (not 0 <= start < 1, "gram_start of at least 0 and below 1, where it would never begin", start),
         (every < 1, "gram_every of at least 1", every),
         where="method",
