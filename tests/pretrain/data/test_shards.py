@@ -1,6 +1,7 @@
 """Shards of images: which files are some, what they hold, and how it is read."""
 
 import base64
+import hashlib
 import io
 import itertools
 import json
@@ -15,6 +16,7 @@ import pytest
 from PIL import Image
 
 from eva_core.errors import EvaError, UsageError
+from eva_core.evaluation.contamination import image_hash
 from eva_pretrain.data import shards
 from eva_pretrain.data.image_list import ImageList, image_list
 from eva_pretrain.data.loader import FolderStream, PatchLoader
@@ -88,6 +90,12 @@ def test_rows_are_images_like_files(folder):
     (folder / "c.parquet").rename(hidden)
     (folder / "d.parquet").symlink_to(hidden)
     assert [*image_list(folder)] == ["0.png", *rows[:10], *(f"d.parquet/{n:08d}" for n in range(3))]
+
+
+def test_rows_are_seen_as_the_files_that_they_hold(folder):
+    batch = next(iter(FolderStream(folder, 14, 8)))
+    seeds = [(99, *range(10), 20, 21, 22)[n] for n in batch.slide]
+    assert batch.content.tolist() == [image_hash(hashlib.sha256(png(seed)).hexdigest()) for seed in seeds]
 
 
 @pytest.mark.parametrize("name", ["image", "IMG", "png", "bytes"])
