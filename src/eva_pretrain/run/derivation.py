@@ -1,4 +1,4 @@
-"""Models that a run is made from, its start and the one that it distils, for the card of its export."""
+"""Models that a run is made from, its start and the one that it distils: what a card tells, and their exports."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -8,9 +8,10 @@ import yaml
 
 from eva_core.errors import EvaError, UsageError
 from eva_core.hub.weight_files import HUB
+from eva_core.registry import export_in
 from eva_core.results.record import CONFIG
-from eva_pretrain.network.named_models import card_of
-from eva_vision.models.exported import CARD, read_card
+from eva_pretrain.network.named_models import card_of, is_registered
+from eva_vision.models.exported import CARD, SLIDES, read_card
 from eva_vision.models.hub_exports import fetch_export
 
 
@@ -54,6 +55,31 @@ def _inherited(name: str, runs: frozenset[Path]) -> list[dict[str, Any]]:
     if (path.is_dir() or path.suffix == ".ckpt") and run.is_file() and run not in runs:
         return derived_from(run.read_text(encoding="utf-8"), runs | {run})
     return []
+
+
+def export_of(name: str) -> Path | None:
+    """Find the export that a name leads to: its path, that of a file in it or of its run, or an address of the hub.
+
+    Returns:
+        Its folder; None where the name is of no export.
+
+    Raises:
+        UsageError: It is the path of another folder.
+        EvaError: The hub's files cannot be had.
+    """
+    path = Path(name).expanduser()
+    if name.startswith(HUB):
+        with suppress(UsageError):  # a network of timm
+            return fetch_export(name, (CARD, SLIDES)).folder
+    elif not is_registered(name) and path.is_dir():
+        folder = Path(export_in(str(path)))
+        read_card(folder)
+        return folder
+    elif path.is_file() and (path.parent / CARD).is_file():
+        with suppress(UsageError):  # of another program
+            read_card(path.parent)
+            return path.parent
+    return None
 
 
 def _part(content: Any, name: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +13,15 @@ from eva_core.files.addresses import is_address
 from eva_core.files.torch_files import load_torch
 from eva_core.hub.weight_files import HUB
 from eva_core.progress import say as say_here
+from eva_core.registry import export_in
 from eva_pretrain.data.seen_images import images_seen
 from eva_pretrain.methods.base import Method, Network
 from eva_pretrain.network.named_models import card_of, is_registered, named_backbone, terms_of
 from eva_pretrain.network.start_state import State, fitted, registers_of
 from eva_pretrain.run.checkpoints import refuse_damaged
+from eva_pretrain.run.derivation import export_of
 from eva_vision.models.checkpoint_states import states
-from eva_vision.models.exported import CARD, SLIDES, WEIGHTS, check_files, read_card, read_images, read_seen
-from eva_vision.models.hub_exports import fetch_export
+from eva_vision.models.exported import WEIGHTS, check_files, read_images, read_seen
 from eva_vision.models.weights import best_fit, read_checkpoint
 
 _INSIDE = "vit.network."
@@ -62,17 +62,14 @@ def load_initial_weights(method: Method, start: str | None) -> None:
 
 
 def seen_by(start: str | None) -> list[tuple[str, str | None]]:
-    """List the slides and patients that initial weights have seen; a file without such a list stands for itself."""
-    path = Path(start or "")
-    if start is not None and start.startswith(HUB):
-        try:
-            return read_seen(fetch_export(start, (CARD, SLIDES)).folder)
-        except UsageError:  # a network of timm
-            return []
-    if not start or is_registered(start) or not (path.exists() or path.suffix in _FILES):
+    """List slides and patients that a start, or a frozen model, has seen; a file without a list stands for itself."""
+    if not start:
+        return []
+    if (export := export_of(start)) is not None:
+        return read_seen(export)
+    path = Path(start)
+    if is_registered(start) or not (path.exists() or path.suffix in _FILES):
         return []  # no model with a name has seen slides under these names, or its card says which
-    if path.is_dir():
-        return read_seen(path)
     if path.suffix == ".ckpt":
         progress = load_torch(path, mmap=True).get("eva_progress", {})
         return [tuple(pair) for pair in progress.get("seen", [(path.name, None)])]
@@ -80,17 +77,14 @@ def seen_by(start: str | None) -> list[tuple[str, str | None]]:
 
 
 def images_seen_by(start: str | None) -> np.ndarray:
-    """Hashes of the image files that initial weights have seen, where they are of a run or an export, uint64 (n,)."""
-    path, hashes = Path(start or ""), b""
-    if start is not None and start.startswith(HUB):
-        with suppress(UsageError):  # a network of timm
-            hashes = read_images(fetch_export(start, (CARD, SLIDES)).folder)
-    elif start and not is_registered(start):
-        if path.is_dir():
-            read_card(path)  # a folder of another kind is called so
-            hashes = read_images(path)
-        elif path.suffix == ".ckpt" and path.is_file():
-            hashes = images_seen(path.absolute().parents[1])
+    """Hashes of the image files that a start, or a frozen model, of a run or an export has seen, uint64 (n,)."""
+    hashes, path = b"", Path(start or "")
+    if not start:
+        pass
+    elif (export := export_of(start)) is not None:
+        hashes = read_images(export)
+    elif path.suffix == ".ckpt" and path.is_file():
+        hashes = images_seen(path.absolute().parents[1])
     return np.frombuffer(hashes, "<u8")
 
 
@@ -106,8 +100,9 @@ def _read(start: str, method: Method) -> tuple[State, str]:
         if is_address(start) and not start.startswith(HUB):
             raise UsageError(f"Expected start as a file on this machine or a name, but got {start}. Download it first.")
         if path.is_dir():
-            check_files(path)
-            return _read_file(path / WEIGHTS, method), ""
+            folder = Path(export_in(start))
+            check_files(folder)
+            return _read_file(folder / WEIGHTS, method), ""
         if path.is_file():
             refuse_damaged(path)
         if path.exists() or path.suffix in _FILES or ("/" in start and not start.startswith(HUB)):

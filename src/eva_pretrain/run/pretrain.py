@@ -168,10 +168,12 @@ def _train(
     with stage("Building the network", rank == 0):
         method = plan.method(setup, **plan.method_arguments)
     _check_room(method, plan, step_of(last))
+    origins = _origins(plan) if last is None else {}  # else the checkpoint has what they have seen
     if last is None:
         for line in setup.recipe.unusual(plan.settings[BATCH]):
             rank_zero_only(say)(line)
-        rank_zero_only(note_seen)(output, "start", images_seen_by(setup.architecture.start))
+        for name, origin in origins.items():
+            rank_zero_only(note_seen)(output, name, images_seen_by(origin))
         with stage("Loading the initial weights", rank == 0 and setup.architecture.start is not None):
             load_initial_weights(method, setup.architecture.start)
     else:
@@ -185,7 +187,7 @@ def _train(
         with stage(f"Reading {plan.dense_dataset.card.name} for the score of patch tokens", rank == 0):
             dense = OnlineDense(plan.dense_dataset, setup.architecture.size)
     monitoring = MonitorCallback(plan.monitor, knn, output, dense)
-    seen = seen_by(setup.architecture.start) if last is None else []  # else the checkpoint has them
+    seen = [pair for origin in origins.values() for pair in seen_by(origin)]
     throughput = ThroughputCallback(plan.training.log_every, monitoring, seen)
     logger, already = _logger(plan, step_of(last), rank)
     page = WatchPage(output)
@@ -208,6 +210,12 @@ def _train(
         say(throughput.cost(trainer))
         for line in patches.loader.report().split("\n"):
             say(line)
+
+
+def _origins(plan: Plan) -> dict[str, str | None]:
+    """Names of the start and of a frozen model, which have seen what then counts as seen by the run."""
+    frozen = plan.method_arguments.get("backbone")
+    return {"start": plan.setup.architecture.start, "backbone": frozen if isinstance(frozen, str) else None}
 
 
 def _logger(plan: Plan, step: int, rank: int) -> tuple[Logger, int]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from eva_core.errors import EvaError, UsageError
-from eva_core.hub.weight_files import HUB, hub_file
+from eva_core.hub.weight_files import HUB, held_by_hub_cache, hub_file
 from eva_vision.models.weights import from_hub
 
 
@@ -45,7 +45,8 @@ def fetch_export(address: str, needed: Sequence[str], optional: Sequence[str] = 
     try:
         card = from_hub(f"{HUB}{asked.repo}{revision}/{needed[0]}")
     except EvaError as error:
-        if _is_absent(error):
+        # where there is no network, weights that the cache has without a card are those of a network of timm
+        if _is_absent(error) or held_by_hub_cache(asked) is not None:
             raise UsageError(
                 f"Expected an export of `eva pretrain` in {HUB}{asked.repo}{revision}, but it has no {needed[0]}. "
                 f"For weights of timm: --model timm_model --model.arch {HUB}{asked.repo}."

@@ -1,5 +1,6 @@
 """Distillation: what the student is compared with, what is no part of the state, and a run with its export."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,13 +8,14 @@ import torch.nn.functional as F
 from eva_core import registry
 from eva_core.errors import EvaError, UsageError
 from eva_pretrain.augment.views import Crops, Views
+from eva_pretrain.data.seen_images import images_seen
 from eva_pretrain.methods.base import Setup
 from eva_pretrain.methods.distill import Distill
 from eva_pretrain.network.vit import Architecture
 from eva_pretrain.optimisation.recipe import Recipe
 from eva_pretrain.run.config import parse
 from eva_pretrain.run.pretrain import pretrain
-from eva_vision.models.exported import exported
+from eva_vision.models.exported import exported, read_images
 from eva_vision.models.timm import timm_model
 from tests.pretrain.run.test_pretrain import TINY
 
@@ -80,6 +82,11 @@ def test_a_run_ends_in_an_export_of_the_student(patches, tmp_path, capfd):
     export = pretrain(parse([*words, "--folder", str(patches), "--output", str(tmp_path), *more]))
     assert exported(str(export)).card.dim == 24
     assert "Distilling tiny_fm, licence unknown" in "".join(capfd.readouterr())
+    second = ["--method.backbone", str(tmp_path), "--seed", "1", "--steps", "1"]  # the run, for its export
+    taught = pretrain(parse([*words, "--folder", str(patches), "--output", str(tmp_path / "next"), *more, *second]))
+    assert read_images(taught) == images_seen(tmp_path / "next")
+    hashes = {str(each): {*np.frombuffer(read_images(each), "<u8").tolist()} for each in (export, taught)}
+    assert hashes[str(export)] < hashes[str(taught)]  # and those of its own
 
 
 @pytest.mark.parametrize(

@@ -198,11 +198,22 @@ def test_what_the_backbone_lacks_is_named_before_the_heads(tmp_path, state, caps
     ("start", "said"),
     [
         ("https://host/model.pth", "but got https://host/model.pth. Download it first"),
-        ("{run}", "no card.json. Give .*export"),
+        ("{folder}", "Expected the export of `eva pretrain`, but .* has no card.json. Give its folder"),
     ],
 )
 def test_a_start_of_another_kind_is_told_what_to_give(patches, tmp_path, start, said):
-    (tmp_path / "first/export").mkdir(parents=True)
-    (tmp_path / "first/export/card.json").write_text("{}")
+    (tmp_path / "first").mkdir()
     with pytest.raises(UsageError, match=said):
-        run(patches, tmp_path / "run", "--start", start.format(run=tmp_path / "first"))
+        run(patches, tmp_path / "run", "--start", start.format(folder=tmp_path / "first"))
+
+
+def test_every_way_to_an_export_leads_to_what_it_has_seen(patches, tmp_path):
+    export = run(patches, tmp_path / "run", "--steps", "1", "--training.keep_every", "1")
+    ways = [export, export / "model.safetensors", tmp_path / "run", tmp_path / "run/snapshots/step-1.ckpt"]
+    assert [len(images_seen_by(str(way))) for way in ways] == [4] * 4
+    assert [seen_by(str(way)) for way in ways] == [[]] * 4
+    started = method(arguments={"depth": 2, "embed_dim": 24, "num_heads": 3})
+    load_initial_weights(started, str(tmp_path / "run"))
+    assert torch.equal(
+        started.teacher.vit.network.norm.weight, exported(str(export)).network.get_parameter("norm.weight")
+    )

@@ -6,6 +6,7 @@ import pytest
 
 from eva_core.errors import EvaError, UsageError
 from eva_vision.models.hub_exports import fetch_export
+from eva_vision.models.weights import from_hub
 from tests.hub import COMMIT, Hub
 
 FILES = {"card.json": b"{}", "slides.json": b"[]", "model.safetensors": b"weights"}
@@ -52,6 +53,14 @@ def test_what_is_no_export_is_one_line(published: Hub, address: str, kind: type,
         fetch_export(address, NEEDED)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_without_a_network_weights_that_came_without_a_card_are_no_export(published: Hub, offline):
+    published.files["timm/vit/model.safetensors"] = b"weights"
+    from_hub("hf-hub:timm/vit")
+    offline()
+    with pytest.raises(UsageError, match=r"has no card\.json"):
+        fetch_export("hf-hub:timm/vit", NEEDED)
 
 
 def test_an_export_that_is_not_whole_is_named(published: Hub, tmp_path: Path):
