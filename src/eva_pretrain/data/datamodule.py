@@ -165,6 +165,13 @@ def _listed(folder: Path, kept: Path) -> ImageList:
         return image_list(folder, kept)
 
 
+def only_slides_have(name: str) -> bool:
+    """Whether a setting, by the name of its flag, changes no patch of a folder."""
+    if name.startswith("sampling."):
+        return name != "sampling.size"
+    return name in ("data.mpp", "data.tissue", "data.hsv_filter", "data.exact")
+
+
 def _refuse_what_only_slides_have(sampling: Sampling) -> None:
     plain = Sampling()
     for name in ("exclude", "codes", "fraction", "distinct", "table"):

@@ -10,7 +10,7 @@ from eva_core.config.files import read_yaml
 from eva_core.errors import UsageError
 from eva_core.progress import say
 from eva_core.results.record import CONFIG
-from eva_pretrain.data.datamodule import Patches
+from eva_pretrain.data.datamodule import Patches, only_slides_have
 from eva_pretrain.optimisation.recipe import Recipe
 from eva_pretrain.run.checkpoints import has_checkpoints, last_checkpoint, newest_step, read_checkpoint, step_of
 from eva_pretrain.run.config import PARTS, Plan
@@ -35,6 +35,8 @@ def going_on(plan: Plan) -> Plan:
     if settings is None:  # an earlier version kept the key alone
         settings = settings_in(config, plan.method, PARTS, _batch_of(output)) if config else plan.settings
     names = differences(settings, plan.settings)
+    if plan.data.folder is not None:
+        names = [name for name in names if not only_slides_have(name)]
     if names in ([], [_STEPS]) and (enough := _enough(plan, settings.get(_STEPS, Recipe.steps) if names else None)):
         rank_zero_only(say)(enough)
     elif names == [_FOLDER] and _same_files(plan):

@@ -79,6 +79,13 @@ def test_a_refusal_names_each_setting_with_both_values(begun, patches):
     )
 
 
+def test_what_only_slides_have_is_free_where_the_source_is_a_folder(begun, patches):
+    free = ["--sampling.mpp=[0.25]", "--sampling.tissue=0.6", "--sampling.per_window=2", "--data.hsv_filter=true"]
+    assert going_on(plan(patches, begun, *free, "--data.mpp=0.5", "--data.tissue=none")).key == plan(patches, begun).key
+    with pytest.raises(UsageError, match=r"^Expected sampling\.size 40 as in the run in .*, but got 48\. Give"):
+        going_on(plan(patches, begun, *free, "--sampling.size=48"))
+
+
 def test_a_run_of_an_earlier_version_is_known_by_its_configuration(begun, patches, tmp_path):
     shutil.copytree(begun, tmp_path / "run")
     (tmp_path / "run/key").write_text("0123456789")
