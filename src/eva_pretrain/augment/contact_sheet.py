@@ -7,6 +7,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from eva_core.files.atomic_files import make_folder
 from eva_pretrain.augment.views import Crops, Views
 
 _ROWS, _LOCAL = 8, 8  # patches at most, and local crops of each at most
@@ -49,7 +50,7 @@ def contact_sheet(pixels: Tensor, crops: Crops, views: Views, path: Path | str) 
             tile = _tile(_shown(crops.local[crop * b + row], views), _SMALL)
             sheet.paste(tile, (left, top + crop // across * (_SMALL + _GAP)))
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     sheet.save(path, "PNG")
 
 

@@ -1,5 +1,6 @@
 """Source of patches: slides by index or pattern, or a folder of patches."""
 
+import math
 import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -9,7 +10,8 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_only
 
 from eva_core.accelerator import is_gpu
-from eva_core.errors import EvaError, UsageError, some
+from eva_core.errors import EvaError, UsageError, refuse, some
+from eva_core.files.atomic_files import make_folder
 from eva_core.progress import say, stage
 from eva_pretrain.data.folder_stream import FolderStream
 from eva_pretrain.data.image_list import ImageList, image_list
@@ -66,6 +68,7 @@ class Source:
                 "Expected data.batch_size and prefetch of at least 1 and workers of at least 0, but got "
                 f"{self.batch_size}, {self.prefetch} and {self.workers}. Change them."
             )
+        refuse((self.mpp is not None and not 0 < self.mpp < math.inf, "data.mpp above 0", self.mpp))
         if self.limit is not None and self.slides is not None:
             raise UsageError("Expected data.limit with a folder alone; for slides it is sampling.distinct. Change it.")
 
@@ -160,7 +163,7 @@ def mpp_of(source: Source, sampling: Sampling) -> tuple[float, float] | None:
 
 def _listed(folder: Path, kept: Path) -> ImageList:
     output = kept.parents[1]
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     with FileLock(output / ".listing"):  # other processes of this run wait, and then read what is kept
         return image_list(folder, kept)
 
@@ -201,7 +204,7 @@ def _index(source: Source, output: Path) -> Index:
     listed = find_slides(source.slides)
     paths = listed.paths
     run = on_this_machine(min(len(os.sched_getaffinity(0)), len(paths)))
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     with FileLock(output / ".building"):  # other processes of this run wait, and then have nothing to do
         index = build(paths, output, source.tissue, source.mpp, run, listed.root)
     if listed.failed:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from eva_core.errors import EvaError, UsageError, some
-from eva_core.files.atomic_files import write_bytes
+from eva_core.files.atomic_files import make_folder, write_bytes
 from eva_core.files.sealed_records import SEAL, seal_of
 from eva_core.files.walk import ordinary, walk
 from eva_core.progress import say
@@ -254,7 +254,7 @@ def _write(path: Path, table: pa.Table, facts: dict[str, Any]) -> None:
     sealed = table.replace_schema_metadata({FACTS: json.dumps({**facts, SEAL: seal_of(facts)})})
     sink = pa.BufferOutputStream()
     pq.write_table(sealed, sink, compression="zstd")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_bytes(path, sink.getvalue())
 
 

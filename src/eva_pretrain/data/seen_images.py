@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eva_core.files.atomic_files import unlinked
+from eva_core.files.atomic_files import make_folder, unlinked
 from eva_core.progress import say
 
 SEEN = "seen"
@@ -25,7 +25,7 @@ def note_seen(output: Path, name: str, hashes: np.ndarray) -> None:
     """
     if not len(hashes):
         return
-    (output / SEEN).mkdir(parents=True, exist_ok=True)
+    make_folder(output / SEEN)
     with open(output / SEEN / f"{name}.rows", "ab+", opener=unlinked) as file:
         file.seek(0)
         content = file.read()

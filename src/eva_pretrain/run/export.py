@@ -19,7 +19,7 @@ from torch import Tensor
 from eva_core.errors import EvaError, UsageError, some
 from eva_core.evaluation.contamination import SALTED, salted, without_extension
 from eva_core.evaluation.tcga import from_barcode, tcga
-from eva_core.files.atomic_files import write_bytes, write_text
+from eva_core.files.atomic_files import make_folder, write_bytes, write_text
 from eva_core.files.file_names import check_name
 from eva_core.results.record import CONFIG, environment
 from eva_pretrain.run.derivation import derived_from
@@ -102,7 +102,7 @@ def export(
     weights = _weights(vit)
     new, old = _beside(folder)
     shutil.rmtree(new, ignore_errors=True)  # left by a killed process
-    new.mkdir(parents=True)
+    make_folder(new)
     card = _card(arch, arch_args, vit["cls_token"].shape[-1], hashlib.sha256(weights).hexdigest(), details)
     write_bytes(new / WEIGHTS, weights)
     write_text(new / CARD, json.dumps({**card, SUM: sha256_of(card)}, indent=2) + "\n")

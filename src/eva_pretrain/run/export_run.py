@@ -41,6 +41,8 @@ Network = Literal["teacher", "student"]
 _MARK = 8
 """Characters of a run's key in the names of its exports."""
 
+_NONE_YET = "Expected a checkpoint in the run in {}, but it has none yet. Start it again, or wait."
+
 
 def export_step(
     run: str | Path,
@@ -129,6 +131,9 @@ def model_of(folder: Path) -> Path | None:
 
     Returns:
         The folder of the export, said on stderr; None where the path is of no run.
+
+    Raises:
+        UsageError: The run has no checkpoint.
     """
     if folder.is_file():
         ours = folder.parent.name in (CHECKPOINTS, SNAPSHOTS) and re.fullmatch(r"\w+-\d+\.ckpt", folder.name)
@@ -139,6 +144,8 @@ def model_of(folder: Path) -> Path | None:
         )
         return folder / EXPORT
     if not saved_steps(folder):
+        if (folder / CONFIG).is_file() and (folder / KEY).is_file():
+            raise UsageError(_NONE_YET.format(folder))
         return None
     best = best_of(folder)
     step: Literal["best", "last"] = "last" if best is None else "best"
@@ -239,10 +246,12 @@ def _file_of(run: Path, step: int | Literal["last", "best"], weights: Network) -
         found = next((file for file in [*places, *small] if file.exists() and step_of(file) == step), None)
     if found is None:
         there = saved_steps(run) if weights == "teacher" else saved_steps(run, SNAPSHOTS)
-        steps = f"it has {some(map(str, there), 12)}" if there else "it has none yet"
+        if not there:
+            raise UsageError(_NONE_YET.format(run))
+        what = "a checkpoint that the monitor chose" if step == "best" else f"a checkpoint or snapshot of step {step}"
         raise UsageError(
-            f"Expected a checkpoint or snapshot of step {step} in {run}, but {steps}. Give one of these as --step, or "
-            "leave it out."
+            f"Expected {what} in {run}, but it has {some(map(str, there), 12)}. Give one of these as --step, or leave "
+            "it out."
         )
     return found
 

@@ -14,7 +14,7 @@ from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from eva_core.errors import EvaError, UsageError
-from eva_core.files.atomic_files import FULL, not_written, refuse_without_room, write_text
+from eva_core.files.atomic_files import FULL, READ_ONLY, make_folder, not_written, refuse_without_room, write_text
 from eva_core.hub.availability import as_size
 from eva_core.progress import Bar, say, stage
 from eva_core.results.record import CONFIG
@@ -80,9 +80,9 @@ def pretrain(plan: Plan) -> Path:
     if _exported(plan):
         say(f"{output} is finished.")
         return output / EXPORT
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     # only the first process takes the lock: the others belong to the same run
-    with sole_process(output) if rank == 0 else nullcontext(), _full_disk_named(output):
+    with _disk_named(output), sole_process(output) if rank == 0 else nullcontext():
         if rank == 0:
             clear_unfinished(output)
             finish_exchange(output / EXPORT)
@@ -119,14 +119,15 @@ def _stopping(training: Training, began: float) -> Stopping:
 
 
 @contextmanager
-def _full_disk_named(output: Path) -> Iterator[None]:
-    """Name the folder where logs, pictures or an export meet a full disk: their libraries do not."""
+def _disk_named(output: Path) -> Iterator[None]:
+    """Name the folder where logs, pictures or an export meet a disk that takes nothing: their libraries do not."""
     try:
         yield
     except OSError as error:
-        if error.errno not in FULL:
+        place = Path(error.filename or output)
+        if error.errno not in FULL and not (error.errno in READ_ONLY and place.is_relative_to(output)):
             raise
-        raise EvaError(f"{not_written(Path(error.filename or output), error)} {resume_note(output)}") from error
+        raise EvaError(f"{not_written(place, error)} {resume_note(output)}") from error
 
 
 def _rank(environment: ClusterEnvironment, devices: int) -> int:

@@ -112,7 +112,7 @@ def _write(study: Study, runs: Sequence[Any], output: Path) -> dict[str, Any]:
     from eva_pretrain.studies.table import as_markdown
 
     record = study_record(study, runs)
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     write_text(output / "study.json", json.dumps(record, indent=2, allow_nan=False) + "\n")
     write_text(output / "study.md", as_markdown(record))
     draw(record, output / "study.png")

@@ -7,7 +7,7 @@ from typing import Any
 import simplejpeg
 from filelock import FileLock
 
-from eva_core.files.atomic_files import unlinked, write_bytes
+from eva_core.files.atomic_files import make_folder, unlinked, write_bytes
 from eva_core.files.checked_lines import checked_line, fields_of
 from eva_core.files.checksums import sha256
 from eva_core.files.sealed_records import SEAL, read_record_or_nothing, write_record
@@ -36,7 +36,7 @@ def cut_patches(plan: Plan, patches: int, folder: Path) -> dict[str, Any]:
         Record of the folder: `patches`, `bytes` on disk, `seconds` that it took (None where unknown), and the slides
         `seen`, each with its TCGA patient.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with FileLock(folder / ".cutting"):
         for leftover in folder.glob("*/.*.jpg"):  # left by a killed process
             leftover.unlink()

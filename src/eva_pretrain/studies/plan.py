@@ -12,7 +12,7 @@ import yaml
 from eva_core.boards.board import DEFAULT, FAILED, Pair, Part
 from eva_core.config.files import read_protocol
 from eva_core.errors import EvaError, UsageError
-from eva_core.files.atomic_files import write_text
+from eva_core.files.atomic_files import make_folder, write_text
 from eva_core.files.sealed_records import is_damaged
 from eva_core.identity import canonical, changed_fields
 from eva_core.progress import say
@@ -105,7 +105,7 @@ def plan_runs(study: Study, flags: Sequence[str], output: Path) -> list[Run]:
         if any(given.partition("=")[0] == flag for given in flags):
             raise UsageError(f"Expected no {flag} for the runs of a study, but got one. Leave it out: it sets its own.")
     output = output.resolve()  # paths are part of the arguments of a run
-    (output / "variants").mkdir(parents=True, exist_ok=True)
+    make_folder(output / "variants")
     base = ["--config", study.base, *flags]
     on_folder = parse([*base, "--output", str(output)]).data.folder is not None
     planned, indexes = [], dict[str, Path]()

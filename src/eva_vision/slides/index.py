@@ -17,7 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from eva_core.errors import EvaError, UsageError, some
-from eva_core.files.atomic_files import remove_leftovers, unlinked
+from eva_core.files.atomic_files import make_folder, remove_leftovers, unlinked
 from eva_core.files.checked_lines import checked_line
 from eva_core.progress import say
 from eva_vision.slides.changed_slides import refuse_changed
@@ -165,7 +165,7 @@ class Writer:
         """
         self.folder, self.tissue, self.method = folder, tissue, method
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             self._lock = FileLock(folder / ".lock")
             self._lock.acquire(timeout=0)
         except Timeout:

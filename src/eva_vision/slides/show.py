@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from eva_core.errors import EvaError
-from eva_core.files.atomic_files import write_bytes
+from eva_core.files.atomic_files import make_folder, write_bytes
 from eva_core.progress import quiet
 from eva_vision.slides.reading.slide import Patch, Slide
 from eva_vision.slides.sampler import Sampler, Sampling
@@ -75,7 +75,7 @@ def draw(slide: Slide, mask: TissueMask, path: Path) -> None:
         top += (_SIZE + _CAPTION + _GAP if patches else 0) + _LABEL
     content = io.BytesIO()
     sheet.crop((0, 0, width, max(top, overview.height + _MARGIN + 62) + _MARGIN)).save(content, "PNG", optimize=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_bytes(path, content.getvalue())
 
 

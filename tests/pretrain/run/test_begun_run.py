@@ -79,11 +79,15 @@ def test_a_refusal_names_each_setting_with_both_values(begun, patches):
     )
 
 
-def test_what_only_slides_have_is_free_where_the_source_is_a_folder(begun, patches):
+def test_what_only_slides_have_is_free_where_the_source_is_a_folder(begun, patches, tmp_path, recwarn):
     free = ["--sampling.mpp=[0.25]", "--sampling.tissue=0.6", "--sampling.per_window=2", "--data.hsv_filter=true"]
     assert going_on(plan(patches, begun, *free, "--data.mpp=0.5", "--data.tissue=none")).key == plan(patches, begun).key
     with pytest.raises(UsageError, match=r"^Expected sampling\.size 40 as in the run in .*, but got 48\. Give"):
         going_on(plan(patches, begun, *free, "--sampling.size=48"))
+    output = shutil.copytree(begun, tmp_path / "run")
+    card = json.loads((pretrain(plan(patches, output, *free, "--data.mpp=0.5")) / "card.json").read_text())
+    assert (card["step"], card["mpp"]) == (4, [0.5, 0.5])
+    assert not [warning for warning in recwarn if "other patches" in str(warning.message)]
 
 
 def test_a_run_of_an_earlier_version_is_known_by_its_configuration(begun, patches, tmp_path):

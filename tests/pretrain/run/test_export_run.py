@@ -187,3 +187,13 @@ def test_more_steps_of_the_same_schedule_go_on_with_the_run(
     assert json.loads((copied / "export/card.json").read_text())["step"] == 5
     for name, value in whole.items():
         assert torch.equal(longer[name], value), name
+
+
+def test_a_run_without_a_checkpoint_is_called_so(stopped, tmp_path):
+    for name in ("config.yaml", "key"):
+        shutil.copy(stopped / name, tmp_path)
+    for find in (lambda: model_of(tmp_path), lambda: export_step(tmp_path)):
+        with pytest.raises(UsageError, match=f"^Expected a checkpoint in the run in {tmp_path}, but it has none yet"):
+            find()
+    with pytest.raises(UsageError, match=r"Expected a checkpoint that the monitor chose in .*, but it has 1, 2, 3"):
+        export_step(stopped, "best")

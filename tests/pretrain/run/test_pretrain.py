@@ -517,3 +517,17 @@ def test_a_full_disk_is_told_whoever_writes(patches, tmp_path, monkeypatch):
         EvaError, match=f"Could not write {tmp_path / 'run'} .No space left.*There is no checkpoint yet"
     ):
         run(patches, tmp_path / "run", "--steps=2")
+
+
+def test_an_output_that_takes_nothing_is_told(patches, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    for output in (tmp_path / "file", tmp_path / "file/run"):
+        with pytest.raises(EvaError, match=f"^Could not write {output} "):
+            run(patches, output, "--steps=2")
+
+    def read_only(folder):
+        raise OSError(errno.EROFS, "Read-only file system", str(folder / sole_process.LOCK))
+
+    monkeypatch.setattr("eva_pretrain.run.pretrain.sole_process", read_only)
+    with pytest.raises(EvaError, match=f"^Could not write {tmp_path}/run/.running .Read-only file system"):
+        run(patches, tmp_path / "run", "--steps=2")
