@@ -67,18 +67,18 @@ def exported(folder: str) -> "Backbone":
     weights = str(path / WEIGHTS)
     backbone = timm_model(content["arch"], weights, mean=content["mean"], std=content["std"], **content["arch_args"])
     slides, images = read_seen(path), read_images(path)
+    made_from = [*map(_made_from, content.get("derived_from", []))]
     backbone.name = content["name"]
     backbone.card = replace(
         backbone.card,
         name=content["name"],
+        licence="; ".join(["unknown", *made_from]),  # its makers say it, within the terms of what it is made from
         geometry=Geometry(content["size"], content["size"]),
         pooling="cls",  # the heads of DINO stand on the class token
         mpp=tuple(content["mpp"]),
         source=f"eva pretrain, {content['weights_of']}",
         revision=f"step {content['step']}",
-        trained_on="; ".join(
-            [_trained_on(slides, len(images) // 8), *map(_made_from, content.get("derived_from", []))]
-        ),
+        trained_on="; ".join([_trained_on(slides, len(images) // 8), *made_from]),
         collections=_with_those_of(content.get("derived_from", []), _collections(slides)),
         training_ids=tuple(sorted({name for pair in slides for name in pair if name is not None})),
         training_images=images,

@@ -29,6 +29,7 @@ def test_starts_and_frozen_models_are_in_the_card_and_in_that_of_what_starts_fro
     card = exported(str(folder)).card
     assert "made from kaiko_vits16 (Kaiko Non-Commercial" in card.trained_on
     assert "made from uni (CC-BY-NC-ND-4.0)" in card.trained_on
+    assert card.licence.endswith("; made from uni (CC-BY-NC-ND-4.0)")
     assert card.collections == ("TCGA", "GTEx", "others")  # what it saw itself is not known
     for inside in ("", "model.safetensors"):
         assert derived_from(f"vit: {{start: {json.dumps(str(folder / inside))}}}") == derived_from(config)
