@@ -84,8 +84,8 @@ class DinoV2(Method):
         Raises:
             UsageError: A number makes no sense.
         """
-        weights, when = (ibot, spread_weight, gram), (gram_start, gram_every)
-        _check(student_temperature, weights, kde_kappa, mask_share, mask_ratio, when)
+        weights, anchoring = (ibot, spread_weight, gram), (gram_start, gram_every, gram_size)
+        _check(student_temperature, weights, kde_kappa, mask_share, mask_ratio, anchoring)
         names = ("dino", "ibot") if ibot_head else ("dino",)
         heads = {name: (prototypes, hidden, bottleneck) for name in names}
         super().__init__(setup, lambda dim: {k: Head(dim, *v, gain=True) for k, v in heads.items()}, masked=True)
@@ -195,9 +195,9 @@ def _check(
     kde_kappa: float,
     mask_share: float,
     mask_ratio: tuple[float, float],
-    gram_when: tuple[float, int],
+    anchoring: tuple[float, int, int | None],
 ) -> None:
-    start, every = gram_when
+    start, every, size = anchoring
     refuse(
         (not 0 < student_temperature <= 1, "student_temperature above 0 and at most 1", student_temperature),
         (not all(0 <= w <= MOST_WEIGHT for w in weights), f"weights of losses from 0 to {MOST_WEIGHT}", weights),
@@ -207,6 +207,7 @@ def _check(
         (mask_ratio[1] == 1 and mask_share > 0, "mask_ratio below 1, as all of a crop would be hidden", mask_ratio),
         (not 0 <= start < 1, "gram_start of at least 0 and below 1, where it would never begin", start),
         (every < 1, "gram_every of at least 1", every),
+        (size is not None and not weights[-1], "gram above 0 where gram_size is given", weights[-1]),
         where="method",
     )
 

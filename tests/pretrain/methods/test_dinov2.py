@@ -139,7 +139,7 @@ _OFFICIAL = {
 
 def anchored(**arguments):
     setup = Setup(ARCHITECTURE, Views(global_size=ARCHITECTURE.size), Recipe(steps=100), batch_size=4)
-    return DinoV2(setup, prototypes=8, hidden=8, bottleneck=4, gram=2.0, **arguments)
+    return DinoV2(setup, prototypes=8, hidden=8, bottleneck=4, **{"gram": 2.0, **arguments})
 
 
 def test_gram_anchoring_compares_patch_tokens_with_the_gram_teachers():
@@ -171,6 +171,7 @@ def test_without_gram_anchoring_there_is_no_gram_teacher():
             {"gram_size": 24},
             "gram_size of at least the student's 32 px, and a multiple of the patch of 8 px, but got 24",
         ),
+        ({"gram_size": 64, "gram": 0.0}, "gram above 0 where gram_size is given, but got 0"),
         ({"gram_size": 60}, "multiple of the patch of 8 px, but got 60"),
     ):
         with pytest.raises(UsageError, match=said):
