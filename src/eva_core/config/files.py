@@ -37,6 +37,9 @@ def find_config(name: str, below: str = "") -> Path:
         close = difflib.get_close_matches(name, files, n=3, cutoff=0.4)
         kind = "protocol" if below == "protocols" else "config"
         hint = f"Did you mean {' or '.join(close)}?" if close else f"There are {', '.join(files)}."
+        if "/" in name:
+            inside = Path(name) / "config.yaml"  # of a result or a run
+            hint = f"Did you mean {inside}?" if inside.is_file() else "Check the path."
         raise UsageError(f"No {kind} {name!r}: neither a file nor a name under configs/. {hint}")
     return files[name]
 

@@ -161,6 +161,8 @@ def _what_to_do(error: Exception, command: str, names: "Names") -> str:
     refused = re.search(
         r"\"(\w+)\":\s.*?Problem with given class_path '([\w.]+)':\s+Option '(\w+)' is not", str(error), re.DOTALL
     )
+    if str(error).startswith("Option '"):
+        return f"It is no setting of `eva {command}`: the config may be one of another command."
     if refused is None or refused[1] not in REGISTRIES:
         return f"See `eva {command} --help`."
     kind, path, option = refused.groups()

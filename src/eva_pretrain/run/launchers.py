@@ -20,6 +20,8 @@ _SRUN = "SLURM_STEP_NUM_TASKS"
 shells have it too, though no other process was started beside them."""
 _PROCESSES = 16
 """Processes that are trained on a CPU of any number of cores, to try what many devices do."""
+_OF_NODES = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK")
+"""Variables by which processes of several nodes find each other where no launcher tells them."""
 _VARIABLE = {
     "torchrun": "TORCHELASTIC_RUN_ID",
     "srun": _SRUN,
@@ -75,7 +77,7 @@ def environment_of(devices: int, nodes: int) -> ClusterEnvironment:
 
     Raises:
         UsageError: The launcher has started another number of processes than the run has devices, or there are not so
-            many devices.
+            many devices, or nothing says where the other nodes are.
     """
     machine = ThisMachine()
     if machine.creates_processes_externally:
@@ -94,7 +96,12 @@ def environment_of(devices: int, nodes: int) -> ClusterEnvironment:
                 f"{name} did not start this, unset {_VARIABLE[name]}."
             )
         return kind()
-    if nodes > 1:  # the user's launcher has set the variables that Lightning reads
+    if nodes > 1:
+        if absent := [name for name in _OF_NODES if name not in os.environ]:
+            raise UsageError(
+                f"Expected torchrun or srun to start the {nodes} nodes, or {', '.join(_OF_NODES)} to be set on each, "
+                f"but nothing sets {', '.join(absent)}. Start it by one of them, or lower training.nodes."
+            )
         return LightningEnvironment()
     if devices > 1:
         machine.announce()

@@ -203,6 +203,10 @@ def _train(
         plan.monitor.every if knn else 0,
         stopping,
     )
+    nodes = plan.training.nodes
+    if nodes > 1 and rank == 0:
+        wait = f"{environment.main_address}:{environment.main_port}, at most {plan.training.timeout_minutes:g} minutes"
+        say(f"Waiting for {nodes} nodes at {wait}.")
     with Bar("training", setup.recipe.steps, "steps", trainer.is_global_zero, step_of(last), lines=False) as bar:
         throughput.bar = bar
         with page.of_a_run() if trainer.is_global_zero else nullcontext():

@@ -54,6 +54,14 @@ def test_a_config_is_found_by_its_path_then_by_its_name(tmp_path: Path):
         find_config("strikt", "protocols")
 
 
+def test_a_folder_is_told_which_file_of_it_is_meant(tmp_path: Path):
+    (tmp_path / "config.yaml").touch()
+    with pytest.raises(UsageError, match=f"Did you mean {tmp_path}/config.yaml"):
+        find_config(str(tmp_path))
+    with pytest.raises(UsageError, match=r"under configs/\. Check the path\.$"):
+        find_config(str(tmp_path / "nowhere.yaml"))
+
+
 def test_the_reason_of_an_error_is_not_the_value_that_was_given():
     said = (
         "Does not validate against any of the Union subtypes\nErrors:\n"

@@ -36,6 +36,7 @@ def test_yaml_keeps_arguments_and_interpolations():
         (["--protocl.batch_size=3"], "Did you mean --protocol.batch_size?"),
         (["--batchsize", "3"], "Did you mean --protocol.batch_size?"),
         (["--no_such_thing", "3"], "See `eva fit --help`."),
+        (["--config=dinov2_tiny_cpu"], "It is no setting of `eva fit`: the config may be one of another command."),
         (["--output="], "Expected a folder after --output, but got ''."),
         (["--protocol.lr=[.nan]"], "Expected a number for --protocol.lr, but got nan."),
         (["--dataset=phantom", "--dataset.trian=4"], "`eva datasets phantom` lists its arguments."),

@@ -15,6 +15,7 @@ TORCHRUN = {
     **{"GROUP_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1234"},
 }
 LEFT_OVER = {name: TORCHRUN[name] for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")}
+NODES = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1234", "NODE_RANK": "1"}
 JSRUN = {
     **{"LSB_JOBID": "1", "LSB_DJOB_RANKFILE": "/nowhere", "JSM_NAMESPACE_LOCAL_RANK": "0"},
     **{"JSM_NAMESPACE_SIZE": "1", "JSM_NAMESPACE_RANK": "0"},
@@ -26,13 +27,13 @@ JSRUN = {
     [
         ({}, 1, 1, ThisMachine),
         ({}, 2, 1, ThisMachine),
-        ({}, 2, 2, LightningEnvironment),
         (JOB, 1, 1, ThisMachine),  # a batch script or a shell: nobody starts the other three
         ({**JOB, "SLURM_NTASKS_PER_NODE": "4"}, 1, 1, ThisMachine),
         ({**JOB, "SLURM_NTASKS_PER_NODE": "4"}, 4, 1, ThisMachine),
         ({**STEP, "SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, 1, 1, ThisMachine),  # srun of one task
         (STEP, 4, 1, Srun),
         (STEP, 2, 2, Srun),
+        (NODES, 2, 2, LightningEnvironment),
         ({**STEP, "SLURM_NTASKS": "8", "SLURM_NTASKS_PER_NODE": "8"}, 4, 1, Srun),  # fewer than the job has
         (TORCHRUN, 2, 1, TorchElasticEnvironment),
         ({**STEP, **TORCHRUN}, 2, 1, TorchElasticEnvironment),
@@ -69,6 +70,12 @@ def test_another_number_of_processes_is_one_line(variables, devices, said, monke
         monkeypatch.setenv(name, value)
     with pytest.raises(UsageError, match=said):
         environment_of(devices, 1)
+
+
+def test_nodes_that_nobody_starts_are_one_line(monkeypatch):
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    with pytest.raises(UsageError, match=r"to start the 2 nodes, .* but nothing sets MASTER_PORT, NODE_RANK"):
+        environment_of(1, 2)
 
 
 @pytest.mark.parametrize(("gpus", "most"), [(0, 16), (2, 2)])
