@@ -114,8 +114,8 @@ def measured(model: str, variant: str, device: torch.device, dry: bool, steps: i
         print(profiler.key_averages().table(sort_by="self_device_time_total", row_limit=18, max_name_column_width=60))
     median = statistics.median(seconds[3:])
     vit = method.student.vit
-    sizes_ = (views.global_size, views.local_size, views.local_crops, batch, method.masked_share)
-    done, all_ = (step_flops(vit.network, method.student.heads, *sizes_, r) for r in (vit.rates * vit.subset, ()))
+    crops_ = (views, batch, method.masked_share)
+    done, all_ = (step_flops(vit.network, method.student.heads, *crops_, r) for r in (vit.rates * vit.subset, ()))
     peak, memory = peak_flops(device, "bf16-mixed"), peak_memory(device)
     return {
         "step_s": round(median, 4),

@@ -66,8 +66,7 @@ def measured(bench: Bench, kind: type[Patches], model: str, variant: str, steps:
 
 def without_drop_path(method: Method) -> float:
     """Work of a step in which no branch is dropped, over the work that is done: a published share counts the first."""
-    vit, views = method.student.vit, method.setup_.views
-    crops = (views.global_size, views.local_size, views.local_crops, method.setup_.batch_size, method.masked_share)
+    vit, crops = method.student.vit, (method.setup_.views, method.setup_.batch_size, method.masked_share)
     every, done = (step_flops(vit.network, method.student.heads, *crops, r) for r in ((), vit.rates * vit.subset))
     return every / done
 

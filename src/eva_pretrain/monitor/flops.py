@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from eva_core.accelerator import device_name, is_gpu
+from eva_pretrain.augment.views import Views
 from eva_pretrain.network.crop_blocks import kept_rows
 
 _STUDENT = 3
@@ -17,9 +18,7 @@ _STUDENT = 3
 def step_flops(
     vit: Any,
     heads: Mapping[str, nn.Module] | nn.ModuleDict,
-    global_size: int,
-    local_size: int,
-    local_crops: int,
+    views: Views,
     batch: int,
     hidden: float = 0.0,
     rates: Sequence[float] = (),
@@ -34,23 +33,21 @@ def step_flops(
     Args:
         vit: A timm `VisionTransformer`.
         heads: Projection heads by name: `dino` takes class tokens; `ibot`, or else `dino`, takes hidden patches.
-        global_size: Side of the two global crops in pixels.
-        local_size: Side of the local crops in pixels.
-        local_crops: Number of local crops of an image.
+        views: Sizes and number of the crops of an image.
         batch: Number of images of a step.
         hidden: Share of all patches of the global crops that are hidden, 0.15 in DINOv2: half of the crops times a mean
             of 0.3; without masks 0.
         rates: Rate of drop path of each block of the student where branches are calculated for a subset of the rows;
             empty where they are for all.
         teachers: Side in pixels of the two global crops that each network sees which is not trained: the teacher, and a
-            Gram teacher, of which no head is used; None: the teacher alone, of `global_size`.
+            Gram teacher, of which no head is used; None: the teacher alone, which sees those of the student.
     """
-    crops = ((2, global_size), (local_crops, local_size))
+    crops = ((2, views.global_size), (views.local_crops, views.local_size))
     student_passes = sum(n * _pass(vit, size, [_share(n * batch, rate) for rate in rates]) for n, size in crops)
-    patches = 2 * hidden * _patches(vit, global_size)
+    patches = 2 * hidden * _patches(vit, views.global_size)
     cls_head, patch_head = _products(heads["dino"]), _products(heads["ibot" if "ibot" in heads else "dino"])
-    student = student_passes + (2 + local_crops) * cls_head + patches * patch_head
-    teacher_passes = sum(2 * _pass(vit, size) for size in teachers or (global_size,))
+    student = student_passes + (2 + views.local_crops) * cls_head + patches * patch_head
+    teacher_passes = sum(2 * _pass(vit, size) for size in teachers or (views.global_size,))
     teacher = teacher_passes + 2 * cls_head + patches * patch_head
     return float(batch * (_STUDENT * student + teacher))
 

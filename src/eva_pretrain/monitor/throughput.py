@@ -179,9 +179,9 @@ def step_numbers(method: Method, step: int, waiting: float) -> dict[str, float]:
 
 def _batch_flops(method: Method, teachers: Sequence[int]) -> float:
     setup, vit = method.setup_, method.student.vit
-    sizes = (setup.views.global_size, setup.views.local_size, setup.views.local_crops, setup.batch_size)
     rates = vit.rates if vit.subset else ()
-    return step_flops(vit.network, method.student.heads, *sizes, method.masked_share, rates, teachers)
+    heads, hidden = method.student.heads, method.masked_share
+    return step_flops(vit.network, heads, setup.views, setup.batch_size, hidden, rates, teachers)
 
 
 def _rates(numbers: dict[str, float]) -> str:

@@ -6,8 +6,11 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from eva_pretrain.augment.views import Views
 from eva_pretrain.monitor.flops import peak_flops, step_flops
 from eva_pretrain.network.vit import Architecture, Vit
+
+SMALL = Views(64, 32, 2)
 
 
 def network(arch: str, **arguments: object) -> nn.Module:
@@ -37,7 +40,7 @@ def head(dim: int, prototypes: int, bottleneck: int) -> nn.Module:
 def test_the_floor_of_an_image(arch: str, local: int, prototypes: int, bottleneck: int, expected: float):
     vit = network(arch, img_size=224)
     heads = {"dino": head(vit.embed_dim, prototypes, bottleneck)}
-    assert step_flops(vit, heads, 224, local, 8, 1, 0.15) / 1e12 == pytest.approx(expected, rel=0.004)
+    assert step_flops(vit, heads, Views(local_size=local), 1, 0.15) / 1e12 == pytest.approx(expected, rel=0.004)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +64,7 @@ def test_a_step_is_what_torch_counts(arch: str, arguments: dict[str, object]):
         heads["dino"](torch.cat([vit(global_), vit(local)]))
         heads["ibot"](torch.empty(hidden, vit.embed_dim, device="meta"))
     expected = 3 * student.get_total_flops() + teacher.get_total_flops()
-    assert step_flops(vit, heads, 4 * patch, 2 * patch, 3, batch, 1 / 8) == pytest.approx(expected, rel=1e-9)
+    assert step_flops(vit, heads, Views(4 * patch, 2 * patch, 3), batch, 1 / 8) == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("subset", [False, True])
@@ -77,15 +80,15 @@ def test_drop_path_counts_what_is_calculated(subset: bool):
     with FlopCounterMode(display=False) as teacher:
         vit.eval()(global_)
     heads = {"dino": nn.Identity()}
-    ours = step_flops(vit.network, heads, 32, 32, 3, 3, 0, vit.rates if vit.subset else ())
+    ours = step_flops(vit.network, heads, Views(32, 32, 3), 3, 0, vit.rates if vit.subset else ())
     assert ours == pytest.approx(3 * student.get_total_flops() + teacher.get_total_flops(), rel=1e-9)
 
 
 def test_one_head_sees_the_hidden_patches_too():
     vit = network("test_vit", img_size=64)
     shared, apart = {"dino": head(64, 100, 32)}, {"dino": head(64, 100, 32), "ibot": head(64, 100, 32)}
-    assert step_flops(vit, shared, 64, 32, 2, 4, 0.25) == step_flops(vit, apart, 64, 32, 2, 4, 0.25)
-    assert step_flops(vit, shared, 64, 32, 2, 4, 0.25) > step_flops(vit, apart, 64, 32, 2, 4)
+    assert step_flops(vit, shared, SMALL, 4, 0.25) == step_flops(vit, apart, SMALL, 4, 0.25)
+    assert step_flops(vit, shared, SMALL, 4, 0.25) > step_flops(vit, apart, SMALL, 4)
 
 
 @pytest.mark.parametrize("size", [64, 128])
@@ -93,7 +96,7 @@ def test_a_gram_teacher_is_one_more_pass_over_the_global_crops_of_its_size(size:
     vit, heads = network("test_vit", img_size=64), {"dino": head(64, 100, 32)}
     with FlopCounterMode(display=False) as counter:
         vit(torch.empty(2 * 4, 3, size, size, device="meta"))
-    more, plain = (step_flops(vit, heads, 64, 32, 2, 4, 0.25, teachers=sizes) for sizes in ((64, size), None))
+    more, plain = (step_flops(vit, heads, SMALL, 4, 0.25, teachers=sizes) for sizes in ((64, size), None))
     assert more - plain == counter.get_total_flops()
 
 
