@@ -68,6 +68,7 @@ class Architecture:
 
     def __post_init__(self) -> None:
         refuse(
+            (self.start == "", "start as a name, a file or a folder", "''"),
             (not 0 <= self.drop_path < 1, "drop_path of at least 0 and below 1", self.drop_path),
             (not 0 <= self.checkpointing <= 1, "checkpointing from 0 to 1", self.checkpointing),
             (bool(lost := _NO_EFFECT & {*self.arguments}), "drop_path, as timm's rates have no effect", sorted(lost)),

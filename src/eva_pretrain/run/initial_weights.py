@@ -96,7 +96,7 @@ def _is_ours(state: State) -> bool:
 def _read(start: str, method: Method) -> tuple[State, str]:
     """Read the state of a start, and how `--vit` describes its architecture, "" where nothing says so."""
     path = Path(start)
-    if start and not is_registered(start):  # "" would be the current folder
+    if not is_registered(start):
         if is_address(start) and not start.startswith(HUB):
             raise UsageError(f"Expected start as a file on this machine or a name, but got {start}. Download it first.")
         if path.is_dir():

@@ -387,7 +387,7 @@ def test_the_monitor_looks_at_other_patches_than_the_few_that_are_trained_on(sli
         ([*TINY, "--folder", "x", "--sampling.window", "0"], "window to be at least 1"),
         ([*TINY, "--folder", "x", "--vit.arhc", "y"], "Did you mean --vit.arch"),
         ([*TINY, "--folder", "x", "--config", "{misspelt}"], "Did you mean --recipe.warmup"),
-        ([*TINY, "--folder", "{patches}", "--start", ""], "a name of `eva models`"),
+        ([*TINY, "--folder", "{patches}", "--start", ""], "Expected start as a name, a file or a folder, but got ''"),
         ([*TINY, "--folder", "{patches}", "--method.gram_every", "0"], "gram_every of at least 1"),
         ([*TINY, "--folder", "{patches}", "--method.ibot", "1e9"], "weights of losses from 0 to 100"),
         ([*TINY, "--folder", "{patches}", "--method.kde_kappa", "1e9"], "kde_kappa above 0 and at most 1000"),
