@@ -91,7 +91,7 @@ class Recipe:
         return self.steps if self.schedule_steps is None else self.schedule_steps
 
     def unusual(self, batch: int) -> list[str]:
-        """Say that the learning rate is high for AdamW, or that the teacher follows the student closely.
+        """Say where a learning rate is high for AdamW, a teacher follows closely, or a warm-up does not end.
 
         Args:
             batch: Patches of an optimiser step over all devices.
@@ -107,6 +107,12 @@ class Recipe:
             lines.append(
                 f"The teacher's momentum begins at {self.momentum[0]:g}, which is low: recipes have at least 0.97. If "
                 "the monitor tells of a collapse, raise recipe.momentum."
+            )
+        warmup = round(self.warmup * self.schedule_length)
+        if self.steps <= warmup:
+            lines.append(
+                f"The run ends at step {self.steps:,}, within the warm-up of {warmup:,}: its learning rate stays below "
+                "the one that is asked for. More steps, or a lower recipe.warmup or recipe.schedule_steps, change that."
             )
         return lines
 

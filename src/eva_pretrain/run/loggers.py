@@ -16,14 +16,21 @@ from typing_extensions import override
 from eva_core.errors import EvaError, UsageError
 from eva_core.files.addresses import free_of_secrets
 from eva_core.files.atomic_files import make_folder, unlinked, write_text
+from eva_core.progress import say
+from eva_pretrain.monitor.lines import LOG
 
 Name = Literal["tensorboard", "csv", "wandb", "mlflow"]
 LOGS = "logs"
 """Folder of what loggers write, in that of a run."""
 _SERVED = ("wandb", "mlflow")
 _PROJECT = "eva"
-_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
-"""What holds where the user sets nothing: MLflow's own 7 and 120 let a run wait for minutes, at each step."""
+_PATIENCE = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "WANDB_INIT_TIMEOUT": "30",
+}
+"""What holds where the user sets nothing: theirs of 7, 120 and 90 let a run wait for minutes."""
+_ADVICE = {"mlflow": "Set MLFLOW_TRACKING_URI", "wandb": "Run `wandb login`, or set WANDB_MODE=offline"}
 
 
 def refuse_missing(name: Name) -> None:
@@ -45,7 +52,8 @@ def make_logger(
     """Make a logger that goes on behind a checkpoint, for the first rank.
 
     Files lose what lies beyond the checkpoint. The servers of wandb and MLflow keep all: their run is gone on with, and
-    gets only steps that it has not. Both take address, project and keys from the environment, as they do anywhere.
+    gets only steps that it has not. Both take address, project and keys from the environment, as they do anywhere. One
+    that does not answer is no reason to stop a run that has begun.
 
     Args:
         name: Its name.
@@ -57,6 +65,9 @@ def make_logger(
 
     Returns:
         The logger, and the last step that it has already.
+
+    Raises:
+        EvaError: A server does not answer, and the run begins.
     """
     logs = output / LOGS
     if name == "tensorboard":
@@ -69,30 +80,34 @@ def make_logger(
     if file.exists():
         state = json.loads(file.read_text(encoding="utf-8"))
     begins = state["run"] is None
-    logger: WandbLogger | MLFlowLogger
+    for variable, value in _PATIENCE.items():
+        os.environ.setdefault(variable, value)
+    logger, where = _served(name, run, logs, state["run"])
+    try:
+        number = logger.version if isinstance(logger, WandbLogger) else logger.run_id  # MLflow gives it
+        last = max(state["step"], before)
+        if isinstance(logger, MLFlowLogger):  # a kill may have come before the last line was sent
+            last = -1 if begins else _last_step(logger)
+        if begins:
+            logger.log_hyperparams(dict(settings))
+    except Exception as error:  # of a server of somebody else's
+        reason = f"{where}, but it does not answer ({' '.join(str(error).split())[:200]})"
+        if begins:
+            raise EvaError(f"Expected {reason}. {_ADVICE[name]}, or choose another --logger.") from error
+        say(f"Expected {reason}. Training goes on; all numbers are in {output / LOG}.")
+        return logger, max(state["step"], before)
+    write_text(file, json.dumps({"run": number, "step": last}))
+    return logger, last
+
+
+def _served(name: Name, run: str, logs: Path, number: str | None) -> tuple[WandbLogger | MLFlowLogger, str]:
+    """Logger of a server, which is not asked yet, and where that is; goes on with a run of that number."""
     if name == "wandb":
-        state["run"] = state["run"] or secrets.token_hex(4)
         project = os.environ.get("WANDB_PROJECT", _PROJECT)
-        logger = WandbLogger(run, save_dir=logs, id=state["run"], project=project)
-    else:
-        address = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(logs / 'mlflow.db').resolve()}"
-        project = os.environ.get("MLFLOW_EXPERIMENT_NAME", _PROJECT)
-        for variable, value in _PATIENCE.items():
-            os.environ.setdefault(variable, value)
-        try:
-            logger = MLFlowLogger(project, run, address, run_id=state["run"])
-            state["run"] = logger.run_id
-            before = -1 if begins else _last_step(logger)  # a kill may have come before the line was sent
-        except Exception as error:  # of a server
-            raise EvaError(
-                f"Expected MLflow at {free_of_secrets(address)}, but it does not answer "
-                f"({' '.join(str(error).split())[:200]}). Set MLFLOW_TRACKING_URI, or choose another --logger."
-            ) from error
-    state["step"] = before if name == "mlflow" else max(state["step"], before)
-    write_text(file, json.dumps(state))
-    if begins:
-        logger.log_hyperparams(dict(settings))
-    return logger, state["step"]
+        return WandbLogger(run, save_dir=logs, id=number or secrets.token_hex(4), project=project), "wandb"
+    address = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(logs / 'mlflow.db').resolve()}"
+    project = os.environ.get("MLFLOW_EXPERIMENT_NAME", _PROJECT)
+    return MLFlowLogger(project, run, address, run_id=number), f"MLflow at {free_of_secrets(address)}"
 
 
 def _last_step(logger: MLFlowLogger) -> int:

@@ -86,3 +86,9 @@ def test_a_high_learning_rate_is_said_at_its_batch():
 def test_a_teacher_that_follows_closely_is_said():
     (said,) = Recipe(momentum=(0.0, 1.0)).unusual(32)
     assert said.startswith("The teacher's momentum begins at 0, which is low")
+
+
+def test_a_run_that_ends_within_its_warm_up_is_said():
+    assert Recipe(steps=101, schedule_steps=1000, warmup=0.1).unusual(32) == []
+    (said,) = Recipe(steps=100, schedule_steps=1000, warmup=0.1).unusual(32)
+    assert said.startswith("The run ends at step 100, within the warm-up of 100")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from eva_core.errors import UsageError
+from eva_core.errors import EvaError, UsageError
 from eva_pretrain.run import loggers
 from eva_pretrain.run.config import parse
 from eva_pretrain.run.loggers import CsvLogger, make_logger
@@ -78,7 +78,7 @@ class Served:
     def __init__(self, *values: Any, **settings: Any) -> None:
         self.made.append({"values": values, "params": [], **settings})
         self.run_id = settings.get("run_id") or "of the server"
-        self.experiment = self
+        self.version, self.experiment = settings.get("id"), self
 
     def get_metric_history(self, run_id: str, name: str) -> list[SimpleNamespace]:
         assert run_id == "of the server"
@@ -105,3 +105,25 @@ def test_a_server_goes_on_with_the_same_run(name, kind, key, has, tmp_path, monk
     first, second, third = Served.made
     assert second[key] == third[key] == (first[key] or "of the server")
     assert [made["params"] for made in Served.made] == [[{"lr": 1}], [], []]
+
+
+def test_a_server_that_is_away_stops_the_begin_of_a_run_and_not_a_run_that_has_begun(tmp_path, monkeypatch, capsys):
+    class Away(Served):
+        def get_metric_history(self, *_: Any) -> list[SimpleNamespace]:
+            raise ConnectionError("nobody\nanswers")
+
+        def log_hyperparams(self, *_: Any) -> None:
+            raise ConnectionError("nobody\nanswers")
+
+    monkeypatch.setattr(loggers, "MLFlowLogger", Away)
+    with pytest.raises(
+        EvaError, match=r"MLflow at sqlite.*does not answer \(nobody answers\)\. Set MLFLOW_TRACKING_URI"
+    ):
+        make_logger("mlflow", "run", tmp_path, -1, -1, {})
+    monkeypatch.setattr(loggers, "MLFlowLogger", Served)
+    make_logger("mlflow", "run", tmp_path, -1, -1, {})
+    monkeypatch.setattr(loggers, "MLFlowLogger", Away)
+    assert make_logger("mlflow", "run", tmp_path, 3, 7, {})[1] == 7
+    assert "does not answer (nobody answers). Training goes on" in capsys.readouterr().err
+    monkeypatch.setattr(loggers, "MLFlowLogger", Served)
+    assert make_logger("mlflow", "run", tmp_path, 3, 7, {})[1] == 5
