@@ -24,12 +24,6 @@ LOGS = "logs"
 """Folder of what loggers write, in that of a run."""
 _SERVED = ("wandb", "mlflow")
 _PROJECT = "eva"
-_PATIENCE = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-    "WANDB_INIT_TIMEOUT": "30",
-}
-"""What holds where the user sets nothing: theirs of 7, 120 and 90 let a run wait for minutes."""
 _ADVICE = {"mlflow": "Set MLFLOW_TRACKING_URI", "wandb": "Run `wandb login`, or set WANDB_MODE=offline"}
 
 
@@ -80,8 +74,7 @@ def make_logger(
     if file.exists():
         state = json.loads(file.read_text(encoding="utf-8"))
     begins = state["run"] is None
-    for variable, value in _PATIENCE.items():
-        os.environ.setdefault(variable, value)
+    _wait_less()
     logger, where = _served(name, run, logs, state["run"])
     try:
         number = logger.version if isinstance(logger, WandbLogger) else logger.run_id  # MLflow gives it
@@ -98,6 +91,13 @@ def make_logger(
         return logger, max(state["step"], before)
     write_text(file, json.dumps({"run": number, "step": last}))
     return logger, last
+
+
+def _wait_less() -> None:
+    """Let a server that is away hold up a run for less than their own 7 attempts, 120 s each, and 90 s."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    os.environ.setdefault("WANDB_INIT_TIMEOUT", "30")
 
 
 def _served(name: Name, run: str, logs: Path, number: str | None) -> tuple[WandbLogger | MLFlowLogger, str]:
