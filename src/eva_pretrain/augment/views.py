@@ -5,6 +5,7 @@ of the patches.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -124,8 +125,11 @@ class Views:
                 refuse((not right(value), f"{name} to be {what}", value), where="views")
 
 
-class Crops(NamedTuple):
+@dataclass(frozen=True)
+class Crops:
     """Crops of B patches, crop-major: all patches of crop 0, then of crop 1, ...
+
+    Iterating gives those that the student sees: `global_`, then `local`.
 
     Attributes:
         global_: Global crops, normalised float32 (2 B, 3, G, G).
@@ -136,6 +140,9 @@ class Crops(NamedTuple):
     global_: Tensor
     local: Tensor
     large: Tensor | None = None
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter((self.global_, self.local))
 
 
 class _Kind(NamedTuple):

@@ -167,8 +167,8 @@ class PatchLoader:
             for name in ("ranks", "batch_size", "batch"):
                 now.pop(name, None)
                 then.pop(name, None)
-        names = {**now, **then}.keys() - {"mpp"}  # of a folder: it stands on the card alone
-        changed = [name for name in names if now.get(name) != then.get(name)]
+        on_the_card_alone = {"mpp"}  # of a folder
+        changed = [n for n in {**now, **then} if now.get(n) != then.get(n) and n not in on_the_card_alone]
         if changed:
             warnings.warn(
                 f"Expected the stream that was stopped, but it differs in {some(changed)}: "

@@ -30,7 +30,9 @@ def test_shapes(local_crops):
     assert crops.global_.shape == (4, 3, 16, 16)
     assert crops.local.shape == (2 * local_crops, 3, 8, 8)
     assert crops.large is None
-    for x in crops[:2]:
+    global_, local = crops  # as methods of plugins take them
+    assert (global_ is crops.global_, local is crops.local) == (True, True)
+    for x in crops:
         assert x.dtype == torch.float32
         assert ((x >= -1) & (x <= 1)).all()  # normalised by 0.5, 0.5; false of NaN too
 
@@ -53,10 +55,10 @@ def test_local_crops_are_of_their_own_patch():
 def test_a_seed_gives_the_same_crops_and_another_others(monkeypatch):
     pixels, views = patches(3, 24), Views(**SMALL, stain=0.1)
     first, again, other = (make_crops(pixels, views, seed(n)) for n in (1, 1, 2))
-    assert all(torch.equal(a, b) for a, b in zip(first[:2], again[:2], strict=True))
-    assert not any(torch.equal(a, b) for a, b in zip(first[:2], other[:2], strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(first, other, strict=True))
     monkeypatch.setattr(module, "_BLOCK", 1)  # one crop at a time
-    for a, b in zip(first[:2], make_crops(pixels, views, seed(1))[:2], strict=True):
+    for a, b in zip(first, make_crops(pixels, views, seed(1)), strict=True):
         torch.testing.assert_close(a, b)
 
 
@@ -83,7 +85,7 @@ def test_autocast_does_not_reach_in():
     pixels, views = patches(2, 24), Views(**SMALL, stain=0.1)
     with torch.autocast("cpu", torch.bfloat16):
         inside = make_crops(pixels, views, seed())
-    assert all(torch.equal(a, b) for a, b in zip(inside[:2], make_crops(pixels, views, seed())[:2], strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(inside, make_crops(pixels, views, seed()), strict=True))
 
 
 @pytest.mark.parametrize(("axis", "name"), [(3, "horizontal"), (2, "vertical")])
@@ -238,7 +240,7 @@ def test_cross_magnification_shows_the_same_place_at_another_mpp():
 
 def test_what_is_off_draws_nothing():
     plain, off = Views(**SMALL), Views(**SMALL, turn=0.0, cross=0.0, cross_mpp=(0.1, 9.0), randstainna=0.0)
-    for a, b in zip(*(make_crops(patches(2, 24), views, seed())[:2] for views in (plain, off)), strict=True):
+    for a, b in zip(*(make_crops(patches(2, 24), views, seed()) for views in (plain, off)), strict=True):
         assert torch.equal(a, b)
 
 
@@ -268,7 +270,7 @@ def test_large_crops_draw_nothing_and_have_no_blur():
     views = Views(**SMALL, **ALL_ON)
     ours, theirs = seed(), seed()
     with_large, without = make_crops(patches(2, 48), views, ours, large=32), make_crops(patches(2, 48), views, theirs)
-    assert all(torch.equal(a, b) for a, b in zip(with_large[:2], without[:2], strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(with_large, without, strict=True))
     assert torch.equal(ours.get_state(), theirs.get_state())
     sharp = Views(**SMALL | STILL | {"local_crops": 0})
     blurred = Views(**SMALL | STILL | {"local_crops": 0, "blur": (1.0, 1.0, 0.0)})
@@ -286,5 +288,6 @@ def test_patches_of_one_colour_have_crops_that_are_numbers(side):
     strong = {"jitter": 1.0, "brightness": 100.0, "contrast": 100.0, "saturation": 100.0, "hue": 0.5}
     views = Views(**SMALL, **ALL_ON | strong | {"turn": 1.0, "cross": 1.0, "randstainna": 1.0, "stain": 0.99})
     for pixels in (*plain.split(1), plain):
-        for x in make_crops(pixels, views, seed(), large=32):
+        crops = make_crops(pixels, views, seed(), large=32)
+        for x in (*crops, crops.large):
             assert (x.abs() < 1 + 1e-5).all()  # false of NaN too

@@ -1,6 +1,7 @@
 """Three whole steps of DINOv2, forward and backward, against the official code's."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -119,7 +120,7 @@ def test_it_trains_without_local_crops(official_positions):
     method.student.vit.official_positions = official_positions
     local_crops = 2 * len(views.local) // len(views.global_)
     expected = method.losses_with(views, masked, temperature=0.05)
-    terms = method.losses_with(views._replace(local=views.local[:0]), masked, temperature=0.05)
+    terms = method.losses_with(replace(views, local=views.local[:0]), masked, temperature=0.05)
     sum(terms.values()).backward()
     assert terms["dino_local"].item() == 0
     assert terms["dino_global"].item() == pytest.approx((1 + local_crops) * expected["dino_global"].item())
@@ -181,7 +182,7 @@ def test_without_gram_anchoring_there_is_no_gram_teacher():
 def test_a_gram_teacher_of_larger_crops_is_compared_on_the_students_grid():
     large = torch.nn.functional.interpolate(crops()[0].global_, (64, 64), mode="bicubic")
     method, (views, masked) = anchored(gram_size=64), crops()
-    term = method.losses_with(views._replace(large=large), masked, temperature=0.05, anchored=True)["gram"]
+    term = method.losses_with(replace(views, large=large), masked, temperature=0.05, anchored=True)["gram"]
     with torch.no_grad():
         student = method.student.vit(views.global_, masked).patches
         maps = method.gram_teacher.vit(large).patches.mT.unflatten(2, (8, 8))

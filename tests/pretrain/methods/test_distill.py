@@ -45,7 +45,7 @@ def crops() -> Crops:
 
 
 def test_terms_are_distances_from_what_the_frozen_model_says():
-    method, (global_, local, _) = make(patches=0.5), crops()
+    method, (global_, local) = make(patches=0.5), crops()
     pixels = F.interpolate(global_ * 0.5 + 0.5, (48, 48), mode="bilinear", antialias=True)
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (MEAN, STD))
     with torch.no_grad():
