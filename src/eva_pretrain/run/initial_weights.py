@@ -78,12 +78,10 @@ def seen_by(start: str | None) -> list[tuple[str, str | None]]:
 
 def images_seen_by(start: str | None) -> np.ndarray:
     """Hashes of the image files that a start, or a frozen model, of a run or an export has seen, uint64 (n,)."""
-    hashes, path = b"", Path(start or "")
-    if not start:
-        pass
-    elif (export := export_of(start)) is not None:
+    hashes, export = b"", export_of(start) if start else None
+    if export is not None:
         hashes = read_images(export)
-    elif path.suffix == ".ckpt" and path.is_file():
+    elif (path := Path(start or "")).suffix == ".ckpt" and path.is_file():
         hashes = images_seen(path.absolute().parents[1])
     return np.frombuffer(hashes, "<u8")
 
