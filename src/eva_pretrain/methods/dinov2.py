@@ -5,6 +5,7 @@ arXiv 2508.10104.
 """
 
 import random
+from functools import partial
 from typing import Literal
 
 import torch
@@ -87,8 +88,8 @@ class DinoV2(Method):
         weights, anchoring = (ibot, spread_weight, gram), (gram_start, gram_every, gram_size)
         _check(student_temperature, weights, kde_kappa, mask_share, mask_ratio, anchoring)
         names = ("dino", "ibot") if ibot_head else ("dino",)
-        heads = {name: (prototypes, hidden, bottleneck) for name in names}
-        super().__init__(setup, lambda dim: {k: Head(dim, *v, gain=True) for k, v in heads.items()}, masked=True)
+        head = partial(Head, prototypes=prototypes, hidden=hidden, bottleneck=bottleneck, gain=True)
+        super().__init__(setup, lambda dim: {name: head(dim) for name in names}, masked=True)
         self.centring, self.patch_centring = (Centring(prototypes, centre_momentum) for _ in range(2))
         self.targets, self.student_temperature = targets, student_temperature
         self.ibot, self.spread, self.spread_weight, self.kappa = ibot, spread, spread_weight, kde_kappa

@@ -14,11 +14,11 @@ from eva_pretrain.data.datamodule import Patches, only_slides_have
 from eva_pretrain.optimisation.recipe import Recipe
 from eva_pretrain.run.checkpoints import has_checkpoints, last_checkpoint, newest_step, read_checkpoint, step_of
 from eva_pretrain.run.config import PARTS, Plan
-from eva_pretrain.run.key import differences, read_stored, settings_in, shown
+from eva_pretrain.run.key import STEPS, differences, read_stored, settings_in, shown
 from eva_vision.models.exported import CARD
 
 EXPORT, KEY = "export", "key"
-_FOLDER, _STEPS = "data.folder", "recipe.steps"
+_FOLDER = "data.folder"
 
 
 def going_on(plan: Plan) -> Plan:
@@ -37,7 +37,7 @@ def going_on(plan: Plan) -> Plan:
     names = differences(settings, plan.settings)
     if plan.data.folder is not None:
         names = [name for name in names if not only_slides_have(name)]
-    if names in ([], [_STEPS]) and (enough := _enough(plan, settings.get(_STEPS, Recipe.steps) if names else None)):
+    if names in ([], [STEPS]) and (enough := _enough(plan, settings.get(STEPS, Recipe.steps) if names else None)):
         rank_zero_only(say)(enough)
     elif names == [_FOLDER] and _same_files(plan):
         rank_zero_only(say)(f"{plan.data.folder} has the files of the run, by their names and sizes: it goes on.")
@@ -45,7 +45,7 @@ def going_on(plan: Plan) -> Plan:
         now = yaml.safe_load(plan.text)
         expected = ", ".join(f"{name} {shown(name, settings, config)}" for name in names)
         got = ", ".join(shown(name, plan.settings, now) for name in names)
-        shorter = names == [_STEPS] and has_checkpoints(output)
+        shorter = names == [STEPS] and has_checkpoints(output)
         more = f"; `eva export {output}` makes a model of what it has reached" if shorter else ""
         raise UsageError(f"Expected {expected} as in the run in {output}, but got {got}. Give another --output{more}.")
     return replace(plan, key=key)

@@ -31,7 +31,7 @@ _ONLY = {"training": {"precision"}}
 """The settings that change weights, in parts where most do not."""
 _FILES = ("sampling.exclude", "sampling.table")
 """Settings that name a file: its content enters the key, not its name."""
-_STEPS = "recipe.steps"
+STEPS = "recipe.steps"
 _SOURCES = ("data.folder", "data.slides")
 _WEIGHTS = re.compile(r"\.(ckpt|pth|pt|bin|safetensors)$")
 _HASH = "content "
@@ -110,7 +110,7 @@ def shown(name: str, settings: Settings, config: Mapping[str, Any]) -> str:
         place: Any = config.get(part)
         if part == "method" and isinstance(place, Mapping):
             place = place.get("init_args") if rest else place.get("class_path")
-        if name == _STEPS and isinstance(place, Mapping) and place.get("schedule_steps"):
+        if name == STEPS and isinstance(place, Mapping) and place.get("schedule_steps"):
             rest = "schedule_steps"
         for step in rest.split(".") if rest else ():
             place = place.get(step) if isinstance(place, Mapping) else None
@@ -146,7 +146,7 @@ def _settings(
             settings.update(_changed(part, values[part], _defaults(kind)))
     schedule = settings.pop("recipe.schedule_steps", None)
     if schedule is not None:  # it decides the weights of each step; `steps` then says only where the run ends
-        settings.pop(_STEPS, None)
+        settings.pop(STEPS, None)
         settings.update(_changed("recipe", {"steps": schedule}, _defaults(parts["recipe"])))
     if seed:
         settings["seed"] = seed
